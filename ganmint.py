@@ -1,0 +1,63 @@
+"""The command line: mounts the commands of training/ and service/, and turns errors into exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from models.errors import GanmintError, InputError
+
+# Command -> where it lives; imported when it is asked for, so that `ganmint serve` needs no trainer.
+COMMANDS = {
+    "train": "training.commands",
+    "publish": "training.commands",
+    "models": "service.commands",
+    "sample": "service.commands",
+    "serve": "service.commands",
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ganmint")
+def cli() -> None:
+    """Mint synthetic images from seeds: train a generator, publish it, sample it, serve it."""
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    except GanmintError as error:
+        click.echo(f"Error: {error}", err=True)
+        status = 2 if isinstance(error, InputError) else 1
+    except ModuleNotFoundError as error:
+        if error.name not in ("yaml", "tensorboard"):
+            raise
+        click.echo(f"Error: training needs {error.name}; install it with: pip install 'ganmint[train]'", err=True)
+        status = 1
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

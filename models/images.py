@@ -1,0 +1,116 @@
+"""Pixels and picture files; the only place where either is made.
+
+Knows: how a generator's output becomes uint8, how pixels become PNG, JPEG or WebP, and the marks
+every file carries: that it is synthetic (IPTC DigitalSourceType in XMP) and its address. No
+timestamps, so equal pixels and address give equal bytes. Does not know: models, requests.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from models.errors import FileError
+
+MediaType = Literal["image/png", "image/jpeg", "image/webp"]
+MEDIA_TYPES: tuple[MediaType, ...] = get_args(MediaType)
+EXTENSIONS: dict[str, MediaType] = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+ADDRESS_KEY = "ganmint:address"
+
+# IPTC Photo Metadata Standard 2025.1, "Digital Source Type"; NewsCodes digitalsourcetype.
+_XMP = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+    'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+)
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+
+
+def to_uint8(images: torch.Tensor) -> NDArray[np.uint8]:
+    """A generator's output as pixels.
+
+    Args: images, float32 (N, C, H, W), nominally -1 .. 1; values outside are clipped.
+    Returns: uint8 (N, H, W, C).
+    """
+    pixels = images.add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def grid(pixels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Images side by side, row by row, without gaps; the last row is filled up with black.
+
+    Args: pixels, uint8 (N, H, W, C); columns, at least 1.
+    Returns: uint8 (rows * H, columns * W, C).
+    """
+    count, height, width, channels = pixels.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    canvas = np.zeros((rows * columns, height, width, channels), np.uint8)
+    canvas[:count] = pixels
+    tiles = canvas.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+    return np.ascontiguousarray(tiles.reshape(rows * height, columns * width, channels))
+
+
+def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> bytes:
+    """A picture file with its marks.
+
+    Args:
+        pixels: uint8 (H, W, 1) grey or (H, W, 3) RGB.
+        media_type: PNG and WebP are lossless; JPEG has quality 95 without chroma subsampling.
+        address: what makes the picture again; for a grid, one address a line.
+    Returns: the file's bytes; the same for the same arguments.
+    """
+    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    buffer = io.BytesIO()
+    if media_type == "image/png":
+        marks = PngImagePlugin.PngInfo()
+        marks.add_text(ADDRESS_KEY, address, zip=len(address) > 200)
+        marks.add_itxt("XML:com.adobe.xmp", _XMP)
+        picture.save(buffer, "PNG", pnginfo=marks, compress_level=6)
+        return buffer.getvalue()
+    exif = Image.Exif()
+    # EXIF 2.32, UserComment: eight bytes name the character code.
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"ASCII\0\0\0" + address.encode("ascii")
+    if media_type == "image/jpeg":
+        picture.save(buffer, "JPEG", quality=95, subsampling=0, exif=exif.tobytes(), xmp=_XMP.encode())
+    else:
+        picture.save(buffer, "WEBP", lossless=True, exact=True, exif=exif.tobytes(), xmp=_XMP.encode())
+    return buffer.getvalue()
+
+
+def encode_one_or_grid(pixels: NDArray[np.uint8], media_type: MediaType, addresses: Sequence[str]) -> bytes:
+    """One picture of all images: the image itself, or a grid as close to a square as fits.
+
+    Args: pixels, uint8 (N, H, W, C), one address each.
+    """
+    if len(addresses) == 1:
+        return encode(pixels[0], media_type, addresses[0])
+    return encode(grid(pixels, math.ceil(math.sqrt(len(addresses)))), media_type, "\n".join(addresses))
+
+
+def read_address(data: bytes, name: str = "image") -> str:
+    """The address text that `encode` put into a file.
+
+    Raises: FileError when the bytes are no picture or carry no address.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            text = picture.info.get(ADDRESS_KEY)
+            comment = picture.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+    except (UnidentifiedImageError, OSError) as error:
+        raise FileError(name, f"is not a readable picture: {error}") from None
+    if isinstance(text, str):
+        return text
+    if isinstance(comment, bytes) and comment.startswith(b"ASCII\0\0\0"):
+        return comment[8:].decode("ascii")
+    raise FileError(name, "carries no address; it was not made by ganmint, or its metadata was removed")

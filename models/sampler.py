@@ -1,0 +1,110 @@
+"""From addresses to pixels.
+
+Knows: that every forward runs at exactly the manifest's batch size for the device class, padded, on
+one torch thread, in float32 without TF32, because a convolution's last bits depend on these. Does
+not know: files, queues, requests; nor what is inside the generator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import PIL
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models import images
+from models.address import SampleAddress
+from models.latents import latent
+from models.manifest import DeviceClass, Manifest
+
+THREADS = 1
+Generator = Callable[[Tensor, Tensor], Tensor]
+
+
+def resolve_device(name: str) -> str:
+    """A torch device name: `auto` is cuda where there is one, else cpu."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
+
+
+class Sampler:
+    """Mints the pixels of one model on one device. Not for two threads at once.
+
+    Args:
+        generator: (z float32 (B, z_dim), label int64 (B,)) -> float32 (B, C, H, W), on `device`.
+        manifest: the model's card.
+        device: a torch device name.
+        batch_size: overrides the manifest's, for measuring only.
+    """
+
+    def __init__(
+        self, generator: Generator, manifest: Manifest, device: str = "cpu", batch_size: int | None = None
+    ) -> None:
+        self.manifest = manifest
+        self.device = torch.device(device)
+        device_class: DeviceClass = "cuda" if self.device.type == "cuda" else "cpu"
+        self.batch_size = batch_size or manifest.batch_size[device_class]
+        self._generator = generator
+
+    @property
+    def fingerprint(self) -> str:
+        """What byte identity is promised within; across fingerprints it is 1 of 255 per value."""
+        kind = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+        )
+        return (
+            f"torch {torch.__version__}, {kind}, {THREADS} thread, float32, "
+            f"batch {self.batch_size}, Pillow {PIL.__version__}"
+        )
+
+    def mint(self, addresses: Sequence[SampleAddress]) -> NDArray[np.uint8]:
+        """The pixels of these addresses, in their order.
+
+        Args: addresses of this model, labels resolved (`Manifest.addresses`); any number.
+        Returns: uint8 (n, H, W, C).
+        """
+        shape = self.manifest.image
+        pixels = np.empty((len(addresses), shape.height, shape.width, shape.channels), np.uint8)
+        with _exact_arithmetic():
+            for start in range(0, len(addresses), self.batch_size):
+                part = addresses[start : start + self.batch_size]
+                pixels[start : start + len(part)] = self._forward(part)
+        return pixels
+
+    def _forward(self, part: Sequence[SampleAddress]) -> NDArray[np.uint8]:
+        z_dim = self.manifest.latents.z_dim
+        z = np.zeros((self.batch_size, z_dim), np.float32)
+        label = np.zeros(self.batch_size, np.int64)
+        for row, a in enumerate(part):
+            z[row] = latent(a.seed, a.index, z_dim) * np.float32(a.psi)
+            label[row] = a.label or 0
+        with torch.inference_mode():
+            output = self._generator(torch.from_numpy(z).to(self.device), torch.from_numpy(label).to(self.device))
+            return images.to_uint8(output[: len(part)])
+
+
+@contextlib.contextmanager
+def _exact_arithmetic() -> Iterator[None]:
+    """One thread and no shortcuts, restored afterwards; costs nothing where it is so already."""
+    threads = torch.get_num_threads()
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    deterministic = torch.backends.cudnn.deterministic
+    if threads != THREADS:
+        torch.set_num_threads(THREADS)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        if threads != THREADS:
+            torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.deterministic = deterministic

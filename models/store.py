@@ -1,0 +1,143 @@
+"""The BentoML model store; the only place that talks to it.
+
+Knows: where the store is, how a finished artifact folder becomes a version in it (written aside and
+renamed, because BentoML's own writes can be seen half done), which versions there are. Does not
+know: what an artifact's files mean beyond its manifest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import artifact, manifest
+from models.address import check_name, check_version
+from models.errors import FileError, ModelNotFoundError, VersionExistsError
+from models.files import sync_folder, write_atomically
+from models.manifest import Manifest
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One version in the store."""
+
+    name: str
+    version: str
+    path: Path
+
+    @property
+    def sort_key(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self.version.split("."))
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+def home() -> Path:
+    """The folder that holds the store: BENTOML_HOME, or ~/bentoml."""
+    return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").expanduser()
+
+
+def names() -> list[str]:
+    """The names in the store that hold a Ganmint model, sorted."""
+    root = home() / "models"
+    return sorted(d.name for d in root.iterdir() if d.is_dir() and versions(d.name)) if root.is_dir() else []
+
+
+def versions(name: str) -> list[Stored]:
+    """The versions of a name, oldest number first; other BentoML models are passed over."""
+    root = home() / "models" / check_name(name)
+    found = [Stored(name, p.parent.name, p.parent) for p in root.glob(f"*/{manifest.FILE_NAME}")]
+    return sorted(found, key=lambda stored: stored.sort_key)
+
+
+def find(name: str, version: str | None = None) -> Stored:
+    """A version of a model; the newest when none is named.
+
+    Raises: ModelNotFoundError naming what there is.
+    """
+    there = versions(name)
+    if not there:
+        raise ModelNotFoundError(f"there is no model {name!r}; there are: {', '.join(names()) or 'none'}")
+    if version is None:
+        return there[-1]
+    check_version(version)
+    for stored in there:
+        if stored.version == version:
+            return stored
+    raise ModelNotFoundError(
+        f"there is no version {version} of {name!r}; there are: {', '.join(s.version for s in there)}"
+    )
+
+
+def next_version(name: str) -> str:
+    """The version that a new model of this name gets: the next major one, for every image changes."""
+    there = versions(name)
+    return f"{there[-1].sort_key[0] + 1}.0.0" if there else "1.0.0"
+
+
+def install(folder: Path) -> Stored:
+    """Copy an artifact folder into the store after every check; again for the same one does nothing.
+
+    Raises:
+        ArtifactError: the folder fails its checks.
+        VersionExistsError: the store has this name and version with other content.
+        FileError: the store cannot be written.
+    """
+    card = artifact.load(folder).manifest
+    target = home() / "models" / card.name / card.version
+    if target.exists():
+        if artifact.digest(target) != artifact.digest(folder):
+            raise VersionExistsError(
+                f"the store already has {card.name} {card.version}, with other content; a published version "
+                f"never changes: publish as {next_version(card.name)}"
+            )
+        return Stored(card.name, card.version, target)
+    try:
+        _copy_in(folder, card, target)
+    except OSError as error:
+        raise FileError(target, f"cannot be written: {error.strerror or error}") from None
+    return Stored(card.name, card.version, target)
+
+
+def pretrained() -> list[Path]:
+    """The artifact folders that come with the package."""
+    return sorted(p.parent for p in PRETRAINED.glob(f"*/{manifest.FILE_NAME}"))
+
+
+def _copy_in(folder: Path, card: Manifest, target: Path) -> None:
+    home().mkdir(parents=True, exist_ok=True)
+    # Beside models/, not in it: BentoML takes every folder in there for a model.
+    aside = Path(tempfile.mkdtemp(prefix=".ganmint-", dir=home()))
+    try:
+        made = _bento_model(folder, card, aside)
+        for path in made.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(made)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made.rename(target)
+        sync_folder(target.parent)
+        newest = versions(card.name)[-1].version
+        write_atomically(target.parent / "latest", newest.encode())
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _bento_model(folder: Path, card: Manifest, aside: Path) -> Path:
+    """BentoML's form of the artifact, in a store of its own under `aside`."""
+    # BentoML reports each save to its makers unless told otherwise.
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
+    import bentoml
+    from bentoml._internal.models import ModelStore
+
+    labels = {"framework": "ganmint", "licence": "see manifest.json"}
+    with bentoml.models.create(f"{card.name}:{card.version}", labels=labels, _model_store=ModelStore(aside)) as model:
+        for name in (*artifact.FILES, manifest.FILE_NAME):
+            shutil.copyfile(folder / name, model.path_of(name))
+    return aside / card.name / card.version

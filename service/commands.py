@@ -1,0 +1,230 @@
+"""The commands that use models: models, sample, serve.
+
+Knows: options, and what is printed. Does not know: how sampling, storing or serving works.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import click
+
+from models import artifact, images, manifest, store
+from models.address import SampleAddress, check_name, check_version
+from models.errors import InputError, ModelNotFoundError
+from models.files import write_atomically
+from models.images import EXTENSIONS, MediaType
+from models.manifest import Labels, Manifest
+from models.sampler import Sampler, resolve_device
+from models.store import Stored
+from service.settings import from_environment
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def models() -> None:
+    """List, show, verify and install models in the store (BENTOML_HOME, or ~/bentoml)."""
+
+
+@models.command("list", epilog="\b\nExample:\n  ganmint models list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array instead of a table.")
+def list_(as_json: bool) -> None:
+    """List every version in the store."""
+    cards = [(stored, manifest.read(stored.path)) for name in store.names() for stored in store.versions(name)]
+    if as_json:
+        rows = [{"name": s.name, "version": s.version, "path": str(s.path)} for s, _ in cards]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not cards:
+        click.echo("The store is empty. Install the bundled models with: ganmint models install")
+        return
+    click.echo(f"{'MODEL':24} {'VERSION':10} {'IMAGES':10} {'CLASSES':8} {'KIMG':>8}  TRAINED ON")
+    for stored, card in cards:
+        click.echo(
+            f"{stored.name:24} {stored.version:10} {_size(card):10} {len(card.labels) or '-':<8} "
+            f"{card.training.kimg:8.0f}  {card.training.data.name}"
+        )
+
+
+@models.command(epilog="\b\nExamples:\n  ganmint models show digits\n  ganmint models show digits/1.0.0 --json")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="manifest.json as it is.")
+def show(model: str, as_json: bool) -> None:
+    """Show a model's card. MODEL is a name or name/version."""
+    stored = _find(model)
+    card = manifest.read(stored.path)
+    if as_json:
+        click.echo(manifest.dump(card), nl=False)
+        return
+    click.echo(_card_text(stored, card))
+
+
+@models.command(
+    epilog="\b\nExamples:\n  ganmint models verify digits\n  ganmint models verify models/pretrained/digits"
+)
+@click.argument("model")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def verify(model: str, device: str) -> None:
+    """Check a model's hashes and goldens. MODEL is a name, name/version, or an artifact folder."""
+    folder = Path(model) if (Path(model) / manifest.FILE_NAME).is_file() else _find(model).path
+    card = artifact.check_files(folder)
+    click.echo(f"{card.name} {card.version}: {len(card.files)} files have the hashes that manifest.json names")
+    sampler = artifact.load(folder, resolve_device(device))
+    worst = artifact.check_goldens(sampler, folder / artifact.GOLDEN)
+    click.echo(f"goldens match to {worst} of 255 on {sampler.fingerprint}")
+
+
+@models.command(epilog="\b\nExamples:\n  ganmint models install\n  ganmint models install path/to/artifact")
+@click.argument("folders", nargs=-1, type=PATH)
+def install(folders: tuple[Path, ...]) -> None:
+    """Put artifact folders into the store; without any, the bundled models."""
+    for folder in folders or store.pretrained():
+        stored = store.install(folder)
+        click.echo(f"{stored} is in the store: {stored.path}")
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint sample digits --seed 7 --count 64 --labels balanced --out grid.png\n"
+    "  ganmint sample digits --seed 7 --count 10 --labels 3,1,4,1,5,9,2,6,5,3 --out pictures"
+)
+@click.argument("model")
+@click.option("--seed", type=int, default=0, show_default=True, help="0 .. 2^53-1.")
+@click.option("--index", type=int, default=0, show_default=True, help="Of the first image; the others follow.")
+@click.option("--count", type=int, default=1, show_default=True, help="How many images.")
+@click.option("--labels", help='A label, a comma-separated list, or "balanced". Default: drawn from the seed.')
+@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation, above 0 and at most 1.")
+@click.option("--out", type=PATH, required=True, help="A picture (.png, .jpg, .webp): one image or a grid. "
+              "Otherwise a folder: one file per image.")  # fmt: skip
+@click.option("--format", "extension", type=click.Choice(list(EXTENSIONS)), default="png", show_default=True,
+              help="Of the files in a folder.")  # fmt: skip
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+def sample(
+    model: str,
+    seed: int,
+    index: int,
+    count: int,
+    labels: str | None,
+    psi: float,
+    out: Path,
+    extension: str,
+    device: str,
+) -> None:
+    """Mint images to files. MODEL is a name or name/version.
+
+    Each file is byte for byte what the service answers for the same address.
+    """
+    sampler = artifact.load(_find(model).path, resolve_device(device))
+    addresses = sampler.manifest.addresses(seed, index, count, _labels(labels), psi)
+    media_type = EXTENSIONS.get(out.suffix.removeprefix("."))
+    if media_type:
+        write_atomically(out, _picture(sampler, addresses, media_type))
+        click.echo(f"Wrote {out}: {count} image{'s' * (count > 1)} from {addresses[0]} on")
+        return
+    if out.suffix and not out.is_dir():
+        raise InputError(f"{out.name} is no known picture type; there are: .{', .'.join(EXTENSIONS)}", "--out")
+    for start in range(0, count, sampler.batch_size):
+        part = addresses[start : start + sampler.batch_size]
+        for address, pixels in zip(part, sampler.mint(part)):
+            name = f"{address.model}_{address.version}_{address.seed}_{address.index}.{extension}"
+            write_atomically(out / name, images.encode(pixels, EXTENSIONS[extension], str(address)))
+    click.echo(f"Wrote {count} images to {out}, from {addresses[0]} on")
+
+
+def _picture(sampler: Sampler, addresses: list[SampleAddress], media_type: MediaType) -> bytes:
+    return images.encode_one_or_grid(sampler.mint(addresses), media_type, [str(a) for a in addresses])
+
+
+def _find(model: str) -> Stored:
+    name, _, version = model.partition("/")
+    check_name(name, "MODEL")
+    return store.find(name, check_version(version, "MODEL") if version else None)
+
+
+def _labels(text: str | None) -> Labels:
+    if text is None:
+        return None
+    if text == "balanced":
+        return "balanced"
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f'must be a label, a comma-separated list or "balanced", got {text!r}', "--labels") from None
+    return values if "," in text else values[0]
+
+
+def _size(card: Manifest) -> str:
+    return f"{card.image.height}x{card.image.width}{' RGB' if card.image.channels == 3 else ''}"
+
+
+def _card_text(stored: Stored, card: Manifest) -> str:
+    training, data = card.training, card.training.data
+    rows = {
+        "model": str(stored),
+        "digest": artifact.digest(stored.path),
+        "description": card.description,
+        "images": _size(card),
+        "classes": ", ".join(f"{k} {name}" if str(k) != name else name for k, name in enumerate(card.labels)) or "none",
+        "truncation": "psi in (0, 1]" if card.truncation else "no",
+        "trained on": f"{data.name}, {data.images} images, sha256 {data.digest}",
+        "data licence": data.licence,
+        "attribution": data.attribution or "none asked for",
+        "weights' licence": card.licence,
+        "trained for": f"{training.kimg:g} kimg, torch {training.torch}, {training.device}",
+        "made with": f"{training.command}  (ganmint {training.code_version})",
+        "fixed batch": ", ".join(
+            f"{device} {size}{'' if card.batch_size_measured.get(device) else ' (not measured)'}"
+            for device, size in card.batch_size.items()
+        ),
+        "scores": "; ".join(f"{s.name} {s.value:g} ({s.protocol})" for s in card.scores) or "not evaluated",
+        "files": str(stored.path),
+    }
+    width = max(map(len, rows))
+    return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())
+
+
+@click.command(epilog="\b\nExample:\n  ganmint serve --port 3000")
+@click.option("--host", default="127.0.0.1", show_default=True, help="An IP address to bind to.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+def serve(host: str, port: int) -> None:
+    """Serve every model in the store over HTTP.
+
+    Settings come from GANMINT_* environment variables: GANMINT_MODELS (names, comma-separated),
+    GANMINT_DEVICE (auto), GANMINT_MAX_N (1024), GANMINT_QUEUE_IMAGES (4096).
+    """
+    settings = from_environment()
+    if not store.names():
+        raise ModelNotFoundError(f"no model in {store.home()}; install the bundled ones with: ganmint models install")
+    missing = sorted(settings.names - set(store.names()))
+    if missing:
+        raise ModelNotFoundError(f"GANMINT_MODELS names {missing[0]!r}; there are: {', '.join(store.names())}")
+    url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}"
+    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true", "GANMINT_ANNOUNCE_URL": url}
+    program = [sys.executable, "-m", "bentoml", "serve", "service.bento:Ganmint", "--quiet"]
+    where = ["--working-dir", str(Path(__file__).parent.parent), "--host", host, "--port", str(port)]
+    _check_free(host, port)
+    click.echo(
+        f"Starting on {url}: loading and checking {', '.join(sorted(settings.names) or store.names())}", err=True
+    )
+    sys.stdout.flush()
+    os.execve(sys.executable, [*program, *where, "--timeout-graceful-shutdown", "30"], environment)
+
+
+def _check_free(host: str, port: int) -> None:
+    """A clear word now, rather than a worker's stack trace later."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except socket.gaierror:
+            raise InputError(f"{host!r} is not an IP address", "--host") from None
+        except OSError as error:
+            raise InputError(
+                f"cannot listen on {host}:{port}: {error.strerror}; try another --port", "--port"
+            ) from None

@@ -1,0 +1,130 @@
+"""Errors over HTTP: one exception tree, mapped to statuses in this one place (RFC 9457).
+
+Knows: which exception is which status, and the shape of application/problem+json. Does not know:
+routes, models.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from models.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError
+
+MEDIA_TYPE = "application/problem+json"
+log = logging.getLogger("ganmint.service")
+
+
+class MalformedBodyError(GanmintError):
+    """The body is not JSON."""
+
+
+class BodyTooLargeError(GanmintError):
+    """The body has more bytes than are read."""
+
+
+class NotAcceptableError(GanmintError):
+    """The Accept header allows nothing that is offered."""
+
+
+class UnsupportedMediaTypeError(GanmintError):
+    """The Content-Type is not JSON."""
+
+
+class InvalidRequestError(GanmintError):
+    """Fields of the request are wrong; carries one (field, message) for each."""
+
+    def __init__(self, errors: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {message}" for field, message in errors))
+        self.errors = errors
+
+
+class QueueFullError(GanmintError):
+    """No room for the request's images; try again after `retry_after_s`."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many images are waiting; try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class NotReadyError(GanmintError):
+    """The service, or this model, cannot answer now."""
+
+
+STATUS: dict[type[GanmintError], tuple[int, str]] = {
+    MalformedBodyError: (400, "The body is not JSON"),
+    ModelNotFoundError: (404, "No such model"),
+    NotAcceptableError: (406, "Not acceptable"),
+    BodyTooLargeError: (413, "The body is too large"),
+    UnsupportedMediaTypeError: (415, "Unsupported media type"),
+    InputError: (422, "Invalid input"),
+    InvalidRequestError: (422, "Invalid input"),
+    QueueFullError: (429, "Too many images are waiting"),
+    NotReadyError: (503, "Not ready"),
+    ArtifactError: (503, "The model is broken"),
+}
+
+
+def invalid_request(error: ValidationError) -> GanmintError:
+    """What a body's validation error means to the caller."""
+    errors = error.errors(include_url=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        return MalformedBodyError(errors[0]["msg"].removeprefix("Invalid JSON: "))
+    found = []
+    for item in errors:
+        field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"]).removeprefix(".")
+        unknown = item["type"] == "extra_forbidden"
+        message = item["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+        message = "there is no such field" if unknown else message
+        found.append((field or "body", message))
+    return InvalidRequestError(found)
+
+
+def problem(
+    status: int, title: str, detail: str, errors: list[tuple[str, str]] | None = None, **headers: str
+) -> JSONResponse:
+    """An RFC 9457 answer; `errors` names each field at fault."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if errors:
+        body["errors"] = [{"field": field, "message": message} for field, message in errors]
+    return JSONResponse(body, status, {k.replace("_", "-"): v for k, v in headers.items()}, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the app a problem+json answer."""
+    app.add_exception_handler(GanmintError, _on_ganmint_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_ganmint_error(request: Request, error: Exception) -> JSONResponse:
+    kind = next((k for k in type(error).__mro__ if k in STATUS), None)
+    if kind is None:
+        return await _on_bug(request, error)
+    status, title = STATUS[kind]
+    headers = {"Retry_After": str(error.retry_after_s)} if isinstance(error, QueueFullError) else {}
+    if status == 503:
+        headers = {"Retry_After": "5"}
+    fields = getattr(error, "errors", None)
+    if isinstance(error, InputError):
+        fields = [(error.field, error.reason)]
+    # A file's path is the operator's business, not the caller's.
+    detail = "this model failed its checks and is not served" if isinstance(error, ArtifactError) else str(error)
+    return problem(status, title, detail, fields, **headers)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    response = problem(error.status_code, str(error.detail), f"{request.method} {request.url.path}: {error.detail}")
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
+    return problem(500, "Internal error", "an unexpected error; the server's log has it")

@@ -1,0 +1,163 @@
+"""The models that are loaded, and the ones that could be.
+
+Knows: which models the settings ask for, how one is loaded, checked and warmed off the event loop,
+and how new versions in the store are noticed. Does not know: HTTP, batching, encoding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from models import artifact, store
+from models.address import check_name, check_version
+from models.errors import GanmintError, ModelNotFoundError
+from models.manifest import Manifest
+from models.sampler import Sampler, resolve_device
+from models.store import Stored
+from service.batcher import Batcher
+from service.errors import NotReadyError
+from service.metrics import Metrics
+from service.settings import Settings
+
+log = logging.getLogger("ganmint.service")
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Served:
+    """One loaded version: its card, its queue, and what its bytes depend on."""
+
+    manifest: Manifest
+    digest: str
+    fingerprint: str
+    batcher: Batcher
+
+
+class Registry:
+    """Loads models from the store and hands them out. Lives on one event loop."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._device = resolve_device(settings.device)
+        # One thread for every model's forwards: two at once would only share the same cores.
+        self._executor = ThreadPoolExecutor(1, "ganmint-forward")
+        self._served: dict[Key, Served] = {}
+        self._broken: dict[Key, GanmintError] = {}
+        self._newest: dict[str, Stored] = {}
+        self._loading: dict[Key, asyncio.Task[Served]] = {}
+        self._poll: asyncio.Task[None] | None = None
+        self.ready = False
+
+    async def start(self) -> None:
+        """Load the newest version of every wanted model, then keep looking for new ones."""
+        await self.refresh()
+        self.ready = bool(self._served)
+        if not self.ready:
+            log.error("no model could be loaded from %s", store.home())
+        self._poll = asyncio.create_task(self._keep_fresh())
+
+    async def stop(self) -> None:
+        """Stop looking for new versions and end the forward thread."""
+        if self._poll:
+            self._poll.cancel()
+        self._executor.shutdown(wait=False)
+
+    async def refresh(self) -> None:
+        """Notice new names and versions in the store, and load those that are newest."""
+        newest = await asyncio.to_thread(self._look)
+        for name, stored in newest.items():
+            key = (stored.name, stored.version)
+            if key not in self._served and key not in self._broken:
+                try:
+                    await self._load(stored)
+                except GanmintError:
+                    continue
+            if key in self._served:
+                self._newest[name] = stored
+
+    async def get(self, name: str, version: str | None = None) -> Served:
+        """A loaded model; one that the store has and that is not loaded yet is loaded first.
+
+        Raises: ModelNotFoundError, NotReadyError, ArtifactError.
+        """
+        if version is None and name in self._newest:
+            version = self._newest[name].version
+        if version is not None and (name, version) in self._served:
+            return self._served[name, version]
+        check_name(name)
+        if version is not None:
+            check_version(version)
+        if not self.ready:
+            raise NotReadyError("the models are still being loaded and checked")
+        if self._settings.names and name not in self._settings.names:
+            raise ModelNotFoundError(f"there is no model {name!r}; there are: {', '.join(self._newest) or 'none'}")
+        stored = await asyncio.to_thread(store.find, name, version)
+        served = await self._load(stored)
+        if name not in self._newest or self._newest[name].sort_key < stored.sort_key:
+            self._newest[name] = stored
+        return served
+
+    def newest(self) -> list[Served]:
+        """The newest loaded version of each name, by name."""
+        return [self._served[s.name, s.version] for _, s in sorted(self._newest.items())]
+
+    def broken(self) -> dict[Key, GanmintError]:
+        """The versions that failed their checks, and why."""
+        return dict(self._broken)
+
+    def _look(self) -> dict[str, Stored]:
+        wanted = self._settings.names
+        return {name: store.versions(name)[-1] for name in store.names() if not wanted or name in wanted}
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.poll_s)
+            try:
+                await self.refresh()
+            except Exception:
+                log.exception("looking for new models failed")
+
+    async def _load(self, stored: Stored) -> Served:
+        key = (stored.name, stored.version)
+        if key in self._broken:
+            raise self._broken[key]
+        if key not in self._loading:
+            self._loading[key] = asyncio.create_task(self._load_checked(stored))
+        try:
+            # One caller going away must not cancel the loading for the others.
+            return await asyncio.shield(self._loading[key])
+        finally:
+            if (task := self._loading.get(key)) and task.done():
+                del self._loading[key]
+
+    async def _load_checked(self, stored: Stored) -> Served:
+        key = (stored.name, stored.version)
+        try:
+            sampler = await asyncio.to_thread(artifact.load, stored.path, self._device)
+        except GanmintError as error:
+            log.error("%s is not served: %s", stored, error)
+            self._broken[key] = error
+            self._metrics.golden.labels(*key).set(0)
+            raise
+        digest = artifact.digest(stored.path)
+        self._served[key] = served = Served(sampler.manifest, digest, sampler.fingerprint, self._batcher(sampler, key))
+        self._metrics.golden.labels(*key).set(1)
+        self._metrics.info.labels(*key, digest[:12], self._device, str(sampler.batch_size)).set(1)
+        log.info("serving %s (%s) on %s", stored, digest[:12], sampler.fingerprint)
+        return served
+
+    def _batcher(self, sampler: Sampler, key: Key) -> Batcher:
+        forward, fill = self._metrics.forward.labels(*key), self._metrics.batch_fill.labels(*key)
+        images = self._metrics.images.labels(*key)
+
+        def observe(count: int, seconds: float) -> None:
+            forward.observe(seconds)
+            fill.observe(count / sampler.batch_size)
+            images.inc(count)
+
+        batcher = Batcher(sampler.mint, sampler.batch_size, self._settings.queue_images, self._executor, observe)
+        self._metrics.queue.labels(*key).set_function(lambda: batcher.waiting)
+        return batcher

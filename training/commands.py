@@ -1,0 +1,96 @@
+"""The commands that make models: train, publish.
+
+Knows: options, and what is printed before and after. Does not know: how training or publishing works.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+import torch
+
+from models.errors import InputError
+from training import data
+from training.config import Config, dump_config, load_preset, preset_names
+from training.data import Dataset
+from training.loop import run
+from training.publishing import publish as publish_run
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint train --preset toy1d --out runs/toy\n"
+    "  ganmint train --preset digits --data mnist --out runs/digits --set total_kimg=100"
+)
+@click.option("--preset", required=True, help=f"Configuration to start from: {', '.join(preset_names())}.")
+@click.option("--data", "data_path", type=PATH, help="Training data: an IDX folder (MNIST), a folder or zip of "
+              "pictures (class folders, or a labels csv), or npz. The toy presets make their own.")  # fmt: skip
+@click.option("--out", type=PATH, required=True, help="Run folder. Run the same command again to resume.")
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a setting, e.g. "
+              "total_kimg=100 or lr.start=5e-4. Repeatable.")  # fmt: skip
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved configuration and the data, then stop.")
+def train(
+    preset: str, data_path: Path | None, out: Path, assignments: tuple[str, ...], device: str, dry_run: bool
+) -> None:
+    """Train a generator, or resume a run.
+
+    Every tick prints a progress line, appends to OUT/stats.jsonl and OUT/tensorboard, and leaves a
+    picture in OUT/grids and a checkpoint. Killed at any moment, the same command goes on from the
+    last checkpoint and ends with the same weights, bit for bit on a CPU.
+    """
+    config = load_preset(preset, assignments)
+    dataset = _dataset(config, data_path)
+    click.echo(dump_config(config), nl=False)
+    classes = f"{len(dataset.label_names)} classes" if dataset.label_names else "no labels"
+    shape = "x".join(map(str, dataset.shape))
+    click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
+    chosen = _device(device)
+    click.echo(f"# device: {chosen}\n# out: {out}")
+    if not dry_run:
+        run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]))
+        click.echo(f"Trained. Next: ganmint publish {out} --name {preset}")
+
+
+@click.command(epilog="\b\nExample:\n  ganmint publish runs/digits --name mydigits")
+@click.argument("run_folder", metavar="RUN", type=PATH)
+@click.option("--name", required=True, help="What the model will be called: a-z, 0-9, - and _.")
+@click.option("--version", help="Three whole numbers, e.g. 1.0.0. Default: the next major version.")
+@click.option("--batch-size", type=click.IntRange(1, 1024), help="The CPU's fixed batch, instead of measuring it.")
+@click.option("--licence", help="Licence of the weights. Default: the training data's.")
+@click.option("--to", type=PATH, help="Write the artifact to this folder instead of the model store.")
+def publish(
+    run_folder: Path, name: str, version: str | None, batch_size: int | None, licence: str | None, to: Path | None
+) -> None:
+    """Export RUN's generator, check it, and put it into the model store under a version.
+
+    A running service notices a new model within seconds; a published version never changes.
+    """
+    stored = publish_run(run_folder, name, version, batch_size, licence, to)
+    click.echo(f"Published {stored} to {stored.path}")
+
+
+def _dataset(config: Config, path: Path | None) -> Dataset:
+    toys = {"toy1d": data.toy1d, "toy25": data.toy25}
+    if config.data.kind in toys:
+        if path is not None:
+            raise InputError(f"preset {config.preset} makes its own data; leave --data out", "--data")
+        return toys[config.data.kind]()
+    if path is None:
+        raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
+    return data.load(path)
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"{name!r} cannot be used: {str(error).splitlines()[0]}", "--device") from None
+    return name

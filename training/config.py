@@ -1,0 +1,136 @@
+"""The training configuration as data.
+
+Knows: the fields, their units and bounds, the presets (YAML beside this file) and how
+`--set a.b=c` changes one. Does not know: how training uses them.
+"""
+
+from __future__ import annotations
+
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import InputError
+from models.latents import MAX_INTEGER
+from models.networks import NetworkConfig
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Cosine(_Frozen):
+    """A value that moves from `start` to `end` along half a cosine, then stays.
+
+    The schedule of R3GAN (arXiv 2501.05441, appendix D); it spans `Config.schedule_kimg`.
+    """
+
+    start: float
+    end: float
+
+    def at(self, progress: float) -> float:
+        """The value at `progress` in 0 .. 1 of the schedule; beyond 1 it is `end`."""
+        weight = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        return self.end + (self.start - self.end) * weight
+
+
+class DataConfig(_Frozen):
+    """What the data is called and under which terms it may be used; it goes into the model's card."""
+
+    kind: Literal["images", "toy1d", "toy25"] = "images"
+    name: str = "unnamed"
+    licence: str = "unknown"
+    attribution: str = ""
+    url: str = ""
+    mirror: bool = Field(default=False, description="flip each image shown with probability 1/2")
+
+
+class Config(_Frozen):
+    """Everything that decides a training run, apart from the data's bytes."""
+
+    preset: str
+    description: str = ""
+    seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
+    total_kimg: float = Field(gt=0, description="thousand real images shown to D")
+    tick_kimg: float = Field(gt=0, description="progress, grid and checkpoint every so often")
+    schedule_kimg: float = Field(gt=0, description="length of the cosine schedules")
+    batch: int = Field(ge=2)
+    threads: int = Field(default=0, ge=0, description="torch threads; 0 leaves torch's default")
+    z_dim: int = Field(ge=1)
+    lr: Cosine
+    gamma: Cosine = Field(description="weight of the R1 and R2 penalties")
+    beta2: Cosine = Field(description="Adam's second-moment decay; beta1 is 0")
+    ema_halflife_kimg: Cosine
+    data: DataConfig
+    generator: NetworkConfig
+    discriminator: NetworkConfig
+
+    @model_validator(mode="after")
+    def _positive(self) -> Config:
+        if min(self.lr.start, self.lr.end) < 0 or min(self.gamma.start, self.gamma.end) < 0:
+            raise ValueError("lr and gamma must not be negative")
+        if not 0 <= min(self.beta2.start, self.beta2.end) <= max(self.beta2.start, self.beta2.end) < 1:
+            raise ValueError("beta2 must be in [0, 1)")
+        return self
+
+
+def preset_names() -> list[str]:
+    """The names of the presets that ship with the trainer, sorted."""
+    folder = resources.files("training").joinpath("presets")
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
+    """A preset with `a.b=c` assignments applied.
+
+    Raises: InputError naming the preset or the assignment at fault.
+    """
+    if name not in preset_names():
+        raise InputError(f"no preset {name!r}; there are {', '.join(preset_names())}", "preset")
+    text = resources.files("training").joinpath("presets").joinpath(f"{name}.yaml").read_text()
+    values: dict[str, Any] = {"preset": name, **yaml.safe_load(text)}
+    for assignment in assignments:
+        _assign(values, assignment)
+    return _validate(values)
+
+
+def load_config(path: Path) -> Config:
+    """The configuration that a run saved beside its output."""
+    return _validate(yaml.safe_load(path.read_text()))
+
+
+def dump_config(config: Config) -> str:
+    """YAML that `load_config` reads back to an equal configuration."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _assign(values: dict[str, Any], assignment: str) -> None:
+    path, equals, text = assignment.partition("=")
+    if not equals or not path:
+        raise InputError(f"expected NAME=VALUE, got {assignment!r}", "--set")
+    *parents, leaf = path.split(".")
+    node = values
+    for key in parents:
+        child = node.get(key)
+        if not isinstance(child, dict):
+            raise InputError(f"there is no setting {path!r}", "--set")
+        node = child
+    try:
+        node[leaf] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"the value of {path!r} is not valid YAML: {text!r}", "--set") from None
+
+
+def _validate(values: dict[str, Any]) -> Config:
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part not in ("resnet", "mlp")) or "config"
+        if first["type"] == "extra_forbidden":
+            raise InputError("there is no such setting", where) from None
+        raise InputError(first["msg"].removeprefix("Value error, "), where) from None

@@ -1,0 +1,348 @@
+"""Pictures in files: a folder or a zip of them becomes one uint8 array with labels.
+
+Knows: which files count as pictures, where their labels come from (class sub-folders or a csv), how a
+picture becomes grey or RGB bytes, and how to hold many of them. Does not know: IDX, npz, what a data
+set is used for. Nothing is extracted to disk.
+
+The rules:
+- Pictures are the .png, .jpg, .jpeg, .webp and .bmp files; hidden files are skipped, other files are
+  ignored, other picture formats are refused. A single folder around everything is looked into.
+- Labels come from `labels.csv` inside or a csv of the same name beside, else from class sub-folders,
+  else there are none. Label names are in text order, or by value where every one is an integer.
+- Bilevel and grey files make a grey set, if all are; else all become RGB, palettes too. An alpha
+  channel is dropped where it is opaque and refused where it is not. 16-bit grey, float, CMYK and
+  animations are refused; Pillow itself keeps the upper 8 bits of 16-bit RGB. EXIF rotation is applied.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import re
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from models.errors import DataError
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
+REFUSED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".jp2", ".ppm", ".pgm", ".tga"})
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+GREY_MODES = frozenset({"1", "L", "LA"})
+COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA"})
+# Arrays above this are mapped from an unlinked temporary file instead of being held in memory.
+MAPPED_ABOVE_BYTES = 2 * 1024**3
+# What Pillow and zipfile were seen to raise on damaged files.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    Image.DecompressionBombError,
+)
+
+
+class Content(NamedTuple):
+    """What a reader found.
+
+    Attributes:
+        images: uint8 (N, H, W, C), C 1 or 3, N at least 1.
+        labels: int64 (N,) in 0 .. len(label_names) - 1, or None.
+        label_names: one per class; empty when unlabelled.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    label_names: tuple[str, ...]
+
+
+def allocate(shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
+    """An uninitialised uint8 array; a large one lies in a temporary file that has no name.
+
+    Args:
+        shape: the array's shape.
+        path: whose content it will hold, for the error.
+    Raises: DataError when there is no room.
+    """
+    size = math.prod(shape)
+    room = f"needs {size / 1e9:.1f} GB"
+    try:
+        if size <= MAPPED_ABOVE_BYTES:
+            return np.empty(shape, np.uint8)
+        # TemporaryFile unlinks at once; the mapping keeps the bytes until the array is dropped.
+        with tempfile.TemporaryFile() as file:
+            # Without real blocks behind it, a full disk would kill the process with SIGBUS later.
+            os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
+            return np.memmap(file, np.uint8, "r+", shape=shape)
+    except MemoryError:
+        raise DataError(path, f"{room} of memory, which is not there; use fewer or smaller images") from None
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise DataError(path, f"{room} in {where} ({error.strerror}); set TMPDIR to a disk with room") from None
+
+
+def read_folder(folder: Path) -> Content:
+    """The pictures of a folder, in the order of their sorted names, with their labels.
+
+    Raises: DataError naming the file at fault.
+    """
+    return _read(_Folder(folder))
+
+
+def read_zip(path: Path) -> Content:
+    """The same for a zip with the same content; nothing is extracted to disk.
+
+    Raises: DataError naming the file at fault, inside the archive as `archive.zip/inner.png`.
+    """
+    with _Zip(path) as source:
+        return _read(source)
+
+
+class _Folder:
+    """Files by their relative POSIX name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.csv_beside = path.resolve().parent / (path.resolve().name + ".csv")
+
+    def names(self) -> list[str]:
+        def refuse(error: OSError) -> None:
+            raise DataError(error.filename, f"cannot be read: {error.strerror}")
+
+        found, seen = [], set()
+        for root, folders, files in os.walk(self.path, onerror=refuse, followlinks=True):
+            here = Path(root)
+            seen.add(here.resolve())
+            # A link to a folder that holds it would never end.
+            folders[:] = [folder for folder in folders if (here / folder).resolve() not in seen]
+            found += [(here / file).relative_to(self.path).as_posix() for file in files]
+        return found
+
+    def open(self, name: str) -> BinaryIO:
+        return (self.path / name).open("rb")
+
+
+class _Zip(AbstractContextManager["_Zip"]):
+    """The same for an archive's members."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.csv_beside = path.with_suffix(".csv")
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+            raise DataError(path, f"is not a whole zip archive ({error}); make or fetch it again") from None
+        except OSError as error:
+            raise DataError(path, f"cannot be read: {error.strerror or error}") from None
+
+    def names(self) -> list[str]:
+        names = [name for name in self._archive.namelist() if not name.endswith("/")]
+        for a, b in zip(sorted(names), sorted(names)[1:]):
+            if a == b:
+                raise DataError(self.path / a, "is in the archive twice; make the zip again")
+        return names
+
+    def open(self, name: str) -> BinaryIO:
+        return cast(BinaryIO, self._archive.open(name))
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._archive.close()
+
+
+_Source = _Folder | _Zip
+
+
+def _read(source: _Source) -> Content:
+    names = [name for name in source.names() if not _hidden(name)]
+    pictures = sorted(name for name in names if _is_picture(source.path / name))
+    if not pictures:
+        wanted = ", ".join(sorted(SUFFIXES))
+        raise DataError(source.path, f"holds no pictures ({wanted}); give the folder or zip that does")
+    tables = [name for name in names if name.split("/")[-1] == "labels.csv"]
+    inside = _inside(pictures + tables)
+    label_texts = _label_texts(source, inside, tables, pictures)
+    images = _decode_all(source, pictures)
+    if label_texts is None:
+        return Content(images, None, ())
+    order = label_order(label_texts)
+    ids = {text: k for k, text in enumerate(order)}
+    return Content(images, np.array([ids[text] for text in label_texts], np.int64), order)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def _inside(names: Sequence[str]) -> str:
+    """The folder that holds everything, as a prefix: "", or such as "faces/" where a zip wraps one."""
+    prefix = ""
+    while names:
+        heads = {name[len(prefix) :].partition("/")[::2] for name in names}
+        tops = {top for top, _ in heads}
+        if len(tops) > 1 or not all(rest for _, rest in heads):
+            break
+        prefix += tops.pop() + "/"
+    return prefix
+
+
+def _is_picture(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in REFUSED_SUFFIXES:
+        raise DataError(path, f"is a {suffix} picture, which is not read; convert it to .png or remove it")
+    return suffix in SUFFIXES
+
+
+def label_order(texts: Iterable[str]) -> tuple[str, ...]:
+    """The distinct labels in order: by value where every one is an integer, else as text."""
+    distinct = sorted(set(texts))
+    if all(re.fullmatch(r"-?[0-9]{1,18}", text) for text in distinct):
+        distinct.sort(key=int)
+    return tuple(distinct)
+
+
+def _label_texts(source: _Source, inside: str, tables: list[str], pictures: list[str]) -> list[str] | None:
+    """Each picture's label in words, or None where nothing tells it."""
+    if inside + "labels.csv" in tables:
+        path = source.path / (inside + "labels.csv")
+        return _by_csv(source, inside, pictures, path, _bytes(source, inside + "labels.csv"))
+    if source.csv_beside.is_file():
+        try:
+            content = source.csv_beside.read_bytes()
+        except OSError as error:
+            raise DataError(source.csv_beside, f"cannot be read: {error.strerror}") from None
+        return _by_csv(source, inside, pictures, source.csv_beside, content)
+    depths = {name: name[len(inside) :].count("/") for name in pictures}
+    for name, depth in depths.items():
+        if depth > 1:
+            raise DataError(source.path / name, "is too deep; put pictures straight into one folder per class")
+        if depth != depths[pictures[0]]:
+            raise DataError(
+                source.path / name,
+                f"and {pictures[0]} are not at the same depth; put all pictures into class folders, or none",
+            )
+    if depths[pictures[0]] == 0:
+        return None
+    return [name.split("/")[-2] for name in pictures]
+
+
+def _by_csv(source: _Source, inside: str, pictures: list[str], path: Path, content: bytes) -> list[str]:
+    label_of: dict[str, str] = {}
+    known = set(pictures)
+    for line, file, label in _csv_rows(path, content):
+        name = inside + file
+        if name in label_of:
+            raise DataError(path, f"lists {file!r} again on line {line}; keep one row per picture")
+        if name not in known:
+            raise DataError(
+                source.path / name, f"is listed in {path.name}, line {line}, but missing; add it or drop the row"
+            )
+        label_of[name] = label
+    for name in pictures:
+        if name not in label_of:
+            raise DataError(source.path / name, f"has no row in {path.name}; add one or remove the picture")
+    return [label_of[name] for name in pictures]
+
+
+def _csv_rows(path: Path, content: bytes) -> Iterable[tuple[int, str, str]]:
+    """Line number, file and label of each row."""
+    try:
+        # Spreadsheets write a byte order mark, and spaces after commas are common.
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        reader = csv.DictReader(text, skipinitialspace=True, strict=True)
+        columns = list(reader.fieldnames or ())
+        if not {"file", "label"} <= set(columns):
+            raise DataError(
+                path,
+                f"has the columns {', '.join(map(repr, columns)) or 'of an empty file'}; it needs 'file' and 'label': "
+                "rename the column to learn from, or move the csv away to train without labels",
+            )
+        for row in reader:
+            file, label = (row["file"] or "").strip(), (row["label"] or "").strip()
+            if not file or not label:
+                raise DataError(path, f"has no file or no label on line {reader.line_num}; fill it in")
+            yield reader.line_num, file, label
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(path, f"is not a csv in UTF-8: {error}") from None
+
+
+def _decode_all(source: _Source, names: list[str]) -> NDArray[np.uint8]:
+    """uint8 (N, H, W, C). Two passes: headers decide grey or RGB, so that one array can be filled in place."""
+    mode = "L" if {_channels(source, name) for name in names} == {1} else "RGB"
+    first = _decode(source, names[0], mode)
+    images = allocate((len(names), *first.shape), source.path)
+    for k, name in enumerate(names):
+        pixels = first if k == 0 else _decode(source, name, mode)
+        if pixels.shape != first.shape:
+            (h, w), (height, width) = pixels.shape[:2], first.shape[:2]
+            raise DataError(
+                source.path / name, f"is {w}x{h} pixels, but {names[0]} is {width}x{height}; make all one size"
+            )
+        images[k] = pixels
+    return images
+
+
+def _channels(source: _Source, name: str) -> int:
+    """1 for a grey picture, 3 for one in colour, by its header."""
+    try:
+        with source.open(name) as file, Image.open(file, formats=FORMATS) as image:
+            mode = image.mode
+            # A JPEG may carry a preview as a second picture, which is no animation.
+            frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
+    except _DAMAGE as error:
+        raise _damaged(source.path / name, error) from None
+    if mode not in GREY_MODES | COLOUR_MODES:
+        raise DataError(source.path / name, f"has pixels of kind {mode!r}; convert it to 8-bit grey or RGB")
+    if frames > 1:
+        raise DataError(source.path / name, f"is an animation of {frames} pictures; keep one")
+    return 1 if mode in GREY_MODES else 3
+
+
+def _decode(source: _Source, name: str, mode: str) -> NDArray[np.uint8]:
+    """uint8 (H, W, C) in mode "L" or "RGB"."""
+    try:
+        # Reading to the end makes zipfile check the member's CRC.
+        with Image.open(io.BytesIO(_bytes(source, name)), formats=FORMATS) as image:
+            upright: Any = ImageOps.exif_transpose(image)
+            transparent = False
+            if upright.has_transparency_data:
+                upright = upright.convert("RGBA")
+                transparent = upright.getchannel("A").getextrema()[0] < 255
+            pixels = np.asarray(upright.convert(mode))
+    except _DAMAGE as error:
+        raise _damaged(source.path / name, error) from None
+    if transparent:
+        raise DataError(source.path / name, "is partly transparent; lay it on a background first")
+    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+
+
+def _bytes(source: _Source, name: str) -> bytes:
+    try:
+        with source.open(name) as file:
+            return file.read()
+    except _DAMAGE as error:
+        raise _damaged(source.path / name, error) from None
+
+
+def _damaged(path: Path, error: BaseException) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    # Pillow names the stream it was given, which tells the user nothing.
+    reason = "no picture of a known format" if "cannot identify" in reason else reason
+    return DataError(path, f"cannot be read ({reason}); replace it or remove it")

@@ -1,0 +1,99 @@
+"""How a run is seen while it trains.
+
+Knows: the progress line, stats.jsonl and the TensorBoard events. Does not know: the networks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from torch.utils.tensorboard import SummaryWriter
+
+from training.config import Config
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Means over one tick.
+
+    Attributes:
+        kimg: thousand real images shown so far.
+        images_per_second: real images shown per second of wall time.
+        loss_G, loss_D: relativistic losses, without penalties.
+        r1, r2: squared gradient norms on real and fake images, before gamma.
+        acc_real, acc_fake: share of logits on the right side of the midpoint between both means.
+        acc_pair: share of pairs in which D ranks the real image higher.
+        margin: mean real minus mean fake logit.
+    """
+
+    kimg: float
+    images_per_second: float
+    lr: float
+    gamma: float
+    loss_G: float
+    loss_D: float
+    r1: float
+    r2: float
+    acc_real: float
+    acc_fake: float
+    acc_pair: float
+    margin: float
+
+
+class Progress:
+    """Writes each tick to the terminal or log, to stats.jsonl and to TensorBoard."""
+
+    def __init__(self, out: Path, config: Config) -> None:
+        self._total_kimg = config.total_kimg
+        self._stats = (out / "stats.jsonl").open("a")
+        self._events = SummaryWriter(str(out / "tensorboard"))
+        self._terminal = sys.stdout.isatty()
+        self._last_live = 0.0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._stats.close()
+        self._events.close()
+
+    def live(self, images_shown: int, done: int, elapsed_s: float) -> None:
+        """Rewrite the status line, at most once a second, on a terminal only."""
+        now = time.monotonic()
+        if self._terminal and now - self._last_live >= 1.0:
+            self._last_live = now
+            rate = done / elapsed_s
+            left = _duration((self._total_kimg * 1000 - images_shown) / rate)
+            text = f"{images_shown / 1000:.1f}/{self._total_kimg:g} kimg  {rate:.0f} images/s  {left} left"
+            print(f"\r\033[K{text}", end="", flush=True)
+
+    def tick(self, tick: Tick) -> None:
+        """Report one tick."""
+        values = dataclasses.asdict(tick)
+        self._stats.write(json.dumps(values) + "\n")
+        self._stats.flush()
+        os.fsync(self._stats.fileno())
+        for name, value in values.items():
+            self._events.add_scalar(name, value, global_step=round(tick.kimg * 1000))
+        self._events.flush()
+        left = _duration((self._total_kimg - tick.kimg) * 1000 / tick.images_per_second)
+        print(
+            ("\r\033[K" if self._terminal else "")
+            + f"{tick.kimg:.1f}/{self._total_kimg:g} kimg  {tick.images_per_second:.0f} images/s  "
+            f"loss G {tick.loss_G:.3f} D {tick.loss_D:.3f}  D right on real {tick.acc_real:.0%} "
+            f"fake {tick.acc_fake:.0%}  R1 {tick.r1:.3g} R2 {tick.r2:.3g}  {left} left",
+            flush=True,
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, s = divmod(max(round(seconds), 0), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours}h{m:02d}m" if hours else f"{m}m{s:02d}s"

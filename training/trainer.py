@@ -1,0 +1,175 @@
+"""One training run's state and its single step.
+
+Knows: the networks, their optimisers, the schedules, and how one step changes them. Every random
+number is a pure function of (seed, images shown), so the state is the weights, the optimisers'
+moments and one counter: a run that is stopped and resumed takes the very same steps. Does not know:
+files, progress, when to stop.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.latents import MAX_INTEGER
+from models.networks import DiscriminatorConfig, GeneratorConfig, discriminator, generator
+from training.config import Config, Cosine
+from training.data import Dataset
+from training.losses import discriminator_loss, generator_loss, zero_centered_gradient_penalty
+
+# Second words of the Philox key; 1 is the latents' own (models.latents).
+DATA_STREAM, NOISE_STREAM, MIRROR_STREAM = 2, 3, 4
+STATS = ("loss_G", "loss_D", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
+
+
+def _stream(seed: int, purpose: int, counter: int, part: int = 0) -> np.random.RandomState:
+    return np.random.RandomState(np.random.Philox(key=[seed, purpose], counter=[0, part, counter, 0]))
+
+
+def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
+    """The generator that this configuration builds for this data."""
+    return GeneratorConfig(
+        z_dim=config.z_dim,
+        labels=len(dataset.label_names),
+        shape=dataset.shape,
+        network=config.generator,
+    )
+
+
+class Trainer:
+    """Networks, optimisers and the counter of real images shown to D.
+
+    Args:
+        config: the run's configuration.
+        dataset: the training data; its shape and labels decide the networks' ends.
+        device: a torch device name.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, device: str) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.device = torch.device(device)
+        self.images_shown = 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed % (MAX_INTEGER + 1))
+            self.G = generator(generator_config(config, dataset)).to(self.device)
+            self.D = discriminator(
+                DiscriminatorConfig(labels=len(dataset.label_names), shape=dataset.shape, network=config.discriminator)
+            ).to(self.device)
+        self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
+        self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a later step depends on."""
+        return {
+            "images_shown": self.images_shown,
+            "G": self.G.state_dict(),
+            "D": self.D.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer_G": self.optimizer_G.state_dict(),
+            "optimizer_D": self.optimizer_D.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.images_shown = state["images_shown"]
+        for name in ("G", "D", "ema", "optimizer_G", "optimizer_D"):
+            getattr(self, name).load_state_dict(state[name])
+
+    def scheduled(self, schedule: Cosine) -> float:
+        """A schedule's value at this point of the run."""
+        return schedule.at(self.images_shown / (self.config.schedule_kimg * 1000))
+
+    def step(self) -> Tensor:
+        """Show one batch of real images: G's update, D's update, EMA.
+
+        Returns: float32 (len(STATS),), this batch's means, on the device.
+        """
+        config = self.config
+        beta2, lr = self.scheduled(config.beta2), self.scheduled(config.lr)
+        for optimizer in (self.optimizer_G, self.optimizer_D):
+            optimizer.param_groups[0].update(lr=lr, betas=(0.0, beta2))
+        real, labels = self._real_batch()
+        loss_g = self._update_generator(real, labels)
+        stats = self._update_discriminator(real, labels)
+        self._update_ema()
+        self.images_shown += config.batch
+        return torch.cat([loss_g.reshape(1), stats])
+
+    def _update_generator(self, real: Tensor, labels: Tensor) -> Tensor:
+        self.D.requires_grad_(False)
+        with torch.no_grad():
+            real_logits = self.D(real, labels)
+        fake_logits = self.D(self.G(self._noise(0), labels), labels)
+        loss = generator_loss(real_logits, fake_logits).mean()
+        self.optimizer_G.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer_G.step()
+        self.D.requires_grad_(True)
+        return loss.detach()
+
+    def _update_discriminator(self, real: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            fake = self.G(self._noise(1), labels)
+        real.requires_grad_(True)
+        fake.requires_grad_(True)
+        real_logits, fake_logits = self.D(real, labels), self.D(fake, labels)
+        loss = discriminator_loss(real_logits, fake_logits)
+        r1 = zero_centered_gradient_penalty(real, real_logits)
+        r2 = zero_centered_gradient_penalty(fake, fake_logits)
+        self.optimizer_D.zero_grad(set_to_none=True)
+        (loss + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)).mean().backward()  # type: ignore[no-untyped-call]
+        self.optimizer_D.step()
+        return _discriminator_stats(loss, r1, r2, real_logits, fake_logits)
+
+    def _update_ema(self) -> None:
+        halflife = self.scheduled(self.config.ema_halflife_kimg) * 1000
+        decay = 0.5 ** (self.config.batch / halflife) if halflife > 0 else 0.0
+        with torch.no_grad():
+            for average, weight in zip(self.ema.parameters(), self.G.parameters()):
+                average.lerp_(weight, 1.0 - decay)
+
+    def _noise(self, part: int) -> Tensor:
+        stream = _stream(self.config.seed, NOISE_STREAM, self.images_shown, part)
+        z = stream.standard_normal((self.config.batch, self.config.z_dim)).astype(np.float32)
+        return torch.from_numpy(z).to(self.device)
+
+    def _real_batch(self) -> tuple[Tensor, Tensor]:
+        indices = np.concatenate(list(self._indices()))
+        images, labels = self.dataset.batch(indices)
+        if self.config.data.mirror:
+            flips = _stream(self.config.seed, MIRROR_STREAM, self.images_shown).random_sample(len(images)) < 0.5
+            images[flips] = images[flips, :, :, ::-1]
+        return torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device)
+
+    def _indices(self) -> Any:
+        """This batch's data indices: each epoch is a fresh permutation, cut without regard to its end."""
+        position, wanted = self.images_shown, self.config.batch
+        while wanted:
+            epoch, offset = divmod(position, len(self.dataset))
+            if epoch != self._epoch:
+                self._order = _stream(self.config.seed, DATA_STREAM, epoch).permutation(len(self.dataset))
+                self._epoch = epoch
+            part = self._order[offset : offset + wanted]
+            yield part
+            position, wanted = position + len(part), wanted - len(part)
+
+
+def _discriminator_stats(loss: Tensor, r1: Tensor, r2: Tensor, real: Tensor, fake: Tensor) -> Tensor:
+    """Means over the batch, in STATS' order after loss_G.
+
+    Relativistic logits have no zero of their own, so accuracies are taken against the midpoint
+    between the batch's mean real and mean fake logit.
+    """
+    with torch.no_grad():
+        middle = 0.5 * (real.mean() + fake.mean())
+        rows = (loss, r1, r2, (real > middle).float(), (fake < middle).float(), (real > fake).float(), real - fake)
+        return torch.stack([row.mean() for row in rows])
