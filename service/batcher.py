@@ -116,6 +116,7 @@ class Batcher:
         for job in {id(job): job for job, _ in batch}.values():
             if not job.answer.done():
                 job.answer.set_exception(error)
+            self._drop(job)
 
     def _drop(self, job: _Job) -> None:
         """Forget what has not been taken of a job that is answered, failed or cancelled."""

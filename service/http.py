@@ -40,6 +40,7 @@ from service.schemas import GenerateRequest, GenerateResponse, Problem
 from service.settings import Settings
 
 OFFERS = (JSON, *MEDIA_TYPES)
+IMAGE_ROUTE = "/v1/images/{model}/{version}/{seed}/{index}.{extension}"
 IMMUTABLE = "public, max-age=31536000, immutable"
 # The page's script and style are inline; nothing else may run or load.
 PAGE_POLICY = (
@@ -127,9 +128,9 @@ async def generate(request: Request) -> Response:
     return Response(body, media_type=media_type, headers=_address_headers(minted))
 
 
-@router.api_route(
-    "/v1/images/{model}/{version}/{seed}/{index}.{extension}",
-    methods=["GET", "HEAD"],
+@router.head(IMAGE_ROUTE, include_in_schema=False)
+@router.get(
+    IMAGE_ROUTE,
     response_class=Response,
     responses={
         200: {"content": {media: {} for media in MEDIA_TYPES}},

@@ -1,0 +1,50 @@
+# Every target can be run again; what is done is not done twice.
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 3000
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help setup serve test check format bench-start clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready  ## make the environment, put the bundled models into the store
+	@$(BIN)/ganmint models install
+
+serve: setup  ## serve on HOST:PORT (127.0.0.1:3000)
+	@exec $(BIN)/ganmint serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.dev  ## run every test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## format, lint, types, imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev  ## put the sources into shape
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/ruff format .
+
+bench-start: $(VENV)/.ready  ## start-up time and memory of the service
+	$(BIN)/python -m benchmarks.start
+
+clean:  ## remove the environment and caches; the model store and runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Ganmint needs Python 3.10 to 3.13, this is %d.%d; try: make PYTHON=python3.11 ..." % v)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(PIP) --editable '.[train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.ready
+	@$(PIP) --editable '.[train,dev]'
+	@touch $@

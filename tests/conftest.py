@@ -1,0 +1,82 @@
+"""What all tests share: a tiny untrained model, and a model store of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import nn
+
+from models import artifact, networks
+from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
+
+# The same examples at every run, and no database beside the sources.
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.load_profile("fixed")
+
+TINY = networks.GeneratorConfig(
+    z_dim=8, labels=3, shape=(1, 8, 8), network=networks.ResNetConfig(base=4, widths=(8, 4), label_dim=4)
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_card() -> Manifest:
+    """The draft of a card: 8x8 grey, classes a, b and c, z of length 8, psi allowed."""
+    return Manifest(
+        name="tiny",
+        version="1.0.0",
+        description="An untrained generator for tests.",
+        licence="CC0-1.0",
+        image=ImageShape(channels=1, height=8, width=8),
+        latents=Latents(z_dim=TINY.z_dim),
+        labels=("a", "b", "c"),
+        truncation=True,
+        batch_size={},
+        batch_size_measured={},
+        network=TINY.model_dump(mode="json"),
+        training=TrainingCard(
+            command="none",
+            code_version="0",
+            torch=str(torch.__version__),
+            device="cpu",
+            kimg=0,
+            config={},
+            data=DataCard(name="nothing", digest="0" * 64, images=1, licence="CC0-1.0", attribution="nobody"),
+        ),
+    )
+
+
+def _tiny_generator() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = networks.generator(TINY)
+        # They start at zero, which would hide whatever the residual branches do.
+        for name, parameter in generator.named_parameters():
+            if name.endswith("conv2.weight"):
+                nn.init.normal_(parameter, std=0.2)
+    return generator
+
+
+@pytest.fixture
+def tiny_generator() -> nn.Module:
+    """The generator of `tiny_artifact`, fresh for each test."""
+    return _tiny_generator()
+
+
+@pytest.fixture(scope="session")
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory, tiny_card: Manifest) -> Path:
+    """A real exported artifact, with a CPU batch of 4. Shared by all tests: copy it to change it."""
+    folder = tmp_path_factory.mktemp("artifacts") / "tiny"
+    artifact.export(_tiny_generator(), tiny_card, folder, batch_size=4)
+    return folder
+
+
+@pytest.fixture
+def store_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty BENTOML_HOME."""
+    home = tmp_path / "bentoml"
+    monkeypatch.setenv("BENTOML_HOME", str(home))
+    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "true")
+    return home

@@ -1,0 +1,365 @@
+"""The HTTP interface in-process, over a real artifact of a tiny untrained generator (8x8, 3 classes)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import artifact, images, manifest, store
+from service.http import create_app
+from service.settings import Settings
+
+Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
+MAX = 2**53 - 1
+
+
+@pytest.fixture
+def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
+    """Run a scenario against a ready service with the tiny model installed."""
+    store.install(tiny_artifact)
+
+    def run(scenario: Scenario, **settings: Any) -> None:
+        async def main() -> None:
+            app = create_app(Settings(device="cpu", **settings))
+            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+            async with (
+                app.router.lifespan_context(app),
+                httpx.AsyncClient(transport=transport, base_url="http://t") as c,
+            ):
+                for _ in range(1000):
+                    if (await c.get("/readyz")).status_code == 200:
+                        break
+                    await asyncio.sleep(0.01)
+                await scenario(c)
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_json_lists_every_image_with_its_resolved_address(serve: Callable[..., None], tiny_artifact: Path) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = (await client.post("/generate", json={"model": "tiny", "seed": 7, "index": 5, "n": 3})).json()
+        card = manifest.read(tiny_artifact)
+        expected = card.addresses(7, 5, 3)
+        assert (answer["model"], answer["version"], answer["seed"]) == ("tiny", card.version, 7)
+        assert [i["address"] for i in answer["images"]] == [str(a) for a in expected]
+        assert [i["label_name"] for i in answer["images"]] == [card.labels[a.label or 0] for a in expected]
+        pixels = artifact.load(tiny_artifact).mint(expected)
+        for listed, truth, address in zip(answer["images"], pixels, expected):
+            assert base64.b64decode(listed["b64"]) == images.encode(truth, "image/png", str(address))
+
+    serve(scenario)
+
+
+def test_the_same_address_gives_the_same_bytes_by_every_route(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        body = {"model": "tiny", "seed": 3, "index": 11, "n": 1}
+        single = await client.post("/generate", json=body, headers={"Accept": "image/png"})
+        address = single.headers["ganmint-address"]
+        path, _, query = address.partition("?")
+        permanent = await client.get(f"/v1/images/{path}.png?{query}")
+        crowd = (await client.post("/generate", json={"model": "tiny", "seed": 3, "n": 30})).json()["images"]
+        assert permanent.content == single.content
+        assert base64.b64decode(crowd[11]["b64"]) == single.content
+        assert images.read_address(single.content) == address
+
+    serve(scenario)
+
+
+def test_many_images_as_a_picture_are_one_grid(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        body = {"model": "tiny", "seed": 1, "n": 9, "labels": "balanced"}
+        grid = await client.post("/generate", json=body, headers={"Accept": "image/png"})
+        assert grid.headers["content-type"] == "image/png"
+        assert grid.headers["ganmint-labels"] == "0,1,2,0,1,2,0,1,2"
+        with Image.open(io.BytesIO(grid.content)) as picture:
+            assert picture.size == (24, 24)
+            tile = np.asarray(picture)[8:16, 8:16]
+        alone = await client.get("/v1/images/tiny/1.0.0/1/4.png?label=1")
+        with Image.open(io.BytesIO(alone.content)) as picture:
+            assert (np.asarray(picture) == tile).all()
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/webp"])
+def test_pictures_come_in_the_format_that_was_asked_for(serve: Callable[..., None], media_type: str) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.post("/generate", json={"model": "tiny"}, headers={"Accept": media_type})
+        assert answer.headers["content-type"] == media_type
+        with Image.open(io.BytesIO(answer.content)) as picture:
+            assert Image.MIME[picture.format or ""] == media_type
+
+    serve(scenario)
+
+
+def test_without_a_seed_the_server_picks_one_and_says_which(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        first = (await client.post("/generate", json={"model": "tiny"})).json()
+        second = (await client.post("/generate", json={"model": "tiny"})).json()
+        assert first["seed"] != second["seed"]
+        again = (await client.post("/generate", json={"model": "tiny", "seed": first["seed"]})).json()
+        assert again == first
+
+    serve(scenario)
+
+
+def test_a_permanent_image_is_cacheable_for_good_and_answers_304(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        url = "/v1/images/tiny/1.0.0/7/0.png"
+        answer = await client.get(url)
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        etag = answer.headers["etag"]
+        assert etag.startswith('"')
+        cached = await client.get(url, headers={"If-None-Match": etag})
+        assert (cached.status_code, cached.content, cached.headers["etag"]) == (304, b"", etag)
+        other_label = (int(answer.headers["ganmint-address"].partition("label=")[2]) + 1) % 3
+        others = [
+            url + f"?label={other_label}",
+            url + "?psi=0.5",
+            url.replace("/0.png", "/0.webp"),
+            url.replace("/0.png", "/1.png"),
+        ]
+        tags = {(await client.get(other)).headers["etag"] for other in others}
+        assert len(tags | {etag}) == 5
+        head = await client.head(url)
+        assert (head.status_code, head.headers["etag"]) == (200, etag)
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        ({"model": "nope"}, 404, None),
+        ({"model": "tiny", "version": "9.9.9"}, 404, None),
+        ({"model": "tiny", "version": "new"}, 422, "version"),
+        ({"model": "../etc"}, 422, "model"),
+        ({"model": 7}, 422, "model"),
+        ({}, 422, "model"),
+        ({"model": "tiny", "n": 0}, 422, "n"),
+        ({"model": "tiny", "n": -1}, 422, "n"),
+        ({"model": "tiny", "n": 10**9}, 422, "n"),
+        ({"model": "tiny", "n": "3"}, 422, "n"),
+        ({"model": "tiny", "n": True}, 422, "n"),
+        ({"model": "tiny", "seed": -1}, 422, "seed"),
+        ({"model": "tiny", "seed": 2**53}, 422, "seed"),
+        ({"model": "tiny", "seed": 10**400}, 422, "seed"),
+        ({"model": "tiny", "seed": 1.5}, 422, "seed"),
+        ({"model": "tiny", "index": -1}, 422, "index"),
+        ({"model": "tiny", "index": MAX, "n": 2}, 422, "index"),
+        ({"model": "tiny", "labels": 3}, 422, "labels"),
+        ({"model": "tiny", "labels": -1}, 422, "labels"),
+        ({"model": "tiny", "labels": "all"}, 422, "labels"),
+        ({"model": "tiny", "labels": [0, 1]}, 422, "labels"),
+        ({"model": "tiny", "n": 2, "labels": [0, 3]}, 422, "labels[1]"),
+        ({"model": "tiny", "n": 2, "labels": [0, True]}, 422, "labels"),
+        ({"model": "tiny", "psi": 0}, 422, "psi"),
+        ({"model": "tiny", "psi": 1.01}, 422, "psi"),
+        ({"model": "tiny", "psi": "1"}, 422, "psi"),
+        ({"model": "tiny", "count": 3}, 422, "count"),
+        ([], 422, "body"),
+        (None, 422, "body"),
+    ],
+)
+def test_bad_input_is_refused_naming_the_field(
+    serve: Callable[..., None], body: Any, status: int, field: str | None
+) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.post("/generate", content=json.dumps(body))
+        problem = answer.json()
+        assert (answer.status_code, problem["status"]) == (status, status)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "Traceback" not in answer.text
+        if field:
+            assert [e["field"] for e in problem["errors"]] == [field]
+            assert field in problem["detail"]
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "content", "status"),
+    [
+        ("POST", "/generate", {}, b'{"model": "tiny"', 400),
+        ("POST", "/generate", {}, b"\xff\xfe", 400),
+        ("POST", "/generate", {}, b"", 400),
+        ("POST", "/generate", {"Content-Type": "text/xml"}, b"{}", 415),
+        ("POST", "/generate", {"Accept": "video/mp4"}, b'{"model": "tiny"}', 406),
+        ("POST", "/generate", {}, b'{"model": "' + b"x" * 70000, 413),
+        ("GET", "/generate", {}, b"", 405),
+        ("GET", "/nowhere", {}, b"", 404),
+        ("GET", "/v1/models/nope", {}, b"", 404),
+        ("GET", "/v1/models/tiny/7.0.0", {}, b"", 404),
+        ("GET", "/v1/images/tiny/1.0.0/7/0.gif", {}, b"", 404),
+        ("GET", "/v1/images/tiny/1.0.0/7/-1.png", {}, b"", 422),
+        ("GET", "/v1/images/tiny/1.0.0/7/01.png", {}, b"", 422),
+        ("GET", "/v1/images/tiny/1.0.0/9007199254740992/0.png", {}, b"", 422),
+        ("GET", "/v1/images/tiny/1.0.0/7/0.png?label=3", {}, b"", 422),
+        ("GET", "/v1/images/tiny/1.0.0/7/0.png?psi=2", {}, b"", 422),
+        ("GET", "/v1/images/tiny/1.0.0/7/0.png?psi=nan", {}, b"", 422),
+        ("GET", "/v1/images/tiny/latest/7/0.png", {}, b"", 422),
+    ],
+)
+def test_every_other_refusal_is_a_problem_document_too(
+    serve: Callable[..., None], method: str, path: str, headers: dict[str, str], content: bytes, status: int
+) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.request(method, path, headers=headers, content=content)
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert {"type", "title", "status", "detail"} <= answer.json().keys()
+
+    serve(scenario)
+
+
+def test_cards_are_the_manifest(serve: Callable[..., None], tiny_artifact: Path) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        card = manifest.read(tiny_artifact).model_dump(mode="json")
+        assert (await client.get("/v1/models")).json() == {"models": [card]}
+        assert (await client.get("/v1/models/tiny")).json() == card
+        assert (await client.get("/v1/models/tiny/1.0.0")).json() == card
+
+    serve(scenario)
+
+
+def test_a_model_published_later_is_served_without_a_restart(
+    serve: Callable[..., None], tiny_artifact: Path, tmp_path: Path
+) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        assert (await client.post("/generate", json={"model": "later"})).status_code == 404
+        publish_again(tiny_artifact, tmp_path / "later", name="later")
+        assert (await client.post("/generate", json={"model": "later"})).status_code == 200
+        publish_again(tiny_artifact, tmp_path / "tiny2", version="2.0.0")
+        for _ in range(200):
+            newest = (await client.post("/generate", json={"model": "tiny"})).json()["version"]
+            if newest == "2.0.0":
+                break
+            await asyncio.sleep(0.02)
+        assert newest == "2.0.0"
+        assert (await client.get("/v1/images/tiny/1.0.0/7/0.png")).status_code == 200
+
+    serve(scenario, poll_s=0.05)
+
+
+def test_a_broken_model_is_not_served_and_does_not_hurt_the_others(
+    serve: Callable[..., None], tiny_artifact: Path, tmp_path: Path
+) -> None:
+    publish_again(tiny_artifact, tmp_path / "bad", name="bad")
+    script = store.find("bad").path / artifact.SCRIPT
+    script.write_bytes(script.read_bytes()[:-1] + b"?")
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        refused = await client.post("/generate", json={"model": "bad"})
+        assert refused.status_code == 503
+        assert str(tmp_path) not in refused.text
+        assert (await client.post("/generate", json={"model": "tiny"})).status_code == 200
+        assert (await client.get("/readyz")).json()["broken"] == ["bad/1.0.0"]
+        text = (await client.get("/metrics")).text
+        assert 'ganmint_model_golden_ok{model="bad",version="1.0.0"} 0.0' in text
+        assert 'ganmint_model_golden_ok{model="tiny",version="1.0.0"} 1.0' in text
+
+    serve(scenario)
+
+
+def test_it_is_not_ready_without_a_model_but_it_is_live(store_home: Path) -> None:
+    async def main() -> None:
+        app = create_app(Settings(device="cpu"))
+        transport = httpx.ASGITransport(app=app)
+        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as c:
+            await asyncio.sleep(0.1)
+            assert (await c.get("/livez")).status_code == 200
+            ready = await c.get("/readyz")
+            assert ready.status_code == 503
+            assert ready.headers["retry-after"]
+            assert (await c.post("/generate", json={"model": "tiny"})).status_code in (404, 503)
+
+    asyncio.run(main())
+
+
+def test_metrics_count_by_route_template_only(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for k in range(5):
+            await client.get(f"/v1/images/tiny/1.0.0/7/{k}.png")
+            await client.get(f"/stranger/{k}")
+        await client.post("/generate", json={"model": "tiny", "n": 7})
+        text = (await client.get("/metrics")).text
+        route = "/v1/images/{model}/{version}/{seed}/{index}.{extension}"
+        assert f'ganmint_requests_total{{code="200",method="GET",route="{route}"}} 5.0' in text
+        assert 'ganmint_requests_total{code="404",method="GET",route="unmatched"} 5.0' in text
+        assert 'ganmint_images_total{model="tiny",version="1.0.0"} 12.0' in text
+        assert "stranger" not in text
+
+    serve(scenario)
+
+
+def test_a_bug_is_a_plain_500_without_a_stack_trace(
+    serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("service.http._as_json", broken)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answer = await client.post("/generate", json={"model": "tiny"})
+        assert answer.status_code == 500
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert "secret" not in answer.text
+
+    serve(scenario)
+
+
+def test_a_full_queue_answers_429_with_a_time_to_come_back(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        asked = [client.post("/generate", json={"model": "tiny", "n": 50}) for _ in range(20)]
+        answers = await asyncio.gather(*asked)
+        codes = [a.status_code for a in answers]
+        assert set(codes) == {200, 429}
+        assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status_code == 429)
+        assert (await client.post("/generate", json={"model": "tiny"})).status_code == 200
+
+    serve(scenario, max_n=50, queue_images=100)
+
+
+def test_the_page_and_the_api_description_are_there(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        page = await client.get("/")
+        assert page.headers["content-type"].startswith("text/html")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert (await client.get("/docs")).status_code == 200
+        paths = (await client.get("/openapi.json")).json()["paths"]
+        assert {"/generate", "/v1/models", "/livez", "/readyz"} <= paths.keys()
+
+    serve(scenario)
+
+
+def publish_again(source: Path, folder: Path, **changes: str) -> None:
+    """The same generator under another name or version, with goldens that fit."""
+    card = manifest.read(source).model_copy(update=changes)
+    folder.mkdir()
+    for name in artifact.FILES:
+        (folder / name).write_bytes((source / name).read_bytes())
+    with np.load(source / artifact.GOLDEN) as golden:
+        texts = [str(t).replace("tiny/1.0.0", f"{card.name}/{card.version}") for t in golden["addresses"]]
+        np.savez_compressed(folder / artifact.GOLDEN, addresses=np.array(texts), pixels=golden["pixels"])
+    files = {name: manifest_hash(folder / name) for name in artifact.FILES}
+    (folder / manifest.FILE_NAME).write_bytes(manifest.dump(card.model_copy(update={"files": files})))
+    store.install(folder)
+
+
+def manifest_hash(path: Path) -> str:
+    from models.files import sha256
+
+    return sha256(path)

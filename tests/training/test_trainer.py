@@ -1,0 +1,304 @@
+"""A step: what it changes, what it leaves, and that it depends on nothing but the state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training import checkpoint
+from training.config import Config
+from training.data import Dataset
+from training.trainer import STATS, Trainer
+
+MakeConfig = Callable[..., Config]
+
+
+class Recording(Dataset):
+    """A data set that keeps the indices it was asked for."""
+
+    def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        self.__dict__.setdefault("shown", []).extend(indices.tolist())
+        return super().batch(indices)
+
+
+def recording(count: int) -> Recording:
+    return Recording("counted", np.zeros((count, 8, 8, 1), np.uint8), np.zeros(count, np.int64), ("only",))
+
+
+def shown(config: Config, data: Recording, steps: int) -> list[int]:
+    """The indices of the images that so many real steps show."""
+    trainer = Trainer(config, data, "cpu")
+    for _ in range(steps):
+        trainer.step()
+    seen: list[int] = data.__dict__.pop("shown")
+    return seen
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the last bit, through dictionaries and lists."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def test_each_epoch_shows_every_image_once_in_an_order_of_its_own(tiny_config: MakeConfig) -> None:
+    seen = shown(tiny_config("batch=4"), recording(10), 10)
+
+    epochs = [seen[start : start + 10] for start in range(0, 40, 10)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_the_order_of_images_does_not_depend_on_the_batch(tiny_config: MakeConfig) -> None:
+    data = recording(10)
+
+    by_four = shown(tiny_config("batch=4"), data, 10)
+
+    assert shown(tiny_config("batch=5"), data, 8) == by_four
+    # More than three epochs in one batch.
+    assert shown(tiny_config("batch=40"), data, 1) == by_four
+
+
+def test_the_order_of_images_depends_on_the_seed(tiny_config: MakeConfig) -> None:
+    data = recording(10)
+
+    assert shown(tiny_config("batch=10", "seed=1"), data, 1) != shown(tiny_config("batch=10", "seed=2"), data, 1)
+
+
+def test_equal_configurations_take_the_same_steps_bit_for_bit(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    one, other = Trainer(tiny_config(), tiny_data, "cpu"), Trainer(tiny_config(), tiny_data, "cpu")
+
+    for step in range(4):
+        # Strangers may use the global generators as they like.
+        torch.manual_seed(step)
+        np.random.seed(step)
+        stats = one.step()
+        torch.manual_seed(100)
+        torch.randn(3)
+        assert torch.equal(stats, other.step())
+
+    assert same(one.state(), other.state())
+
+
+def test_a_trainer_leaves_the_global_generators_alone(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    torch.manual_seed(5)
+    np.random.seed(5)
+    before = torch.get_rng_state(), np.random.get_state()[1]
+
+    Trainer(tiny_config(), tiny_data, "cpu").step()
+
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.array_equal(np.asarray(np.random.get_state()[1]), np.asarray(before[1]))
+
+
+def test_another_seed_begins_with_other_weights(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    one, other = (Trainer(tiny_config(f"seed={seed}"), tiny_data, "cpu") for seed in (1, 2))
+
+    assert not same(weights(one.G), weights(other.G))
+    assert not same(weights(one.D), weights(other.D))
+
+
+def test_a_restored_trainer_takes_the_same_steps_as_one_never_stopped(
+    tiny_config: MakeConfig, tiny_data: Dataset, tmp_path: Path
+) -> None:
+    config = tiny_config("data.mirror=true")
+    whole = Trainer(config, tiny_data, "cpu")
+    for _ in range(3):
+        whole.step()
+    saved = checkpoint.save(tmp_path, whole.images_shown, whole.state())
+
+    resumed = Trainer(config, tiny_data, "cpu")
+    resumed.load_state(checkpoint.load(saved))
+
+    assert resumed.images_shown == 48
+    # 16 steps are an epoch: the order of the next one is needed, too.
+    for _ in range(15):
+        assert torch.equal(whole.step(), resumed.step())
+    assert same(whole.state(), resumed.state())
+
+
+def test_a_step_counts_its_images_and_reports_every_figure(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config(), tiny_data, "cpu")
+
+    stats = dict(zip(STATS, trainer.step().tolist(), strict=True))
+
+    assert trainer.images_shown == 16
+    assert all(math.isfinite(value) for value in stats.values())
+    assert all(0 <= stats[name] <= 1 for name in ("acc_real", "acc_fake", "acc_pair"))
+
+
+def test_the_generators_update_changes_the_generator_alone(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config(), tiny_data, "cpu")
+    d, g, ema = weights(trainer.D), weights(trainer.G), weights(trainer.ema)
+
+    trainer._update_generator(*trainer._real_batch())
+
+    assert same(weights(trainer.D), d)
+    assert all(p.grad is None for p in trainer.D.parameters())
+    assert not same(weights(trainer.G), g)
+    assert same(weights(trainer.ema), ema)
+
+
+def test_the_discriminators_update_changes_the_discriminator_alone(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config(), tiny_data, "cpu")
+    d, g, ema = weights(trainer.D), weights(trainer.G), weights(trainer.ema)
+
+    trainer._update_discriminator(*trainer._real_batch())
+
+    assert not same(weights(trainer.D), d)
+    assert same(weights(trainer.G), g)
+    assert all(p.grad is None for p in trainer.G.parameters())
+    assert same(weights(trainer.ema), ema)
+
+
+def test_a_step_trains_every_weight_of_both_networks(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config(), tiny_data, "cpu")
+    d, g = weights(trainer.D), weights(trainer.G)
+
+    # The last convolutions of residual blocks begin at zero, so what is before them moves from the second step on.
+    trainer.step()
+    trainer.step()
+
+    assert [name for name, value in weights(trainer.D).items() if torch.equal(value, d[name])] == []
+    assert [name for name, value in weights(trainer.G).items() if torch.equal(value, g[name])] == []
+
+
+def test_the_generator_follows_the_gradient_of_its_relativistic_loss(
+    tiny_config: MakeConfig, tiny_data: Dataset
+) -> None:
+    trainer = Trainer(tiny_config(), tiny_data, "cpu")
+    real, labels = trainer._real_batch()
+    fake = trainer.G(trainer._noise(0), labels)
+    loss = F.softplus(trainer.D(real, labels) - trainer.D(fake, labels)).mean()
+    expected = torch.autograd.grad(loss, list(trainer.G.parameters()))
+
+    reported = trainer._update_generator(real, labels)
+
+    assert reported.item() == pytest.approx(loss.item())
+    for parameter, gradient in zip(trainer.G.parameters(), expected, strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_the_discriminator_follows_its_loss_plus_half_gamma_of_both_penalties(
+    tiny_config: MakeConfig, tiny_data: Dataset
+) -> None:
+    trainer = Trainer(tiny_config("gamma={start: 3, end: 3}"), tiny_data, "cpu")
+    real, labels = trainer._real_batch()
+    x, y = real.clone().requires_grad_(), trainer.G(trainer._noise(1), labels).detach().requires_grad_()
+    loss = F.softplus(trainer.D(y, labels) - trainer.D(x, labels)).mean()
+    (by_x,) = torch.autograd.grad(trainer.D(x, labels).sum(), x, create_graph=True)
+    (by_y,) = torch.autograd.grad(trainer.D(y, labels).sum(), y, create_graph=True)
+    r1, r2 = by_x.square().sum() / 16, by_y.square().sum() / 16
+    expected = torch.autograd.grad(loss + 1.5 * r1 + 1.5 * r2, list(trainer.D.parameters()))
+
+    stats = trainer._update_discriminator(real, labels)
+
+    assert stats[:3].tolist() == pytest.approx([loss.item(), r1.item(), r2.item()], rel=1e-4)
+    for parameter, gradient in zip(trainer.D.parameters(), expected, strict=True):
+        assert parameter.grad is not None
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_no_two_updates_share_their_noise(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config(), tiny_data, "cpu")
+    drawn = []
+    for images_shown in (0, 16, 2**40):
+        trainer.images_shown = images_shown
+        drawn += [trainer._noise(0), trainer._noise(1)]
+
+    rows = torch.cat(drawn)
+    assert len({tuple(row) for row in rows.tolist()}) == len(rows) == 6 * 16
+    assert abs(rows.mean().item()) < 0.2 and abs(rows.std().item() - 1) < 0.1
+
+
+def test_learning_rate_and_betas_follow_their_schedules(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config("lr={start: 0.01, end: 0.001}", "schedule_kimg=0.032"), tiny_data, "cpu")
+    seen = []
+    for _ in range(4):
+        trainer.step()
+        groups = [optimizer.param_groups[0] for optimizer in (trainer.optimizer_G, trainer.optimizer_D)]
+        assert groups[0]["lr"] == groups[1]["lr"] and groups[0]["betas"] == groups[1]["betas"]
+        seen.append((groups[0]["lr"], *groups[0]["betas"]))
+
+    expected = [(0.01, 0.0, 0.9), (0.0055, 0.0, 0.945), (0.001, 0.0, 0.99), (0.001, 0.0, 0.99)]
+    assert [value for row in seen for value in row] == pytest.approx([value for row in expected for value in row])
+
+
+def test_the_average_moves_half_way_per_half_life(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    # Two batches a half-life, so each step keeps 2^-0.5 of the average.
+    trainer = Trainer(tiny_config("ema_halflife_kimg={start: 0.032, end: 0.032}"), tiny_data, "cpu")
+    expected = {name: value.double() for name, value in weights(trainer.G).items()}
+
+    for _ in range(3):
+        trainer.step()
+        for name, value in weights(trainer.G).items():
+            expected[name] = expected[name] * 2**-0.5 + value.double() * (1 - 2**-0.5)
+
+    for name, value in trainer.ema.state_dict().items():
+        assert torch.allclose(value.double(), expected[name], atol=1e-6)
+    assert not same(weights(trainer.ema), weights(trainer.G))
+
+
+def test_with_a_half_life_of_zero_the_average_is_the_generator(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config("ema_halflife_kimg={start: 0, end: 0}"), tiny_data, "cpu")
+    trainer.step()
+
+    assert same(weights(trainer.ema), weights(trainer.G))
+
+
+def test_mirroring_flips_half_of_the_images_left_to_right_and_nothing_else(tiny_config: MakeConfig) -> None:
+    images = np.arange(256 * 64, dtype=np.uint32).reshape(256, 8, 8, 1).astype(np.uint8)
+    data = Dataset("ramps", images, np.arange(256, dtype=np.int64) % 3, ("a", "b", "c"))
+    plain, mirrored = (
+        Trainer(tiny_config("batch=256", f"data.mirror={mirror}"), data, "cpu")._real_batch()
+        for mirror in ("false", "true")
+    )
+
+    assert torch.equal(plain[1], mirrored[1])
+    kept = (plain[0] == mirrored[0]).flatten(1).all(1)
+    flipped = (plain[0].flip(3) == mirrored[0]).flatten(1).all(1)
+    assert torch.equal(kept, ~flipped)
+    # 256 fair coins: within five standard deviations.
+    assert abs(int(flipped.sum()) - 128) < 40
+
+
+def test_mirroring_leaves_the_data_set_as_it_was(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    before = tiny_data.images.copy()
+
+    Trainer(tiny_config("data.mirror=true"), tiny_data, "cpu").step()
+
+    assert np.array_equal(tiny_data.images, before)
+
+
+def test_the_other_flip_comes_the_next_time_an_image_is_shown(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config("data.mirror=true", "batch=256"), tiny_data, "cpu")
+    first = {image.tobytes() for image in trainer._real_batch()[0].numpy()}
+    trainer.images_shown = 256
+
+    second = {image.tobytes() for image in trainer._real_batch()[0].numpy()}
+
+    assert 60 < len(first & second) < 196
+
+
+def test_unlabelled_data_trains(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config(), Dataset("plain", tiny_data.images), "cpu")
+
+    assert torch.isfinite(trainer.step()).all()
