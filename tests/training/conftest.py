@@ -39,7 +39,8 @@ def torch_as_it_was() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    # Not use_deterministic_algorithms: it loads the compiler, which takes seconds.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
 
 
 @pytest.fixture(scope="session")

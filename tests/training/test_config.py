@@ -31,7 +31,7 @@ def test_every_preset_loads_says_what_it_is_for_and_survives_a_round_trip(name: 
 
 
 def test_a_changed_configuration_survives_a_round_trip(tmp_path: Path) -> None:
-    config = load_preset("digits", ("lr.start=1e-7", "generator.widths=[3, 2]", "data.attribution=a: b # c\n\n é"))
+    config = load_preset("digits", ("lr.start=1e-7", "generator.widths=[3, 2]", 'data.attribution="a: b # c\\n é"'))
 
     (tmp_path / "config.yaml").write_text(dump_config(config))
 

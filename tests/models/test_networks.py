@@ -1,0 +1,188 @@
+"""Architectures: shapes, what is refused, and that nothing in them mixes samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from models.networks import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    MLPConfig,
+    NetworkConfig,
+    ResNetConfig,
+    discriminator,
+    generator,
+)
+
+RESNET = ResNetConfig(base=4, widths=(8, 6, 4), blocks=2, label_dim=5)
+MLP = MLPConfig(width=16, layers=2)
+KINDS = [(RESNET, (1, 16, 16)), (RESNET, (3, 16, 16)), (MLP, (2, 1, 1))]
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def inputs(n: int, z_dim: int, labels: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(n, z_dim), torch.arange(n) % max(labels, 1)
+
+
+def shaken(module: nn.Module) -> nn.Module:
+    """With no weight at its initial zero."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return module.eval()
+
+
+@pytest.mark.parametrize("labels", [0, 1, 3])
+@pytest.mark.parametrize(("network", "shape"), KINDS)
+def test_images_and_logits_have_the_shapes_promised(
+    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int], labels: int
+) -> None:
+    G = generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network))
+    D = discriminator(DiscriminatorConfig(labels=labels, shape=shape, network=network))
+    z, label = inputs(5, 7, labels)
+    images = G(z, label)
+    assert images.shape == (5, *shape) and images.dtype == torch.float32
+    logits = D(images, label)
+    assert logits.shape == (5,) and logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("network", "shape"), KINDS)
+def test_the_label_counts_where_there_are_labels(
+    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int]
+) -> None:
+    z = torch.randn(4, 7)
+    zeros, twos = torch.zeros(4, dtype=torch.int64), torch.full((4,), 2)
+    for labels in (0, 3):
+        G = shaken(generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network)))
+        D = shaken(discriminator(DiscriminatorConfig(labels=labels, shape=shape, network=network)))
+        images = G(z, zeros)
+        assert torch.equal(images, G(z, twos)) == (labels == 0)
+        assert torch.equal(D(images, zeros), D(images, twos)) == (labels == 0)
+
+
+@pytest.mark.parametrize(("network", "shape"), KINDS)
+def test_a_sample_does_not_see_its_neighbours(network: ResNetConfig | MLPConfig, shape: tuple[int, int, int]) -> None:
+    G = shaken(generator(GeneratorConfig(z_dim=7, labels=3, shape=shape, network=network)))
+    D = shaken(discriminator(DiscriminatorConfig(labels=3, shape=shape, network=network)))
+    z, label = inputs(6, 7, 3)
+    images = G(z, label)
+    logits = D(images, label)
+    other_z, other_label = z.clone(), label.clone()
+    other_z[1:] = 10 * torch.randn(5, 7)
+    other_label[1:] = 0
+    assert torch.equal(G(other_z, other_label)[0], images[0])
+    assert torch.equal(D(torch.cat([images[:1], 5 * images[1:]]), other_label)[0], logits[0])
+
+
+@pytest.mark.parametrize("labels", [0, 3])
+@pytest.mark.parametrize(("network", "shape"), KINDS)
+def test_a_generator_is_the_same_with_and_without_training_mode_and_uses_no_random_numbers(
+    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int], labels: int
+) -> None:
+    G = shaken(generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network)))
+    z, label = inputs(4, 7, labels)
+    state = torch.random.get_rng_state()
+    images = G(z, label)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(G.train()(z, label), images)
+    assert not list(G.buffers())
+
+
+def test_equal_seeds_build_equal_networks() -> None:
+    config = GeneratorConfig(z_dim=7, labels=3, shape=(1, 16, 16), network=RESNET)
+
+    def built(seed: int) -> dict[str, Any]:
+        torch.manual_seed(seed)
+        return dict(generator(config).state_dict())
+
+    first, again, other = built(1), built(1), built(2)
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_residual_branches_start_at_zero() -> None:
+    """Fixup: an untrained generator is its up-sampling path alone, whatever its depth."""
+    G = generator(GeneratorConfig(z_dim=7, labels=3, shape=(1, 16, 16), network=RESNET))
+    branches = {name: p for name, p in G.named_parameters() if name.endswith("conv2.weight")}
+    assert len(branches) == 2 * 3
+    assert not any(bool(p.any()) for p in branches.values())
+    assert all(bool(p.any()) for name, p in G.named_parameters() if name.endswith("conv1.weight"))
+
+
+def test_each_level_doubles_the_side() -> None:
+    for levels in (1, 2, 4):
+        side = 3 * 2 ** (levels - 1)
+        network = ResNetConfig(base=3, widths=(4,) * levels)
+        G = generator(GeneratorConfig(z_dim=5, labels=0, shape=(1, side, side), network=network))
+        assert G(*inputs(2, 5, 0)).shape == (2, 1, side, side)
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "message"),
+    [
+        (RESNET, (1, 28, 28), "makes 16x16 images, but the data has 28x28"),
+        (RESNET, (1, 16, 8), "makes 16x16 images, but the data has 16x8"),
+        (MLP, (1, 16, 16), r"takes data of shape \(dim, 1, 1\)"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_images_is_refused(
+    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        GeneratorConfig(z_dim=8, labels=0, shape=shape, network=network)
+    with pytest.raises(ValidationError, match=message):
+        DiscriminatorConfig(labels=0, shape=shape, network=network)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"kind": "transformer"},
+        {"base": 4, "widths": [8]},
+        {"kind": "resnet", "base": 1, "widths": [8]},
+        {"kind": "resnet", "base": 4, "widths": []},
+        {"kind": "resnet", "base": 4, "widths": [8], "blocks": 0},
+        {"kind": "resnet", "base": 4, "widths": [8], "width": 8},
+        {"kind": "mlp", "width": 0, "layers": 1},
+        pytest.param(
+            {"kind": "resnet", "base": 4, "widths": [8, 0]},
+            marks=pytest.mark.xfail(reason="a width of 0 is accepted"),
+        ),
+        pytest.param(
+            {"kind": "resnet", "base": 4, "widths": [-8]},
+            marks=pytest.mark.xfail(reason="a negative width is accepted"),
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused(network: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter[Any](NetworkConfig).validate_python(network)
+
+
+@pytest.mark.parametrize(("network", "shape"), KINDS)
+def test_a_config_comes_back_from_json(network: ResNetConfig | MLPConfig, shape: tuple[int, int, int]) -> None:
+    config = GeneratorConfig(z_dim=7, labels=3, shape=shape, network=network)
+    assert GeneratorConfig.model_validate_json(config.model_dump_json()) == config
+    assert GeneratorConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("labels", [0, 3])
+@pytest.mark.parametrize(("network", "shape"), KINDS)
+@pytest.mark.filterwarnings(r"ignore:.*torch\.jit.*:DeprecationWarning")
+def test_every_generator_can_be_scripted(
+    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int], labels: int
+) -> None:
+    G = shaken(generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network)))
+    z, label = inputs(4, 7, labels)
+    scripted = torch.jit.script(G)
+    torch.testing.assert_close(scripted(z, label), G(z, label))

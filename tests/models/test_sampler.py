@@ -1,0 +1,263 @@
+"""The core promise: an image's bytes depend on its address alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import PIL
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models import artifact
+from models.address import SampleAddress
+from models.latents import MAX_INTEGER, latent
+from models.manifest import ImageShape, Manifest
+from models.sampler import Generator, Sampler, resolve_device
+
+
+@pytest.fixture(scope="module")
+def card(tiny_card: Manifest) -> Manifest:
+    return tiny_card.model_copy(update={"batch_size": {"cpu": 4, "cuda": 64}})
+
+
+@pytest.fixture(scope="module")
+def real(tiny_artifact: Path) -> Sampler:
+    return artifact.load(tiny_artifact)
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass
+class Recorder:
+    """A generator that keeps what it was given; its images are black, 8x8."""
+
+    shape: tuple[int, int, int] = (1, 8, 8)
+    z: list[Tensor] = field(default_factory=list)
+    label: list[Tensor] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
+    tf32: list[tuple[bool, bool]] = field(default_factory=list)
+    deterministic: list[bool] = field(default_factory=list)
+    inference: list[bool] = field(default_factory=list)
+
+    def __call__(self, z: Tensor, label: Tensor) -> Tensor:
+        self.z.append(z.clone())
+        self.label.append(label.clone())
+        self.threads.append(torch.get_num_threads())
+        self.tf32.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        self.deterministic.append(torch.backends.cudnn.deterministic)
+        self.inference.append(torch.is_inference_mode_enabled())
+        return torch.full((len(z), *self.shape), -1.0)
+
+
+def depends_on_the_batch_size(z: Tensor, label: Tensor) -> Tensor:
+    """What real convolutions do in their last bits, made large: another batch size, another image."""
+    value = torch.tanh(z[:, :1] + 0.1 * label[:, None] + 0.25 * len(z))
+    return (value * torch.linspace(0.5, 1.0, 64)).reshape(-1, 1, 8, 8)
+
+
+def forty(card: Manifest) -> list[SampleAddress]:
+    """Every kind of address: near and far, each label, with and without psi."""
+    near = card.addresses(seed=3, n=20)
+    far = card.addresses(seed=MAX_INTEGER, index=MAX_INTEGER - 9, n=10, labels="balanced")
+    return near + far + card.addresses(seed=2**40, index=1, n=10, labels=2, psi=0.7)
+
+
+def mint_alone(sampler: Sampler, addresses: list[SampleAddress]) -> dict[SampleAddress, bytes]:
+    return {a: sampler.mint([a])[0].tobytes() for a in addresses}
+
+
+permutations = st.permutations(range(40))
+cuts = st.lists(st.integers(0, 40), max_size=12).map(lambda places: [0, *sorted(places), 40])
+
+
+@pytest.fixture(scope="module")
+def minted_alone(real: Sampler, card: Manifest) -> dict[SampleAddress, bytes]:
+    return mint_alone(real, forty(card))
+
+
+@settings(max_examples=40)
+@given(order=permutations, cuts=cuts)
+def test_bytes_do_not_depend_on_position_neighbours_order_or_grouping(
+    real: Sampler, card: Manifest, minted_alone: dict[SampleAddress, bytes], order: list[int], cuts: list[int]
+) -> None:
+    addresses = forty(card)
+    shuffled = [addresses[k] for k in order]
+    for start, end in zip(cuts, cuts[1:]):
+        group = shuffled[start:end]
+        for address, pixels in zip(group, real.mint(group)):
+            assert pixels.tobytes() == minted_alone[address]
+
+
+@settings(max_examples=40)
+@given(order=permutations, cuts=cuts)
+def test_bytes_do_not_depend_on_grouping_even_if_the_generator_depends_on_its_batch_size(
+    card: Manifest, order: list[int], cuts: list[int]
+) -> None:
+    addresses = forty(card)
+    sampler = Sampler(depends_on_the_batch_size, card)
+    alone = mint_alone(sampler, addresses[:3])
+    shuffled = [addresses[k] for k in order]
+    for start, end in zip(cuts, cuts[1:]):
+        group = shuffled[start:end]
+        for address, pixels in zip(group, sampler.mint(group)):
+            assert address not in alone or pixels.tobytes() == alone[address]
+
+
+def test_the_same_address_twice_in_a_call_is_the_same_image(real: Sampler, card: Manifest) -> None:
+    address = card.addresses(seed=9)[0]
+    pixels = real.mint([address] * 9)
+    assert all((image == pixels[0]).all() for image in pixels)
+
+
+def test_a_sampler_loaded_again_mints_the_same_bytes(tiny_artifact: Path, real: Sampler, card: Manifest) -> None:
+    addresses = forty(card)
+    first = real.mint(addresses).tobytes()
+    # TorchScript specialises itself during its first calls; that must not show.
+    again = artifact.load(tiny_artifact)
+    assert all(again.mint(addresses).tobytes() == first for _ in range(4))
+
+
+def test_every_part_of_an_address_counts(real: Sampler, card: Manifest) -> None:
+    variants = [
+        card.addresses(3, 5, labels=1)[0],
+        card.addresses(4, 5, labels=1)[0],
+        card.addresses(3, 6, labels=1)[0],
+        card.addresses(3, 5, labels=2)[0],
+        card.addresses(3, 5, labels=1, psi=0.5)[0],
+        card.addresses(5, 3, labels=1)[0],
+    ]
+    assert len({image.tobytes() for image in real.mint(variants)}) == len(variants)
+
+
+@pytest.mark.parametrize(("count", "calls"), [(1, 1), (3, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
+def test_every_forward_runs_at_exactly_the_manifests_batch_size(card: Manifest, count: int, calls: int) -> None:
+    recorder = Recorder()
+    pixels = Sampler(recorder, card).mint(card.addresses(0, n=count))
+    assert [tuple(z.shape) for z in recorder.z] == [(4, 8)] * calls
+    assert [tuple(label.shape) for label in recorder.label] == [(4,)] * calls
+    assert pixels.shape == (count, 8, 8, 1) and pixels.dtype == np.uint8
+
+
+def test_the_batch_size_can_be_overridden_for_measuring(card: Manifest) -> None:
+    recorder = Recorder()
+    Sampler(recorder, card, batch_size=16).mint(card.addresses(0, n=20))
+    assert [len(z) for z in recorder.z] == [16, 16]
+
+
+def test_the_generator_gets_the_addresses_latents_and_labels(card: Manifest) -> None:
+    recorder = Recorder()
+    addresses = card.addresses(5, index=2, n=6, labels=[2, 0, 1, 1, 0, 2])
+    Sampler(recorder, card).mint(addresses)
+    z, label = torch.cat(recorder.z), torch.cat(recorder.label)
+    assert z.dtype == torch.float32 and label.dtype == torch.int64
+    assert z[:6].tolist() == [latent(5, 2 + k, 8).tolist() for k in range(6)]
+    assert label[:6].tolist() == [2, 0, 1, 1, 0, 2]
+
+
+def test_the_padding_is_neutral(card: Manifest) -> None:
+    recorder = Recorder()
+    Sampler(recorder, card).mint(card.addresses(5, n=6, labels=2))
+    assert not recorder.z[1][2:].any() and not recorder.label[1][2:].any()
+    assert recorder.z[1][:2].any()
+
+
+def test_psi_scales_the_latent_of_its_own_sample_only(card: Manifest) -> None:
+    recorder = Recorder()
+    addresses = card.addresses(1, psi=0.5) + card.addresses(1) + card.addresses(1, psi=0.7)
+    Sampler(recorder, card).mint(addresses)
+    z = latent(1, 0, 8)
+    np.testing.assert_array_equal(recorder.z[0][0].numpy(), z * np.float32(0.5))
+    np.testing.assert_array_equal(recorder.z[0][1].numpy(), z)
+    np.testing.assert_array_equal(recorder.z[0][2].numpy(), z * np.float32(0.7))
+
+
+def test_an_unconditional_model_gets_label_0(card: Manifest) -> None:
+    recorder = Recorder()
+    unconditional = card.model_copy(update={"labels": ()})
+    Sampler(recorder, unconditional).mint(unconditional.addresses(0, n=2))
+    assert recorder.label[0].tolist() == [0, 0, 0, 0]
+
+
+def test_no_addresses_make_no_images_and_no_forward(card: Manifest) -> None:
+    recorder = Recorder()
+    assert Sampler(recorder, card).mint([]).shape == (0, 8, 8, 1)
+    assert not recorder.z
+
+
+def test_pixels_are_rows_columns_channels(card: Manifest) -> None:
+    def generator(z: Tensor, label: Tensor) -> Tensor:
+        ramp = torch.linspace(-1, 1, 3 * 2 * 4).reshape(1, 3, 2, 4)
+        return ramp.repeat(len(z), 1, 1, 1)
+
+    wide = card.model_copy(update={"image": ImageShape(channels=3, height=2, width=4)})
+    pixels = Sampler(generator, wide).mint(wide.addresses(0, n=5))
+    assert pixels.shape == (5, 2, 4, 3)
+    expected = np.round(np.linspace(0, 255, 24)).reshape(3, 2, 4).transpose(1, 2, 0)
+    assert np.abs(pixels - expected[None]).max() <= 1
+
+
+def test_it_computes_on_one_thread_without_shortcuts_and_restores_both(card: Manifest) -> None:
+    recorder = Recorder()
+    torch.set_num_threads(3)
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = True, False
+    Sampler(recorder, card).mint(card.addresses(0, n=5))
+    assert recorder.threads == [1, 1]
+    assert recorder.tf32 == [(False, False)] * 2
+    assert recorder.deterministic == [True, True]
+    assert recorder.inference == [True, True]
+    assert torch.get_num_threads() == 3
+    assert torch.backends.cudnn.allow_tf32 and not torch.backends.cudnn.deterministic
+
+
+def test_a_failing_generator_leaves_the_thread_count_as_it_was(card: Manifest) -> None:
+    def failing(z: Tensor, label: Tensor) -> Tensor:
+        raise RuntimeError("out of memory")
+
+    torch.set_num_threads(3)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Sampler(failing, card).mint(card.addresses(0))
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_bytes_do_not_depend_on_the_callers_thread_count(
+    real: Sampler, card: Manifest, minted_alone: dict[SampleAddress, bytes], threads: int
+) -> None:
+    torch.set_num_threads(threads)
+    assert mint_alone(real, forty(card)) == minted_alone
+
+
+def test_the_fingerprint_names_what_byte_identity_depends_on(card: Manifest) -> None:
+    def fingerprint(generator: Generator, batch_size: int | None = None) -> str:
+        return Sampler(generator, card, batch_size=batch_size).fingerprint
+
+    text = fingerprint(Recorder())
+    for part in (f"torch {torch.__version__}", "1 thread", "float32", "batch 4", f"Pillow {PIL.__version__}"):
+        assert part in text
+    assert fingerprint(Recorder()) == text
+    assert fingerprint(Recorder(), 8) != text
+
+
+def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == "cuda"
+    assert resolve_device("cpu") == "cpu"
+
+
+def test_a_gpu_sampler_takes_the_gpus_batch_size(card: Manifest) -> None:
+    assert Sampler(Recorder(), card, "cuda").batch_size == 64
+    assert Sampler(Recorder(), card, "cuda:1").batch_size == 64
+    assert Sampler(Recorder(), card, "cpu").batch_size == 4
