@@ -1,125 +1,256 @@
-"""The bounded queue in front of one model.
+"""The bounded queue in front of one model, and the two stages behind it.
 
-Knows: who waits, how many images may wait, and how the next fixed batch is filled fairly: one image
-of each waiting request in turn. No timer: an idle model starts at once; while a batch runs, the next
-gathers. Does not know: HTTP, encoding, what minting is.
+Knows: who waits, how many images may wait and for how long, and how the next fixed batch is filled
+fairly: one image of each waiting request in turn. No timer: an idle model starts at once; while a
+batch runs, the next gathers, and the one before is encoded. Does not know: HTTP, what minting or
+encoding is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.address import SampleAddress
-from service.errors import QueueFullError
+from models.images import MediaType
+from service.errors import DeadlineError, QueueFullError
+from service.metrics import ModelMetrics
 
-Mint = Callable[[Sequence[SampleAddress]], NDArray[np.uint8]]
-Observe = Callable[[int, float], None]
+log = logging.getLogger("ganmint.service")
+Pixels = NDArray[np.uint8]
+Mint = Callable[[Sequence[SampleAddress]], Pixels]
+Encode = Callable[[Pixels, MediaType, str], bytes]
+# How much the newest batch counts in the rate that Retry-After is computed from.
+RATE_WEIGHT = 0.2
 
 
-@dataclass(eq=False)
-class _Job:
-    """One request's images: how many were taken into batches, how many came back."""
+class Job:
+    """One request's images on their way. Made by `Batcher.job`.
 
-    addresses: Sequence[SampleAddress]
-    answer: asyncio.Future[None]
-    taken: int = 0
-    pixels: list[NDArray[np.uint8] | None] = field(default_factory=list)
-    missing: int = 0
+    Attributes:
+        addresses: what was asked for, in order.
+        media_type: what each image is encoded as, or None to keep pixels.
+        answer: done when every image is there, or with the error that ended the job.
+    """
+
+    def __init__(self, addresses: Sequence[SampleAddress], media_type: MediaType | None) -> None:
+        self.addresses, self.media_type = addresses, media_type
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.submitted = time.perf_counter()
+        self.taken = 0
+        self._images: list[bytes | Pixels | None] = [None] * len(addresses)
+        self._missing = len(addresses)
+        self._news: asyncio.Event | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether images are still wanted."""
+        return not self.answer.done()
+
+    async def files(self) -> list[bytes]:
+        """Every image as a file, once all are there. Raises what ended the job."""
+        await asyncio.shield(self.answer)
+        return [image for image in self._images if isinstance(image, bytes)]
+
+    async def pixels(self) -> Pixels:
+        """Every image as pixels, uint8 (n, H, W, C). Raises what ended the job."""
+        await asyncio.shield(self.answer)
+        return np.stack([image for image in self._images if isinstance(image, np.ndarray)])
+
+    async def in_order(self) -> AsyncIterator[bytes | Pixels]:
+        """Each image as soon as it and all before it are there. Raises what ended the job."""
+        self._news = asyncio.Event()
+        for position in range(len(self.addresses)):
+            while (image := self._images[position]) is None:
+                if self.answer.done():
+                    self.answer.result()
+                self._news.clear()
+                await self._news.wait()
+            # Given away once, so that a long answer is not kept twice.
+            self._images[position] = None
+            yield image
+
+    def put(self, position: int, image: bytes | Pixels) -> None:
+        """An image has come back."""
+        self._images[position] = image
+        self._missing -= 1
+        if not self._missing and self.open:
+            self.answer.set_result(None)
+        self._tell()
+
+    def fail(self, error: BaseException) -> None:
+        """The job ends without its images."""
+        if self.open:
+            self.answer.set_exception(error)
+            # Nobody may be waiting any more; that is no reason for asyncio to complain.
+            self.answer.exception()
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._news:
+            self._news.set()
+
+
+Item = tuple[Job, int]
 
 
 class Batcher:
     """Batches the images of many requests for one model. Lives on one event loop.
 
     Args:
-        mint: called in `executor` with at most `batch_size` addresses; returns uint8 (n, H, W, C).
+        mint: called in `forward` with at most `batch_size` addresses; returns uint8 (n, H, W, C).
+        encode: called in `encoder` for each image that is wanted as a file.
         batch_size: the fixed batch.
         queue_images: how many images may wait, over all requests.
-        executor: runs one batch of this model at a time.
-        observe: told (images, seconds) after each batch.
+        forward, encoder: one thread each, so that a batch is encoded while the next is minted.
+        metrics: told what happens.
     """
 
     def __init__(
-        self, mint: Mint, batch_size: int, queue_images: int, executor: Executor, observe: Observe = lambda *_: None
+        self,
+        mint: Mint,
+        encode: Encode,
+        batch_size: int,
+        queue_images: int,
+        forward: Executor,
+        encoder: Executor,
+        metrics: ModelMetrics,
     ) -> None:
-        self._mint, self._batch_size, self._queue_images = mint, batch_size, queue_images
-        self._executor, self._observe = executor, observe
-        self._jobs: deque[_Job] = deque()
+        self._mint, self._encode, self._batch_size, self._queue_images = mint, encode, batch_size, queue_images
+        self._forward, self._encoder, self._metrics = forward, encoder, metrics
+        self._jobs: deque[Job] = deque()
         self._running: asyncio.Task[None] | None = None
+        self._encoding: asyncio.Task[None] | None = None
         self._image_s = 0.0
-        self.waiting = 0
+        self._waiting = 0
 
-    async def mint(self, addresses: Sequence[SampleAddress]) -> NDArray[np.uint8]:
-        """The pixels of one request: uint8 (n, H, W, C).
+    @property
+    def waiting(self) -> int:
+        """Images that wait for a batch."""
+        return self._waiting
 
-        Raises: QueueFullError; or whatever minting one of its images raised. When the caller is
-            cancelled, images that are still waiting are dropped.
+    @contextmanager
+    def job(self, addresses: Sequence[SampleAddress], media_type: MediaType | None, timeout_s: float) -> Iterator[Job]:
+        """Queue a request's images; whatever still waits when the block is left is dropped.
+
+        Raises: QueueFullError at once; the job's own methods raise DeadlineError after `timeout_s`,
+            or what minting or encoding one of its images raised.
         """
-        count = len(addresses)
-        if self.waiting + count > self._queue_images:
-            raise QueueFullError(max(1, math.ceil(self.waiting * self._image_s)))
-        job = _Job(addresses, asyncio.get_running_loop().create_future(), 0, [None] * count, count)
+        if self._waiting + len(addresses) > self._queue_images:
+            raise QueueFullError(max(1, math.ceil(self._waiting * self._image_s)))
+        job = Job(addresses, media_type)
         self._jobs.append(job)
-        self.waiting += count
+        self._count(len(addresses))
         if self._running is None:
             self._running = asyncio.create_task(self._run())
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, job, timeout_s)
         try:
-            await job.answer
+            yield job
         finally:
+            timer.cancel()
+            if job.open:
+                job.answer.cancel()
             self._drop(job)
-        return np.stack([image for image in job.pixels if image is not None])
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while batch := self._next_batch():
-                started = time.perf_counter()
-                try:
-                    pixels = await loop.run_in_executor(self._executor, self._mint, [j.addresses[k] for j, k in batch])
-                except Exception as error:
-                    self._fail(batch, error)
-                    continue
-                elapsed = time.perf_counter() - started
-                self._image_s = elapsed / len(batch)
-                self._observe(len(batch), elapsed)
-                self._deliver(batch, pixels)
+                minted = await self._minted(batch)
+                if self._encoding:
+                    await self._encoding
+                self._encoding = asyncio.create_task(self._encoded(minted))
         finally:
             self._running = None
 
-    def _next_batch(self) -> list[tuple[_Job, int]]:
-        batch: list[tuple[_Job, int]] = []
+    def _next_batch(self) -> list[Item]:
+        batch: list[Item] = []
         while self._jobs and len(batch) < self._batch_size:
             job = self._jobs.popleft()
+            if not job.taken:
+                self._metrics.waited(time.perf_counter() - job.submitted)
             batch.append((job, job.taken))
             job.taken += 1
-            self.waiting -= 1
             if job.taken < len(job.addresses):
                 self._jobs.append(job)
+        self._count(-len(batch))
         return batch
 
-    def _deliver(self, batch: list[tuple[_Job, int]], pixels: NDArray[np.uint8]) -> None:
-        for (job, position), image in zip(batch, pixels):
-            job.pixels[position] = image
-            job.missing -= 1
-            if not job.missing and not job.answer.done():
-                job.answer.set_result(None)
+    async def _minted(self, batch: list[Item]) -> list[tuple[Job, int, Pixels]]:
+        """The batch's pixels. If it fails, each request's part runs alone, so that only the guilty fail."""
+        try:
+            return await self._forwarded(batch)
+        except Exception as error:
+            jobs = list(dict.fromkeys(job for job, _ in batch))
+            if len(jobs) == 1:
+                self._give_up(jobs[0], error)
+                return []
+        minted = []
+        for job in jobs:
+            minted += await self._minted([item for item in batch if item[0] is job])
+        return minted
 
-    def _fail(self, batch: list[tuple[_Job, int]], error: Exception) -> None:
-        for job in {id(job): job for job, _ in batch}.values():
-            if not job.answer.done():
-                job.answer.set_exception(error)
+    async def _forwarded(self, batch: list[Item]) -> list[tuple[Job, int, Pixels]]:
+        started = time.perf_counter()
+        addresses = [job.addresses[position] for job, position in batch]
+        pixels = await asyncio.get_running_loop().run_in_executor(self._forward, self._mint, addresses)
+        elapsed = time.perf_counter() - started
+        weight = RATE_WEIGHT if self._image_s else 1.0
+        self._image_s += weight * (elapsed / len(batch) - self._image_s)
+        self._metrics.forwarded(len(batch), self._batch_size, elapsed)
+        return [(job, position, image) for (job, position), image in zip(batch, pixels)]
+
+    async def _encoded(self, minted: list[tuple[Job, int, Pixels]]) -> None:
+        wanted = [(job, position, image) for job, position, image in minted if job.open and job.media_type]
+        for job, position, image in minted:
+            if job.media_type is None:
+                job.put(position, image)
+        if not wanted:
+            return
+        started = time.perf_counter()
+        files = await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode_all, wanted)
+        self._metrics.encoded(len(wanted), time.perf_counter() - started)
+        for (job, position, _), file in zip(wanted, files):
+            if isinstance(file, bytes):
+                job.put(position, file)
+            else:
+                self._give_up(job, file)
+
+    def _encode_all(self, wanted: list[tuple[Job, int, Pixels]]) -> list[bytes | Exception]:
+        files: list[bytes | Exception] = []
+        for job, position, image in wanted:
+            try:
+                assert job.media_type is not None
+                files.append(self._encode(image, job.media_type, str(job.addresses[position])))
+            except Exception as error:
+                files.append(error)
+        return files
+
+    def _give_up(self, job: Job, error: Exception) -> None:
+        log.error("minting for %s failed", job.addresses[0], exc_info=error)
+        self._metrics.failed()
+        job.fail(error)
+        self._drop(job)
+
+    def _expire(self, job: Job, timeout_s: float) -> None:
+        if job.open:
+            job.fail(DeadlineError(timeout_s))
             self._drop(job)
 
-    def _drop(self, job: _Job) -> None:
-        """Forget what has not been taken of a job that is answered, failed or cancelled."""
+    def _drop(self, job: Job) -> None:
+        """Forget what has not been taken of a job that is answered, failed or given up."""
         if job.taken < len(job.addresses) and job in self._jobs:
             self._jobs.remove(job)
-            self.waiting -= len(job.addresses) - job.taken
+            self._count(job.taken - len(job.addresses))
+
+    def _count(self, change: int) -> None:
+        self._waiting += change
+        self._metrics.waiting(self._waiting)

@@ -10,7 +10,7 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
@@ -49,15 +49,39 @@ class QueueFullError(GanmintError):
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many images are waiting; try again in {retry_after_s} s")
-        self.retry_after_s = retry_after_s
+        self.headers = {"Retry-After": str(retry_after_s)}
 
 
 class NotReadyError(GanmintError):
     """The service, or this model, cannot answer now."""
 
 
+class DeadlineError(GanmintError):
+    """The images were not ready within the request's time."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"the images were not ready within {timeout_s:g} s; ask for fewer, or later")
+
+
+class ClientGoneError(GanmintError):
+    """The caller hung up; the answer goes nowhere."""
+
+
+class UnauthorizedError(GanmintError):
+    """No API key, or not one of ours."""
+
+
+class RateLimitedError(GanmintError):
+    """The key has used up what it may ask for in this window."""
+
+    def __init__(self, message: str, headers: dict[str, str]) -> None:
+        super().__init__(message)
+        self.headers = headers
+
+
 STATUS: dict[type[GanmintError], tuple[int, str]] = {
     MalformedBodyError: (400, "The body is not JSON"),
+    UnauthorizedError: (401, "An API key is needed"),
     ModelNotFoundError: (404, "No such model"),
     NotAcceptableError: (406, "Not acceptable"),
     BodyTooLargeError: (413, "The body is too large"),
@@ -65,8 +89,20 @@ STATUS: dict[type[GanmintError], tuple[int, str]] = {
     InputError: (422, "Invalid input"),
     InvalidRequestError: (422, "Invalid input"),
     QueueFullError: (429, "Too many images are waiting"),
+    RateLimitedError: (429, "The key's limit is reached"),
+    # Nobody reads it; the number is nginx's, for the metrics.
+    ClientGoneError: (499, "Client closed request"),
     NotReadyError: (503, "Not ready"),
     ArtifactError: (503, "The model is broken"),
+    DeadlineError: (504, "Too late"),
+}
+# What counts as refused or dropped for lack of room or time, by reason.
+SHED: dict[type[GanmintError], str] = {
+    QueueFullError: "queue_full",
+    RateLimitedError: "rate_limit",
+    NotReadyError: "not_ready",
+    DeadlineError: "deadline",
+    ClientGoneError: "client_gone",
 }
 
 
@@ -86,13 +122,17 @@ def invalid_request(error: ValidationError) -> GanmintError:
 
 
 def problem(
-    status: int, title: str, detail: str, errors: list[tuple[str, str]] | None = None, **headers: str
+    status: int,
+    title: str,
+    detail: str,
+    errors: list[tuple[str, str]] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     """An RFC 9457 answer; `errors` names each field at fault."""
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = [{"field": field, "message": message} for field, message in errors]
-    return JSONResponse(body, status, {k.replace("_", "-"): v for k, v in headers.items()}, MEDIA_TYPE)
+    return JSONResponse(body, status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -102,24 +142,34 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_bug)
 
 
-async def _on_ganmint_error(request: Request, error: Exception) -> JSONResponse:
+async def _on_ganmint_error(request: Request, error: Exception) -> Response:
     kind = next((k for k in type(error).__mro__ if k in STATUS), None)
     if kind is None:
         return await _on_bug(request, error)
+    if kind in SHED:
+        request.app.state.metrics.shed.labels(SHED[kind]).inc()
     status, title = STATUS[kind]
-    headers = {"Retry_After": str(error.retry_after_s)} if isinstance(error, QueueFullError) else {}
+    headers: dict[str, str] = getattr(error, "headers", {})
     if status == 503:
-        headers = {"Retry_After": "5"}
+        headers = {"Retry-After": "5"}
+    if status == 401:
+        headers = {"WWW-Authenticate": "Bearer"}
     fields = getattr(error, "errors", None)
     if isinstance(error, InputError):
         fields = [(error.field, error.reason)]
     # A file's path is the operator's business, not the caller's.
     detail = "this model failed its checks and is not served" if isinstance(error, ArtifactError) else str(error)
-    return problem(status, title, detail, fields, **headers)
+    return problem(status, title, detail, fields, headers)
 
 
-async def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        # Every GET route answers HEAD, too (service.middleware).
+        allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD") + ", OPTIONS"
+        error.headers = {"Allow": allowed}
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=error.headers)
     response = problem(error.status_code, str(error.detail), f"{request.method} {request.url.path}: {error.detail}")
     response.headers.update(error.headers or {})
     return response

@@ -1,47 +1,53 @@
-"""The HTTP interface: parse, validate, resolve addresses, answer.
+"""The HTTP interface: admit, parse, resolve addresses, answer.
 
 Knows: the routes and what each answers. Does not know: how images are minted or batched
-(service.batcher), which file makes them (service.registry), how errors look (service.errors).
+(service.batcher), which file makes them (service.registry), how an answer is written
+(service.answers), how errors look (service.errors).
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import json
 import secrets
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib import metadata, resources
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.responses import HTMLResponse
-from numpy.typing import NDArray
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi.responses import HTMLResponse, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.middleware.cors import CORSMiddleware
 
 from models import images
 from models.address import SampleAddress
+from models.errors import InputError
 from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from models.latents import MAX_INTEGER
-from service import errors
-from service.errors import BodyTooLargeError, InvalidRequestError, NotReadyError
+from service import answers, errors
+from service.access import Access
+from service.answers import NPZ, ZIP
+from service.batcher import Job
+from service.errors import BodyTooLargeError, ClientGoneError, InvalidRequestError
 from service.metrics import Metrics
+from service.middleware import HeadAsGet, RequestMetrics
 from service.negotiation import JSON, check_json, choose, matches
 from service.registry import Registry, Served
 from service.schemas import GenerateRequest, GenerateResponse, Problem
 from service.settings import Settings
 
-OFFERS = (JSON, *MEDIA_TYPES)
+OFFERS = (JSON, *MEDIA_TYPES, ZIP, NPZ)
 IMAGE_ROUTE = "/v1/images/{model}/{version}/{seed}/{index}.{extension}"
 IMMUTABLE = "public, max-age=31536000, immutable"
+TIMEOUT_HEADER = "Ganmint-Timeout-S"
+# Above this many images, resolving labels would hold up the event loop.
+RESOLVE_INLINE = 64
+# Most answers are there before it is worth looking whether the caller still is.
+WATCH_AFTER_S = 0.1
 # The page's script and style are inline; nothing else may run or load.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; "
@@ -51,38 +57,36 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": title, "content": {errors.MEDIA_TYPE: {}}}
     for status, title in {
         400: "The body is not JSON",
+        401: "An API key is needed",
         404: "No such model or version",
         406: "Not acceptable",
         413: "The body is too large",
         415: "The body is not sent as JSON",
         422: "A field is wrong; `errors` names it",
-        429: "Too many images are waiting",
+        429: "Too many images are waiting, or the key's limit is reached",
         503: "Not ready",
+        504: "Not ready within the request's time",
     }.items()
 }
+T = TypeVar("T")
 router = APIRouter()
 
 
-@dataclass(frozen=True)
-class Minted:
-    """The images of one request, before they are encoded."""
-
-    served: Served
-    addresses: list[SampleAddress]
-    pixels: NDArray[np.uint8]
-
-
 def create_app(settings: Settings) -> FastAPI:
-    """The application; its lifespan loads the models in the background and stops with it."""
-    metrics = Metrics()
+    """The application; its lifespan loads the models in the background and stops with it.
+
+    Raises: FileError when the key file cannot be used.
+    """
+    metrics, access = Metrics(), Access(settings.api_keys_file)
     registry = Registry(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # In the background: /livez answers while models load, /readyz when they are proved.
-        loading = asyncio.create_task(_load(registry, settings.announce_url))
+        tasks = [asyncio.create_task(_load(registry, settings)), asyncio.create_task(_watch_keys(access, settings))]
         yield
-        loading.cancel()
+        for task in tasks:
+            task.cancel()
         await registry.stop()
 
     app = FastAPI(
@@ -91,9 +95,16 @@ def create_app(settings: Settings) -> FastAPI:
         description="Synthetic images from seeds. The same address gives the same bytes.",
         lifespan=lifespan,
     )
-    app.state.settings, app.state.registry, app.state.metrics = settings, registry, metrics
+    app.state.settings, app.state.registry, app.state.metrics, app.state.access = settings, registry, metrics, access
     app.include_router(router)
     errors.install(app)
+    app.add_middleware(HeadAsGet)
+    if settings.origins:
+        exposed = [*answers.HEADERS, "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"]
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.origins, allow_headers=["*"], allow_methods=["GET", "POST"],
+            expose_headers=exposed,
+        )  # fmt: skip
     app.add_middleware(RequestMetrics, metrics=metrics)
     return app
 
@@ -101,7 +112,7 @@ def create_app(settings: Settings) -> FastAPI:
 @router.post(
     "/generate",
     response_model=GenerateResponse,
-    responses={200: {"content": {media: {} for media in MEDIA_TYPES}}, **PROBLEMS},
+    responses={200: {"content": {media: {} for media in OFFERS[1:]}}, **PROBLEMS},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -113,29 +124,35 @@ async def generate(request: Request) -> Response:
     """Mint n images; `Accept` decides the form.
 
     `application/json` (default) lists the images as base64 PNG; `image/png`, `image/jpeg` and
-    `image/webp` answer one picture: the image itself, or a grid where n is above 1.
+    `image/webp` answer one picture: the image itself, or a grid where n is above 1;
+    `application/zip` is PNG files with metadata.jsonl, `application/x-npz` NumPy arrays. The header
+    `Ganmint-Timeout-S` shortens the time after which a 504 is the answer.
     """
-    media_type = choose(request.headers.get("accept"), OFFERS)
+    offer = choose(request.headers.get("accept"), OFFERS)
+    timeout_s = _timeout_s(request)
     wanted = await _parse(request)
+    allowance = _admit(request, wanted.n)
     served = await _registry(request).get(wanted.model, wanted.version)
-    seed = secrets.randbelow(MAX_INTEGER + 1) if wanted.seed is None else wanted.seed
-    addresses = served.manifest.addresses(seed, wanted.index, wanted.n, wanted.labels, wanted.psi)
-    minted = Minted(served, addresses, await served.batcher.mint(addresses))
-    if media_type == JSON:
-        body = await _encoded(request, _as_json, minted)
-        return Response(body, media_type=JSON)
-    body = await _encoded(request, _as_picture, minted, media_type)
-    return Response(body, media_type=media_type, headers=_address_headers(minted))
+    addresses = await _addresses(served, wanted)
+    headers = {**answers.address_headers(addresses), **allowance}
+    if offer in (ZIP, NPZ):
+        return await _streamed(served, addresses, offer, timeout_s, headers)
+    if offer == JSON:
+        with served.batcher.job(addresses, "image/png", timeout_s) as job:
+            files = await _wanted(request, job, job.files)
+        return Response(answers.json_body(served.manifest, addresses, files), media_type=JSON, headers=allowance)
+    picture: MediaType = next(media for media in MEDIA_TYPES if media == offer)
+    body = await _picture(request, served, addresses, picture, timeout_s)
+    return Response(body, media_type=picture, headers=headers)
 
 
-@router.head(IMAGE_ROUTE, include_in_schema=False)
 @router.get(
     IMAGE_ROUTE,
     response_class=Response,
     responses={
         200: {"content": {media: {} for media in MEDIA_TYPES}},
         304: {"description": "Not modified"},
-        **{k: v for k, v in PROBLEMS.items() if k in (404, 422, 429, 503)},
+        **{k: v for k, v in PROBLEMS.items() if k not in (400, 406, 413, 415)},
     },
 )
 async def permanent_image(
@@ -144,18 +161,19 @@ async def permanent_image(
     """One image at its permanent address; any HTTP cache may keep it for good."""
     if extension not in EXTENSIONS:
         raise HTTPException(404, f"no such format {extension!r}; there are: {', '.join(EXTENSIONS)}")
+    timeout_s = _timeout_s(request)
     given = "&".join(f"{name}={value}" for name, value in (("label", label), ("psi", psi)) if value)
     asked = SampleAddress.parse(f"{model}/{version}/{seed}/{index}" + (f"?{given}" if given else ""))
+    allowance = _admit(request, 1)
     served = await _registry(request).get(model, version)
     address = served.manifest.check(asked)
     media_type = EXTENSIONS[extension]
     identity = f"{address}|{media_type}|{served.digest}|{served.fingerprint}"
     etag = f'"{hashlib.sha256(identity.encode()).hexdigest()[:32]}"'
-    headers = {"ETag": etag, "Cache-Control": IMMUTABLE, "Ganmint-Address": str(address)}
+    headers = {"ETag": etag, "Cache-Control": IMMUTABLE, "Ganmint-Address": str(address), **allowance}
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    minted = Minted(served, [address], await served.batcher.mint([address]))
-    body = await _encoded(request, _as_picture, minted, media_type)
+    body = await _picture(request, served, [address], media_type, timeout_s)
     return Response(body, media_type=media_type, headers=headers)
 
 
@@ -184,11 +202,12 @@ async def livez() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: PROBLEMS[503]})
-async def readyz(request: Request) -> dict[str, Any]:
-    """200 once the models are loaded and their hashes and goldens passed."""
+async def readyz(request: Request) -> Any:
+    """200 once the models are loaded and their hashes and goldens passed; 503 again while draining."""
     registry = _registry(request)
-    if not registry.ready:
-        raise NotReadyError("no model is loaded and checked yet")
+    if not registry.ready or registry.draining:
+        reason = "the service is shutting down" if registry.draining else "no model is loaded and checked yet"
+        return errors.problem(503, "Not ready", reason, headers={"Retry-After": "5"})
     return {
         "status": "ready",
         "models": [f"{s.manifest.name}/{s.manifest.version}" for s in registry.newest()],
@@ -199,7 +218,7 @@ async def readyz(request: Request) -> dict[str, Any]:
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
     """Prometheus text."""
-    return Response(generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/", include_in_schema=False)
@@ -214,12 +233,37 @@ def _registry(request: Request) -> Registry:
     return registry
 
 
-async def _load(registry: Registry, url: str) -> None:
+async def _load(registry: Registry, settings: Settings) -> None:
     await registry.start()
-    if url and registry.ready:
-        name = registry.newest()[0].manifest.name
+    if settings.announce_url and registry.ready:
+        url, name = settings.announce_url, registry.newest()[0].manifest.name
         body = json.dumps({"model": name, "seed": 7, "n": 64})
         print(f"Ready on {url}\n  curl -s {url}/generate -H 'Accept: image/png' -d '{body}' -o grid.png", flush=True)
+
+
+async def _watch_keys(access: Access, settings: Settings) -> None:
+    while True:
+        await asyncio.sleep(settings.poll_s)
+        access.refresh()
+
+
+def _admit(request: Request, count: int) -> dict[str, str]:
+    access: Access = request.app.state.access
+    return access.admit(request.headers.get("authorization"), count)
+
+
+def _timeout_s(request: Request) -> float:
+    settings: Settings = request.app.state.settings
+    text = request.headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return settings.timeout_s
+    try:
+        asked = float(text)
+    except ValueError:
+        asked = float("nan")
+    if not 0 < asked < float("inf"):
+        raise InputError(f"must be a number of seconds above 0, got {text!r}", TIMEOUT_HEADER)
+    return min(asked, settings.timeout_s)
 
 
 async def _parse(request: Request) -> GenerateRequest:
@@ -241,82 +285,60 @@ async def _parse(request: Request) -> GenerateRequest:
     return wanted
 
 
-async def _encoded(request: Request, encode: Any, *args: Any) -> bytes:
-    """Run an encoder off the event loop; Pillow releases the GIL."""
-    started = time.perf_counter()
-    body: bytes = await asyncio.to_thread(encode, *args)
-    request.app.state.metrics.encode.observe(time.perf_counter() - started)
-    return body
+async def _addresses(served: Served, wanted: GenerateRequest) -> list[SampleAddress]:
+    seed = secrets.randbelow(MAX_INTEGER + 1) if wanted.seed is None else wanted.seed
+    arguments = (seed, wanted.index, wanted.n, wanted.labels, wanted.psi)
+    if wanted.n <= RESOLVE_INLINE:
+        return served.manifest.addresses(*arguments)
+    return await asyncio.to_thread(served.manifest.addresses, *arguments)
 
 
-def _as_json(minted: Minted) -> bytes:
-    card = minted.served.manifest
-    listed = []
-    for address, pixels in zip(minted.addresses, minted.pixels):
-        text = str(address)
-        listed.append(
-            {
-                "address": text,
-                "index": address.index,
-                "label": address.label,
-                "label_name": card.label_name(address.label),
-                "psi": address.psi,
-                "media_type": "image/png",
-                "b64": base64.b64encode(images.encode(pixels, "image/png", text)).decode(),
-            }
-        )
-    first = minted.addresses[0]
-    answer = {"model": card.name, "version": card.version, "seed": first.seed, "images": listed}
-    return json.dumps(answer, separators=(",", ":")).encode()
+async def _picture(
+    request: Request, served: Served, addresses: list[SampleAddress], media_type: MediaType, timeout_s: float
+) -> bytes:
+    """The image itself, or a grid of several."""
+    if len(addresses) == 1:
+        with served.batcher.job(addresses, media_type, timeout_s) as job:
+            return (await _wanted(request, job, job.files))[0]
+    with served.batcher.job(addresses, None, timeout_s) as job:
+        pixels = await _wanted(request, job, job.pixels)
+    texts = [str(address) for address in addresses]
+    return await asyncio.to_thread(images.encode_one_or_grid, pixels, media_type, texts)
 
 
-def _as_picture(minted: Minted, media_type: MediaType) -> bytes:
-    return images.encode_one_or_grid(minted.pixels, media_type, [str(a) for a in minted.addresses])
+async def _streamed(
+    served: Served, addresses: list[SampleAddress], offer: str, timeout_s: float, headers: dict[str, str]
+) -> Response:
+    """An archive that is written while its images are minted."""
+    write = answers.zip_stream if offer == ZIP else answers.npz_stream
+
+    async def chunks() -> AsyncIterator[bytes]:
+        # Opened here, so that it ends with the stream, whoever ends that.
+        with served.batcher.job(addresses, "image/png" if offer == ZIP else None, timeout_s) as job:
+            yield b""
+            async for chunk in write(served.manifest, job):
+                yield chunk
+
+    stream = chunks()
+    # A full queue must be a 429, so the job is queued before the status is sent.
+    await anext(stream)
+    return StreamingResponse(stream, media_type=offer, headers=headers)
 
 
-def _address_headers(minted: Minted) -> dict[str, str]:
-    """What makes the picture again: its address, or for a grid the parts that its images share."""
-    first = minted.addresses[0]
-    if len(minted.addresses) == 1:
-        return {"Ganmint-Address": str(first), "Ganmint-Seed": str(first.seed)}
-    headers = {
-        "Ganmint-Model": f"{first.model}/{first.version}",
-        "Ganmint-Seed": str(first.seed),
-        "Ganmint-Index": str(first.index),
-        "Ganmint-Count": str(len(minted.addresses)),
-        "Ganmint-Psi": repr(first.psi),
-    }
-    if first.label is not None:
-        headers["Ganmint-Labels"] = ",".join(str(address.label) for address in minted.addresses)
-    return headers
-
-
-class RequestMetrics:
-    """Counts and times requests by route template, so that strangers' paths cannot grow the series."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        started, status = time.perf_counter(), 500
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
+async def _wanted(request: Request, job: Job, result: Callable[[], Awaitable[T]]) -> T:
+    """The job's result, unless the caller hangs up first: then the job need not go on."""
+    await asyncio.wait((job.answer,), timeout=WATCH_AFTER_S)
+    if job.open:
+        gone = asyncio.create_task(_gone(request))
         try:
-            await self._app(scope, receive, watch)
+            await asyncio.wait((job.answer, gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            route = getattr(scope.get("route"), "path", "unmatched")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.requests.labels(route, method, str(status)).inc()
-            self._metrics.duration.labels(route).observe(time.perf_counter() - started)
-            if status in (429, 503) and route != "/readyz":
-                self._metrics.shed.labels("queue_full" if status == 429 else "not_ready").inc()
+            gone.cancel()
+        if job.open:
+            raise ClientGoneError("the caller hung up")
+    return await result()
 
 
-_METHODS: Sequence[str] = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

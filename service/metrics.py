@@ -1,45 +1,100 @@
 """The service's Prometheus metrics.
 
-Knows: their names, units and labels (bounded: route templates, never raw paths). Does not know: who
-reports them.
+Knows: their names, units and labels (bounded: route templates, never raw paths), and how several
+workers add up (prometheus_client's multiprocess mode, when PROMETHEUS_MULTIPROC_DIR is set). Does not
+know: who reports them.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+import os
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
 
 # They double the series and nobody plots them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
-SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+RATIOS = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+MODEL = ("model", "version")
 
 
 class Metrics:
-    """All metrics of one service process, in a registry of their own."""
+    """All metrics of one worker process, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        model = ["model", "version"]
-        self.requests = self._counter("ganmint_requests", "HTTP requests answered.", ["route", "method", "code"])
-        self.images = self._counter("ganmint_images", "Images minted.", model)
-        self.shed = self._counter("ganmint_shed", "Requests refused for lack of room or readiness.", ["reason"])
-        self.duration = self._histogram("ganmint_request_duration_seconds", "Time to answer a request.", ["route"])
-        self.forward = self._histogram("ganmint_forward_duration_seconds", "One fixed batch: z to pixels.", model)
-        self.encode = self._histogram("ganmint_encode_duration_seconds", "Pixels to files, per request.", [])
-        self.batch_fill = Histogram(
-            "ganmint_batch_fill_ratio",
-            "Share of the fixed batch that was asked for.",
-            model,
-            buckets=(0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0),
-            registry=self.registry,
-        )
-        self.queue = Gauge("ganmint_queue_images", "Images waiting.", model, registry=self.registry)
-        self.golden = Gauge("ganmint_model_golden_ok", "1 if the golden check passed.", model, registry=self.registry)
-        self.info = Gauge(
-            "ganmint_model_info", "Always 1.", [*model, "digest", "device", "batch_size"], registry=self.registry
-        )
+        counter, histogram, gauge = self._counter, self._histogram, self._gauge
+        self.requests = counter("ganmint_requests", "HTTP requests answered.", ("route", "method", "code"))
+        self.images = counter("ganmint_images", "Images minted.", MODEL)
+        self.failures = counter("ganmint_mint_failures", "Requests ended by an error inside the model.", MODEL)
+        self.shed = counter("ganmint_shed", "Requests refused or dropped.", ("reason",))
+        self.duration = histogram("ganmint_request_duration_seconds", "Time to answer a request.", ("route",))
+        self.wait = histogram("ganmint_queue_wait_seconds", "Until a request's first image is in a batch.", MODEL)
+        self.forward = histogram("ganmint_forward_duration_seconds", "One fixed batch: z to pixels.", MODEL)
+        self.encode = histogram("ganmint_encode_duration_seconds", "One batch: pixels to files.", MODEL)
+        self.fill = histogram("ganmint_batch_fill_ratio", "Share of the fixed batch asked for.", MODEL, RATIOS)
+        self.queue = gauge("ganmint_queue_images", "Images waiting for a batch.", MODEL)
+        self.golden = gauge("ganmint_model_golden_ok", "1 if hashes and goldens passed.", MODEL, "livemin")
+        self.info = gauge("ganmint_model_info", "Always 1.", (*MODEL, "digest", "device", "batch_size"), "livemax")
+        self.gpu_memory = gauge("ganmint_gpu_memory_bytes", "Reserved by torch on the GPU.", ("device",))
 
-    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+    def text(self) -> bytes:
+        """Prometheus' text format, over all workers."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self.registry)
+        everyone = CollectorRegistry()
+        MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
+        return generate_latest(everyone)
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, labels: list[str]) -> Histogram:
-        return Histogram(name, text, labels, buckets=SECONDS, registry=self.registry)
+    def _histogram(
+        self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...] = SECONDS
+    ) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...], workers: str = "livesum") -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=workers)  # type: ignore[arg-type]
+
+
+class ModelMetrics:
+    """What happens to one version's images; label look-ups done once."""
+
+    def __init__(self, metrics: Metrics, name: str, version: str) -> None:
+        key = (name, version)
+        self._images, self._failures = metrics.images.labels(*key), metrics.failures.labels(*key)
+        self._wait, self._forward = metrics.wait.labels(*key), metrics.forward.labels(*key)
+        self._encode, self._fill = metrics.encode.labels(*key), metrics.fill.labels(*key)
+        self._queue = metrics.queue.labels(*key)
+
+    def waiting(self, images: int) -> None:
+        """How many images wait now."""
+        self._queue.set(images)
+
+    def waited(self, seconds: float) -> None:
+        """A request's first image went into a batch."""
+        self._wait.observe(seconds)
+
+    def forwarded(self, images: int, batch_size: int, seconds: float) -> None:
+        """A batch was minted."""
+        self._images.inc(images)
+        self._fill.observe(images / batch_size)
+        self._forward.observe(seconds)
+
+    def encoded(self, images: int, seconds: float) -> None:
+        """A batch was encoded."""
+        del images
+        self._encode.observe(seconds)
+
+    def failed(self) -> None:
+        """A request was ended by an error inside the model."""
+        self._failures.inc()

@@ -11,7 +11,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from models import artifact, store
+from models import artifact, images, store
 from models.address import check_name, check_version
 from models.errors import GanmintError, ModelNotFoundError
 from models.manifest import Manifest
@@ -19,7 +19,7 @@ from models.sampler import Sampler, resolve_device
 from models.store import Stored
 from service.batcher import Batcher
 from service.errors import NotReadyError
-from service.metrics import Metrics
+from service.metrics import Metrics, ModelMetrics
 from service.settings import Settings
 
 log = logging.getLogger("ganmint.service")
@@ -42,14 +42,16 @@ class Registry:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self._device = resolve_device(settings.device)
-        # One thread for every model's forwards: two at once would only share the same cores.
-        self._executor = ThreadPoolExecutor(1, "ganmint-forward")
+        # One thread each for all models: two forwards at once would only share the same cores.
+        self._forward = ThreadPoolExecutor(1, "ganmint-forward")
+        self._encoder = ThreadPoolExecutor(1, "ganmint-encode")
         self._served: dict[Key, Served] = {}
         self._broken: dict[Key, GanmintError] = {}
         self._newest: dict[str, Stored] = {}
         self._loading: dict[Key, asyncio.Task[Served]] = {}
         self._poll: asyncio.Task[None] | None = None
         self.ready = False
+        self.draining = False
 
     async def start(self) -> None:
         """Load the newest version of every wanted model, then keep looking for new ones."""
@@ -60,10 +62,11 @@ class Registry:
         self._poll = asyncio.create_task(self._keep_fresh())
 
     async def stop(self) -> None:
-        """Stop looking for new versions and end the forward thread."""
+        """Stop looking for new versions and end the threads."""
         if self._poll:
             self._poll.cancel()
-        self._executor.shutdown(wait=False)
+        self._forward.shutdown(wait=False)
+        self._encoder.shutdown(wait=False)
 
     async def refresh(self) -> None:
         """Notice new names and versions in the store, and load those that are newest."""
@@ -150,14 +153,12 @@ class Registry:
         return served
 
     def _batcher(self, sampler: Sampler, key: Key) -> Batcher:
-        forward, fill = self._metrics.forward.labels(*key), self._metrics.batch_fill.labels(*key)
-        images = self._metrics.images.labels(*key)
-
-        def observe(count: int, seconds: float) -> None:
-            forward.observe(seconds)
-            fill.observe(count / sampler.batch_size)
-            images.inc(count)
-
-        batcher = Batcher(sampler.mint, sampler.batch_size, self._settings.queue_images, self._executor, observe)
-        self._metrics.queue.labels(*key).set_function(lambda: batcher.waiting)
-        return batcher
+        return Batcher(
+            sampler.mint,
+            images.encode,
+            sampler.batch_size,
+            self._settings.queue_images,
+            self._forward,
+            self._encoder,
+            ModelMetrics(self._metrics, *key),
+        )

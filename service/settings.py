@@ -20,6 +20,11 @@ class Settings(BaseSettings):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     max_n: int = Field(default=1024, ge=1, le=65536, description="images in one request")
     max_body_bytes: int = Field(default=65536, ge=1024)
+    timeout_s: float = Field(default=30.0, gt=0, description="longest a request may take, and the default")
+    cors_origins: str = Field(default="", description="origins that browsers may call from, comma-separated, or *")
+    api_keys_file: str = Field(default="", description="JSON list of keys; empty: anyone may ask")
+    drain_pause_s: float = Field(default=0.0, ge=0, description="after SIGTERM: not ready, but still serving")
+    workers: int = Field(default=1, ge=1, le=64)
     queue_images: int = Field(default=4096, ge=1, description="images waiting per model before 429")
     announce_url: str = Field(default="", description="printed with a curl line once ready")
     poll_s: float = Field(default=5.0, gt=0, description="how often the store is looked at for new versions")
@@ -33,7 +38,16 @@ class Settings(BaseSettings):
     @property
     def names(self) -> frozenset[str]:
         """The names in `models`."""
-        return frozenset(part.strip() for part in self.models.split(",") if part.strip())
+        return frozenset(_parts(self.models))
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins in `cors_origins`."""
+        return _parts(self.cors_origins)
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def from_environment() -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -215,10 +216,12 @@ def test_an_address_cannot_be_made_of_a_bad_part(change: dict[str, Any], field: 
     assert refused.value.field == field
 
 
-def test_the_checks_name_the_field_as_the_caller_knows_it() -> None:
-    for check, bad in ((check_name, "A"), (check_version, "1"), (check_integer, -1), (check_psi, 2)):
-        with pytest.raises(InputError, match="^--mine: "):
-            check(bad, "--mine")  # type: ignore[operator]
+@pytest.mark.parametrize(
+    ("check", "bad"), [(check_name, "A"), (check_version, "1"), (check_integer, -1), (check_psi, 2)]
+)
+def test_the_checks_name_the_field_as_the_caller_knows_it(check: Callable[[Any, str], object], bad: object) -> None:
+    with pytest.raises(InputError, match=r"^--mine: "):
+        check(bad, "--mine")
 
 
 def test_the_checks_return_what_they_accept() -> None:

@@ -13,6 +13,10 @@ import pytest
 from models.files import sha256, sync_folder, write_atomically
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def fail(*_: object, **__: object) -> NoReturn:
     raise OSError(28, "No space left on device")
 
@@ -21,7 +25,7 @@ def test_it_writes_new_files_and_makes_their_folder(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
-    assert os.listdir(path.parent) == ["file"]
+    assert names(path.parent) == ["file"]
 
 
 def test_it_replaces_the_whole_content(tmp_path: Path) -> None:
@@ -29,7 +33,7 @@ def test_it_replaces_the_whole_content(tmp_path: Path) -> None:
     write_atomically(path, b"a longer old content")
     write_atomically(path, b"new")
     assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
@@ -42,14 +46,14 @@ def test_a_failure_leaves_the_old_content_and_no_other_file(
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert names(tmp_path) == ["file"]
 
 
 def test_a_failure_leaves_nothing_where_nothing_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="No space left"):
         write_atomically(tmp_path / "file", b"new")
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_the_content_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_the_generators_output_is_left_as_it_was() -> None:
 
 
 def test_a_grid_goes_row_by_row_and_its_last_row_ends_in_black() -> None:
-    pixels = noise(5, 2, 3, 1) | 1
+    pixels = np.maximum(noise(5, 2, 3, 1), np.uint8(1))
     made = grid(pixels, 3)
     assert made.shape == (4, 9, 1)
     for k, image in enumerate(pixels):

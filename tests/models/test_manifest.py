@@ -260,7 +260,7 @@ def test_a_folder_in_place_of_the_manifest_is_refused(tmp_path: Path) -> None:
 
 def test_a_card_cannot_be_changed(tiny_card: Manifest) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        tiny_card.name = "other"  # type: ignore[misc]
+        tiny_card.name = "other"
 
 
 def test_images_are_grey_or_rgb() -> None:

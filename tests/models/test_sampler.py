@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_bytes_do_not_depend_on_position_neighbours_order_or_grouping(
 ) -> None:
     addresses = forty(card)
     shuffled = [addresses[k] for k in order]
-    for start, end in zip(cuts, cuts[1:]):
+    for start, end in itertools.pairwise(cuts):
         group = shuffled[start:end]
         for address, pixels in zip(group, real.mint(group)):
             assert pixels.tobytes() == minted_alone[address]
@@ -108,7 +109,7 @@ def test_bytes_do_not_depend_on_grouping_even_if_the_generator_depends_on_its_ba
     sampler = Sampler(depends_on_the_batch_size, card)
     alone = mint_alone(sampler, addresses[:3])
     shuffled = [addresses[k] for k in order]
-    for start, end in zip(cuts, cuts[1:]):
+    for start, end in itertools.pairwise(cuts):
         group = shuffled[start:end]
         for address, pixels in zip(group, sampler.mint(group)):
             assert address not in alone or pixels.tobytes() == alone[address]

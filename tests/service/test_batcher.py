@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.address import SampleAddress
+from models.images import MediaType
 from service.batcher import Batcher
-from service.errors import QueueFullError
+from service.errors import DeadlineError, QueueFullError
+from service.metrics import Metrics, ModelMetrics
 
 
 def addresses(start: int, n: int) -> list[SampleAddress]:
@@ -39,6 +41,24 @@ class Minter:
         return np.array([a.index % 256 for a in batch], np.uint8).reshape(-1, 1, 1, 1)
 
 
+def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> bytes:
+    if pixels.item() == 99:
+        raise ValueError("cannot be encoded")
+    return f"{media_type} {address} {pixels.item()}".encode()
+
+
+class Queue(Batcher):
+    """A batcher whose requests are one call; pixels come back as a list of their values."""
+
+    def __init__(self, minter: Minter, batch_size: int, queue_images: int, executor: ThreadPoolExecutor) -> None:
+        metrics = ModelMetrics(Metrics(), "m", "1.0.0")
+        super().__init__(minter, encode, batch_size, queue_images, executor, executor, metrics)
+
+    async def mint(self, wanted: list[SampleAddress], timeout_s: float = 30) -> list[int]:
+        with self.job(wanted, None, timeout_s) as job:
+            return [int(value) for value in (await job.pixels()).ravel()]
+
+
 async def _settle() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
@@ -52,11 +72,11 @@ def executor() -> ThreadPoolExecutor:
 def test_an_idle_batcher_starts_at_once_and_answers_in_order(executor: ThreadPoolExecutor) -> None:
     minter = Minter()
 
-    async def scenario() -> NDArray[np.uint8]:
-        return await Batcher(minter, 4, 100, executor).mint(addresses(10, 6))
+    async def scenario() -> list[int]:
+        return await Queue(minter, 4, 100, executor).mint(addresses(10, 6))
 
     pixels = asyncio.run(scenario())
-    assert pixels[:, 0, 0, 0].tolist() == [10, 11, 12, 13, 14, 15]
+    assert pixels == [10, 11, 12, 13, 14, 15]
     assert minter.batches == [[10, 11, 12, 13], [14, 15]]
 
 
@@ -64,7 +84,7 @@ def test_a_large_request_lets_a_small_one_into_the_next_batch(executor: ThreadPo
     minter = Minter(held=True)
 
     async def scenario() -> None:
-        batcher = Batcher(minter, 4, 1000, executor)
+        batcher = Queue(minter, 4, 1000, executor)
         large = asyncio.create_task(batcher.mint(addresses(100, 100)))
         await _settle()
         small = asyncio.create_task(batcher.mint(addresses(7, 1)))
@@ -80,7 +100,7 @@ def test_waiting_requests_share_a_batch(executor: ThreadPoolExecutor) -> None:
     minter = Minter(held=True)
 
     async def scenario() -> None:
-        batcher = Batcher(minter, 4, 1000, executor)
+        batcher = Queue(minter, 4, 1000, executor)
         tasks = [asyncio.create_task(batcher.mint(addresses(k, 1))) for k in range(9)]
         await _settle()
         minter.gate.set()
@@ -95,12 +115,12 @@ def test_a_full_queue_refuses_at_once_and_keeps_serving(executor: ThreadPoolExec
     minter = Minter(held=True)
 
     async def scenario() -> None:
-        batcher = Batcher(minter, 4, 8, executor)
+        batcher = Queue(minter, 4, 8, executor)
         first = asyncio.create_task(batcher.mint(addresses(0, 8)))
         await _settle()
         with pytest.raises(QueueFullError) as refused:
             await batcher.mint(addresses(50, 8))
-        assert refused.value.retry_after_s >= 1
+        assert int(refused.value.headers["Retry-After"]) >= 1
         minter.gate.set()
         await first
         assert batcher.waiting == 0
@@ -113,7 +133,7 @@ def test_images_of_a_caller_who_left_are_not_minted(executor: ThreadPoolExecutor
     minter = Minter(held=True)
 
     async def scenario() -> None:
-        batcher = Batcher(minter, 2, 100, executor)
+        batcher = Queue(minter, 2, 100, executor)
         first = asyncio.create_task(batcher.mint(addresses(0, 2)))
         await _settle()
         gone = asyncio.create_task(batcher.mint(addresses(20, 10)))
@@ -132,11 +152,97 @@ def test_a_failure_reaches_its_callers_and_the_queue_goes_on(executor: ThreadPoo
     minter = Minter()
 
     async def scenario() -> None:
-        batcher = Batcher(minter, 2, 100, executor)
+        batcher = Queue(minter, 2, 100, executor)
         with pytest.raises(RuntimeError, match="poisoned"):
             await batcher.mint(addresses(66, 5))
         assert batcher.waiting == 0
-        assert (await batcher.mint(addresses(1, 1)))[0, 0, 0, 0] == 1
+        assert await batcher.mint(addresses(1, 1)) == [1]
+
+    asyncio.run(scenario())
+
+
+def test_only_the_request_with_the_poisoned_image_fails(executor: ThreadPoolExecutor) -> None:
+    minter = Minter(held=True)
+
+    async def scenario() -> None:
+        batcher = Queue(minter, 8, 100, executor)
+        first = asyncio.create_task(batcher.mint(addresses(0, 1)))
+        await _settle()
+        good = [asyncio.create_task(batcher.mint(addresses(k, 2))) for k in (10, 20, 30)]
+        bad = asyncio.create_task(batcher.mint(addresses(66, 1)))
+        await _settle()
+        minter.gate.set()
+        assert await asyncio.gather(*good) == [[10, 11], [20, 21], [30, 31]]
+        with pytest.raises(RuntimeError, match="poisoned"):
+            await bad
+        await first
+
+    asyncio.run(scenario())
+
+
+def test_an_image_that_cannot_be_encoded_fails_its_own_request_only(executor: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        batcher = Queue(Minter(), 8, 100, executor)
+
+        async def files(start: int) -> list[bytes]:
+            with batcher.job(addresses(start, 2), "image/png", 30) as job:
+                return await job.files()
+
+        good, bad = await asyncio.gather(files(1), files(98), return_exceptions=True)
+        assert good == [b"image/png m/1.0.0/0/1 1", b"image/png m/1.0.0/0/2 2"]
+        assert isinstance(bad, ValueError)
+
+    asyncio.run(scenario())
+
+
+def test_a_request_past_its_deadline_is_told_so_and_its_waiting_images_are_dropped(
+    executor: ThreadPoolExecutor,
+) -> None:
+    minter = Minter(held=True)
+
+    async def scenario() -> None:
+        batcher = Queue(minter, 2, 100, executor)
+        first = asyncio.create_task(batcher.mint(addresses(0, 2)))
+        await _settle()
+        with pytest.raises(DeadlineError, match=r"0\.05 s"):
+            await batcher.mint(addresses(20, 10), timeout_s=0.05)
+        assert batcher.waiting == 0
+        minter.gate.set()
+        await first
+
+    asyncio.run(scenario())
+    assert minter.batches == [[0, 1]]
+
+
+def test_images_can_be_had_in_order_while_the_rest_is_minted(executor: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        minter = Minter()
+        batcher = Queue(minter, 3, 100, executor)
+        batches_at_first: list[int] = []
+        with batcher.job(addresses(0, 30), "image/png", 30) as job:
+            files: list[object] = []
+            async for file in job.in_order():
+                if not files:
+                    batches_at_first.append(len(minter.batches))
+                files.append(file)
+        assert files == [f"image/png m/1.0.0/0/{k} {k}".encode() for k in range(30)]
+        assert batches_at_first[0] < 10
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_fails_while_it_is_read_in_order_raises(executor: ThreadPoolExecutor) -> None:
+    async def scenario() -> None:
+        batcher = Queue(Minter(), 2, 100, executor)
+        seen = 0
+        with batcher.job(addresses(62, 8), None, 30) as job:
+            images = job.in_order()
+            with pytest.raises(RuntimeError, match="poisoned"):
+                while True:
+                    await anext(images)
+                    seen += 1
+        assert seen <= 4
+        assert batcher.waiting == 0
 
     asyncio.run(scenario())
 
@@ -153,7 +259,7 @@ def test_every_request_gets_its_own_images_whatever_else_happens(
     minter = Minter()
 
     async def scenario(executor: ThreadPoolExecutor) -> None:
-        batcher = Batcher(minter, batch_size, 10_000, executor)
+        batcher = Queue(minter, batch_size, 10_000, executor)
         tasks = [asyncio.create_task(batcher.mint(addresses(1000 * k, n))) for k, n in enumerate(sizes)]
         await asyncio.sleep(0)
         for k in cancelled:
@@ -165,7 +271,7 @@ def test_every_request_gets_its_own_images_whatever_else_happens(
                 assert k in cancelled
                 assert isinstance(result, asyncio.CancelledError)
             else:
-                assert result[:, 0, 0, 0].tolist() == [(1000 * k + i) % 256 for i in range(n)]
+                assert result == [(1000 * k + i) % 256 for i in range(n)]
         assert batcher.waiting == 0
 
     with ThreadPoolExecutor(1) as executor:

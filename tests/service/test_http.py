@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import zipfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 from PIL import Image
 
 from models import artifact, images, manifest, store
+from models.errors import FileError
+from service.access import new_key
 from service.http import create_app
 from service.settings import Settings
 
@@ -310,7 +313,7 @@ def test_a_bug_is_a_plain_500_without_a_stack_trace(
     def broken(*_: object) -> bytes:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("service.http._as_json", broken)
+    monkeypatch.setattr("service.answers.json_body", broken)
 
     async def scenario(client: httpx.AsyncClient) -> None:
         answer = await client.post("/generate", json={"model": "tiny"})
@@ -331,6 +334,144 @@ def test_a_full_queue_answers_429_with_a_time_to_come_back(serve: Callable[..., 
         assert (await client.post("/generate", json={"model": "tiny"})).status_code == 200
 
     serve(scenario, max_n=50, queue_images=100)
+
+
+def test_a_zip_holds_the_same_files_and_their_metadata(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        body = {"model": "tiny", "seed": 5, "n": 70, "labels": "balanced", "psi": 0.5}
+        answer = await client.post("/generate", json=body, headers={"Accept": "application/zip"})
+        listed = (await client.post("/generate", json=body)).json()["images"]
+        assert answer.headers["content-type"] == "application/zip"
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            assert archive.testzip() is None
+            rows = [json.loads(line) for line in archive.read("metadata.jsonl").decode().splitlines()]
+            files = [archive.read(row["file_name"]) for row in rows]
+        assert files == [base64.b64decode(image["b64"]) for image in listed]
+        assert [row["address"] for row in rows] == [image["address"] for image in listed]
+        again = await client.post("/generate", json=body, headers={"Accept": "application/zip"})
+        assert again.content == answer.content
+
+    serve(scenario)
+
+
+def test_an_npz_holds_pixels_labels_and_addresses(serve: Callable[..., None], tiny_artifact: Path) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        body = {"model": "tiny", "seed": 5, "n": 70, "labels": "balanced"}
+        answer = await client.post("/generate", json=body, headers={"Accept": "application/x-npz"})
+        addresses = manifest.read(tiny_artifact).addresses(5, 0, 70, "balanced")
+        with np.load(io.BytesIO(answer.content), allow_pickle=False) as arrays:
+            assert (arrays["images"] == artifact.load(tiny_artifact).mint(addresses)).all()
+            assert arrays["labels"].tolist() == [a.label for a in addresses]
+            assert arrays["addresses"].tolist() == [str(a) for a in addresses]
+            assert arrays["label_names"].tolist() == ["a", "b", "c"]
+
+    serve(scenario)
+
+
+def test_an_archive_that_does_not_fit_the_queue_is_a_429_not_a_broken_archive(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        asked = [
+            client.post("/generate", json={"model": "tiny", "n": 50}, headers={"Accept": "application/zip"})
+            for _ in range(10)
+        ]
+        answers = await asyncio.gather(*asked)
+        assert {a.status_code for a in answers} == {200, 429}
+
+    serve(scenario, max_n=50, queue_images=100)
+
+
+def test_a_deadline_that_passes_is_a_504(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        body = {"model": "tiny", "n": 1000}
+        late = await client.post("/generate", json=body, headers={"Ganmint-Timeout-S": "0.001"})
+        assert late.status_code == 504
+        for text in ("0", "-1", "soon", "nan", "inf"):
+            answer = await client.post("/generate", json=body, headers={"Ganmint-Timeout-S": text})
+            assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "Ganmint-Timeout-S")
+        assert 'ganmint_shed_total{reason="deadline"} 1.0' in (await client.get("/metrics")).text
+
+    serve(scenario)
+
+
+def test_head_is_get_without_a_body_and_options_names_the_methods(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for path in ("/", "/livez", "/v1/models", "/v1/images/tiny/1.0.0/7/0.png"):
+            get, head = await client.get(path), await client.head(path)
+            assert (head.status_code, head.content) == (get.status_code, b"")
+            assert head.headers["content-length"] == get.headers["content-length"]
+            options = await client.options(path)
+            assert (options.status_code, options.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
+        options = await client.options("/generate")
+        assert (options.status_code, options.headers["allow"]) == (204, "POST, OPTIONS")
+
+    serve(scenario)
+
+
+def test_browsers_of_allowed_origins_may_call(serve: Callable[..., None]) -> None:
+    asking = {"Origin": "https://lab.example", "Access-Control-Request-Method": "POST"}
+
+    async def closed(client: httpx.AsyncClient) -> None:
+        assert "access-control-allow-origin" not in (await client.options("/generate", headers=asking)).headers
+
+    async def opened(client: httpx.AsyncClient) -> None:
+        preflight = await client.options("/generate", headers=asking)
+        assert preflight.headers["access-control-allow-origin"] == "https://lab.example"
+        answer = await client.get("/v1/models", headers={"Origin": "https://lab.example"})
+        assert "Ganmint-Address" in answer.headers["access-control-expose-headers"]
+        other = await client.get("/v1/models", headers={"Origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+    serve(closed)
+    serve(opened, cors_origins="https://lab.example, https://other.example")
+
+
+def test_with_keys_only_their_holders_may_mint_and_only_so_much(serve: Callable[..., None], tmp_path: Path) -> None:
+    secret, key = new_key("lab")
+    limited = key.model_copy(update={"requests_per_minute": 4, "images_per_minute": 20})
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps([limited.model_dump()]))
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        async def ask(n: int, token: str | None = secret) -> httpx.Response:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            return await client.post("/generate", json={"model": "tiny", "n": n}, headers=headers)
+
+        for token in (None, "", "gm_wrong"):
+            refused = await ask(1, token)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        first = await ask(5)
+        assert first.status_code == 200
+        assert first.headers["ratelimit-policy"] == '"requests";q=4;w=60, "images";q=20;w=60'
+        assert first.headers["ratelimit"].startswith('"requests";r=3;t=')
+        too_many = await ask(16)
+        assert too_many.status_code == 429
+        assert 1 <= int(too_many.headers["retry-after"]) <= 60
+        assert "images" in too_many.json()["detail"]
+        assert [(await ask(1)).status_code for _ in range(4)] == [200, 200, 200, 429]
+        assert (await client.get("/livez")).status_code == 200
+        assert secret not in file.read_text()
+        other_secret, other = new_key("other")
+        file.write_text(json.dumps([other.model_dump()]))
+        for _ in range(200):
+            if (await ask(1, other_secret)).status_code == 200:
+                break
+            await asyncio.sleep(0.02)
+        assert (await ask(1, other_secret)).status_code == 200
+        assert (await ask(1)).status_code == 401
+        file.write_text("[{]")
+        await asyncio.sleep(0.2)
+        assert (await ask(1, other_secret)).status_code == 200
+
+    serve(scenario, api_keys_file=str(file), poll_s=0.05)
+
+
+def test_a_key_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    with pytest.raises(FileError, match=r"keys\.json: cannot be read"):
+        create_app(Settings(api_keys_file=str(file)))
+    file.write_text('[{"name": "lab", "sha256": "short"}]')
+    with pytest.raises(FileError, match=r"keys\.json: is not a list of keys: 0\.sha256"):
+        create_app(Settings(api_keys_file=str(file)))
 
 
 def test_the_page_and_the_api_description_are_there(serve: Callable[..., None]) -> None:
