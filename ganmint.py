@@ -19,6 +19,7 @@ COMMANDS = {
     "models": "service.commands",
     "sample": "service.commands",
     "serve": "service.commands",
+    "keys": "service.commands",
 }
 
 

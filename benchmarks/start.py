@@ -37,9 +37,7 @@ def main() -> None:
         rounds = [(_reference(), _service(arguments.images)) for _ in range(arguments.rounds)]
     reference_s, reference_mib = (statistics.median(r[k] for r, _ in rounds) for k in (0, 1))
     ready_s, worker_mib, arbiter_mib = (statistics.median(s[k] for _, s in rounds) for k in (0, 1, 2))
-    print(
-        f"{_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}; medians of {len(rounds)} rounds"
-    )
+    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}; medians of {len(rounds)} rounds")
     print(f"{'':34}{'seconds':>8}{'ratio':>7}{'MiB':>7}{'ratio':>7}")
     print(f"{'import torch, fastapi (reference)':34}{reference_s:8.2f}{1:7.2f}{reference_mib:7.0f}{1:7.2f}")
     ratio_s, ratio_mib = ready_s / reference_s, worker_mib / reference_mib
@@ -54,15 +52,13 @@ def _reference() -> tuple[float, float]:
 
 
 def _service(images: int) -> tuple[float, float, float]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     started = time.perf_counter()
     command = [sys.executable, "-m", "ganmint", "serve", "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        while not _is_ready(url):
+        while not is_ready(url + "/readyz"):
             if server.poll() is not None:
                 sys.exit("the service ended before it was ready")
             time.sleep(0.02)
@@ -79,9 +75,18 @@ def _service(images: int) -> tuple[float, float, float]:
         server.wait(30)
 
 
-def _is_ready(url: str) -> bool:
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_ready(url: str) -> bool:
+    """Whether the URL answers 200."""
     try:
-        with urllib.request.urlopen(url + "/readyz", timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -92,7 +97,8 @@ def _peak_mib(status: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 

@@ -45,33 +45,45 @@ def new_key(name: str) -> tuple[str, Key]:
     return key, Key(name=name, sha256=_digest(key))
 
 
+def parse_keys(text: str | bytes, origin: Path | str) -> dict[str, Key]:
+    """The keys of a JSON list, by hash.
+
+    Raises: FileError naming the origin and the field.
+    """
+    try:
+        keys = _KEYS.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise FileError(origin, f"is not a list of keys: {where}: {first['msg']}") from None
+    return {key.sha256: key for key in keys}
+
+
 def read_keys(path: Path) -> dict[str, Key]:
     """The keys of a file, by hash.
 
     Raises: FileError naming the file and the field.
     """
     try:
-        keys = _KEYS.validate_json(path.read_bytes())
+        return parse_keys(path.read_bytes(), path)
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise FileError(path, f"is not a list of keys: {where}: {first['msg']}") from None
-    return {key.sha256: key for key in keys}
 
 
 class Access:
     """Lets callers in and counts what they ask for. Limits hold per worker process.
 
-    Args: keys_file, read now and again whenever it changes; empty: anyone may ask for anything.
-    Raises: FileError when the file cannot be used.
+    Args:
+        keys_file: read now and again whenever it changes.
+        keys: a JSON list, in place of a file. Without both, anyone may ask for anything.
+    Raises: FileError when the keys cannot be used.
     """
 
-    def __init__(self, keys_file: str) -> None:
+    def __init__(self, keys_file: str = "", keys: str = "") -> None:
         self._path = Path(keys_file) if keys_file else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
-        self._keys: dict[str, Key] = {}
+        self._keys = parse_keys(keys, "GANMINT_API_KEYS") if keys else {}
+        self._open = not (keys_file or keys)
         self._seen: tuple[int, int] | None = None
         if self._path:
             self._keys = read_keys(self._path)
@@ -94,7 +106,7 @@ class Access:
         Returns: headers for the answer, saying what is left.
         Raises: UnauthorizedError, RateLimitedError.
         """
-        if self._path is None:
+        if self._open:
             return {}
         scheme, _, token = (authorization or "").partition(" ")
         key = self._keys.get(_digest(token.strip())) if scheme.lower() == "bearer" else None

@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from typing import Any
 
-# BentoML sets it for its own metrics; ours are per process (one worker), and the library reads it on import.
+from service.settings import from_environment
+
+SETTINGS = from_environment()
+# prometheus_client reads it on import. BentoML points it at a folder that all servers of a user share
+# and wipe; ours is made by the arbiter, and its workers inherit it.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+if SETTINGS.workers > 1:
+    if "GANMINT_METRICS_DIR" not in os.environ:
+        os.environ["GANMINT_METRICS_DIR"] = tempfile.mkdtemp(prefix="ganmint-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ["GANMINT_METRICS_DIR"]
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 
-import bentoml
+import bentoml  # noqa: E402
 
 
 class _Direct(bentoml.Service):  # type: ignore[misc]
@@ -29,27 +38,32 @@ class _Direct(bentoml.Service):  # type: ignore[misc]
         import torch
 
         from models.sampler import THREADS
+        from service import lifecycle
         from service.http import create_app
-        from service.settings import from_environment
 
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("ganmint").setLevel(logging.INFO)
+        lifecycle.die_with_parent()
         # Before any thread is made, so that no forward ever has to change it.
         torch.set_num_threads(THREADS)
-        app = create_app(from_environment())
+        app = create_app(SETTINGS, lifecycle.freeze_garbage)
         # Mounted, so that BentoML runs the app's lifespan.
         self.mount_asgi_app(app, path="/")
         outer = super().to_asgi(is_main)
 
         async def asgi(scope: Any, receive: Any, send: Any) -> None:
-            await (outer if scope["type"] == "lifespan" else app)(scope, receive, send)
+            if scope["type"] == "lifespan":
+                lifecycle.drain_on_sigterm(app.state.registry.drain, SETTINGS.drain_pause_s)
+                await outer(scope, receive, send)
+            else:
+                await app(scope, receive, send)
 
         return asgi
 
 
 @bentoml.service(
     name="ganmint",
-    workers=1,
+    workers=SETTINGS.workers,
     service_class=_Direct,
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},

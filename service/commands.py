@@ -5,7 +5,9 @@ Knows: options, and what is printed. Does not know: how sampling, storing or ser
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import math
 import os
 import socket
 import sys
@@ -21,6 +23,7 @@ from models.images import EXTENSIONS, MediaType
 from models.manifest import Labels, Manifest
 from models.sampler import Sampler, resolve_device
 from models.store import Stored
+from service.access import Access, new_key
 from service.settings import from_environment
 
 PATH = click.Path(path_type=Path)
@@ -194,10 +197,24 @@ def _card_text(stored: Stored, card: Manifest) -> str:
 def serve(host: str, port: int) -> None:
     """Serve every model in the store over HTTP.
 
-    Settings come from GANMINT_* environment variables: GANMINT_MODELS (names, comma-separated),
-    GANMINT_DEVICE (auto), GANMINT_MAX_N (1024), GANMINT_QUEUE_IMAGES (4096).
+    Settings come from environment variables, shown here with their defaults:
+
+    \b
+    GANMINT_MODELS=          names to serve, comma-separated; empty: all
+    GANMINT_DEVICE=auto      auto, cpu, cuda or cuda:N
+    GANMINT_WORKERS=1        processes, each with its own copy of the models
+    GANMINT_MAX_N=1024       images in one request
+    GANMINT_QUEUE_IMAGES=4096  images that may wait per model before 429
+    GANMINT_TIMEOUT_S=30     longest a request may take
+    GANMINT_DRAIN_PAUSE_S=0  after SIGTERM: not ready, but still serving
+    GANMINT_API_KEYS_FILE=   JSON list of keys (ganmint keys new); empty: open to all
+    GANMINT_CORS_ORIGINS=    origins that browsers may call from, or *
+    GANMINT_ACCESS_LOG=0     one JSON line per request
+    GANMINT_POLL_S=5         how often new models and keys are looked for
     """
     settings = from_environment()
+    # Read here, too: a wrong file is one clear line now rather than a worker that never starts.
+    Access(settings.api_keys_file, settings.api_keys)
     if not store.names():
         raise ModelNotFoundError(f"no model in {store.home()}; install the bundled ones with: ganmint models install")
     missing = sorted(settings.names - set(store.names()))
@@ -207,24 +224,50 @@ def serve(host: str, port: int) -> None:
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true", "GANMINT_ANNOUNCE_URL": url}
     program = [sys.executable, "-m", "bentoml", "serve", "service.bento:Ganmint", "--quiet"]
     where = ["--working-dir", str(Path(__file__).parent.parent), "--host", host, "--port", str(port)]
+    grace = str(math.ceil(settings.timeout_s) + 5)
     _check_free(host, port)
+    if not ipaddress.ip_address(host).is_loopback and not (settings.api_keys_file or settings.api_keys):
+        click.secho(
+            f"WARNING: {host} can be reached from outside and no API keys are set: anyone may use this service. "
+            "Set GANMINT_API_KEYS_FILE (ganmint keys new) or bind to 127.0.0.1.",
+            fg="red", bold=True, err=True,
+        )  # fmt: skip
     click.echo(
         f"Starting on {url}: loading and checking {', '.join(sorted(settings.names) or store.names())}", err=True
     )
     sys.stdout.flush()
-    os.execve(sys.executable, [*program, *where, "--timeout-graceful-shutdown", "30"], environment)
+    os.execve(sys.executable, [*program, *where, "--timeout-graceful-shutdown", grace], environment)
 
 
 def _check_free(host: str, port: int) -> None:
     """A clear word now, rather than a worker's stack trace later."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+    except ValueError:
+        raise InputError(f"{host!r} is not an IP address", "--host") from None
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except socket.gaierror:
-            raise InputError(f"{host!r} is not an IP address", "--host") from None
         except OSError as error:
             raise InputError(
                 f"cannot listen on {host}:{port}: {error.strerror}; try another --port", "--port"
             ) from None
+
+
+@click.group()
+def keys() -> None:
+    """API keys of the service."""
+
+
+@keys.command(epilog="\b\nExample:\n  ganmint keys new laboratory")
+@click.argument("name")
+def new(name: str) -> None:
+    """Make a key for NAME: the key itself, once, and its record for the key file.
+
+    The file is a JSON list of records; requests_per_minute and images_per_minute are optional. A running
+    service takes up a changed file within seconds.
+    """
+    secret, record = new_key(name)
+    click.echo(f"Key, shown only now (Authorization: Bearer KEY):\n{secret}\n\nRecord for the list in the key file:")
+    click.echo(record.model_dump_json(indent=2))

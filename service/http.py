@@ -72,18 +72,20 @@ T = TypeVar("T")
 router = APIRouter()
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, loaded: Callable[[], None] = lambda: None) -> FastAPI:
     """The application; its lifespan loads the models in the background and stops with it.
 
+    Args: loaded, called once when the models have been loaded.
     Raises: FileError when the key file cannot be used.
     """
-    metrics, access = Metrics(), Access(settings.api_keys_file)
+    metrics, access = Metrics(), Access(settings.api_keys_file, settings.api_keys)
     registry = Registry(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         # In the background: /livez answers while models load, /readyz when they are proved.
-        tasks = [asyncio.create_task(_load(registry, settings)), asyncio.create_task(_watch_keys(access, settings))]
+        tasks = [asyncio.create_task(_load(registry, settings, loaded))]
+        tasks.append(asyncio.create_task(_watch_keys(access, settings)))
         yield
         for task in tasks:
             task.cancel()
@@ -105,7 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
             CORSMiddleware, allow_origins=settings.origins, allow_headers=["*"], allow_methods=["GET", "POST"],
             expose_headers=exposed,
         )  # fmt: skip
-    app.add_middleware(RequestMetrics, metrics=metrics)
+    app.add_middleware(RequestMetrics, metrics=metrics, access_log=settings.access_log)
     return app
 
 
@@ -233,8 +235,9 @@ def _registry(request: Request) -> Registry:
     return registry
 
 
-async def _load(registry: Registry, settings: Settings) -> None:
+async def _load(registry: Registry, settings: Settings, loaded: Callable[[], None]) -> None:
     await registry.start()
+    loaded()
     if settings.announce_url and registry.ready:
         url, name = settings.announce_url, registry.newest()[0].manifest.name
         body = json.dumps({"model": name, "seed": 7, "n": 64})

@@ -8,6 +8,7 @@ know: who reports them.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,7 +18,7 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 # They double the series and nobody plots them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -48,8 +49,14 @@ class Metrics:
 
     def text(self) -> bytes:
         """Prometheus' text format, over all workers."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        if folder is None:
             return generate_latest(self.registry)
+        for file in Path(folder).glob("gauge_live*_*.db"):
+            pid = int(file.stem.rpartition("_")[2])
+            if not Path(f"/proc/{pid}").exists():
+                # Killed without a word: its gauges would count for ever.
+                mark_process_dead(pid)  # type: ignore[no-untyped-call]
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
         return generate_latest(everyone)

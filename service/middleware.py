@@ -6,6 +6,8 @@ that HEAD is GET without the body. Does not know: routes.
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,10 +18,10 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 
 class RequestMetrics:
-    """Counts and times requests."""
+    """Counts and times requests, and logs them as JSON if asked to."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, access_log: bool) -> None:
+        self._app, self._metrics, self._access_log = app, metrics, access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,7 +41,12 @@ class RequestMetrics:
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.requests.labels(route, method, str(status)).inc()
-            self._metrics.duration.labels(route).observe(time.perf_counter() - started)
+            elapsed = time.perf_counter() - started
+            self._metrics.duration.labels(route).observe(elapsed)
+            if self._access_log:
+                client = (scope.get("client") or ("", 0))[0]
+                line = {"time": time.time(), "client": client, "method": scope["method"], "path": scope["path"]}
+                print(json.dumps({**line, "status": status, "seconds": elapsed}), file=sys.stderr, flush=True)
 
 
 class HeadAsGet:

@@ -61,6 +61,10 @@ class Registry:
             log.error("no model could be loaded from %s", store.home())
         self._poll = asyncio.create_task(self._keep_fresh())
 
+    def drain(self) -> None:
+        """From now on not ready, but still serving."""
+        self.draining = True
+
     async def stop(self) -> None:
         """Stop looking for new versions and end the threads."""
         if self._poll:

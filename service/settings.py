@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     timeout_s: float = Field(default=30.0, gt=0, description="longest a request may take, and the default")
     cors_origins: str = Field(default="", description="origins that browsers may call from, comma-separated, or *")
     api_keys_file: str = Field(default="", description="JSON list of keys; empty: anyone may ask")
+    api_keys: str = Field(default="", description="the same JSON list, in place of a file")
+    access_log: bool = Field(default=False, description="one JSON line per request on standard error")
     drain_pause_s: float = Field(default=0.0, ge=0, description="after SIGTERM: not ready, but still serving")
     workers: int = Field(default=1, ge=1, le=64)
     queue_images: int = Field(default=4096, ge=1, description="images waiting per model before 429")

@@ -121,7 +121,7 @@ class _Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.csv_beside = path.resolve().parent / (path.resolve().name + ".csv")
+        self.csv_beside = path.absolute().parent / (path.absolute().name + ".csv")
 
     def names(self) -> list[str]:
         def refuse(error: OSError) -> None:

@@ -1,0 +1,185 @@
+"""Serving against its ceiling and against a peer, interleaved over rounds.
+
+Run: make bench-serving. Per model: the ceiling (benchmarks/ceiling.py), this service and Mosec, each
+alone, with 64 keep-alive connections that ask for single PNG images of ever new addresses; then this
+service with n = 16 and n = 256 (npz, so that the images count and not the base64), and one
+connection on an idle server. CPU is the processor time of all server processes. Medians over rounds;
+all shares are of the same round's ceiling.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.start import free_port, is_ready, processor
+from models import artifact, manifest, store
+from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
+from models.networks import GeneratorConfig, ResNetConfig, generator
+
+Row = dict[str, float]
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--no-peer", action="store_true", help="leave Mosec out")
+    parser.add_argument("--only", choices=["digits", "faces-sized"])
+    arguments = parser.parse_args()
+    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["BENTOML_HOME"] = folder
+        models = {"digits": store.PRETRAINED / "digits", "faces-sized": _faces_sized(Path(folder) / "faces-sized")}
+        for name, path in models.items():
+            if arguments.only in (None, name):
+                store.install(path)
+                _report(name, [_round(path, arguments) for _ in range(arguments.rounds)])
+
+
+def _round(path: Path, arguments: argparse.Namespace) -> dict[str, Row]:
+    card = manifest.read(path)
+    ceiling = _json([sys.executable, "-m", "benchmarks.ceiling", str(path), "--seconds", str(arguments.seconds)])
+    rows = {"ceiling": ceiling}
+    one = json.dumps({"model": card.name, "seed": 1, "index": "INDEX"}).replace('"INDEX"', "INDEX")
+    with _ganmint() as (port, pids):
+        rows["ganmint, n = 1"] = _load(port, pids, arguments.seconds, one, "image/png")
+        for n in (16, 256):
+            many = json.dumps({"model": card.name, "seed": 1, "index": "INDEX", "n": n}).replace('"INDEX"', "INDEX")
+            row = _load(port, pids, arguments.seconds, many, "application/x-npz", max(64 // n, 4))
+            rows[f"ganmint, n = {n}"] = {**row, "per_s": row["per_s"] * n, "cpu_ms": row["cpu_ms"] / n}
+        rows["ganmint, idle, 1 connection"] = _load(port, pids, arguments.seconds, one, "image/png", 1)
+    if not arguments.no_peer:
+        body = json.dumps({"seed": 1, "index": "INDEX", "label": 0}).replace('"INDEX"', "INDEX")
+        with _mosec(path) as (port, pids):
+            rows["mosec, n = 1"] = _load(port, pids, arguments.seconds, body, "", path="/inference")
+    return rows
+
+
+def _report(name: str, rounds: list[dict[str, Row]]) -> None:
+    def median(row: str, value: str) -> float:
+        return statistics.median(r[row][value] for r in rounds)
+
+    def share(row: str, value: str) -> float:
+        return statistics.median(r[row][value] / r["ceiling"][value] for r in rounds)
+
+    batch = f"fixed batch {rounds[0]['ceiling']['batch_size']:g}, one forward {median('ceiling', 'batch_ms'):.2f} ms"
+    print(f"\n{name}: {batch}; {len(rounds)} rounds")
+    columns = ("images/s", "of ceiling", "CPU ms/image", "of ceiling", "p50 ms", "p99 ms", "p99/p50")
+    print(f"{'':30}" + "".join(f"{column:>{len(column) + 2}}" for column in columns))
+    for row in rounds[0]:
+        line = f"{row:30}{median(row, 'per_s'):10.0f}{share(row, 'per_s'):12.2f}"
+        line += f"{median(row, 'cpu_ms'):14.2f}{share(row, 'cpu_ms'):12.2f}"
+        if row != "ceiling":
+            p50, p99 = median(row, "p50_ms"), median(row, "p99_ms")
+            line += f"{p50:8.1f}{p99:8.1f}{p99 / p50:9.2f}"
+        print(line)
+
+
+def _load(
+    port: int, pids: list[int], seconds: float, body: str, accept: str, connections: int = 64, path: str = "/generate"
+) -> Row:
+    command = [sys.executable, "-m", "benchmarks.load", "--port", str(port), "--body", body, "--path", path]
+    command += ["--connections", str(connections), "--accept", accept]
+    _json([*command, "--seconds", "1"])
+    before = _cpu_s(pids)
+    row = _json([*command, "--seconds", str(seconds)])
+    codes = row.pop("codes")
+    if set(codes) != {"200"}:
+        sys.exit(f"answers other than 200: {codes}")
+    return {**row, "cpu_ms": (_cpu_s(pids) - before) / row["requests"] * 1000}
+
+
+@contextlib.contextmanager
+def _ganmint() -> Iterator[tuple[int, list[int]]]:
+    port = free_port()
+    with _process([sys.executable, "-m", "ganmint", "serve", "--port", str(port)], {}) as pid:
+        while not is_ready(f"http://127.0.0.1:{port}/readyz"):
+            time.sleep(0.1)
+        yield port, _family(pid)
+
+
+@contextlib.contextmanager
+def _mosec(path: Path) -> Iterator[tuple[int, list[int]]]:
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.peers.mosec_server", "--port", str(port), "--log-level", "error"]
+    with _process(command, {"PEER_ARTIFACT": str(path)}) as pid:
+        while not is_ready(f"http://127.0.0.1:{port}/"):
+            time.sleep(0.1)
+        time.sleep(2)
+        yield port, _family(pid)
+
+
+@contextlib.contextmanager
+def _process(command: list[str], environment: dict[str, str]) -> Iterator[int]:
+    process = subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(p for child in children for p in _family(int(child)))]
+
+
+def _cpu_s(pids: list[int]) -> float:
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(f[11]) + int(f[12]) for f in fields) / TICKS
+
+
+def _json(command: list[str]) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return result
+
+
+def _faces_sized(folder: Path) -> Path:
+    """An untrained generator of the size that 64x64 RGB faces take on a CPU."""
+    config = GeneratorConfig(
+        z_dim=64, labels=6, shape=(3, 64, 64), network=ResNetConfig(base=4, widths=(96, 96, 64, 32, 16))
+    )
+    data = DataCard(name="none", digest="0" * 64, images=1, licence="none", attribution="")
+    training = TrainingCard(
+        command="none", code_version="none", torch=torch.__version__, device="cpu", kimg=0, config={}, data=data
+    )
+    card = Manifest(
+        name="faces-sized",
+        version="1.0.0",
+        description="untrained",
+        licence="none",
+        image=ImageShape(channels=3, height=64, width=64),
+        latents=Latents(z_dim=64),
+        labels=tuple("abcdef"),
+        truncation=True,
+        batch_size={},
+        batch_size_measured={},
+        network=config.model_dump(mode="json"),
+        training=training,
+    )
+    torch.manual_seed(0)
+    artifact.export(generator(config), card, folder)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
