@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 from models.errors import InputError
 from models.latents import MAX_INTEGER
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
-VERSION = re.compile(r"(?:0|[1-9]\d{0,5})\.(?:0|[1-9]\d{0,5})\.(?:0|[1-9]\d{0,5})")
-_TEXT = re.compile(r"([^/?]+)/([^/?]+)/(0|[1-9]\d*)/(0|[1-9]\d*)(?:\?(.*))?")
+# [0-9], not \d: that takes the digits of every script.
+_NUMBER = r"(?:0|[1-9][0-9]{0,5})"
+VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
+_TEXT = re.compile(r"([^/?#]+)/([^/?#]+)/([^/?#\n]+)/([^/?#\n]+)(?:\?([^#\n]+))?")
+_PSI = re.compile(r"[0-9]*\.?[0-9]+(?:e-[0-9]{1,3})?")
 
 
 def check_name(name: str, field: str = "model") -> str:
@@ -106,22 +108,35 @@ class SampleAddress:
         if not match:
             raise InputError(f"{text!r} is not of the form model/version/seed/index?label=L&psi=P", "address")
         model, version, seed, index, query = match.groups()
-        fields = dict(parse_qsl(query or "", keep_blank_values=True))
-        unknown = fields.keys() - {"label", "psi"}
-        if unknown:
-            raise InputError(f"unknown part {sorted(unknown)[0]!r}", "address")
+        check_name(model)
+        check_version(version)
+        fields = _fields(query) if query else {}
         label = _integer(fields["label"], "label") if "label" in fields else None
-        return cls(model, version, int(seed), int(index), label, _psi(fields.get("psi", "1")))
+        psi = _psi(fields["psi"]) if "psi" in fields else 1.0
+        return cls(model, version, _integer(seed, "seed"), _integer(index, "index"), label, psi)
+
+
+def _fields(query: str) -> dict[str, str]:
+    """The query's parts as they stand: nothing in an address needs escaping."""
+    fields: dict[str, str] = {}
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if name not in ("label", "psi"):
+            raise InputError(f"unknown part {part!r}", "address")
+        if name in fields:
+            raise InputError("is given twice", name)
+        fields[name] = value
+    return fields
 
 
 def _integer(text: str, field: str) -> int:
-    if not re.fullmatch(r"0|[1-9]\d{0,15}", text):
-        raise InputError(f"must be a whole number, got {text!r}", field)
+    # 16 digits reach past 2^53; int() of thousands of them is an error of its own.
+    if not re.fullmatch(r"0|[1-9][0-9]{0,15}", text):
+        raise InputError(f"must be a whole number from 0 to 2^53 - 1, got {text[:40]!r}", field)
     return int(text)
 
 
 def _psi(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"must be a number above 0 and at most 1, got {text!r}", "psi") from None
+    if not _PSI.fullmatch(text):
+        raise InputError(f"must be a number above 0 and at most 1, got {text!r}", "psi")
+    return float(text)

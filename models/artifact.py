@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,14 +59,18 @@ def export(generator: nn.Module, draft: Manifest, folder: Path, batch_size: int 
         generator: on the CPU, scriptable; see `models.sampler.Sampler` for its signature.
         draft: the card; its batch sizes and file hashes are filled in here.
         folder: where to; must not exist. It appears whole or not at all.
-        batch_size: for the CPU, instead of measuring: the way to export the same bytes again.
+        batch_size: for the CPU, instead of measuring. With it, another export of the same generator has the
+            same weights, goldens and pixels; generator.ts may differ in the order of its constants.
     Returns: the card as written.
     Raises: ArtifactError.
     """
     if folder.exists():
         raise ArtifactError(folder, "exists already; artifacts are never changed")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ArtifactError(folder, f"cannot be written: {error.strerror or error}") from None
     try:
         _write_script(generator, aside / SCRIPT)
         (aside / WEIGHTS).write_bytes(safetensors.torch.save(dict(generator.state_dict())))
@@ -94,6 +99,8 @@ def load(folder: Path, device: str = "cpu") -> Sampler:
     Raises: ArtifactError naming the file at fault and what to do.
     """
     card = check_files(folder)
+    if missing := {"cpu", "cuda"} - card.batch_size.keys():
+        raise ArtifactError(folder / manifest.FILE_NAME, f"names no batch_size for {min(missing)}")
     sampler = Sampler(_script(folder / SCRIPT, device), card, device)
     check_goldens(sampler, folder / GOLDEN)
     return sampler
@@ -126,10 +133,11 @@ def check_goldens(sampler: Sampler, path: Path) -> int:
     Raises: ArtifactError when it is more than 1.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            addresses = [SampleAddress.parse(str(text)) for text in archive["addresses"]]
+        # Opened here, because NumPy leaves its own file open when the archive is bad.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            addresses = [sampler.manifest.check(SampleAddress.parse(str(text))) for text in archive["addresses"]]
             expected: NDArray[np.uint8] = archive["pixels"]
-    except (ValueError, KeyError, OSError, InputError) as error:
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, InputError) as error:
         raise ArtifactError(path, f"cannot be read: {error}; install the model again") from None
     minted = sampler.mint(addresses)
     if minted.shape != expected.shape or not len(addresses):
@@ -162,7 +170,17 @@ def _write_script(generator: nn.Module, path: Path) -> None:
     buffer = io.BytesIO()
     with _no_deprecation():
         torch.jit.save(torch.jit.script(generator.cpu().eval()), buffer)
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(_without_traces(buffer.getvalue()))
+
+
+def _without_traces(script: bytes) -> bytes:
+    """The archive without its debug records, which hold paths of this machine, and their hash."""
+    kept = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(script)) as source, zipfile.ZipFile(kept, "w") as target:
+        for name in source.namelist():
+            if not name.endswith((".debug_pkl", "/serialization_id")):
+                target.writestr(zipfile.ZipInfo(name), source.read(name))
+    return kept.getvalue()
 
 
 @contextmanager

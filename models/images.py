@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
-from models.errors import FileError
+from models.errors import FileError, InputError
 
 MediaType = Literal["image/png", "image/jpeg", "image/webp"]
 MEDIA_TYPES: tuple[MediaType, ...] = get_args(MediaType)
@@ -33,7 +34,7 @@ _XMP = (
     'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 )
-_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_EXIF_IFD, _USER_COMMENT, _ASCII = 0x8769, 0x9286, b"ASCII\0\0\0"
 
 
 def to_uint8(images: torch.Tensor) -> NDArray[np.uint8]:
@@ -80,8 +81,11 @@ def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> by
         return buffer.getvalue()
     exif = Image.Exif()
     # EXIF 2.32, UserComment: eight bytes name the character code.
-    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"ASCII\0\0\0" + address.encode("ascii")
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _ASCII + address.encode("ascii")
     if media_type == "image/jpeg":
+        # A JPEG segment holds 64 KiB; the rest of the EXIF takes less than 200 bytes.
+        if len(address) > 65_000:
+            raise InputError("a JPEG has no room for so many addresses; ask for fewer images, PNG or WebP", "n")
         picture.save(buffer, "JPEG", quality=95, subsampling=0, exif=exif.tobytes(), xmp=_XMP.encode())
     else:
         picture.save(buffer, "WEBP", lossless=True, exact=True, exif=exif.tobytes(), xmp=_XMP.encode())
@@ -104,13 +108,17 @@ def read_address(data: bytes, name: str = "image") -> str:
     Raises: FileError when the bytes are no picture or carry no address.
     """
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            text = picture.info.get(ADDRESS_KEY)
-            comment = picture.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
-    except (UnidentifiedImageError, OSError) as error:
+        # Pillow warns of damage; what counts is whether an address comes out.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
+                text = picture.info.get(ADDRESS_KEY)
+                comment = picture.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+        if isinstance(comment, bytes) and comment.startswith(_ASCII):
+            text = comment.removeprefix(_ASCII).decode("ascii")
+    # Pillow reports damage as any of these.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FileError(name, f"is not a readable picture: {error}") from None
     if isinstance(text, str):
         return text
-    if isinstance(comment, bytes) and comment.startswith(b"ASCII\0\0\0"):
-        return comment[8:].decode("ascii")
     raise FileError(name, "carries no address; it was not made by ganmint, or its metadata was removed")

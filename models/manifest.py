@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -83,7 +83,9 @@ class Manifest(_Frozen):
     latents: Latents
     labels: tuple[str, ...] = Field(description="class names in label order; empty if unconditional")
     truncation: bool = Field(description="whether psi other than 1 is allowed")
-    batch_size: dict[DeviceClass, int] = Field(description="the one batch size of every forward")
+    batch_size: dict[DeviceClass, Annotated[int, Field(ge=1)]] = Field(
+        description="the one batch size of every forward"
+    )
     batch_size_measured: dict[DeviceClass, bool] = Field(description="false where a default was taken")
     network: dict[str, Any] = Field(description="builds the generator of generator.safetensors")
     training: TrainingCard
@@ -130,7 +132,13 @@ class Manifest(_Frozen):
 
         Raises: InputError naming the field at fault.
         """
-        return self.addresses(wanted.seed, wanted.index, 1, wanted.label, wanted.psi)[0]
+        for field, mine, asked in (("model", self.name, wanted.model), ("version", self.version, wanted.version)):
+            if asked != mine:
+                raise InputError(f"must be {mine!r}, got {asked!r}", field)
+        try:
+            return self.addresses(wanted.seed, wanted.index, 1, wanted.label, wanted.psi)[0]
+        except InputError as error:
+            raise InputError(error.reason, "label" if error.field == "labels" else error.field) from None
 
     def label_name(self, label: int | None) -> str | None:
         """A label's name, None for None."""
@@ -172,6 +180,8 @@ def read(folder: Path) -> Manifest:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise ArtifactError(path, "is missing; this is not an artifact folder") from None
+    except OSError as error:
+        raise ArtifactError(path, f"cannot be read: {error.strerror or error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"

@@ -37,7 +37,7 @@ class ResNetConfig(_Config):
 
     kind: Literal["resnet"] = "resnet"
     base: int = Field(ge=2)
-    widths: tuple[int, ...] = Field(min_length=1)
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     blocks: int = Field(default=1, ge=1, description="residual blocks per level")
     label_dim: int = Field(default=32, ge=1, description="size of the label embedding")
 

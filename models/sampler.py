@@ -19,6 +19,7 @@ from torch import Tensor
 
 from models import images
 from models.address import SampleAddress
+from models.errors import ArtifactError
 from models.latents import latent
 from models.manifest import DeviceClass, Manifest
 
@@ -80,7 +81,7 @@ class Sampler:
         return pixels
 
     def _forward(self, part: Sequence[SampleAddress]) -> NDArray[np.uint8]:
-        z_dim = self.manifest.latents.z_dim
+        z_dim, shape = self.manifest.latents.z_dim, self.manifest.image
         z = np.zeros((self.batch_size, z_dim), np.float32)
         label = np.zeros(self.batch_size, np.int64)
         for row, a in enumerate(part):
@@ -88,6 +89,11 @@ class Sampler:
             label[row] = a.label or 0
         with torch.inference_mode():
             output = self._generator(torch.from_numpy(z).to(self.device), torch.from_numpy(label).to(self.device))
+            expected = (self.batch_size, shape.channels, shape.height, shape.width)
+            if output.shape != expected:
+                raise ArtifactError(
+                    self.manifest.name, f"makes images of shape {tuple(output.shape)}, but its card says {expected}"
+                )
             return images.to_uint8(output[: len(part)])
 
 
@@ -96,15 +102,15 @@ def _exact_arithmetic() -> Iterator[None]:
     """One thread and no shortcuts, restored afterwards; costs nothing where it is so already."""
     threads = torch.get_num_threads()
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    deterministic = torch.backends.cudnn.deterministic
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     if threads != THREADS:
         torch.set_num_threads(THREADS)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
         yield
     finally:
         if threads != THREADS:
             torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
-        torch.backends.cudnn.deterministic = deterministic
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn

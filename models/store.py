@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models import artifact, manifest
-from models.address import check_name, check_version
-from models.errors import FileError, ModelNotFoundError, VersionExistsError
+from models.address import NAME, VERSION, check_name, check_version
+from models.errors import ArtifactError, FileError, ModelNotFoundError, VersionExistsError
 from models.files import sync_folder, write_atomically
 from models.manifest import Manifest
 
@@ -46,13 +46,16 @@ def home() -> Path:
 def names() -> list[str]:
     """The names in the store that hold a Ganmint model, sorted."""
     root = home() / "models"
-    return sorted(d.name for d in root.iterdir() if d.is_dir() and versions(d.name)) if root.is_dir() else []
+    if not root.is_dir():
+        return []
+    return sorted(d.name for d in root.iterdir() if NAME.fullmatch(d.name) and d.is_dir() and versions(d.name))
 
 
 def versions(name: str) -> list[Stored]:
     """The versions of a name, oldest number first; other BentoML models are passed over."""
     root = home() / "models" / check_name(name)
     found = [Stored(name, p.parent.name, p.parent) for p in root.glob(f"*/{manifest.FILE_NAME}")]
+    found = [stored for stored in found if VERSION.fullmatch(stored.version)]
     return sorted(found, key=lambda stored: stored.sort_key)
 
 
@@ -91,18 +94,36 @@ def install(folder: Path) -> Stored:
     """
     card = artifact.load(folder).manifest
     target = home() / "models" / card.name / card.version
-    if target.exists():
-        if artifact.digest(target) != artifact.digest(folder):
-            raise VersionExistsError(
-                f"the store already has {card.name} {card.version}, with other content; a published version "
-                f"never changes: publish as {next_version(card.name)}"
-            )
+    if _is_there(folder, card, target):
         return Stored(card.name, card.version, target)
     try:
         _copy_in(folder, card, target)
     except OSError as error:
-        raise FileError(target, f"cannot be written: {error.strerror or error}") from None
+        # Another process may have been faster.
+        if not _is_there(folder, card, target):
+            raise FileError(target, f"cannot be written: {error.strerror or error}") from None
     return Stored(card.name, card.version, target)
+
+
+def _is_there(folder: Path, card: Manifest, target: Path) -> bool:
+    """Whether the store has this artifact, undamaged; a damaged copy of it is taken out of the way.
+
+    Raises: VersionExistsError when something else is there.
+    """
+    if not target.exists():
+        return False
+    if not (target / manifest.FILE_NAME).is_file() or artifact.digest(target) != artifact.digest(folder):
+        raise VersionExistsError(
+            f"the store already has {card.name} {card.version}, with other content; a published version "
+            f"never changes: publish as {next_version(card.name)}"
+        )
+    try:
+        artifact.check_files(target)
+    except ArtifactError:
+        with tempfile.TemporaryDirectory(prefix=".ganmint-", dir=home()) as aside:
+            target.rename(Path(aside) / "damaged")
+        return False
+    return True
 
 
 def pretrained() -> list[Path]:
@@ -119,6 +140,8 @@ def _copy_in(folder: Path, card: Manifest, target: Path) -> None:
         for path in made.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
+        # BentoML makes it in a temporary folder that only its owner may enter.
+        made.chmod(0o755)
         sync_folder(made)
         target.parent.mkdir(parents=True, exist_ok=True)
         made.rename(target)

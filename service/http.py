@@ -156,16 +156,23 @@ async def generate(request: Request) -> Response:
         304: {"description": "Not modified"},
         **{k: v for k, v in PROBLEMS.items() if k not in (400, 406, 413, 415)},
     },
+    openapi_extra={
+        "parameters": [
+            {"name": "label", "in": "query", "schema": {"type": "integer", "minimum": 0}},
+            {"name": "psi", "in": "query", "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}},
+        ]
+    },
 )
 async def permanent_image(
-    request: Request, model: str, version: str, seed: str, index: str, extension: str, label: str = "", psi: str = ""
+    request: Request, model: str, version: str, seed: str, index: str, extension: str
 ) -> Response:
     """One image at its permanent address; any HTTP cache may keep it for good."""
     if extension not in EXTENSIONS:
         raise HTTPException(404, f"no such format {extension!r}; there are: {', '.join(EXTENSIONS)}")
     timeout_s = _timeout_s(request)
-    given = "&".join(f"{name}={value}" for name, value in (("label", label), ("psi", psi)) if value)
-    asked = SampleAddress.parse(f"{model}/{version}/{seed}/{index}" + (f"?{given}" if given else ""))
+    # The query as it stands: an address has no escapes, no unknown parts, nothing twice.
+    query = request.url.query
+    asked = SampleAddress.parse(f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else ""))
     allowance = _admit(request, 1)
     served = await _registry(request).get(model, version)
     address = served.manifest.check(asked)

@@ -27,8 +27,6 @@ addresses = st.builds(
     psi=st.just(1.0) | st.floats(0, 1, exclude_min=True),
 )
 
-accepted_today = pytest.mark.xfail(reason="accepted, or another exception, until address.parse is made strict")
-
 
 @given(addresses)
 def test_an_address_comes_back_from_its_text(address: SampleAddress) -> None:
@@ -140,7 +138,6 @@ def test_a_text_that_is_no_address_is_refused_by_the_part_at_fault(text: str, fi
     assert str(refused.value) == f"{field}: {refused.value.reason}"
 
 
-@accepted_today
 @pytest.mark.parametrize(
     ("text", "field"),
     [

@@ -209,7 +209,7 @@ def test_one_image_is_itself_and_more_are_a_grid_with_an_address_a_line(media_ty
     "media_type",
     [
         "image/png",
-        pytest.param("image/jpeg", marks=pytest.mark.xfail(raises=ValueError, reason="Pillow: EXIF data is too long")),
+        pytest.param("image/jpeg"),
         "image/webp",
     ],
 )
@@ -247,9 +247,6 @@ def test_a_file_cut_short_is_refused_or_still_has_its_address(media_type: MediaT
             assert read_address(data[:length]) == ADDRESS
 
 
-@pytest.mark.xfail(
-    raises=(ValueError, SyntaxError), reason="read_address lets SyntaxError, ValueError and UnicodeDecodeError through"
-)
 @pytest.mark.parametrize("media_type", MEDIA_TYPES)
 def test_a_damaged_file_is_refused_and_nothing_else_happens(media_type: MediaType) -> None:
     data = bytearray(encode(noise(4, 4, 3), media_type, ADDRESS))
@@ -271,7 +268,6 @@ def png_of_size(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-@pytest.mark.xfail(raises=Image.DecompressionBombError, reason="read_address lets DecompressionBombError through")
 def test_a_picture_that_claims_a_monstrous_size_is_refused() -> None:
     with pytest.raises(FileError):
         read_address(png_of_size(40_000, 40_000))

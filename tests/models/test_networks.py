@@ -156,11 +156,9 @@ def test_a_network_that_does_not_fit_the_images_is_refused(
         {"kind": "mlp", "width": 0, "layers": 1},
         pytest.param(
             {"kind": "resnet", "base": 4, "widths": [8, 0]},
-            marks=pytest.mark.xfail(reason="a width of 0 is accepted"),
         ),
         pytest.param(
             {"kind": "resnet", "base": 4, "widths": [-8]},
-            marks=pytest.mark.xfail(reason="a negative width is accepted"),
         ),
     ],
 )
