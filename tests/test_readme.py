@@ -1,4 +1,4 @@
-"""Every shell block of the README is run, in its order, in a copy of the repository.
+"""Every block of the README is run, in its order, in a copy of the repository.
 
 Only three things differ from what a newcomer types: the port, the model store's place, and that
 `make test` is asked what it would do instead of running these tests inside themselves.
@@ -26,8 +26,8 @@ ROOT = Path(__file__).parent.parent
 COPIED = ("models", "training", "service", "benchmarks", "tests/data")
 
 
-def blocks(text: str) -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def blocks(text: str) -> list[tuple[str, str]]:
+    return re.findall(r"^```(sh|python)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_every_command_of_the_readme_works(checkout: Path, tmp_path: Path) -> No
     log = (tmp_path / "serve.log").open("wb")
     server: subprocess.Popen[bytes] | None = None
     try:
-        for block in blocks((checkout / "README.md").read_text()):
+        for language, block in blocks((checkout / "README.md").read_text()):
             if "make serve" in block:
                 server = subprocess.Popen(
                     ["bash", "-c", block], cwd=checkout, env=env, stdout=log, stderr=log, start_new_session=True
@@ -59,17 +59,15 @@ def test_every_command_of_the_readme_works(checkout: Path, tmp_path: Path) -> No
                 wait_until_ready(port, server, tmp_path / "serve.log")
                 continue
             script = block.replace("make test", "make -n test").replace("localhost:3000", f"localhost:{port}")
-            # pipefail and fail-with-body: a refused request must not pass for an answer.
+            # A refused request must not pass for an answer.
             script = script.replace("curl -s", "curl -s --fail-with-body")
+            command = [sys.executable, "-c"] if language == "python" else ["bash", "-euo", "pipefail", "-c"]
             done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", script],
-                cwd=checkout,
-                env=env,
-                capture_output=True,
-                text=True,
-                timeout=240,
+                [*command, script], cwd=checkout, env=env, capture_output=True, text=True, timeout=240
             )
             assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+            if language == "python":
+                assert "torch.Size([64, 28, 28, 1])" in done.stdout
     finally:
         if server:
             os.killpg(server.pid, signal.SIGTERM)

@@ -138,7 +138,6 @@ def test_a_setting_must_be_finite(assignment: str) -> None:
         load_preset("digits", (assignment,))
 
 
-@pytest.mark.xfail(reason="widths have no bounds; torch fails on them later")
 @pytest.mark.parametrize("assignment", ["generator.widths=[0, 4, 4]", "discriminator.widths=[8, -1, 4]"])
 def test_widths_must_be_positive(assignment: str) -> None:
     with pytest.raises(InputError, match="widths"):

@@ -162,12 +162,14 @@ def kill_at(config: Config, data: Dataset, out: Path, call: str, number: int) ->
 def test_killed_in_the_middle_of_any_write_a_run_ends_bit_for_bit_like_an_undisturbed_one(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
 ) -> None:
-    """Each time at a later write: stats and configuration on resuming, then the tick's stats, grid, checkpoint."""
+    """Each time a write later: stats and configuration on resuming, then the tick's stats, grid and checkpoint."""
     out = tmp_path / "run"
     run(tiny_config("total_kimg=0.064"), tiny_data, out)
 
     for number in range(1, 11):
         kill_at(tiny_config(), tiny_data, out, "fsync", number)
+    for number in range(1, 5):
+        kill_at(tiny_config(), tiny_data, out, "replace", number)
 
     run(tiny_config(), tiny_data, out)
     assert_same_run(out, finished)
