@@ -40,18 +40,36 @@ def cli() -> None:
     """Mint synthetic images from seeds: train a generator, publish it, sample it, serve it."""
 
 
+# Fields that the command line calls otherwise than the HTTP interface does.
+OPTIONS = {name: f"--{name}" for name in ("seed", "index", "labels", "psi", "device", "preset")} | {"n": "--count"}
+
+
+def _as_typed(error: GanmintError) -> str:
+    if isinstance(error, InputError):
+        field, bracket, rest = error.field.partition("[")
+        return f"{OPTIONS.get(field, field)}{bracket}{rest}: {error.reason}"
+    return str(error)
+
+
 def main() -> None:
     """Run the command line."""
     try:
-        status = cli.main(standalone_mode=False)
+        status = cli.main(prog_name="ganmint", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         status = 130
     except GanmintError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {_as_typed(error)}", err=True)
         status = 2 if isinstance(error, InputError) else 1
+    except BrokenPipeError:
+        # The reader, such as head, has seen enough.
+        status = 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}", err=True)
+        status = 1
     except ModuleNotFoundError as error:
         if error.name not in ("yaml", "tensorboard"):
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from models import images
 from models.address import SampleAddress
-from models.errors import ArtifactError
+from models.errors import ArtifactError, InputError
 from models.latents import latent
 from models.manifest import DeviceClass, Manifest
 
@@ -28,9 +29,18 @@ Generator = Callable[[Tensor, Tensor], Tensor]
 
 
 def resolve_device(name: str) -> str:
-    """A torch device name: `auto` is cuda where there is one, else cpu."""
+    """A torch device name that works here: `auto` is cuda where there is one, else cpu.
+
+    Raises: InputError.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", name):
+        raise InputError(f"{name!r} cannot be used: it must be auto, cpu, cuda or cuda:N", "device")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"{name!r} cannot be used: {str(error).splitlines()[0]}", "device") from None
     return name
 
 

@@ -27,6 +27,7 @@ from service.access import Access, new_key
 from service.settings import from_environment
 
 PATH = click.Path(path_type=Path)
+LARGEST_GRID = 10_000
 
 
 @click.group()
@@ -123,20 +124,29 @@ def sample(
     Each file is byte for byte what the service answers for the same address.
     """
     sampler = artifact.load(_find(model).path, resolve_device(device))
-    addresses = sampler.manifest.addresses(seed, index, count, _labels(labels), psi)
+    card, wanted = sampler.manifest, _labels(labels)
     media_type = EXTENSIONS.get(out.suffix.removeprefix("."))
     if media_type:
+        if count > LARGEST_GRID:
+            raise InputError(f"one picture holds at most {LARGEST_GRID} images, got {count}; give a folder", "n")
+        addresses = card.addresses(seed, index, count, wanted, psi)
         write_atomically(out, _picture(sampler, addresses, media_type))
         click.echo(f"Wrote {out}: {count} image{'s' * (count > 1)} from {addresses[0]} on")
         return
     if out.suffix and not out.is_dir():
         raise InputError(f"{out.name} is no known picture type; there are: .{', .'.join(EXTENSIONS)}", "--out")
+    # The whole request is checked before the first file is written; the far end stands for the range.
+    card.addresses(seed, index + max(count, 1) - 1, 1, None, psi)
+    if isinstance(wanted, list) or count < 1:
+        card.addresses(seed, index, count, wanted, psi)
     for start in range(0, count, sampler.batch_size):
-        part = addresses[start : start + sampler.batch_size]
-        for address, pixels in zip(part, sampler.mint(part)):
+        size = min(sampler.batch_size, count - start)
+        part = wanted[start : start + size] if isinstance(wanted, list) else wanted
+        addresses = card.addresses(seed, index + start, size, part, psi)
+        for address, pixels in zip(addresses, sampler.mint(addresses)):
             name = f"{address.model}_{address.version}_{address.seed}_{address.index}.{extension}"
             write_atomically(out / name, images.encode(pixels, EXTENSIONS[extension], str(address)))
-    click.echo(f"Wrote {count} images to {out}, from {addresses[0]} on")
+    click.echo(f"Wrote {count} images to {out}")
 
 
 def _picture(sampler: Sampler, addresses: list[SampleAddress], media_type: MediaType) -> bytes:

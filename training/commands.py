@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import click
-import torch
 
 from models.errors import InputError
+from models.sampler import resolve_device
 from training import data
 from training.config import Config, dump_config, load_preset, preset_names
 from training.data import Dataset
-from training.loop import run
+from training.loop import check_fits, run
 from training.publishing import publish as publish_run
 
 PATH = click.Path(path_type=Path)
@@ -32,7 +32,7 @@ PATH = click.Path(path_type=Path)
               "pictures (class folders, or a labels csv), or npz. The toy presets make their own.")  # fmt: skip
 @click.option("--out", type=PATH, required=True, help="Run folder. Run the same command again to resume.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a setting, e.g. "
-              "total_kimg=100 or lr.start=5e-4. Repeatable.")  # fmt: skip
+              "total_kimg=100 or lr.start=5e-4. VALUE is read as YAML. Repeatable.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and the data, then stop.")
 def train(
@@ -50,11 +50,13 @@ def train(
     classes = f"{len(dataset.label_names)} classes" if dataset.label_names else "no labels"
     shape = "x".join(map(str, dataset.shape))
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
-    chosen = _device(device)
+    check_fits(config, dataset)
+    chosen = resolve_device(device)
     click.echo(f"# device: {chosen}\n# out: {out}")
     if not dry_run:
         run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]))
-        click.echo(f"Trained. Next: ganmint publish {out} --name {preset}")
+        if config.data.kind == "images":
+            click.echo(f"Trained. Next: ganmint publish {out} --name {preset}")
 
 
 @click.command(epilog="\b\nExample:\n  ganmint publish runs/digits --name mydigits")
@@ -84,13 +86,3 @@ def _dataset(config: Config, path: Path | None) -> Dataset:
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
     return data.load(path)
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"{name!r} cannot be used: {str(error).splitlines()[0]}", "--device") from None
-    return name

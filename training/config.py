@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from models.errors import InputError
+from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
 from models.networks import NetworkConfig
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Cosine(_Frozen):
@@ -59,7 +59,7 @@ class Config(_Frozen):
     tick_kimg: float = Field(gt=0, description="progress, grid and checkpoint every so often")
     schedule_kimg: float = Field(gt=0, description="length of the cosine schedules")
     batch: int = Field(ge=2)
-    threads: int = Field(default=0, ge=0, description="torch threads; 0 leaves torch's default")
+    threads: int = Field(default=0, ge=0, description="torch threads; 0: torch's default, kept for the whole run")
     z_dim: int = Field(ge=1)
     lr: Cosine
     gamma: Cosine = Field(description="weight of the R1 and R2 penalties")
@@ -69,13 +69,20 @@ class Config(_Frozen):
     generator: NetworkConfig
     discriminator: NetworkConfig
 
-    @model_validator(mode="after")
-    def _positive(self) -> Config:
-        if min(self.lr.start, self.lr.end) < 0 or min(self.gamma.start, self.gamma.end) < 0:
-            raise ValueError("lr and gamma must not be negative")
-        if not 0 <= min(self.beta2.start, self.beta2.end) <= max(self.beta2.start, self.beta2.end) < 1:
-            raise ValueError("beta2 must be in [0, 1)")
-        return self
+    @field_validator("lr", "gamma", "ema_halflife_kimg")
+    @classmethod
+    def _not_negative(cls, value: Cosine) -> Cosine:
+        # Far above anything that trains, far below what float32 can hold.
+        if not 0 <= min(value.start, value.end) <= max(value.start, value.end) <= 1e9:
+            raise ValueError("start and end must be from 0 to 1e9")
+        return value
+
+    @field_validator("beta2")
+    @classmethod
+    def _below_one(cls, value: Cosine) -> Cosine:
+        if not 0 <= min(value.start, value.end) <= max(value.start, value.end) < 1:
+            raise ValueError("start and end must be from 0 to below 1")
+        return value
 
 
 def preset_names() -> list[str]:
@@ -99,8 +106,16 @@ def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
 
 
 def load_config(path: Path) -> Config:
-    """The configuration that a run saved beside its output."""
-    return _validate(yaml.safe_load(path.read_text()))
+    """The configuration that a run saved beside its output.
+
+    Raises: FileError.
+    """
+    try:
+        return _validate(yaml.safe_load(path.read_text()))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FileError(path, f"is damaged: {str(error).splitlines()[0]}") from None
+    except InputError as error:
+        raise FileError(path, f"is no configuration of this version: {error}") from None
 
 
 def dump_config(config: Config) -> str:
@@ -112,6 +127,8 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
     path, equals, text = assignment.partition("=")
     if not equals or not path:
         raise InputError(f"expected NAME=VALUE, got {assignment!r}", "--set")
+    if path == "preset":
+        raise InputError("preset is no setting; give another --preset", "--set")
     *parents, leaf = path.split(".")
     node = values
     for key in parents:
@@ -121,11 +138,11 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
         node = child
     try:
         node[leaf] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"the value of {path!r} is not valid YAML: {text!r}", "--set") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise InputError(f"the value of {path!r} is not valid YAML: {text[:40]!r}", "--set") from None
 
 
-def _validate(values: dict[str, Any]) -> Config:
+def _validate(values: Any) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import sys
 import time
@@ -15,8 +16,6 @@ from pathlib import Path
 from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
-
-from training.config import Config
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ class Tick:
 class Progress:
     """Writes each tick to the terminal or log, to stats.jsonl and to TensorBoard."""
 
-    def __init__(self, out: Path, config: Config) -> None:
-        self._total_kimg = config.total_kimg
+    def __init__(self, out: Path, total_kimg: float, images_shown: int) -> None:
+        self._total_kimg = total_kimg
         self._stats = (out / "stats.jsonl").open("a")
-        self._events = SummaryWriter(str(out / "tensorboard"))
+        self._events = SummaryWriter(str(out / "tensorboard"), purge_step=images_shown)
         self._terminal = sys.stdout.isatty()
         self._last_live = 0.0
 
@@ -77,7 +76,9 @@ class Progress:
     def tick(self, tick: Tick) -> None:
         """Report one tick."""
         values = dataclasses.asdict(tick)
-        self._stats.write(json.dumps(values) + "\n")
+        # JSON has no NaN.
+        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._stats.write(json.dumps(line) + "\n")
         self._stats.flush()
         os.fsync(self._stats.fileno())
         for name, value in values.items():

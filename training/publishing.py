@@ -6,7 +6,6 @@ is published. Does not know: training steps, TorchScript, the store's layout.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import tempfile
 from importlib import metadata
@@ -19,7 +18,7 @@ from models.errors import CheckpointError, FileError, InputError, VersionExistsE
 from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
 from models.networks import GeneratorConfig, generator
 from models.store import Stored
-from training import checkpoint
+from training import checkpoint, run_folder
 from training.config import load_config
 
 # What weights may be used for follows from the data; the code's own licence does not settle it.
@@ -80,7 +79,7 @@ def _card(
     run: Path, name: str, version: str, licence: str | None, state: dict[str, Any], config: GeneratorConfig
 ) -> Manifest:
     settings = load_config(run / "config.yaml")
-    origin = json.loads((run / "run.json").read_text())
+    origin = run_folder.origin(run)
     data = state["data"]
     channels, height, width = config.shape
     return Manifest(

@@ -41,6 +41,11 @@ def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
     )
 
 
+def discriminator_config(config: Config, dataset: Dataset) -> DiscriminatorConfig:
+    """The discriminator that this configuration builds for this data."""
+    return DiscriminatorConfig(labels=len(dataset.label_names), shape=dataset.shape, network=config.discriminator)
+
+
 class Trainer:
     """Networks, optimisers and the counter of real images shown to D.
 
@@ -58,9 +63,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed % (MAX_INTEGER + 1))
             self.G = generator(generator_config(config, dataset)).to(self.device)
-            self.D = discriminator(
-                DiscriminatorConfig(labels=len(dataset.label_names), shape=dataset.shape, network=config.discriminator)
-            ).to(self.device)
+            self.D = discriminator(discriminator_config(config, dataset)).to(self.device)
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
@@ -83,6 +86,11 @@ class Trainer:
         self.images_shown = state["images_shown"]
         for name in ("G", "D", "ema", "optimizer_G", "optimizer_D"):
             getattr(self, name).load_state_dict(state[name])
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+        weights = [w for network in (self.G, self.D, self.ema) for w in network.parameters()]
+        return bool(torch.stack([w.isfinite().all() for w in weights]).all())
 
     def scheduled(self, schedule: Cosine) -> float:
         """A schedule's value at this point of the run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,13 +99,13 @@ def test_of_two_values_for_a_setting_the_later_one_counts() -> None:
         ("batch=1", "batch", "greater than or equal to 2"),
         ("batch=", "batch", "integer"),
         ("total_kimg=0", "total_kimg", "greater than 0"),
-        ("total_kimg=.nan", "total_kimg", "greater than 0"),
+        ("total_kimg=.nan", "total_kimg", "finite"),
         ("tick_kimg=-1", "tick_kimg", "greater than 0"),
         ("seed=-1", "seed", "greater than or equal to 0"),
         ("seed=9007199254740992", "seed", "less than or equal to 9007199254740991"),
-        ("lr.start=-1", "config", "lr and gamma must not be negative"),
-        ("gamma.end=-1", "config", "lr and gamma must not be negative"),
-        ("beta2.end=1", "config", "beta2 must be in"),
+        ("lr.start=-1", "lr", "from 0 to 1e9"),
+        ("gamma.end=-1", "gamma", "from 0 to 1e9"),
+        ("beta2.end=1", "beta2", "below 1"),
         ("lr=1", "lr", "dictionary"),
         ("generator.kind=vit", "generator", "vit"),
         ("generator.widths=[]", "generator.widths", "at least 1"),
@@ -122,19 +123,17 @@ def test_a_bad_assignment_is_refused_with_the_settings_name(assignment: str, fie
     assert word in caught.value.reason
 
 
-@pytest.mark.xfail(reason="YAML dates and numbers that cannot be escape as ValueError", raises=ValueError)
 @pytest.mark.parametrize("text", ["2026-13-45", "0x_", "9" * 5000])
 def test_a_value_that_yaml_fails_to_convert_is_refused_with_the_settings_name(text: str) -> None:
     with pytest.raises(InputError, match=r"data\.name"):
         load_preset("digits", (f"data.name={text}",))
 
 
-@pytest.mark.xfail(reason="infinity and not-a-number are accepted")
 @pytest.mark.parametrize(
     "assignment", ["lr.start=.nan", "lr.end=.inf", "total_kimg=.inf", "gamma.start=.nan", "tick_kimg=.inf"]
 )
 def test_a_setting_must_be_finite(assignment: str) -> None:
-    with pytest.raises(InputError, match=assignment.split(".")[0]):
+    with pytest.raises(InputError, match=re.split("[.=]", assignment)[0]):
         load_preset("digits", (assignment,))
 
 
@@ -144,13 +143,11 @@ def test_widths_must_be_positive(assignment: str) -> None:
         load_preset("digits", (assignment,))
 
 
-@pytest.mark.xfail(reason="--set preset=... renames the preset")
 def test_the_presets_name_is_no_setting() -> None:
     with pytest.raises(InputError, match="preset"):
         load_preset("digits", ("preset=toy1d",))
 
 
-@pytest.mark.xfail(reason="a negative half-life is taken for 0")
 def test_a_half_life_must_not_be_negative() -> None:
     with pytest.raises(InputError, match="ema_halflife_kimg"):
         load_preset("digits", ("ema_halflife_kimg.end=-1",))

@@ -175,7 +175,6 @@ def test_killed_in_the_middle_of_any_write_a_run_ends_bit_for_bit_like_an_undist
     assert_same_run(out, finished)
 
 
-@pytest.mark.xfail(reason="only config.yaml makes a folder a run; what is written before it is taken for foreign")
 def test_killed_while_the_folder_is_set_up_the_same_command_goes_on(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:
@@ -188,7 +187,6 @@ def test_killed_while_the_folder_is_set_up_the_same_command_goes_on(
         assert len(ticks(tmp_path / str(number))) == 1
 
 
-@pytest.mark.xfail(reason="nobody removes what a killed write left aside")
 def test_killed_writes_leave_no_litter_once_the_run_has_gone_on(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:
@@ -266,13 +264,15 @@ def test_a_stop_signal_saves_after_the_step_that_is_under_way(
             run(tiny_config(), tiny_data, tmp_path / "run")
 
     assert checkpoint.present(tmp_path / "run")[-1] == checkpoint.path_of(tmp_path / "run", 96)
-    assert "Stopped at 0.096 kimg, saved. Run the same command to go on." in capsys.readouterr().out
+    assert (
+        "Stopped at 0.096 kimg, saved in checkpoint-000000000096.pt. Run the same command to go on."
+        in capsys.readouterr().out
+    )
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
     run(tiny_config(), tiny_data, tmp_path / "run")
     assert_same_weights(tmp_path / "run", finished)
 
 
-@pytest.mark.xfail(reason="a tick of no steps divides by zero", raises=ZeroDivisionError)
 def test_a_stop_signal_between_two_ticks_is_no_divergence(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,7 +293,6 @@ def test_a_stop_signal_between_two_ticks_is_no_divergence(
         run(tiny_config(), tiny_data, tmp_path / "run")
 
 
-@pytest.mark.xfail(reason="it says saved, and nothing was")
 def test_a_run_stopped_before_its_first_step_does_not_claim_to_have_saved(
     tmp_path: Path,
     tiny_config: MakeConfig,
@@ -315,7 +314,6 @@ def test_a_run_stopped_before_its_first_step_does_not_claim_to_have_saved(
     assert checkpoint.present(tmp_path / "run") or "saved" not in capsys.readouterr().out
 
 
-@pytest.mark.xfail(reason="30 ticks a kimg: the boundary after 2100 images comes out as 2100", raises=ZeroDivisionError)
 def test_a_tick_has_at_least_one_step_whatever_its_length(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,7 +412,6 @@ def test_a_folder_with_other_things_is_refused(tmp_path: Path, tiny_config: Make
     assert files(tmp_path) == {"thesis.txt": b"mine"}
 
 
-@pytest.mark.xfail(reason="the lock is opened for writing before the folder is looked at")
 def test_a_refused_folder_keeps_a_lock_file_of_its_own(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:
@@ -427,7 +424,6 @@ def test_a_refused_folder_keeps_a_lock_file_of_its_own(
     assert (tmp_path / ".lock").read_text() == "pid 17"
 
 
-@pytest.mark.xfail(reason="mkdir's own error escapes", raises=OSError)
 def test_an_out_that_is_a_file_is_refused(tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     (tmp_path / "file").write_text("mine")
 
@@ -482,7 +478,6 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_takes_over(
     assert_same_run(out, finished)
 
 
-@pytest.mark.xfail(reason="YAML's own error escapes, or the message does not name the file")
 @pytest.mark.parametrize("content", [b"", b"a: [1", b"\xff\xfe\x00", b"batch: 3\n"])
 def test_a_damaged_configuration_is_refused_by_its_files_name(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path, content: bytes
@@ -544,7 +539,6 @@ def test_a_learning_rate_that_explodes_stops_the_run(
         run(tiny_config("lr={start: 1.0e+9, end: 1.0e+9}"), tiny_data, tmp_path / "run")
 
 
-@pytest.mark.xfail(reason="the last update of a tick is saved before any loss shows what it did")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_weights_that_are_not_numbers_are_never_saved(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, seed: int
@@ -559,7 +553,6 @@ def test_weights_that_are_not_numbers_are_never_saved(
         assert all(value.isfinite().all() for name in ("G", "D", "ema") for value in state[name].values()), path.name
 
 
-@pytest.mark.xfail(reason="JSON has no NaN, and the line is written before the check", raises=ValueError)
 def test_stats_stay_json_when_a_loss_is_not_a_number(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:
@@ -581,10 +574,11 @@ def test_a_discriminator_that_has_won_outright_stops_the_run(tmp_path: Path) -> 
     with pytest.raises(TrainingDivergedError, match=r"has won outright at 0\.192 kimg") as caught:
         run(config, far, tmp_path / "run")
 
-    assert all(name in str(caught.value) for name in STATS)
-    assert "Raise gamma" in str(caught.value)
+    assert "margins 8" in str(caught.value)
+    assert "raise gamma" in str(caught.value)
     assert [line["acc_pair"] for line in ticks(tmp_path / "run")] == [1.0] * loop.WON_TICKS
-    assert checkpoint.present(tmp_path / "run")[-1] == checkpoint.path_of(tmp_path / "run", 128)
+    # What may be the end is not saved, so that the same command finds the same.
+    assert checkpoint.present(tmp_path / "run") == []
 
 
 def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tiny_data: Dataset) -> None:

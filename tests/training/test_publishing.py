@@ -210,7 +210,6 @@ def test_a_bad_name_or_version_is_refused_before_the_run_is_read(name: str, vers
     assert caught.value.field == field
 
 
-@pytest.mark.xfail(reason="json's own error and FileNotFoundError escape")
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
 def test_a_damaged_origin_is_refused_by_its_files_name(finished: Path, tmp_path: Path, content: bytes | None) -> None:
     shutil.copytree(finished, tmp_path / "run")
