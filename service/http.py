@@ -14,9 +14,9 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib import metadata, resources
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Path, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
@@ -24,7 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from models import images
-from models.address import SampleAddress
+from models.address import NAME, VERSION, SampleAddress
 from models.errors import InputError
 from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from models.latents import MAX_INTEGER
@@ -69,6 +69,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 T = TypeVar("T")
+# For the API description only: what is wrong is said by models.address, in its own words.
+NamePath = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"}, examples=["digits"])]
+VersionPath = Annotated[str, Path(json_schema_extra={"pattern": f"^{VERSION.pattern}$"}, examples=["1.0.0"])]
+IntegerPath = Annotated[str, Path(json_schema_extra={"pattern": "^(0|[1-9][0-9]{0,14})$"}, examples=["7"])]
 router = APIRouter()
 
 
@@ -164,7 +168,7 @@ async def generate(request: Request) -> Response:
     },
 )
 async def permanent_image(
-    request: Request, model: str, version: str, seed: str, index: str, extension: str
+    request: Request, model: NamePath, version: VersionPath, seed: IntegerPath, index: IntegerPath, extension: str
 ) -> Response:
     """One image at its permanent address; any HTTP cache may keep it for good."""
     if extension not in EXTENSIONS:
@@ -193,13 +197,13 @@ async def list_models(request: Request) -> dict[str, Any]:
 
 
 @router.get("/v1/models/{model}", responses={k: PROBLEMS[k] for k in (404, 422, 503)})
-async def newest_card(request: Request, model: str) -> dict[str, Any]:
+async def newest_card(request: Request, model: NamePath) -> dict[str, Any]:
     """The card of a model's newest version."""
     return (await _registry(request).get(model)).manifest.model_dump(mode="json")
 
 
 @router.get("/v1/models/{model}/{version}", responses={k: PROBLEMS[k] for k in (404, 422, 503)})
-async def card(request: Request, model: str, version: str) -> dict[str, Any]:
+async def card(request: Request, model: NamePath, version: VersionPath) -> dict[str, Any]:
     """The card of one version."""
     return (await _registry(request).get(model, version)).manifest.model_dump(mode="json")
 

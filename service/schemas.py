@@ -9,9 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from models.address import NAME, VERSION
 from models.images import MediaType
 from models.latents import MAX_INTEGER
 
+# For the API description only: what is wrong is said by models.address, in its own words.
+_NAME: dict[str, Any] = {"pattern": f"^{NAME.pattern}$"}
+_VERSION: dict[str, Any] = {"pattern": f"^{VERSION.pattern}$"}
 Integer = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
 
 
@@ -24,8 +28,10 @@ class GenerateRequest(BaseModel):
         json_schema_extra={"examples": [{"model": "digits", "seed": 7, "n": 16, "labels": "balanced"}]},
     )
 
-    model: Annotated[str, Field(strict=True, description="name of a model, as GET /v1/models lists them")]
-    version: Annotated[str | None, Field(strict=True, description="default: the newest")] = None
+    model: Annotated[str, Field(strict=True, description="as GET /v1/models lists them", json_schema_extra=_NAME)]
+    version: Annotated[
+        str | None, Field(strict=True, description="default: the newest", json_schema_extra=_VERSION)
+    ] = None
     seed: Annotated[Integer | None, Field(description="0 .. 2^53-1; left out: the server picks one and says which")] = (
         None
     )
