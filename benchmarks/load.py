@@ -14,7 +14,7 @@ import uvloop
 
 
 class _Connection(asyncio.Protocol):
-    """Sends its requests one after the other; an answer's end is known by its Content-Length."""
+    """Sends its requests one after the other; an answer ends by its Content-Length or its last chunk."""
 
     def __init__(self, run: _Run) -> None:
         self._run = run
@@ -42,10 +42,14 @@ class _Connection(asyncio.Protocol):
         if head < 0:
             return
         lower = bytes(self._buffer[:head]).lower()
-        at = lower.find(b"content-length:")
-        length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-        if len(self._buffer) < head + 4 + length:
-            return
+        if b"transfer-encoding: chunked" in lower:
+            if not self._buffer.endswith(b"\r\n0\r\n\r\n"):
+                return
+        else:
+            at = lower.find(b"content-length:")
+            length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
+            if len(self._buffer) < head + 4 + length:
+                return
         self._run.answered(int(self._buffer[9:12]), time.perf_counter() - self._sent)
         self._buffer.clear()
         self.send()

@@ -149,7 +149,9 @@ def _cpu_s(pids: list[int]) -> float:
 
 
 def _json(command: list[str]) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    # A measurement that hangs is no measurement.
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 
