@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from models import artifact, images, store
 from models.address import check_name, check_version
-from models.errors import GanmintError, ModelNotFoundError
+from models.errors import ArtifactError, GanmintError, ModelNotFoundError
 from models.manifest import Manifest
 from models.sampler import Sampler, resolve_device
 from models.store import Stored
@@ -46,7 +46,7 @@ class Registry:
         self._forward = ThreadPoolExecutor(1, "ganmint-forward")
         self._encoder = ThreadPoolExecutor(1, "ganmint-encode")
         self._served: dict[Key, Served] = {}
-        self._broken: dict[Key, GanmintError] = {}
+        self._broken: dict[Key, tuple[GanmintError, int]] = {}
         self._newest: dict[str, Stored] = {}
         self._loading: dict[Key, asyncio.Task[Served]] = {}
         self._poll: asyncio.Task[None] | None = None
@@ -55,8 +55,7 @@ class Registry:
 
     async def start(self) -> None:
         """Load the newest version of every wanted model, then keep looking for new ones."""
-        await self.refresh()
-        self.ready = bool(self._served)
+        await self._refresh_safely()
         if not self.ready:
             log.error("no model could be loaded from %s", store.home())
         self._poll = asyncio.create_task(self._keep_fresh())
@@ -77,13 +76,13 @@ class Registry:
         newest = await asyncio.to_thread(self._look)
         for name, stored in newest.items():
             key = (stored.name, stored.version)
-            if key not in self._served and key not in self._broken:
+            if key not in self._served:
                 try:
                     await self._load(stored)
                 except GanmintError:
                     continue
-            if key in self._served:
-                self._newest[name] = stored
+            self._newest[name] = stored
+        self.ready = bool(self._served)
 
     async def get(self, name: str, version: str | None = None) -> Served:
         """A loaded model; one that the store has and that is not loaded yet is loaded first.
@@ -113,7 +112,7 @@ class Registry:
 
     def broken(self) -> dict[Key, GanmintError]:
         """The versions that failed their checks, and why."""
-        return dict(self._broken)
+        return {key: error for key, (error, _) in self._broken.items()}
 
     def _look(self) -> dict[str, Stored]:
         wanted = self._settings.names
@@ -122,15 +121,21 @@ class Registry:
     async def _keep_fresh(self) -> None:
         while True:
             await asyncio.sleep(self._settings.poll_s)
-            try:
-                await self.refresh()
-            except Exception:
-                log.exception("looking for new models failed")
+            await self._refresh_safely()
+
+    async def _refresh_safely(self) -> None:
+        try:
+            await self.refresh()
+        except Exception:
+            log.exception("looking for models in %s failed", store.home())
 
     async def _load(self, stored: Stored) -> Served:
         key = (stored.name, stored.version)
         if key in self._broken:
-            raise self._broken[key]
+            error, folder = self._broken[key]
+            # An installation over a damaged one makes a new folder.
+            if _identity(stored) == folder:
+                raise error
         if key not in self._loading:
             self._loading[key] = asyncio.create_task(self._load_checked(stored))
         try:
@@ -144,11 +149,15 @@ class Registry:
         key = (stored.name, stored.version)
         try:
             sampler = await asyncio.to_thread(artifact.load, stored.path, self._device)
-        except GanmintError as error:
+        except Exception as cause:
+            error = (
+                cause if isinstance(cause, GanmintError) else ArtifactError(stored.path, f"cannot be loaded: {cause}")
+            )
             log.error("%s is not served: %s", stored, error)
-            self._broken[key] = error
+            self._broken[key] = (error, _identity(stored))
             self._metrics.golden.labels(*key).set(0)
-            raise
+            raise error from None
+        self._broken.pop(key, None)
         digest = artifact.digest(stored.path)
         self._served[key] = served = Served(sampler.manifest, digest, sampler.fingerprint, self._batcher(sampler, key))
         self._metrics.golden.labels(*key).set(1)
@@ -166,3 +175,11 @@ class Registry:
             self._encoder,
             ModelMetrics(self._metrics, *key),
         )
+
+
+def _identity(stored: Stored) -> int:
+    """Another number when the folder was replaced; 0 when it is gone."""
+    try:
+        return stored.path.stat().st_ino
+    except OSError:
+        return 0

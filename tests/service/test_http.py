@@ -279,6 +279,39 @@ def test_a_broken_model_is_not_served_and_does_not_hurt_the_others(
     serve(scenario)
 
 
+def test_a_broken_model_is_served_once_it_is_installed_again(
+    serve: Callable[..., None], tiny_artifact: Path, tmp_path: Path
+) -> None:
+    publish_again(tiny_artifact, tmp_path / "bad", name="bad")
+    script = store.find("bad").path / artifact.SCRIPT
+    script.write_bytes(b"damaged")
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        assert (await client.post("/generate", json={"model": "bad"})).status_code == 503
+        store.install(tmp_path / "bad")
+        assert (await client.post("/generate", json={"model": "bad"})).status_code == 200
+        assert (await client.get("/readyz")).json()["broken"] == []
+
+    serve(scenario)
+
+
+def test_it_becomes_ready_when_the_first_model_arrives(store_home: Path, tiny_artifact: Path) -> None:
+    async def main() -> None:
+        app = create_app(Settings(device="cpu", poll_s=0.02))
+        transport = httpx.ASGITransport(app=app)
+        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as c:
+            await asyncio.sleep(0.1)
+            assert (await c.get("/readyz")).status_code == 503
+            await asyncio.to_thread(store.install, tiny_artifact)
+            for _ in range(500):
+                if (await c.get("/readyz")).status_code == 200:
+                    break
+                await asyncio.sleep(0.02)
+            assert (await c.post("/generate", json={"model": "tiny"})).status_code == 200
+
+    asyncio.run(main())
+
+
 def test_it_is_not_ready_without_a_model_but_it_is_live(store_home: Path) -> None:
     async def main() -> None:
         app = create_app(Settings(device="cpu"))
