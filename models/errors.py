@@ -29,7 +29,16 @@ class InputError(GanmintError):
 
 
 class ModelNotFoundError(GanmintError):
-    """No such model, or no such version of it, in the store."""
+    """No such model, or no such version of it, in the store.
+
+    Args:
+        message: what is missing and what there is.
+        field: `model` or `version`.
+    """
+
+    def __init__(self, message: str, field: str = "model") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class VersionExistsError(GanmintError):

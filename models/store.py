@@ -74,7 +74,7 @@ def find(name: str, version: str | None = None) -> Stored:
         if stored.version == version:
             return stored
     raise ModelNotFoundError(
-        f"there is no version {version} of {name!r}; there are: {', '.join(s.version for s in there)}"
+        f"there is no version {version} of {name!r}; there are: {', '.join(s.version for s in there)}", "version"
     )
 
 

@@ -68,14 +68,20 @@ def show(model: str, as_json: bool) -> None:
     click.echo(_card_text(stored, card))
 
 
-@models.command(
-    epilog="\b\nExamples:\n  ganmint models verify digits\n  ganmint models verify models/pretrained/digits"
-)
-@click.argument("model")
+@models.command(epilog="\b\nExamples:\n  ganmint models verify\n  ganmint models verify models/pretrained/digits")
+@click.argument("model", required=False)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-def verify(model: str, device: str) -> None:
-    """Check a model's hashes and goldens. MODEL is a name, name/version, or an artifact folder."""
-    folder = Path(model) if (Path(model) / manifest.FILE_NAME).is_file() else _find(model).path
+def verify(model: str | None, device: str) -> None:
+    """Check hashes and goldens. MODEL is a name, name/version, or an artifact folder; without it, the whole store."""
+    if model is None:
+        folders = [stored.path for name in store.names() for stored in store.versions(name)]
+    else:
+        folders = [Path(model) if (Path(model) / manifest.FILE_NAME).is_file() else _find(model).path]
+    for folder in folders:
+        _verify(folder, device)
+
+
+def _verify(folder: Path, device: str) -> None:
     card = artifact.check_files(folder)
     click.echo(f"{card.name} {card.version}: {len(card.files)} files have the hashes that manifest.json names")
     sampler = artifact.load(folder, resolve_device(device))
@@ -83,7 +89,7 @@ def verify(model: str, device: str) -> None:
     click.echo(f"goldens match to {worst} of 255 on {sampler.fingerprint}")
 
 
-@models.command(epilog="\b\nExamples:\n  ganmint models install\n  ganmint models install path/to/artifact")
+@models.command(epilog="\b\nExamples:\n  ganmint models install\n  ganmint models install models/pretrained/digits")
 @click.argument("folders", nargs=-1, type=PATH)
 def install(folders: tuple[Path, ...]) -> None:
     """Put artifact folders into the store; without any, the bundled models."""
@@ -131,7 +137,7 @@ def sample(
             raise InputError(f"one picture holds at most {LARGEST_GRID} images, got {count}; give a folder", "n")
         addresses = card.addresses(seed, index, count, wanted, psi)
         write_atomically(out, _picture(sampler, addresses, media_type))
-        click.echo(f"Wrote {out}: {count} image{'s' * (count > 1)} from {addresses[0]} on")
+        click.echo(f"Wrote {out}: {count} image{'s' * (count > 1)} beginning with {addresses[0]}")
         return
     if out.suffix and not out.is_dir():
         raise InputError(f"{out.name} is no known picture type; there are: .{', .'.join(EXTENSIONS)}", "--out")

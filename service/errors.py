@@ -7,6 +7,7 @@ routes, models.
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -114,9 +115,8 @@ def invalid_request(error: ValidationError) -> GanmintError:
     found = []
     for item in errors:
         field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"]).removeprefix(".")
-        unknown = item["type"] == "extra_forbidden"
         message = item["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
-        message = "there is no such field" if unknown else message
+        message = {"extra_forbidden": "there is no such field", "missing": "is required"}.get(item["type"], message)
         found.append((field or "body", message))
     return InvalidRequestError(found)
 
@@ -157,8 +157,12 @@ async def _on_ganmint_error(request: Request, error: Exception) -> Response:
     fields = getattr(error, "errors", None)
     if isinstance(error, InputError):
         fields = [(error.field, error.reason)]
+    if isinstance(error, ModelNotFoundError):
+        fields = [(error.field, str(error))]
     # A file's path is the operator's business, not the caller's.
-    detail = "this model failed its checks and is not served" if isinstance(error, ArtifactError) else str(error)
+    detail = str(error)
+    if isinstance(error, ArtifactError):
+        detail = "this model failed its checks and is not served; the server's log and ganmint models verify say why"
     return problem(status, title, detail, fields, headers)
 
 
@@ -170,7 +174,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         error.headers = {"Allow": allowed}
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=error.headers)
-    response = problem(error.status_code, str(error.detail), f"{request.method} {request.url.path}: {error.detail}")
+    title = HTTPStatus(error.status_code).phrase
+    response = problem(error.status_code, title, f"{request.method} {request.url.path}: {error.detail}")
     response.headers.update(error.headers or {})
     return response
 

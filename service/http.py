@@ -32,7 +32,7 @@ from service import answers, errors
 from service.access import Access
 from service.answers import NPZ, ZIP
 from service.batcher import Job
-from service.errors import BodyTooLargeError, ClientGoneError, InvalidRequestError
+from service.errors import BodyTooLargeError, ClientGoneError, InvalidRequestError, MalformedBodyError
 from service.metrics import Metrics
 from service.middleware import HeadAsGet, RequestMetrics
 from service.negotiation import JSON, check_json, choose, matches
@@ -252,7 +252,7 @@ async def _load(registry: Registry, settings: Settings, loaded: Callable[[], Non
     if settings.announce_url and registry.ready:
         url, name = settings.announce_url, registry.newest()[0].manifest.name
         body = json.dumps({"model": name, "seed": 7, "n": 64})
-        print(f"Ready on {url}\n  curl -s {url}/generate -H 'Accept: image/png' -d '{body}' -o grid.png", flush=True)
+        print(f"Ready on {url}\n  curl -fsS {url}/generate -H 'Accept: image/png' -d '{body}' -o grid.png", flush=True)
 
 
 async def _watch_keys(access: Access, settings: Settings) -> None:
@@ -288,6 +288,8 @@ async def _parse(request: Request) -> GenerateRequest:
         body += chunk
         if len(body) > settings.max_body_bytes:
             raise BodyTooLargeError(f"the body has more than {settings.max_body_bytes} bytes")
+    if not body:
+        raise MalformedBodyError('the body is empty; send JSON such as {"model": "digits", "n": 4}')
     try:
         wanted = GenerateRequest.model_validate_json(bytes(body))
     except ValidationError as error:

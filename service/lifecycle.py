@@ -39,7 +39,7 @@ def drain_on_sigterm(start: Callable[[], None], pause_s: float) -> None:
 
         def begin(received: int, stop: Any = stop) -> None:
             start()
-            log.info("%s: draining for %g s", signal.Signals(received).name, pause_s)
+            log.info("stopping: not ready from now on, serving on for %g s, then finishing what was accepted", pause_s)
             loop.call_later(pause_s, stop, received, None)
 
         def handler(received: int, _: FrameType | None, begin: Callable[[int], None] = begin) -> None:

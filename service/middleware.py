@@ -65,5 +65,10 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        scope["method"] = "GET"
-        await self._app(scope, receive, without_body)
+        # A copy: the server's own scope must say HEAD, or it would miss the body that it was promised.
+        inner = {**scope, "method": "GET"}
+        try:
+            await self._app(inner, receive, without_body)
+        finally:
+            # What the router found is what the request is counted by.
+            scope["route"] = inner.get("route")

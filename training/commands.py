@@ -5,6 +5,7 @@ Knows: options, and what is printed before and after. Does not know: how trainin
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from models.sampler import resolve_device
 from training import data
 from training.config import Config, dump_config, load_preset, preset_names
 from training.data import Dataset
-from training.loop import check_fits, run
+from training.loop import check_fits, describe_data, run
 from training.publishing import publish as publish_run
 
 PATH = click.Path(path_type=Path)
@@ -25,14 +26,15 @@ PATH = click.Path(path_type=Path)
 @click.command(
     epilog="\b\nExamples:\n"
     "  ganmint train --preset toy1d --out runs/toy\n"
-    "  ganmint train --preset digits --data mnist --out runs/digits --set total_kimg=100"
+    "  ganmint train --preset digits --data tests/data/digits --out runs/mydigits --set total_kimg=2\n"
+    "  ganmint train --preset digits --data tests/data/digits --out runs/mydigits --dry-run"
 )
 @click.option("--preset", required=True, help=f"Configuration to start from: {', '.join(preset_names())}.")
 @click.option("--data", "data_path", type=PATH, help="Training data: an IDX folder (MNIST), a folder or zip of "
               "pictures (class folders, or a labels csv), or npz. The toy presets make their own.")  # fmt: skip
 @click.option("--out", type=PATH, required=True, help="Run folder. Run the same command again to resume.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a setting, e.g. "
-              "total_kimg=100 or lr.start=5e-4. VALUE is read as YAML. Repeatable.")  # fmt: skip
+              "total_kimg=100 or lr.start=5e-4. VALUE is YAML; --dry-run shows every setting. Repeatable.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and the data, then stop.")
 def train(
@@ -52,14 +54,19 @@ def train(
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
     check_fits(config, dataset)
     chosen = resolve_device(device)
+    card = describe_data(config, dataset)
+    click.echo(f"# the card will say: {card['name']}, licence {card['licence']}", nl=False)
+    hint = "; give --set data.name=... --set data.licence=... --set data.attribution=..."
+    click.echo(hint if card["licence"] == "not stated" else "")
     click.echo(f"# device: {chosen}\n# out: {out}")
     if not dry_run:
+        click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
         run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]))
         if config.data.kind == "images":
-            click.echo(f"Trained. Next: ganmint publish {out} --name {preset}")
+            click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} --name {_name(out)}")
 
 
-@click.command(epilog="\b\nExample:\n  ganmint publish runs/digits --name mydigits")
+@click.command(epilog="\b\nExample:\n  ganmint publish runs/mydigits --name mydigits")
 @click.argument("run_folder", metavar="RUN", type=PATH)
 @click.option("--name", required=True, help="What the model will be called: a-z, 0-9, - and _.")
 @click.option("--version", help="Three whole numbers, e.g. 1.0.0. Default: the next major version.")
@@ -86,3 +93,8 @@ def _dataset(config: Config, path: Path | None) -> Dataset:
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
     return data.load(path)
+
+
+def _name(out: Path) -> str:
+    """A model name like the run folder's."""
+    return re.sub(r"[^a-z0-9_-]+", "-", out.resolve().name.lower()).strip("-_")[:63] or "mymodel"

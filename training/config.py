@@ -42,11 +42,14 @@ class DataConfig(_Frozen):
     """What the data is called and under which terms it may be used; it goes into the model's card."""
 
     kind: Literal["images", "toy1d", "toy25"] = "images"
-    name: str = "unnamed"
-    licence: str = "unknown"
+    name: str = ""
+    licence: str = ""
     attribution: str = ""
-    url: str = ""
+    digest: str = Field(default="", description="if given, the three above hold for data of this sha256 only")
     mirror: bool = Field(default=False, description="flip each image shown with probability 1/2")
+
+
+_CARD = ("name", "licence", "attribution")
 
 
 class Config(_Frozen):
@@ -100,6 +103,9 @@ def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
         raise InputError(f"no preset {name!r}; there are {', '.join(preset_names())}", "preset")
     text = resources.files("training").joinpath("presets").joinpath(f"{name}.yaml").read_text()
     values: dict[str, Any] = {"preset": name, **yaml.safe_load(text)}
+    if any(a.startswith(tuple(f"data.{field}=" for field in _CARD)) for a in assignments):
+        # Who says what the data is says all of it: nothing of the preset's words may stay behind.
+        values["data"] = {k: v for k, v in values["data"].items() if k not in (*_CARD, "digest")}
     for assignment in assignments:
         _assign(values, assignment)
     return _validate(values)

@@ -78,13 +78,15 @@ def check_fits(config: Config, dataset: Dataset) -> None:
 
 
 def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
-    """What checkpoint and card say of the data."""
+    """What checkpoint and card say of the data: the configuration's words, if they are about this data."""
+    card = config.data
+    known = card.digest in ("", dataset.digest)
     return {
-        "name": config.data.name,
+        "name": (card.name if known else "") or dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
-        "licence": config.data.licence,
-        "attribution": config.data.attribution,
+        "licence": (card.licence if known else "") or "not stated",
+        "attribution": card.attribution if known else "",
         "label_names": list(dataset.label_names),
     }
 

@@ -145,8 +145,8 @@ def test_a_permanent_image_is_cacheable_for_good_and_answers_304(serve: Callable
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
-        ({"model": "nope"}, 404, None),
-        ({"model": "tiny", "version": "9.9.9"}, 404, None),
+        ({"model": "nope"}, 404, "model"),
+        ({"model": "tiny", "version": "9.9.9"}, 404, "version"),
         ({"model": "tiny", "version": "new"}, 422, "version"),
         ({"model": "../etc"}, 422, "model"),
         ({"model": 7}, 422, "model"),

@@ -92,6 +92,16 @@ def test_system_routes_are_ours_and_bentomls_own_layers_stay_out_of_the_way(digi
         assert client.get("/").text.lower().startswith("<!doctype html>")
 
 
+def test_head_requests_leave_the_server_log_clean(digits_server: Server) -> None:
+    with httpx.Client(base_url=digits_server.url) as client:
+        for path in ("/", "/livez", "/v1/models", "/v1/images/digits/1.0.0/7/0.png"):
+            assert client.head(path).status_code == 200
+            assert int(client.head(path).headers["content-length"]) > 0
+        text = client.get("/metrics").text
+    assert 'ganmint_requests_total{code="200",method="HEAD",route="/livez"} 2.0' in text
+    assert "Traceback" not in digits_server.log.read_text()
+
+
 def test_a_generator_published_while_it_runs_is_served(digits_server: Server, tiny_artifact: Path) -> None:
     with httpx.Client(base_url=digits_server.url, timeout=30) as client:
         assert client.post("/generate", json={"model": "tiny"}).status_code == 404

@@ -27,7 +27,7 @@ def test_every_preset_loads_says_what_it_is_for_and_survives_a_round_trip(name: 
 
     assert config.preset == name
     assert config.description
-    assert config.data.licence != "unknown"
+    assert config.data.licence
     assert load_config(tmp_path / "config.yaml") == config
 
 
@@ -62,7 +62,7 @@ def test_settings_take_the_type_of_what_they_set() -> None:
             "data.mirror=true",
             "data.name=my digits",
             "generator.widths=[8, 4, 2]",
-            "data.url=http://a/?b=c",
+            "data.attribution=http://a/?b=c",
         ),
     )
 
@@ -75,7 +75,7 @@ def test_settings_take_the_type_of_what_they_set() -> None:
     assert config.data.name == "my digits"
     assert isinstance(config.generator, ResNetConfig)
     assert config.generator.widths == (8, 4, 2)
-    assert config.data.url == "http://a/?b=c"
+    assert config.data.attribution == "http://a/?b=c"
 
 
 def test_of_two_values_for_a_setting_the_later_one_counts() -> None:

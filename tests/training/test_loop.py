@@ -604,9 +604,23 @@ def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tin
         "digest": tiny_data.digest,
         "images": 256,
         "licence": "CC0",
-        "attribution": load_preset("digits").data.attribution,
+        "attribution": "",
         "label_names": ["none", "flat", "upright"],
     }
+
+
+def test_the_presets_words_about_its_data_go_only_with_that_data(tiny_data: Dataset) -> None:
+    preset = load_preset("digits")
+    other = loop.describe_data(preset, tiny_data)
+    assert (other["name"], other["licence"], other["attribution"]) == (tiny_data.name, "not stated", "")
+
+    own = preset.model_copy(update={"data": preset.data.model_copy(update={"digest": tiny_data.digest})})
+    said = loop.describe_data(own, tiny_data)
+    assert (said["name"], said["licence"]) == ("MNIST", "CC BY-SA 3.0")
+    assert "LeCun" in said["attribution"]
+
+    mine = loop.describe_data(load_preset("digits", ("data.licence=CC0",)), tiny_data)
+    assert (mine["name"], mine["licence"], mine["attribution"]) == (tiny_data.name, "CC0", "")
 
 
 def test_every_tick_is_in_the_tensorboard_events(finished: Path) -> None:
