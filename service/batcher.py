@@ -217,7 +217,7 @@ class Batcher:
             return
         started = time.perf_counter()
         files = await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode_all, wanted)
-        self._metrics.encoded(len(wanted), time.perf_counter() - started)
+        self._metrics.encoded(time.perf_counter() - started)
         for (job, position, _), file in zip(wanted, files):
             if isinstance(file, bytes):
                 job.put(position, file)

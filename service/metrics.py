@@ -97,9 +97,8 @@ class ModelMetrics:
         self._fill.observe(images / batch_size)
         self._forward.observe(seconds)
 
-    def encoded(self, images: int, seconds: float) -> None:
+    def encoded(self, seconds: float) -> None:
         """A batch was encoded."""
-        del images
         self._encode.observe(seconds)
 
     def failed(self) -> None:

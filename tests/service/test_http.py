@@ -18,6 +18,7 @@ from PIL import Image
 
 from models import artifact, images, manifest, store
 from models.errors import FileError
+from models.files import sha256
 from service.access import new_key
 from service.http import create_app
 from service.settings import Settings
@@ -531,12 +532,6 @@ def publish_again(source: Path, folder: Path, **changes: str) -> None:
     with np.load(source / artifact.GOLDEN) as golden:
         texts = [str(t).replace("tiny/1.0.0", f"{card.name}/{card.version}") for t in golden["addresses"]]
         np.savez_compressed(folder / artifact.GOLDEN, addresses=np.array(texts), pixels=golden["pixels"])
-    files = {name: manifest_hash(folder / name) for name in artifact.FILES}
+    files = {name: sha256(folder / name) for name in artifact.FILES}
     (folder / manifest.FILE_NAME).write_bytes(manifest.dump(card.model_copy(update={"files": files})))
     store.install(folder)
-
-
-def manifest_hash(path: Path) -> str:
-    from models.files import sha256
-
-    return sha256(path)
