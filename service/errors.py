@@ -137,12 +137,13 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Make every error of the app a problem+json answer."""
-    app.add_exception_handler(GanmintError, _on_ganmint_error)
+    app.add_exception_handler(GanmintError, on_ganmint_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_bug)
 
 
-async def _on_ganmint_error(request: Request, error: Exception) -> Response:
+async def on_ganmint_error(request: Request, error: Exception) -> Response:
+    """One of ours as an answer, counted where something was refused or dropped."""
     kind = next((k for k in type(error).__mro__ if k in STATUS), None)
     if kind is None:
         return await _on_bug(request, error)

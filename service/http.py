@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Path, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
@@ -28,13 +29,13 @@ from models.address import NAME, VERSION, SampleAddress
 from models.errors import InputError
 from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from models.latents import MAX_INTEGER
-from service import answers, errors
+from service import answers, errors, tracing
 from service.access import Access
 from service.answers import NPZ, ZIP
 from service.batcher import Job
 from service.errors import BodyTooLargeError, ClientGoneError, InvalidRequestError, MalformedBodyError
 from service.metrics import Metrics
-from service.middleware import HeadAsGet, RequestMetrics
+from service.middleware import Express, HeadAsGet, RequestMetrics
 from service.negotiation import JSON, check_json, choose, matches
 from service.registry import Registry, Served
 from service.schemas import GenerateRequest, GenerateResponse, Problem
@@ -47,7 +48,7 @@ TIMEOUT_HEADER = "Ganmint-Timeout-S"
 # Above this many images, resolving labels would hold up the event loop.
 RESOLVE_INLINE = 64
 # Most answers are there before it is worth looking whether the caller still is.
-WATCH_AFTER_S = 0.1
+WATCH_AFTER_S = 0.25
 # The page's script and style are inline; nothing else may run or load.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; "
@@ -100,10 +101,13 @@ def create_app(settings: Settings, loaded: Callable[[], None] = lambda: None) ->
         version=metadata.version("ganmint"),
         description="Synthetic images from seeds. The same address gives the same bytes.",
         lifespan=lifespan,
+        # Its own look at OpenTelemetry, on every request, is not needed: service.tracing does it.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings, app.state.registry, app.state.metrics, app.state.access = settings, registry, metrics, access
     app.include_router(router)
     errors.install(app)
+    app.add_middleware(Express, route=_route("generate"), endpoint=generate)
     app.add_middleware(HeadAsGet)
     if settings.origins:
         exposed = [*answers.HEADERS, "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"]
@@ -112,6 +116,8 @@ def create_app(settings: Settings, loaded: Callable[[], None] = lambda: None) ->
             expose_headers=exposed,
         )  # fmt: skip
     app.add_middleware(RequestMetrics, metrics=metrics, access_log=settings.access_log)
+    if settings.tracing:
+        tracing.install(app)
     return app
 
 
@@ -241,6 +247,10 @@ async def page() -> Response:
     return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
+def _route(name: str) -> APIRoute:
+    return next(route for route in router.routes if isinstance(route, APIRoute) and route.name == name)
+
+
 def _registry(request: Request) -> Registry:
     registry: Registry = request.app.state.registry
     return registry
@@ -342,19 +352,23 @@ async def _streamed(
 
 
 async def _wanted(request: Request, job: Job, result: Callable[[], Awaitable[T]]) -> T:
-    """The job's result, unless the caller hangs up first: then the job need not go on."""
-    await asyncio.wait((job.answer,), timeout=WATCH_AFTER_S)
-    if job.open:
-        gone = asyncio.create_task(_gone(request))
-        try:
-            await asyncio.wait((job.answer, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-        if job.open:
-            raise ClientGoneError("the caller hung up")
-    return await result()
+    """The job's result, unless the caller hangs up first: then the job ends with ClientGoneError."""
+    watch: asyncio.Task[None] | None = None
+
+    def start() -> None:
+        nonlocal watch
+        watch = asyncio.create_task(_end_when_gone(request, job))
+
+    timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, start)
+    try:
+        return await result()
+    finally:
+        timer.cancel()
+        if watch:
+            watch.cancel()
 
 
-async def _gone(request: Request) -> None:
+async def _end_when_gone(request: Request, job: Job) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    job.fail(ClientGoneError("the caller hung up"))

@@ -45,7 +45,17 @@ class Metrics:
         self.queue = gauge("ganmint_queue_images", "Images waiting for a batch.", MODEL)
         self.golden = gauge("ganmint_model_golden_ok", "1 if hashes and goldens passed.", MODEL, "livemin")
         self.info = gauge("ganmint_model_info", "Always 1.", (*MODEL, "digest", "device", "batch_size"), "livemax")
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.gpu_memory = gauge("ganmint_gpu_memory_bytes", "Reserved by torch on the GPU.", ("device",))
+
+    def answered(self, route: str, method: str, code: int, seconds: float) -> None:
+        """Count a request. Label look-ups are kept: they take longer than the counting."""
+        key = (route, method, code)
+        if key not in self._answered:
+            self._answered[key] = self.requests.labels(route, method, str(code)), self.duration.labels(route)
+        count, duration = self._answered[key]
+        count.inc()
+        duration.observe(seconds)
 
     def text(self) -> bytes:
         """Prometheus' text format, over all workers."""

@@ -5,7 +5,7 @@ Knows: the Accept, Content-Type and If-None-Match headers (RFC 9110). Does not k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 
 from service.errors import NotAcceptableError, UnsupportedMediaTypeError
 
@@ -14,7 +14,8 @@ JSON = "application/json"
 _CURL_DEFAULT = "application/x-www-form-urlencoded"
 
 
-def choose(accept: str | None, offers: Sequence[str]) -> str:
+@functools.lru_cache(maxsize=256)
+def choose(accept: str | None, offers: tuple[str, ...]) -> str:
     """The offer that an Accept header prefers; on a tie, and without a header, the earlier offer.
 
     Raises: NotAcceptableError naming the offers.

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     api_keys_file: str = Field(default="", description="JSON list of keys; empty: anyone may ask")
     api_keys: str = Field(default="", description="the same JSON list, in place of a file")
     access_log: bool = Field(default=False, description="one JSON line per request on standard error")
+    tracing: bool = Field(default=False, description="OpenTelemetry spans by OTLP; OTEL_* variables say where to")
     drain_pause_s: float = Field(default=0.0, ge=0, description="after SIGTERM: not ready, but still serving")
     workers: int = Field(default=1, ge=1, le=64)
     queue_images: int = Field(default=4096, ge=1, description="images waiting per model before 429")

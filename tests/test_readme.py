@@ -61,7 +61,7 @@ def test_every_command_of_the_readme_works(checkout: Path, tmp_path: Path) -> No
             script = block.replace("make test", "make -n test").replace("localhost:3000", f"localhost:{port}")
             command = [sys.executable, "-c"] if language == "python" else ["bash", "-euo", "pipefail", "-c"]
             done = subprocess.run(
-                [*command, script], cwd=checkout, env=env, capture_output=True, text=True, timeout=240
+                [*command, script], cwd=checkout, env=env, capture_output=True, text=True, timeout=600
             )
             assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
             if language == "python":
