@@ -17,7 +17,7 @@ from importlib import metadata, resources
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Path, Request, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
@@ -31,7 +31,7 @@ from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from models.latents import MAX_INTEGER
 from service import answers, bodies, errors, tracing
 from service.access import Access
-from service.answers import NPZ, ZIP
+from service.answers import NPZ, ZIP, PatientStream
 from service.batcher import Job
 from service.errors import ClientGoneError, InvalidRequestError, MalformedBodyError
 from service.metrics import Metrics
@@ -345,7 +345,7 @@ async def _streamed(
     stream = chunks()
     # A full queue must be a 429, so the job is queued before the status is sent.
     await anext(stream)
-    return StreamingResponse(stream, media_type=offer, headers=headers)
+    return PatientStream(stream, timeout_s, media_type=offer, headers=headers)
 
 
 async def _wanted(request: Request, job: Job, result: Callable[[], Awaitable[T]]) -> T:

@@ -1,7 +1,8 @@
 """How a worker process starts and ends.
 
 Knows: that SIGTERM first turns readiness off and only later stops the server, that a worker must not
-outlive BentoML's arbiter, and how the garbage collector and the allocator are kept off the hot path.
+outlive BentoML's arbiter, and how the garbage collector, the allocator and the limit on open files are
+kept out of the way.
 Does not know: routes, models.
 """
 
@@ -21,6 +22,7 @@ log = logging.getLogger("ganmint.service")
 PR_SET_PDEATHSIG = 1
 # malloc.h of glibc; 32 MiB is the largest threshold that it takes.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX = -1, -3, 32 * 1024 * 1024
+MOST_FILES = 65536
 
 
 def die_with_parent() -> None:
@@ -59,6 +61,16 @@ def keep_memory() -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX)
         mallopt(M_TRIM_THRESHOLD, 4 * MMAP_THRESHOLD_MAX)
+
+
+def raise_file_limit() -> None:
+    """Let there be as many open connections as the user may have; most shells start with 1,024."""
+    if sys.platform != "win32":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # macOS calls the hard limit infinite and takes no more than this.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MOST_FILES) if hard > 0 else MOST_FILES, hard))
 
 
 def freeze_garbage() -> None:
