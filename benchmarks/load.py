@@ -1,5 +1,8 @@
 """A load generator that costs little: one process, keep-alive connections, requests made beforehand.
 
+Closed loop (the default): every connection asks again as soon as it is answered. Open loop (--rate):
+requests are due at fixed times, whatever the answers do, and latencies count from when they were due.
+
 Knows: sending HTTP/1.1 requests and timing their answers. Does not know: what is served.
 """
 
@@ -9,33 +12,38 @@ import argparse
 import asyncio
 import json
 import time
+from collections import deque
 from typing import cast
 
 import uvloop
 
+from benchmarks.servers import raise_file_limit
 
-class _Connection(asyncio.Protocol):
-    """Sends its requests one after the other; an answer ends by its Content-Length or its last chunk."""
+# How long the answers still missing at the end of an open loop are waited for.
+PATIENCE_S = 90.0
 
-    def __init__(self, run: _Run) -> None:
+
+class Connection(asyncio.Protocol):
+    """One request at a time; an answer ends by its Content-Length or its last chunk."""
+
+    def __init__(self, run: Run) -> None:
         self._run = run
         self._buffer = bytearray()
-        self._transport: asyncio.WriteTransport | None = None
-        self._sent = 0.0
+        self._due: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked by isinstance: uvloop's transports are classes of their own.
         self._transport = cast(asyncio.WriteTransport, transport)
-        self.send()
+        self._run.free(self)
 
-    def send(self) -> None:
-        assert self._transport is not None
-        request = self._run.next_request()
-        if request is None:
-            self._transport.close()
-            return
-        self._sent = time.perf_counter()
+    def send(self, request: bytes, due: float) -> None:
+        """Ask, on a connection that is free."""
+        self._due = due
         self._transport.write(request)
+
+    def close(self) -> None:
+        """Nothing more to ask."""
+        self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
@@ -46,34 +54,45 @@ class _Connection(asyncio.Protocol):
         if b"transfer-encoding: chunked" in lower:
             if not self._buffer.endswith(b"\r\n0\r\n\r\n"):
                 return
-        else:
-            at = lower.find(b"content-length:")
-            length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self._buffer) < head + 4 + length:
-                return
-        self._run.answered(int(self._buffer[9:12]), time.perf_counter() - self._sent)
+        elif len(self._buffer) < head + 4 + int(_header(lower, b"content-length") or 0):
+            return
+        assert self._due is not None
+        self._run.answered(int(self._buffer[9:12]), self._due, lower)
+        self._due = None
         self._buffer.clear()
-        self.send()
+        self._run.free(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._run.closed(exc)
+        if self._due is not None:
+            self._run.answered(0, self._due, b"")
+        self._run.closed(self)
 
 
-class _Run:
+class Run:
+    """A closed loop over so many connections; what was answered, and when."""
+
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._next = 0
         self._open = arguments.connections
-        self.latencies: list[float] = []
-        self.codes: dict[int, int] = {}
         self.done = asyncio.get_running_loop().create_future()
-        self._ends = time.perf_counter() + arguments.seconds
+        self.started = time.perf_counter()
+        self.ends = self.started + arguments.seconds
+        self.latencies: dict[int, list[float]] = {}
+        self.in_time: dict[int, int] = {}
+        self.retry_after: dict[str, int] = {}
 
-    def next_request(self) -> bytes | None:
-        if time.perf_counter() >= self._ends:
-            return None
+    def free(self, connection: Connection) -> None:
+        """A connection has nothing to do."""
+        if (now := time.perf_counter()) < self.ends:
+            connection.send(self.next_request(), now)
+        else:
+            connection.close()
+
+    def next_request(self) -> bytes:
+        """As the arguments say, with the next number."""
         k, self._next = self._next, self._next + 1
-        body = self._arguments.body.replace("INDEX", str(k)).encode()
+        body = str(self._arguments.body).replace("INDEX", str(k)).encode()
         lines = [f"{self._arguments.method} {self._arguments.path.replace('INDEX', str(k))} HTTP/1.1", "Host: bench"]
         if self._arguments.accept:
             lines.append(f"Accept: {self._arguments.accept}")
@@ -81,37 +100,96 @@ class _Run:
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
-    def answered(self, code: int, seconds: float) -> None:
-        self.codes[code] = self.codes.get(code, 0) + 1
-        self.latencies.append(seconds)
+    def answered(self, code: int, due: float, head: bytes) -> None:
+        """An answer, or with code 0 a lost connection."""
+        now = time.perf_counter()
+        self.latencies.setdefault(code, []).append(now - due)
+        if now <= self.ends:
+            self.in_time[code] = self.in_time.get(code, 0) + 1
+        if code == 429:
+            after = (_header(head, b"retry-after") or b"none").decode()
+            self.retry_after[after] = self.retry_after.get(after, 0) + 1
 
-    def closed(self, error: Exception | None) -> None:
+    def closed(self, connection: Connection) -> None:
+        """A connection has ended."""
         self._open -= 1
         if not self._open and not self.done.done():
             self.done.set_result(None)
 
+    def report(self) -> dict[str, object]:
+        """The figures; `codes` and the quantiles of each code."""
+        every = [s for latencies in self.latencies.values() for s in latencies]
+        elapsed = time.perf_counter() - self.started
+        return {
+            "requests": len(every),
+            "per_s": len(every) / elapsed,
+            **_quantiles(every),
+            "codes": {code: len(latencies) for code, latencies in self.latencies.items()},
+            "by_code": {code: _quantiles(latencies) for code, latencies in self.latencies.items()},
+            "in_time_per_s": {code: count / self._arguments.seconds for code, count in self.in_time.items()},
+            "retry_after": self.retry_after,
+            "cpu_s": time.process_time(),
+        }
+
+
+class OpenRun(Run):
+    """An open loop: request k is due at k / rate, and goes out on whichever connection has been free longest."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        super().__init__(arguments)
+        self._free: deque[Connection] = deque()
+        self._dues: deque[float] = deque()
+        self._unanswered = 0
+
+    def free(self, connection: Connection) -> None:
+        self._free.append(connection)
+
+    def answered(self, code: int, due: float, head: bytes) -> None:
+        super().answered(code, due, head)
+        self._unanswered -= 1
+
+    def closed(self, connection: Connection) -> None:
+        if connection in self._free:
+            self._free.remove(connection)
+
+    async def go(self, rate: float) -> None:
+        """Send what is due, millisecond by millisecond, until the time is over and all is answered."""
+        self.started = time.perf_counter()
+        self.ends = self.started + self._arguments.seconds
+        made = 0
+        while (now := time.perf_counter()) < self.ends or (self._unanswered and now < self.ends + PATIENCE_S):
+            while now < self.ends and made <= (now - self.started) * rate:
+                self._dues.append(self.started + made / rate)
+                made += 1
+            while self._dues and self._free:
+                self._unanswered += 1
+                self._free.popleft().send(self.next_request(), self._dues.popleft())
+            await asyncio.sleep(0.001)
+        # Never sent: there were fewer connections than requests in flight.
+        self.latencies.setdefault(-1, []).extend(now - due for due in self._dues)
+
+
+def _header(head: bytes, name: bytes) -> bytes | None:
+    at = head.find(b"\r\n" + name + b":")
+    return head[at + len(name) + 3 :].split(b"\r\n", 1)[0].strip() if at >= 0 else None
+
+
+def _quantiles(latencies: list[float]) -> dict[str, float]:
+    ordered = sorted(latencies) or [0.0]
+    return {f"p{q:g}_ms": ordered[min(len(ordered) - 1, int(len(ordered) * q / 100))] * 1000 for q in (50, 99)}
+
 
 async def _main(arguments: argparse.Namespace) -> None:
-    run, started = _Run(arguments), time.perf_counter()
+    raise_file_limit()
+    run = OpenRun(arguments) if arguments.rate else Run(arguments)
     loop = asyncio.get_running_loop()
     for _ in range(arguments.connections):
-        await loop.create_connection(lambda: _Connection(run), "127.0.0.1", arguments.port)
-    await run.done
-    elapsed = time.perf_counter() - started
-    ordered = sorted(run.latencies) or [0.0]
-    quantile = {q: ordered[min(len(ordered) - 1, int(len(ordered) * q))] * 1000 for q in (0.5, 0.99)}
-    print(
-        json.dumps(
-            {
-                "requests": len(run.latencies),
-                "per_s": len(run.latencies) / elapsed,
-                "p50_ms": quantile[0.5],
-                "p99_ms": quantile[0.99],
-                "codes": run.codes,
-                "cpu_s": time.process_time(),
-            }
-        )
-    )
+        await loop.create_connection(lambda: Connection(run), "127.0.0.1", arguments.port)
+    if isinstance(run, OpenRun):
+        await run.go(arguments.rate)
+    else:
+        await run.done
+    print(json.dumps(run.report()))
 
 
 if __name__ == "__main__":
@@ -119,6 +197,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second, whatever the answers do")
     parser.add_argument("--method", default="POST")
     parser.add_argument("--path", default="/generate", help="INDEX is replaced by the request's number")
     parser.add_argument("--accept", default="")

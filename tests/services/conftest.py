@@ -52,9 +52,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(home: Path, log: Path, **settings: str) -> Iterator[Server]:
+def running(home: Path, log: Path, port: int | None = None, **settings: str) -> Iterator[Server]:
     """A server that is ready; killed at the end if it still runs."""
-    port = free_port()
+    port = port or free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "ganmint", "serve", "--port", str(port)],

@@ -20,23 +20,11 @@ import pytest
 from models import artifact, images, store
 from tests.services.conftest import Server, running
 from tests.services.test_lifecycle import counted
+from tests.services.wire import answer, request
 
 # More than the queue has room for, so that some may be refused.
 CALLERS = 5000
 BODY = b'{"model": "tiny", "seed": 7}'
-
-
-def request(body: bytes, length: int | None = None, **headers: str) -> bytes:
-    lines = ["POST /generate HTTP/1.1", "Host: t", f"Content-Length: {len(body) if length is None else length}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    """The next one on a connection."""
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
-    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-    return int(head[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,119 @@
+"""More than the service can do: three times its capacity, the time after, and callers beside bulk.
+
+Run: make bench-overload. Capacity is a closed loop of 64 connections that ask for single PNG images. Then
+an open loop sends three times as many, whatever the answers do; an accepted request waits for at most
+the queue (GANMINT_QUEUE_IMAGES / capacity), the rest must be refused at once. Then the closed loop again,
+right after the last answer. Then fairness: 8 connections with n = 1, alone, and while 4 others ask for n = 256
+without pause; also in units of one forward of the fixed batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.models import FACES_SIZED, export
+from benchmarks.servers import ganmint
+from benchmarks.start import processor
+from models import manifest, store
+
+TIMES = 3
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of overload; the rest takes a sixth each")
+    parser.add_argument("--queue-images", type=int, default=4096, help="as GANMINT_QUEUE_IMAGES")
+    parser.add_argument("--model", choices=["digits", "faces-sized"], default="digits")
+    arguments = parser.parse_args()
+    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["BENTOML_HOME"] = folder
+        digits = arguments.model == "digits"
+        path = store.PRETRAINED / "digits" if digits else export("faces-sized", FACES_SIZED, Path(folder))
+        store.install(path)
+        short = max(1.0, arguments.seconds / 6)
+        forward = _json(_start("ceiling", str(path), "--seconds", str(short)))
+        with ganmint(GANMINT_QUEUE_IMAGES=str(arguments.queue_images)) as (port, _):
+            load = Load(port, manifest.read(path).name)
+            _overload(load, arguments.queue_images, arguments.seconds, short)
+            _fairness(load, short, forward)
+
+
+class Load:
+    """benchmarks.load on one server and model."""
+
+    def __init__(self, port: int, model: str) -> None:
+        self._port, self._model = port, model
+
+    def start(self, connections: int, seconds: float, n: int = 1, rate: float = 0.0) -> subprocess.Popen[str]:
+        """In a process of its own."""
+        body = f'{{"model": "{self._model}", "seed": 1, "index": INDEX, "n": {n}}}'
+        accept = "image/png" if n == 1 else "application/x-npz"
+        options = {"port": self._port, "connections": connections, "seconds": seconds, "rate": rate}
+        texts = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        return _start("load", *texts, "--body", body, "--accept", accept)
+
+    def run(self, connections: int, seconds: float, n: int = 1, rate: float = 0.0) -> dict[str, Any]:
+        """Its figures."""
+        return _json(self.start(connections, seconds, n, rate))
+
+
+def _overload(load: Load, queue_images: int, seconds: float, short: float) -> None:
+    load.run(64, 1.0)
+    before = load.run(64, short)
+    capacity = before["per_s"]
+    print(f"capacity: {capacity:.0f} images/s, p50 {before['p50_ms']:.0f} ms, p99 {before['p99_ms']:.0f} ms")
+    # All that the queue holds is in flight, and as much again as one second brings.
+    over = load.run(int(queue_images + TIMES * capacity), seconds, rate=TIMES * capacity)
+    after = load.run(64, short)
+    good = over["in_time_per_s"].get("200", 0.0)
+    print(f"{TIMES} times that for {seconds:g} s: {over['codes']} answers (0: connection lost, -1: never sent)")
+    print(f"  goodput {good:.0f} images/s, {good / capacity:.2f} of capacity")
+    bound_s = queue_images / capacity
+    for code, name in (("200", f"accepted (bound by the queue: {bound_s:.1f} s)"), ("429", "refused")):
+        if code in over["by_code"]:
+            print(
+                f"  {name}: p50 {over['by_code'][code]['p50_ms']:.1f} ms, p99 {over['by_code'][code]['p99_ms']:.1f} ms"
+            )
+    print(f"  Retry-After of the refused: {dict(sorted(over['retry_after'].items()))}")
+    print(f"right after: {after['per_s']:.0f} images/s, {after['per_s'] / capacity:.2f} of capacity, ", end="")
+    print(f"p99 {after['p99_ms']:.0f} ms, other answers than 200: {after['requests'] - after['codes'].get('200', 0)}")
+
+
+def _fairness(load: Load, seconds: float, forward: dict[str, Any]) -> None:
+    batch_ms = forward["batch_ms"]
+    print(f"one forward of the fixed batch ({forward['batch_size']:g}): {batch_ms:.1f} ms")
+    alone = load.run(8, seconds)
+    bulk = load.start(4, seconds + 2, 256)
+    beside = load.run(8, seconds)
+    images_per_s = _json(bulk)["per_s"] * 256
+    for name, row in (("n = 1 alone", alone), ("n = 1 beside n = 256", beside)):
+        p50, p99 = row["p50_ms"], row["p99_ms"]
+        print(f"{name}: p50 {p50:.1f} ms ({p50 / batch_ms:.1f} forwards), p99 {p99:.1f} ms ({p99 / batch_ms:.1f})")
+    print(f"beside it the four callers of n = 256 got {images_per_s:.0f} images/s")
+
+
+def _start(module: str, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", f"benchmarks.{module}", *options], stdout=subprocess.PIPE, text=True)
+
+
+def _json(process: subprocess.Popen[str]) -> dict[str, Any]:
+    # A measurement that hangs is no measurement.
+    text, _ = process.communicate(timeout=600)
+    result: dict[str, Any] = json.loads(text)
+    return result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Servers that are stopped and started while they are asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from models import store
+from tests.services.conftest import Server, running
+from tests.services.wire import answer, request
+
+# 5,000 is what is promised; fewer keep the suite short.
+REQUESTS = int(os.environ.get("GANMINT_TEST_RESTART_REQUESTS", "2000"))
+CALLERS = 16
+DRAIN_PAUSE_S = "1"
+
+
+class Proxy:
+    """What a load balancer does: new connections go to servers whose /readyz was 200 a moment ago."""
+
+    def __init__(self, urls: list[str]) -> None:
+        self._urls, self._ready, self._turn = urls, list(urls), 0
+        self.open = 0
+        self.connections: dict[str, int] = dict.fromkeys(urls, 0)
+
+    async def look(self) -> None:
+        async with httpx.AsyncClient(timeout=1) as client:
+            while True:
+                ready = []
+                for url in self._urls:
+                    with contextlib.suppress(httpx.TransportError):
+                        if (await client.get(url + "/readyz")).status_code == 200:
+                            ready.append(url)
+                self._ready = ready
+                await asyncio.sleep(0.1)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._turn, self.open = self._turn + 1, self.open + 1
+        url = self._ready[self._turn % len(self._ready)]
+        self.connections[url] += 1
+        there = httpx.URL(url)
+        upstream = await asyncio.open_connection(there.host, there.port)
+        await asyncio.gather(_pass_on(reader, upstream[1]), _pass_on(upstream[0], writer))
+        for side in (upstream[1], writer):
+            await closed(side)
+        self.open -= 1
+
+    def ready(self, url: str) -> bool:
+        return url in self._ready
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def proxied(urls: list[str]) -> AsyncIterator[tuple[Proxy, str]]:
+    proxy = Proxy(urls)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    looking = asyncio.create_task(proxy.look())
+    try:
+        yield proxy, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        looking.cancel()
+        server.close()
+        while proxy.open:
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def home(tiny_artifact: Path, tmp_path: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(tmp_path / "home"))
+        store.install(tiny_artifact)
+    return tmp_path / "home"
+
+
+async def ask(url: str, count: int, statuses: list[int]) -> None:
+    """So many requests, each on a connection of its own; a lost one is an error."""
+    where = httpx.URL(url)
+    for k in range(count):
+        body = b'{"model": "tiny", "seed": %d}' % k
+        reader, writer = await asyncio.open_connection(where.host, where.port)
+        head = b"POST /generate HTTP/1.1\r\nHost: t\r\nAccept: image/png\r\nConnection: close\r\n"
+        writer.write(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        answer = await reader.read()
+        await closed(writer)
+        assert answer.startswith(b"HTTP/1.1 200 "), answer
+        # A PNG's last chunk.
+        assert answer.endswith(b"IEND\xaeB`\x82")
+        statuses.append(200)
+
+
+async def answered(statuses: list[int], count: int) -> None:
+    while len(statuses) < count:
+        await asyncio.sleep(0.02)
+
+
+def test_two_servers_behind_a_proxy_restarted_in_turn_lose_nothing(home: Path, tmp_path: Path) -> None:
+    def draining(name: str, port: int | None = None) -> contextlib.AbstractContextManager[Server]:
+        return running(home, tmp_path / name, port, GANMINT_DRAIN_PAUSE_S=DRAIN_PAUSE_S)
+
+    async def main(first: Server, second: Server, stack: contextlib.ExitStack) -> Proxy:
+        statuses: list[int] = []
+        async with proxied([first.url, second.url]) as (proxy, url):
+            callers = [asyncio.create_task(ask(url, REQUESTS // CALLERS, statuses)) for _ in range(CALLERS)]
+            for k, server in enumerate((first, second)):
+                await answered(statuses, REQUESTS * (2 * k + 1) // 5)
+                server.process.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(server.process.wait, 30) == 0
+                again = running(
+                    home, tmp_path / f"again-{k}", httpx.URL(server.url).port, GANMINT_DRAIN_PAUSE_S=DRAIN_PAUSE_S
+                )
+                await asyncio.to_thread(stack.enter_context, again)
+                while not proxy.ready(server.url):
+                    await asyncio.sleep(0.02)
+            await asyncio.gather(*callers)
+        assert statuses == [200] * (REQUESTS // CALLERS * CALLERS)
+        return proxy
+
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda name: stack.enter_context(draining(name)), ("first", "second"))
+        proxy = asyncio.run(main(first, second, stack))
+    assert min(proxy.connections.values()) > REQUESTS // 10
+
+
+def test_sigterm_under_full_load_answers_every_accepted_request_and_exits_0(home: Path, tmp_path: Path) -> None:
+    whole: list[int] = []
+    refused: list[bytes] = []
+
+    async def caller(where: httpx.URL, k: int) -> None:
+        reader, writer = await asyncio.open_connection(where.host, where.port)
+        accept, n = (("image/png", 1), ("application/json", 8))[k % 2]
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(request(b'{"model": "tiny", "seed": %d, "n": %d}' % (len(whole), n), Accept=accept))
+                try:
+                    status, _, _ = await answer(reader)
+                except asyncio.IncompleteReadError as error:
+                    refused.append(error.partial)
+                    break
+                whole.append(status)
+        await closed(writer)
+
+    async def main(server: Server) -> int:
+        callers = [asyncio.create_task(caller(httpx.URL(server.url), k)) for k in range(64)]
+        await answered(whole, 200)
+        server.process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*callers)
+        return await asyncio.to_thread(server.process.wait, 30)
+
+    with running(home, tmp_path / "log", GANMINT_ACCESS_LOG="1") as server:
+        assert asyncio.run(main(server)) == 0
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
+    # A caller ends when its connection is closed, between two answers; whatever was accepted was answered.
+    assert set(refused) <= {b""}
+    assert set(whole) == {200}
+    assert [line["status"] for line in lines if line["path"] == "/generate"] == [200] * len(whole)
+    assert "Traceback" not in (tmp_path / "log").read_text()
