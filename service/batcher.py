@@ -130,13 +130,26 @@ class Batcher:
         self._jobs: deque[Job] = deque()
         self._running: asyncio.Task[None] | None = None
         self._encoding: asyncio.Task[None] | None = None
-        self._image_s = 0.0
+        self._batch_s = 0.0
         self._waiting = 0
 
     @property
     def waiting(self) -> int:
         """Images that wait for a batch."""
         return self._waiting
+
+    def check_room(self, images: int, timeout_s: float) -> None:
+        """Whether a request for so many images would be queued now.
+
+        Raises: QueueFullError when they do not fit, or when those that go before them take longer than `timeout_s`.
+        """
+        # Taken in turn, each waiting request gets at most as many images in before it as it has itself.
+        before = min(self._waiting, len(self._jobs) * images)
+        if self._waiting + images > self._queue_images or self._seconds(before) > timeout_s:
+            raise QueueFullError(max(1, math.ceil(self._seconds(self._waiting))))
+
+    def _seconds(self, images: int) -> float:
+        return images / self._batch_size * self._batch_s
 
     @contextmanager
     def job(self, addresses: Sequence[SampleAddress], media_type: MediaType | None, timeout_s: float) -> Iterator[Job]:
@@ -145,8 +158,7 @@ class Batcher:
         Raises: QueueFullError at once; the job's own methods raise DeadlineError after `timeout_s`,
             or what minting or encoding one of its images raised.
         """
-        if self._waiting + len(addresses) > self._queue_images:
-            raise QueueFullError(max(1, math.ceil(self._waiting * self._image_s)))
+        self.check_room(len(addresses), timeout_s)
         job = Job(addresses, media_type)
         self._jobs.append(job)
         self._count(len(addresses))
@@ -203,8 +215,8 @@ class Batcher:
         addresses = [job.addresses[position] for job, position in batch]
         pixels = await asyncio.get_running_loop().run_in_executor(self._forward, self._mint, addresses)
         elapsed = time.perf_counter() - started
-        weight = RATE_WEIGHT if self._image_s else 1.0
-        self._image_s += weight * (elapsed / len(batch) - self._image_s)
+        weight = RATE_WEIGHT if self._batch_s else 1.0
+        self._batch_s += weight * (elapsed - self._batch_s)
         self._metrics.forwarded(len(batch), self._batch_size, elapsed)
         return [(job, position, image) for (job, position), image in zip(batch, pixels)]
 

@@ -146,6 +146,8 @@ async def generate(request: Request) -> Response:
     wanted = await _parse(request, timeout_s)
     allowance = _admit(request, wanted.n)
     served = await _registry(request).get(wanted.model, wanted.version)
+    # Before the addresses are made: to refuse must cost little when there is much to refuse.
+    served.batcher.check_room(wanted.n, timeout_s)
     addresses = await _addresses(served, wanted)
     headers = {**answers.address_headers(addresses), **allowance}
     if offer in (ZIP, NPZ):

@@ -129,6 +129,30 @@ def test_a_full_queue_refuses_at_once_and_keeps_serving(executor: ThreadPoolExec
     asyncio.run(scenario())
 
 
+def test_a_request_that_could_not_begin_in_time_is_refused_at_once(executor: ThreadPoolExecutor) -> None:
+    minter = Minter(held=True)
+
+    async def scenario() -> None:
+        batcher = Queue(minter, 4, 1000, executor)
+        first = asyncio.create_task(batcher.mint(addresses(0, 1)))
+        await _settle()
+        await asyncio.sleep(0.1)
+        minter.gate.set()
+        await first
+        # A batch takes 0.1 s or more, whether full or not: forty more take 1 s, not 4 s.
+        minter.gate.clear()
+        waiting = [asyncio.create_task(batcher.mint(addresses(k, 1))) for k in range(10, 54)]
+        await _settle()
+        with pytest.raises(QueueFullError) as refused:
+            batcher.check_room(1, timeout_s=0.9)
+        assert int(refused.value.headers["Retry-After"]) >= 1
+        batcher.check_room(1, timeout_s=30)
+        minter.gate.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(scenario())
+
+
 def test_images_of_a_caller_who_left_are_not_minted(executor: ThreadPoolExecutor) -> None:
     minter = Minter(held=True)
 
