@@ -133,15 +133,17 @@ class Run:
 
 
 class OpenRun(Run):
-    """An open loop: request k is due at k / rate, and goes out on whichever connection has been free longest."""
+    """An open loop: request k is due at k / rate, on a free connection or, where there is none, on a new one."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         super().__init__(arguments)
-        self._free: deque[Connection] = deque()
+        self._free: list[Connection] = []
         self._dues: deque[float] = deque()
         self._unanswered = 0
+        self._opening: set[asyncio.Task[None]] = set()
 
     def free(self, connection: Connection) -> None:
+        # The one used last is used first: the server closes those that rest.
         self._free.append(connection)
 
     def answered(self, code: int, due: float, head: bytes) -> None:
@@ -163,10 +165,19 @@ class OpenRun(Run):
                 made += 1
             while self._dues and self._free:
                 self._unanswered += 1
-                self._free.popleft().send(self.next_request(), self._dues.popleft())
+                self._free.pop().send(self.next_request(), self._dues.popleft())
+            for _ in range(len(self._dues) - len(self._opening)):
+                opening = asyncio.create_task(connect(self, self._arguments.port))
+                self._opening.add(opening)
+                opening.add_done_callback(self._opening.discard)
             await asyncio.sleep(0.001)
-        # Never sent: there were fewer connections than requests in flight.
+        # Never sent: no connection could be had.
         self.latencies.setdefault(-1, []).extend(now - due for due in self._dues)
+
+
+async def connect(run: Run, port: int) -> None:
+    """One more connection."""
+    await asyncio.get_running_loop().create_connection(lambda: Connection(run), "127.0.0.1", port)
 
 
 def _header(head: bytes, name: bytes) -> bytes | None:
@@ -182,9 +193,8 @@ def _quantiles(latencies: list[float]) -> dict[str, float]:
 async def _main(arguments: argparse.Namespace) -> None:
     raise_file_limit()
     run = OpenRun(arguments) if arguments.rate else Run(arguments)
-    loop = asyncio.get_running_loop()
     for _ in range(arguments.connections):
-        await loop.create_connection(lambda: Connection(run), "127.0.0.1", arguments.port)
+        await connect(run, arguments.port)
     if isinstance(run, OpenRun):
         await run.go(arguments.rate)
     else:

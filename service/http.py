@@ -96,6 +96,8 @@ def create_app(settings: Settings, loaded: Callable[[], None] = lambda: None) ->
         for task in tasks:
             task.cancel()
         await registry.stop()
+        if settings.tracing:
+            await asyncio.to_thread(send_traces)
 
     app = FastAPI(
         title="Ganmint",
@@ -118,7 +120,7 @@ def create_app(settings: Settings, loaded: Callable[[], None] = lambda: None) ->
         )  # fmt: skip
     app.add_middleware(RequestMetrics, metrics=metrics, access_log=settings.access_log)
     if settings.tracing:
-        tracing.install(app)
+        send_traces = tracing.install(app)
     return app
 
 

@@ -7,15 +7,18 @@ variables. Does not know: routes, models.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from fastapi import FastAPI
 
 from models.errors import InputError
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI) -> Callable[[], None]:
     """A span for every request, continuing the caller's trace; sent in the background.
 
+    Returns: to be called at the end, from a thread: sends what is left. The process ends by a signal, without
+        the exit handlers that OpenTelemetry counts on.
     Raises: InputError when the exporter is not installed.
     """
     try:
@@ -32,3 +35,4 @@ def install(app: FastAPI) -> None:
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     # One span a request: those of each ASGI message say nothing more.
     app.add_middleware(OpenTelemetryMiddleware, tracer_provider=provider, exclude_spans=["receive", "send"])
+    return provider.shutdown

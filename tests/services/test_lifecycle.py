@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from models import store
 from tests.services.conftest import Server, running
@@ -98,3 +101,18 @@ def test_two_workers_add_up_to_exactly_what_was_asked(home: Path, tmp_path: Path
         assert counted(server, 'ganmint_images_total{model="tiny",version="1.0.0"}') == 180
         assert counted(server, 'ganmint_queue_images{model="tiny",version="1.0.0"}') == 0
         assert counted(server, 'ganmint_request_duration_seconds_count{route="/generate"}') == 60
+
+
+def test_prometheus_understands_the_metrics_of_a_service_in_use(digits_server: Server) -> None:
+    for body in ({"model": "digits", "n": 3}, {"model": "digits", "n": 0}):
+        httpx.post(digits_server.url + "/generate", json=body, timeout=30)
+    text = httpx.get(digits_server.url + "/metrics").text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert len(families) >= 10
+    assert all(name.startswith("ganmint_") and family.documentation for name, family in families.items())
+    assert families["ganmint_requests"].samples
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("the rest needs promtool, of Debian's package prometheus")
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=30)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
