@@ -11,6 +11,8 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import torch
+
 from models import artifact, images, store
 from models.address import check_name, check_version
 from models.errors import ArtifactError, GanmintError, ModelNotFoundError
@@ -122,6 +124,8 @@ class Registry:
         while True:
             await asyncio.sleep(self._settings.poll_s)
             await self._refresh_safely()
+            if self._device.startswith("cuda"):
+                self._metrics.gpu_memory.labels(self._device).set(torch.cuda.memory_reserved(self._device))
 
     async def _refresh_safely(self) -> None:
         try:
