@@ -48,7 +48,7 @@ class Registry:
         self._forward = ThreadPoolExecutor(1, "ganmint-forward")
         self._encoder = ThreadPoolExecutor(1, "ganmint-encode")
         self._served: dict[Key, Served] = {}
-        self._broken: dict[Key, tuple[GanmintError, int]] = {}
+        self._broken: dict[Key, tuple[GanmintError, tuple[int, int]]] = {}
         self._newest: dict[str, Stored] = {}
         self._loading: dict[Key, asyncio.Task[Served]] = {}
         self._poll: asyncio.Task[None] | None = None
@@ -181,9 +181,10 @@ class Registry:
         )
 
 
-def _identity(stored: Stored) -> int:
-    """Another number when the folder was replaced; 0 when it is gone."""
+def _identity(stored: Stored) -> tuple[int, int]:
+    """Another one when the folder was replaced; its inode alone may be used again."""
     try:
-        return stored.path.stat().st_ino
+        status = stored.path.stat()
     except OSError:
-        return 0
+        return 0, 0
+    return status.st_ino, status.st_ctime_ns
