@@ -14,6 +14,7 @@ import torch
 
 from models import artifact, images
 from models import sampler as sampler_module
+from models.sampler import resolve_device
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sampler_module.THREADS = arguments.threads
     torch.set_num_threads(arguments.threads)
-    sampler = artifact.load(arguments.artifact)
+    sampler = artifact.load(arguments.artifact, resolve_device("auto"))
     size = sampler.batch_size
     forward_s, started, cpu, index = 0.0, time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - started < arguments.seconds:
