@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import platform
-import signal
 import statistics
 import subprocess
 import sys
@@ -28,13 +27,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.start import free_port, is_ready, processor
-from models import artifact, manifest, store
-from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
-from models.networks import GeneratorConfig, ResNetConfig, generator
+from benchmarks.models import FACES_SIZED, export
+from benchmarks.servers import cpu_s, family, ganmint, process, wait_until_ready
+from benchmarks.start import free_port, processor
+from models import manifest, store
 
 Row = dict[str, float]
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
@@ -48,7 +46,10 @@ def main() -> None:
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
-        models = {"digits": store.PRETRAINED / "digits", "faces-sized": _faces_sized(Path(folder) / "faces-sized")}
+        models = {
+            "digits": store.PRETRAINED / "digits",
+            "faces-sized": export("faces-sized", FACES_SIZED, Path(folder)),
+        }
         for name, path in models.items():
             if arguments.only in (None, name):
                 store.install(path)
@@ -66,14 +67,16 @@ def _round(path: Path, arguments: argparse.Namespace) -> dict[str, Row]:
         "cpu_ms": statistics.mean(one["cpu_ms"] for one in pair),
     }
     one = json.dumps({"model": card.name, "seed": 1, "index": "INDEX"}).replace('"INDEX"', "INDEX")
-    with _ganmint() as (port, pids):
+    with ganmint() as (port, pids):
         rows["ganmint, n = 1"] = _load(port, pids, arguments.seconds, one, "image/png")
         for n in (16, 256):
             many = json.dumps({"model": card.name, "seed": 1, "index": "INDEX", "n": n}).replace('"INDEX"', "INDEX")
             row = _load(port, pids, arguments.seconds, many, "application/x-npz", max(64 // n, 4))
             rows[f"ganmint, n = {n}"] = {**row, "per_s": row["per_s"] * n, "cpu_ms": row["cpu_ms"] / n}
         rows["ganmint, idle, 1 connection"] = _load(port, pids, arguments.seconds, one, "image/png", 1)
-    with _ganmint(workers=2) as (port, pids):
+    with ganmint(GANMINT_WORKERS="2") as (port, pids):
+        # One of them answered; the other takes no longer.
+        time.sleep(5)
         rows["ganmint, 2 workers, n = 1"] = _load(port, pids, arguments.seconds, one, "image/png")
     if not arguments.no_peer:
         body = json.dumps({"seed": 1, "index": "INDEX", "label": 0}).replace('"INDEX"', "INDEX")
@@ -108,59 +111,22 @@ def _load(
     command = [sys.executable, "-m", "benchmarks.load", "--port", str(port), "--body", body, "--path", path]
     command += ["--connections", str(connections), "--accept", accept]
     _json([*command, "--seconds", "1"])
-    before = _cpu_s(pids)
+    before = cpu_s(pids)
     row = _json([*command, "--seconds", str(seconds)])
     codes = row.pop("codes")
     if set(codes) != {"200"}:
         sys.exit(f"answers other than 200: {codes}")
-    return {**row, "cpu_ms": (_cpu_s(pids) - before) / row["requests"] * 1000}
-
-
-@contextlib.contextmanager
-def _ganmint(workers: int = 1) -> Iterator[tuple[int, list[int]]]:
-    port = free_port()
-    with _process(
-        [sys.executable, "-m", "ganmint", "serve", "--port", str(port)], {"GANMINT_WORKERS": str(workers)}
-    ) as pid:
-        while not is_ready(f"http://127.0.0.1:{port}/readyz"):
-            time.sleep(0.1)
-        if workers > 1:
-            # One of them answered.
-            time.sleep(5)
-        yield port, _family(pid)
+    return {**row, "cpu_ms": (cpu_s(pids) - before) / row["requests"] * 1000}
 
 
 @contextlib.contextmanager
 def _mosec(path: Path) -> Iterator[tuple[int, list[int]]]:
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.peers.mosec_server", "--port", str(port), "--log-level", "error"]
-    with _process(command, {"PEER_ARTIFACT": str(path)}) as pid:
-        while not is_ready(f"http://127.0.0.1:{port}/"):
-            time.sleep(0.1)
+    with process(command, {"PEER_ARTIFACT": str(path)}) as pid:
+        wait_until_ready(f"http://127.0.0.1:{port}/")
         time.sleep(2)
-        yield port, _family(pid)
-
-
-@contextlib.contextmanager
-def _process(command: list[str], environment: dict[str, str]) -> Iterator[int]:
-    process = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        yield process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-
-
-def _family(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(p for child in children for p in _family(int(child)))]
-
-
-def _cpu_s(pids: list[int]) -> float:
-    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
-    return sum(int(f[11]) + int(f[12]) for f in fields) / TICKS
+        yield port, family(pid)
 
 
 def _json(command: list[str]) -> dict[str, Any]:
@@ -168,34 +134,6 @@ def _json(command: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
-
-
-def _faces_sized(folder: Path) -> Path:
-    """An untrained generator of the size that 64x64 RGB faces take on a CPU."""
-    config = GeneratorConfig(
-        z_dim=64, labels=6, shape=(3, 64, 64), network=ResNetConfig(base=4, widths=(96, 96, 64, 32, 16))
-    )
-    data = DataCard(name="none", digest="0" * 64, images=1, licence="none", attribution="")
-    training = TrainingCard(
-        command="none", code_version="none", torch=torch.__version__, device="cpu", kimg=0, config={}, data=data
-    )
-    card = Manifest(
-        name="faces-sized",
-        version="1.0.0",
-        description="untrained",
-        licence="none",
-        image=ImageShape(channels=3, height=64, width=64),
-        latents=Latents(z_dim=64),
-        labels=tuple("abcdef"),
-        truncation=True,
-        batch_size={},
-        batch_size_measured={},
-        network=config.model_dump(mode="json"),
-        training=training,
-    )
-    torch.manual_seed(0)
-    artifact.export(generator(config), card, folder)
-    return folder
 
 
 if __name__ == "__main__":

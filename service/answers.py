@@ -1,7 +1,7 @@
 """The forms of an answer: JSON, one picture, zip, npz.
 
 Knows: how finished images become the body and headers of an answer; zip and npz are written while
-images are still being minted, with no timestamps. Does not know: routes, queues, models.
+images are still being minted, with no timestamps, and not for ever. Does not know: routes, queues, models.
 """
 
 from __future__ import annotations
@@ -9,17 +9,22 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import anyio
 import numpy as np
+from fastapi.responses import StreamingResponse
 from numpy.typing import NDArray
+from starlette.types import Message, Send
 
 from models.address import SampleAddress
 from models.manifest import Manifest
 from service.batcher import Job
 
+log = logging.getLogger("ganmint.service")
 ZIP, NPZ = "application/zip", "application/x-npz"
 HEADERS = (
     "Ganmint-Address",
@@ -98,6 +103,27 @@ async def npz_stream(card: Manifest, job: Job) -> AsyncIterator[bytes]:
                 if sink.size >= 65536:
                     yield sink.take()
     yield sink.take()
+
+
+class PatientStream(StreamingResponse):
+    """A stream that is cut off when the caller takes nothing of it for `patience_s`.
+
+    Else its images would be kept for as long as the caller likes.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], patience_s: float, **arguments: Any) -> None:
+        super().__init__(chunks, **arguments)
+        self._patience_s = patience_s
+
+    async def stream_response(self, send: Send) -> None:
+        async def within_patience(message: Message) -> None:
+            with anyio.fail_after(self._patience_s):
+                await send(message)
+
+        try:
+            await super().stream_response(within_patience)
+        except TimeoutError:
+            log.warning("a caller took nothing of an archive for %g s: cut off", self._patience_s)
 
 
 def _row(card: Manifest, address: SampleAddress) -> dict[str, Any]:

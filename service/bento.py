@@ -46,6 +46,7 @@ class _Direct(bentoml.Service):  # type: ignore[misc]
         logging.getLogger("ganmint").setLevel(logging.INFO)
         lifecycle.die_with_parent()
         memory.keep_freed()
+        lifecycle.raise_file_limit()
         # Before any thread is made, so that no forward ever has to change it.
         torch.set_num_threads(THREADS)
         app = create_app(SETTINGS, lifecycle.freeze_garbage)

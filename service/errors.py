@@ -29,6 +29,15 @@ class BodyTooLargeError(GanmintError):
     """The body has more bytes than are read."""
 
 
+class BodyTimeoutError(GanmintError):
+    """The body did not arrive within the request's time."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"the body had not arrived after {timeout_s:g} s; send it at once, and all of it")
+        # Where the rest of it would come, no other request can.
+        self.headers = {"Connection": "close"}
+
+
 class NotAcceptableError(GanmintError):
     """The Accept header allows nothing that is offered."""
 
@@ -85,6 +94,7 @@ STATUS: dict[type[GanmintError], tuple[int, str]] = {
     UnauthorizedError: (401, "An API key is needed"),
     ModelNotFoundError: (404, "No such model"),
     NotAcceptableError: (406, "Not acceptable"),
+    BodyTimeoutError: (408, "The body did not arrive"),
     BodyTooLargeError: (413, "The body is too large"),
     UnsupportedMediaTypeError: (415, "Unsupported media type"),
     InputError: (422, "Invalid input"),
@@ -103,6 +113,7 @@ SHED: dict[type[GanmintError], str] = {
     RateLimitedError: "rate_limit",
     NotReadyError: "not_ready",
     DeadlineError: "deadline",
+    BodyTimeoutError: "body_timeout",
     ClientGoneError: "client_gone",
 }
 

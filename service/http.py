@@ -17,7 +17,7 @@ from importlib import metadata, resources
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Path, Request, Response
-from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
@@ -29,11 +29,11 @@ from models.address import NAME, VERSION, SampleAddress
 from models.errors import InputError
 from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from models.latents import MAX_INTEGER
-from service import answers, errors, tracing
+from service import answers, bodies, errors, tracing
 from service.access import Access
-from service.answers import NPZ, ZIP
+from service.answers import NPZ, ZIP, PatientStream
 from service.batcher import Job
-from service.errors import BodyTooLargeError, ClientGoneError, InvalidRequestError, MalformedBodyError
+from service.errors import ClientGoneError, InvalidRequestError, MalformedBodyError
 from service.metrics import Metrics
 from service.middleware import Express, HeadAsGet, RequestMetrics
 from service.negotiation import JSON, check_json, choose, matches
@@ -61,6 +61,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "An API key is needed",
         404: "No such model or version",
         406: "Not acceptable",
+        408: "The body did not arrive within the request's time",
         413: "The body is too large",
         415: "The body is not sent as JSON",
         422: "A field is wrong; `errors` names it",
@@ -142,7 +143,7 @@ async def generate(request: Request) -> Response:
     """
     offer = choose(request.headers.get("accept"), OFFERS)
     timeout_s = _timeout_s(request)
-    wanted = await _parse(request)
+    wanted = await _parse(request, timeout_s)
     allowance = _admit(request, wanted.n)
     served = await _registry(request).get(wanted.model, wanted.version)
     addresses = await _addresses(served, wanted)
@@ -164,7 +165,7 @@ async def generate(request: Request) -> Response:
     responses={
         200: {"content": {media: {} for media in MEDIA_TYPES}},
         304: {"description": "Not modified"},
-        **{k: v for k, v in PROBLEMS.items() if k not in (400, 406, 413, 415)},
+        **{k: v for k, v in PROBLEMS.items() if k not in (400, 406, 408, 413, 415)},
     },
     openapi_extra={
         "parameters": [
@@ -290,18 +291,14 @@ def _timeout_s(request: Request) -> float:
     return min(asked, settings.timeout_s)
 
 
-async def _parse(request: Request) -> GenerateRequest:
+async def _parse(request: Request, timeout_s: float) -> GenerateRequest:
     check_json(request.headers.get("content-type"))
     settings: Settings = request.app.state.settings
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > settings.max_body_bytes:
-            raise BodyTooLargeError(f"the body has more than {settings.max_body_bytes} bytes")
+    body = await bodies.read(request, settings.max_body_bytes, timeout_s)
     if not body:
         raise MalformedBodyError('the body is empty; send JSON such as {"model": "digits", "n": 4}')
     try:
-        wanted = GenerateRequest.model_validate_json(bytes(body))
+        wanted = GenerateRequest.model_validate_json(body)
     except ValidationError as error:
         raise errors.invalid_request(error) from None
     if wanted.n > settings.max_n:
@@ -348,7 +345,7 @@ async def _streamed(
     stream = chunks()
     # A full queue must be a 429, so the job is queued before the status is sent.
     await anext(stream)
-    return StreamingResponse(stream, media_type=offer, headers=headers)
+    return PatientStream(stream, timeout_s, media_type=offer, headers=headers)
 
 
 async def _wanted(request: Request, job: Job, result: Callable[[], Awaitable[T]]) -> T:

@@ -1,8 +1,8 @@
 """How a worker process starts and ends.
 
 Knows: that SIGTERM first turns readiness off and only later stops the server, that a worker must not
-outlive BentoML's arbiter, and how the garbage collector is kept off the hot path. Does not know:
-routes, models.
+outlive BentoML's arbiter, and how the garbage collector and the limit on open files are kept out of the
+way. Does not know: routes, models.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 log = logging.getLogger("ganmint.service")
 PR_SET_PDEATHSIG = 1
+MOST_FILES = 65536
 
 
 def die_with_parent() -> None:
@@ -47,6 +48,16 @@ def drain_on_sigterm(start: Callable[[], None], pause_s: float) -> None:
 
         if callable(stop):
             signal.signal(number, handler)
+
+
+def raise_file_limit() -> None:
+    """Let there be as many open connections as the user may have; most shells start with 1,024."""
+    if sys.platform != "win32":
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # macOS calls the hard limit infinite and takes no more than this.
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MOST_FILES) if hard > 0 else MOST_FILES, hard))
 
 
 def freeze_garbage() -> None:

@@ -10,7 +10,9 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from models import artifact, images, store
@@ -152,7 +154,7 @@ class Registry:
     async def _load_checked(self, stored: Stored) -> Served:
         key = (stored.name, stored.version)
         try:
-            sampler = await asyncio.to_thread(artifact.load, stored.path, self._device)
+            sampler = await asyncio.to_thread(_load_and_warm, stored.path, self._device)
         except Exception as cause:
             error = (
                 cause if isinstance(cause, GanmintError) else ArtifactError(stored.path, f"cannot be loaded: {cause}")
@@ -179,6 +181,16 @@ class Registry:
             self._encoder,
             ModelMetrics(self._metrics, *key),
         )
+
+
+def _load_and_warm(path: Path, device: str) -> Sampler:
+    """Goldens warm the forward; Pillow reads its encoders from disk when each is first used."""
+    sampler = artifact.load(path, device)
+    shape = sampler.manifest.image
+    blank = np.zeros((shape.height, shape.width, shape.channels), np.uint8)
+    for media_type in images.MEDIA_TYPES:
+        images.encode(blank, media_type, "warm")
+    return sampler
 
 
 def _identity(stored: Stored) -> tuple[int, int]:

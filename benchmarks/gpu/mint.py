@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.serving import _faces_sized
+from benchmarks.models import FACES_SIZED, export
 from models import artifact, store
 from models.networks import GeneratorConfig, generator
 from models.sampler import Sampler
@@ -41,7 +41,7 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}; float32 matrix product: {peak / 1e12:.2f} TFLOP/s")
     print(f"{'generator':14}{'batch':>7}{'minted/s':>12}{'forward/s':>12}{'MFLOP/image':>13}{'of peak':>9}")
     with tempfile.TemporaryDirectory() as folder:
-        for path in (store.PRETRAINED / "digits", _faces_sized(Path(folder) / "faces-sized")):
+        for path in (store.PRETRAINED / "digits", export("faces-sized", FACES_SIZED, Path(folder))):
             loaded = artifact.load(path, arguments.device)
             flops = _flops(loaded)
             for size in SIZES[device.type]:

@@ -1,0 +1,47 @@
+"""Untrained generators in the sizes that measurements need: time and bytes do not depend on training.
+
+Knows: how they are exported. Does not know: what is measured.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from models import artifact
+from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
+from models.networks import GeneratorConfig, ResNetConfig, generator
+
+# What 64x64 RGB faces take on a CPU.
+FACES_SIZED = GeneratorConfig(
+    z_dim=64, labels=6, shape=(3, 64, 64), network=ResNetConfig(base=4, widths=(96, 96, 64, 32, 16))
+)
+# Small enough that everything around the forward is what takes time.
+SMALL = GeneratorConfig(z_dim=16, labels=3, shape=(3, 16, 16), network=ResNetConfig(base=4, widths=(16, 8, 8)))
+
+
+def export(name: str, config: GeneratorConfig, folder: Path) -> Path:
+    """Write the artifact `folder / name`, version 1.0.0, of an untrained generator; psi allowed."""
+    channels, height, width = config.shape
+    data = DataCard(name="none", digest="0" * 64, images=1, licence="none", attribution="")
+    training = TrainingCard(
+        command="none", code_version="none", torch=torch.__version__, device="cpu", kimg=0, config={}, data=data
+    )
+    card = Manifest(
+        name=name,
+        version="1.0.0",
+        description="untrained",
+        licence="none",
+        image=ImageShape.model_validate({"channels": channels, "height": height, "width": width}),
+        latents=Latents(z_dim=config.z_dim),
+        labels=tuple("abcdef"[: config.labels]),
+        truncation=True,
+        batch_size={},
+        batch_size_measured={},
+        network=config.model_dump(mode="json"),
+        training=training,
+    )
+    torch.manual_seed(0)
+    artifact.export(generator(config), card, folder / name)
+    return folder / name

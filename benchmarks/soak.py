@@ -1,0 +1,336 @@
+"""Many requests of every kind, each answer held against what the models make in this process.
+
+Run: make soak. Two models (the bundled digits and a small untrained one), every format, permanent
+addresses with and without If-None-Match, HEAD, requests that must be refused, and callers who hang up
+midway, in random order over keep-alive connections. The first answer to each of the prepared requests is
+taken apart and compared with `models.*`; every later one must have the same bytes. Prints the worker's
+memory as it goes; ends with exit code 1 if any answer was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import io
+import json
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import httptools
+import numpy as np
+import torch
+import uvloop
+from numpy.typing import NDArray
+
+from benchmarks.models import SMALL, export
+from benchmarks.servers import ganmint, rss_mib
+from benchmarks.start import processor
+from models import artifact, images, store
+from models.address import SampleAddress
+from models.images import EXTENSIONS
+from models.manifest import Manifest
+from models.sampler import Sampler
+
+# How often each kind is asked for; together 1.3 images a request.
+WEIGHTS = {
+    "png": 40,
+    "jpeg": 6,
+    "webp": 5,
+    "json": 5,
+    "grid": 1,
+    "zip": 3,
+    "npz": 2,
+    "get": 12,
+    "get, not modified": 12,
+    "head": 4,
+    "refused": 10,
+}
+HANG_UP_SHARE = 0.01
+HANG_UP_WITHIN_S = 0.05
+Headers = dict[bytes, bytes]
+Pixels = NDArray[np.uint8]
+Verify = Callable[[Headers, bytes], bool]
+
+
+@dataclass
+class Exchange:
+    """A request, and what its answer must be."""
+
+    kind: str
+    request: bytes
+    status: int
+    verify: Verify
+    body: bytes | None = None
+
+    def is_right(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Whether the answer is right; the first right one is what all later ones are compared with."""
+        if self.body is None and status == self.status and self.verify(headers, body):
+            self.body = body
+        return status == self.status and body == self.body
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=200_000)
+    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--pool", type=int, default=4000, help="different requests")
+    arguments = parser.parse_args()
+    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["BENTOML_HOME"] = folder
+        samplers = []
+        for path in (store.PRETRAINED / "digits", export("small", SMALL, Path(folder))):
+            store.install(path)
+            samplers.append(artifact.load(path))
+        pool = _pool(samplers, arguments.pool)
+        with ganmint() as (port, pids):
+            worker = max(pids, key=rss_mib)
+            run = uvloop.run(_soak(port, worker, pool, arguments.requests, arguments.connections))
+    sys.exit(run.report())
+
+
+def _pool(samplers: list[Sampler], size: int) -> list[Exchange]:
+    """As many of each kind as WEIGHTS says, half of them for each model."""
+    rng, total = random.Random(0), sum(WEIGHTS.values())
+    pool = []
+    for sampler in samplers:
+        kinds = [kind for kind, weight in WEIGHTS.items() for _ in range(max(2, size // 2 * weight // total))]
+        asked = [_addresses(kind, sampler.manifest, rng) for kind in kinds]
+        # Together, because a batch costs the same for one image as for all it has room for.
+        pixels = iter(sampler.mint([address for addresses in asked for address in addresses]))
+        for kind, addresses in zip(kinds, asked):
+            pool.append(_exchange(kind, addresses, np.stack([next(pixels) for _ in addresses]), rng))
+    return pool
+
+
+def _addresses(kind: str, card: Manifest, rng: random.Random) -> list[SampleAddress]:
+    n = {"json": rng.randint(1, 8), "grid": 16, "zip": 4, "npz": 8}.get(kind, 1)
+    return card.addresses(rng.randrange(2**53), rng.randrange(2**40), n, rng.choice([None, "balanced", 0]))
+
+
+def _exchange(kind: str, addresses: list[SampleAddress], pixels: Pixels, rng: random.Random) -> Exchange:
+    if kind == "refused":
+        return _refused(addresses[0].model, rng)
+    texts = [str(address) for address in addresses]
+    files = [images.encode(image, "image/png", text) for image, text in zip(pixels, texts)]
+    if kind in ("get", "get, not modified", "head"):
+        extension = rng.choice(list(EXTENSIONS))
+        body = images.encode(pixels[0], EXTENSIONS[extension], texts[0])
+        path, _, query = texts[0].partition("?")
+        url = f"/v1/images/{path}.{extension}" + (f"?{query}" if query else "")
+        if kind == "get":
+            return Exchange(kind, _request("GET", url), 200, lambda _, got: got == body)
+        if kind == "head":
+            length = str(len(body)).encode()
+            right: Verify = lambda headers, got: got == b"" and headers[b"content-length"] == length  # noqa: E731
+            return Exchange(kind, _request("HEAD", url), 200, right)
+        return Exchange(kind, _request("GET", url, **{"If-None-Match": '"old", *'}), 304, lambda _, got: got == b"")
+    first, labels = addresses[0], [address.label for address in addresses]
+    ask = {"model": first.model, "seed": first.seed, "index": first.index, "n": len(addresses), "labels": labels}
+    accept = {"json": "application/json", "grid": "image/png", "zip": "application/zip", "npz": "application/x-npz"}
+    media = accept.get(kind, f"image/{kind}")
+    checks: dict[str, Verify] = {
+        "json": lambda _, got: _is_json_of(got, texts, files),
+        "zip": lambda _, got: _is_zip_of(got, texts, files),
+        "npz": lambda _, got: _is_npz_of(got, texts, pixels),
+    }
+    picture = b"" if kind in checks else images.encode_one_or_grid(pixels, cast(Any, media), texts)
+    verify = checks.get(kind, lambda _, got: got == picture)
+    return Exchange(kind, _request("POST", "/generate", json.dumps(ask), Accept=media), 200, verify)
+
+
+def _refused(model: str, rng: random.Random) -> Exchange:
+    body, status, field = rng.choice(
+        [
+            ('{"model": "nope"}', 404, "model"),
+            (f'{{"model": "{model}", "seed": -1}}', 422, "seed"),
+            (f'{{"model": "{model}", "n": 0}}', 422, "n"),
+            (f'{{"model": "{model}", "n": 100000}}', 422, "n"),
+            (f'{{"model": "{model}", "labels": [1, 2]}}', 422, "labels"),
+            (f'{{"model": "{model}", "count": 3}}', 422, "count"),
+            (f'{{"model": "{model}"', 400, None),
+        ]
+    )
+
+    def verify(headers: Headers, got: bytes) -> bool:
+        problem = json.loads(got)
+        fields = [error["field"] for error in problem.get("errors", [])]
+        return headers[b"content-type"] == b"application/problem+json" and fields == ([field] if field else [])
+
+    return Exchange("refused", _request("POST", "/generate", body), status, verify)
+
+
+def _request(method: str, path: str, body: str = "", **headers: str) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: soak", *(f"{name}: {value}" for name, value in headers.items())]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", body]).encode()
+
+
+def _is_json_of(got: bytes, texts: list[str], files: list[bytes]) -> bool:
+    listed = json.loads(got)["images"]
+    return [(i["address"], base64.b64decode(i["b64"])) for i in listed] == list(zip(texts, files))
+
+
+def _is_zip_of(got: bytes, texts: list[str], files: list[bytes]) -> bool:
+    with zipfile.ZipFile(io.BytesIO(got)) as archive:
+        rows = [json.loads(line) for line in archive.read("metadata.jsonl").decode().splitlines()]
+        return [(row["address"], archive.read(row["file_name"])) for row in rows] == list(zip(texts, files))
+
+
+def _is_npz_of(got: bytes, texts: list[str], pixels: Pixels) -> bool:
+    with np.load(io.BytesIO(got), allow_pickle=False) as arrays:
+        return arrays["addresses"].tolist() == texts and np.array_equal(arrays["images"], pixels)
+
+
+class Run:
+    """The requests, counted."""
+
+    def __init__(self, worker: int, pool: list[Exchange], requests: int) -> None:
+        self._worker, self._pool, self.requests = worker, pool, requests
+        self._rng = random.Random(1)
+        kinds = {kind: [e for e in pool if e.kind == kind] for kind in WEIGHTS}
+        self._kinds, self._weights = list(kinds.values()), list(WEIGHTS.values())
+        self.sent = self.hung_up = 0
+        self.right: Counter[str] = Counter()
+        self.wrong: Counter[str] = Counter()
+        self.memory: list[tuple[int, float]] = []
+        self.started = self.ended = time.perf_counter()
+
+    def next_exchanges(self) -> Iterator[Exchange]:
+        """Until there are enough; shared by all connections."""
+        while self.sent < self.requests:
+            self.sent += 1
+            if self.sent % max(1, self.requests // 100) == 0:
+                self._look()
+            (kind,) = self._rng.choices(self._kinds, self._weights)
+            yield self._rng.choice(kind)
+
+    def patience_s(self) -> float | None:
+        """After which the caller hangs up, if it does."""
+        return self._rng.random() * HANG_UP_WITHIN_S if self._rng.random() < HANG_UP_SHARE else None
+
+    def answered(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
+        """Judge an answer."""
+        right = exchange.is_right(status, headers, body)
+        (self.right if right else self.wrong)[exchange.kind] += 1
+        if not right and sum(self.wrong.values()) <= 10:
+            print(f"WRONG: {exchange.request!r} -> {status} {body[:300]!r}", file=sys.stderr)
+
+    def _look(self) -> None:
+        self.memory.append((self.sent, rss_mib(self._worker)))
+        if len(self.memory) % 10 == 0:
+            rate = self.sent / (time.perf_counter() - self.started)
+            print(f"{self.sent:8} requests, {rate:5.0f}/s, worker {self.memory[-1][1]:.0f} MiB", flush=True)
+
+    def report(self) -> int:
+        """Print the figures; the exit code."""
+        elapsed = self.ended - self.started
+        later = self.memory[len(self.memory) // 10 :]
+        slope = np.polyfit([at for at, _ in later], [mib for _, mib in later], 1)[0] * 100_000
+        wrong = sum(self.wrong.values())
+        print(", ".join(f"{kind} {count}" for kind, count in sorted(self.right.items())))
+        print(f"{self.sent} requests in {elapsed:.0f} s ({self.sent / elapsed:.0f}/s); {self.hung_up} hung up")
+        print(f"worker memory {later[0][1]:.0f} MiB after a tenth, {later[-1][1]:.0f} MiB at the end, ", end="")
+        print(f"{slope:+.1f} MiB per 100,000 requests; wrong answers: {wrong} {dict(self.wrong) or ''}")
+        complete = wrong + sum(self.right.values()) + self.hung_up == self.requests
+        return 0 if complete and not wrong else 1
+
+
+class _Connection(asyncio.Protocol):
+    """One request after the other; done when the server or this side has closed."""
+
+    def __init__(self, run: Run, exchanges: Iterator[Exchange]) -> None:
+        self._run, self._exchanges = run, exchanges
+        self._exchange: Exchange | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not checked by isinstance: uvloop's transports are classes of their own.
+        self._transport = cast(asyncio.WriteTransport, transport)
+        self._send()
+
+    def _send(self) -> None:
+        self._exchange = next(self._exchanges, None)
+        if self._exchange is None:
+            self._transport.close()
+            return
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: Headers = {}
+        self._body = b""
+        self._transport.write(self._exchange.request)
+        if (patience_s := self._run.patience_s()) is not None:
+            self._leaving = asyncio.get_running_loop().call_later(patience_s, self._hang_up)
+
+    def _hang_up(self) -> None:
+        self._run.hung_up += 1
+        self._exchange = None
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self._exchange:
+            self._parser.feed_data(data)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        if self._exchange and self._exchange.kind == "head":
+            # The parser would wait for the body that the length is of.
+            asyncio.get_running_loop().call_soon(self._answered, self._parser.get_status_code())
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        # Later, because the parser may not be replaced while it is at work.
+        asyncio.get_running_loop().call_soon(self._answered, self._parser.get_status_code())
+
+    def _answered(self, status: int) -> None:
+        if self._leaving:
+            self._leaving.cancel()
+            self._leaving = None
+        if self._exchange:
+            self._run.answered(self._exchange, status, self._headers, self._body)
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._leaving:
+            self._leaving.cancel()
+        if self._exchange:
+            self._run.answered(self._exchange, 0, {}, f"connection lost: {exc}".encode())
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def _soak(port: int, worker: int, pool: list[Exchange], requests: int, connections: int) -> Run:
+    run = Run(worker, pool, requests)
+    exchanges = run.next_exchanges()
+
+    async def caller() -> None:
+        while run.sent < run.requests:
+            _, connection = await asyncio.get_running_loop().create_connection(
+                lambda: _Connection(run, exchanges), "127.0.0.1", port
+            )
+            await connection.done
+
+    await asyncio.gather(*(caller() for _ in range(connections)))
+    run.ended = time.perf_counter()
+    return run
+
+
+if __name__ == "__main__":
+    main()
