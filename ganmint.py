@@ -10,6 +10,7 @@ from importlib import import_module
 
 import click
 
+from models import memory
 from models.errors import GanmintError, InputError
 
 # Command -> where it lives; imported when it is asked for, so that `ganmint serve` needs no trainer.
@@ -53,6 +54,7 @@ def _as_typed(error: GanmintError) -> str:
 
 def main() -> None:
     """Run the command line."""
+    memory.keep_freed()
     try:
         status = cli.main(prog_name="ganmint", standalone_mode=False)
     except click.ClickException as error:

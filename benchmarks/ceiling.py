@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 
 from models import artifact, images
+from models import sampler as sampler_module
+from models.sampler import resolve_device
 
 
 def main() -> None:
@@ -20,9 +22,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--threads", type=int, default=1, help="torch threads of a forward; a service has 1")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    sampler = artifact.load(arguments.artifact)
+    sampler_module.THREADS = arguments.threads
+    torch.set_num_threads(arguments.threads)
+    sampler = artifact.load(arguments.artifact, resolve_device("auto"))
     size = sampler.batch_size
     forward_s, started, cpu, index = 0.0, time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - started < arguments.seconds:

@@ -2,9 +2,10 @@
 
 Run: make bench-serving. Per model: the ceiling (benchmarks/ceiling.py), this service and Mosec, each
 alone, with 64 keep-alive connections that ask for single PNG images of ever new addresses; then this
-service with n = 16 and n = 256 (npz, so that the images count and not the base64), and one
-connection on an idle server. CPU is the processor time of all server processes. Medians over rounds;
-all shares are of the same round's ceiling.
+service with n = 16 and n = 256 (npz, so that the images count and not the base64), one connection
+on an idle server, and two workers beside two ceilings at once (what two cores give at most). CPU is
+the processor time of all server processes. Medians over rounds; all shares are of the same round's
+ceiling.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +58,14 @@ def main() -> None:
 
 def _round(path: Path, arguments: argparse.Namespace) -> dict[str, Row]:
     card = manifest.read(path)
-    ceiling = _json([sys.executable, "-m", "benchmarks.ceiling", str(path), "--seconds", str(arguments.seconds)])
-    rows = {"ceiling": ceiling}
+    command = [sys.executable, "-m", "benchmarks.ceiling", str(path), "--seconds", str(arguments.seconds)]
+    rows = {"ceiling": _json(command)}
+    with ThreadPoolExecutor(2) as pool:
+        pair = list(pool.map(_json, [command, command]))
+    rows["two ceilings at once"] = {
+        "per_s": sum(one["per_s"] for one in pair),
+        "cpu_ms": statistics.mean(one["cpu_ms"] for one in pair),
+    }
     one = json.dumps({"model": card.name, "seed": 1, "index": "INDEX"}).replace('"INDEX"', "INDEX")
     with ganmint() as (port, pids):
         rows["ganmint, n = 1"] = _load(port, pids, arguments.seconds, one, "image/png")
@@ -66,6 +74,10 @@ def _round(path: Path, arguments: argparse.Namespace) -> dict[str, Row]:
             row = _load(port, pids, arguments.seconds, many, "application/x-npz", max(64 // n, 4))
             rows[f"ganmint, n = {n}"] = {**row, "per_s": row["per_s"] * n, "cpu_ms": row["cpu_ms"] / n}
         rows["ganmint, idle, 1 connection"] = _load(port, pids, arguments.seconds, one, "image/png", 1)
+    with ganmint(GANMINT_WORKERS="2") as (port, pids):
+        # One of them answered; the other takes no longer.
+        time.sleep(5)
+        rows["ganmint, 2 workers, n = 1"] = _load(port, pids, arguments.seconds, one, "image/png")
     if not arguments.no_peer:
         body = json.dumps({"seed": 1, "index": "INDEX", "label": 0}).replace('"INDEX"', "INDEX")
         with _mosec(path) as (port, pids):
@@ -87,7 +99,7 @@ def _report(name: str, rounds: list[dict[str, Row]]) -> None:
     for row in rounds[0]:
         line = f"{row:30}{median(row, 'per_s'):10.0f}{share(row, 'per_s'):12.2f}"
         line += f"{median(row, 'cpu_ms'):14.2f}{share(row, 'cpu_ms'):12.2f}"
-        if row != "ceiling":
+        if "p50_ms" in rounds[0][row]:
             p50, p99 = median(row, "p50_ms"), median(row, "p99_ms")
             line += f"{p50:8.1f}{p99:8.1f}{p99 / p50:9.2f}"
         print(line)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from models import images
 from models.address import SampleAddress
+from models.cuda_graph import CudaGraph
 from models.errors import ArtifactError, InputError
 from models.latents import latent
 from models.manifest import DeviceClass, Manifest
@@ -62,6 +63,7 @@ class Sampler:
         device_class: DeviceClass = "cuda" if self.device.type == "cuda" else "cpu"
         self.batch_size = batch_size or manifest.batch_size[device_class]
         self._generator = generator
+        self._graph: CudaGraph | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -91,20 +93,29 @@ class Sampler:
         return pixels
 
     def _forward(self, part: Sequence[SampleAddress]) -> NDArray[np.uint8]:
-        z_dim, shape = self.manifest.latents.z_dim, self.manifest.image
+        z_dim = self.manifest.latents.z_dim
         z = np.zeros((self.batch_size, z_dim), np.float32)
         label = np.zeros(self.batch_size, np.int64)
         for row, a in enumerate(part):
             z[row] = latent(a.seed, a.index, z_dim) * np.float32(a.psi)
             label[row] = a.label or 0
         with torch.inference_mode():
-            output = self._generator(torch.from_numpy(z).to(self.device), torch.from_numpy(label).to(self.device))
-            expected = (self.batch_size, shape.channels, shape.height, shape.width)
-            if output.shape != expected:
-                raise ArtifactError(
-                    self.manifest.name, f"makes images of shape {tuple(output.shape)}, but its card says {expected}"
-                )
-            return images.to_uint8(output[: len(part)])
+            if self.device.type != "cuda":
+                return self._pixels(torch.from_numpy(z), torch.from_numpy(label)).numpy()[: len(part)]
+            if self._graph is None:
+                self._graph = CudaGraph(self._pixels, self.batch_size, z_dim, self.device)
+            return self._graph.run(z, label)[: len(part)]
+
+    def _pixels(self, z: Tensor, label: Tensor) -> Tensor:
+        """One full batch, uint8 (B, H, W, C), on the device."""
+        shape = self.manifest.image
+        output = self._generator(z, label)
+        expected = (self.batch_size, shape.channels, shape.height, shape.width)
+        if output.shape != expected:
+            raise ArtifactError(
+                self.manifest.name, f"makes images of shape {tuple(output.shape)}, but its card says {expected}"
+            )
+        return images.to_uint8(output)
 
 
 @contextlib.contextmanager

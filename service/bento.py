@@ -37,6 +37,7 @@ class _Direct(bentoml.Service):  # type: ignore[misc]
     def to_asgi(self, is_main: bool = True) -> Any:
         import torch
 
+        from models import memory
         from models.sampler import THREADS
         from service import lifecycle
         from service.http import create_app
@@ -44,7 +45,7 @@ class _Direct(bentoml.Service):  # type: ignore[misc]
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("ganmint").setLevel(logging.INFO)
         lifecycle.die_with_parent()
-        lifecycle.keep_memory()
+        memory.keep_freed()
         lifecycle.raise_file_limit()
         # Before any thread is made, so that no forward ever has to change it.
         torch.set_num_threads(THREADS)

@@ -1,9 +1,8 @@
 """How a worker process starts and ends.
 
 Knows: that SIGTERM first turns readiness off and only later stops the server, that a worker must not
-outlive BentoML's arbiter, and how the garbage collector, the allocator and the limit on open files are
-kept out of the way.
-Does not know: routes, models.
+outlive BentoML's arbiter, and how the garbage collector and the limit on open files are kept out of the
+way. Does not know: routes, models.
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ from typing import Any
 
 log = logging.getLogger("ganmint.service")
 PR_SET_PDEATHSIG = 1
-# malloc.h of glibc; 32 MiB is the largest threshold that it takes.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX = -1, -3, 32 * 1024 * 1024
 MOST_FILES = 65536
 
 
@@ -51,16 +48,6 @@ def drain_on_sigterm(start: Callable[[], None], pause_s: float) -> None:
 
         if callable(stop):
             signal.signal(number, handler)
-
-
-def keep_memory() -> None:
-    """Let glibc keep what a forward's activations took for the next one, instead of giving it back.
-
-    Else the kernel clears the same pages for every batch: a sixth of a forward's time.
-    """
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX)
-        mallopt(M_TRIM_THRESHOLD, 4 * MMAP_THRESHOLD_MAX)
 
 
 def raise_file_limit() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from models import artifact, images, store
 from models.address import check_name, check_version
@@ -125,6 +126,8 @@ class Registry:
         while True:
             await asyncio.sleep(self._settings.poll_s)
             await self._refresh_safely()
+            if self._device.startswith("cuda"):
+                self._metrics.gpu_memory.labels(self._device).set(torch.cuda.memory_reserved(self._device))
 
     async def _refresh_safely(self) -> None:
         try:
@@ -191,7 +194,7 @@ def _load_and_warm(path: Path, device: str) -> Sampler:
 
 
 def _identity(stored: Stored) -> tuple[int, int]:
-    """Another one when the folder was replaced, even where its inode is used again; zeros when it is gone."""
+    """Another one when the folder was replaced; its inode alone may be used again."""
     try:
         status = stored.path.stat()
     except OSError:

@@ -42,6 +42,7 @@ def checkout(tmp_path: Path) -> Path:
     return copy
 
 
+@pytest.mark.timeout(1200)
 def test_every_command_of_the_readme_works(checkout: Path, tmp_path: Path) -> None:
     port = free_port()
     env = {**environment(tmp_path / "home"), "PORT": str(port)}

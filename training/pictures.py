@@ -30,7 +30,7 @@ def snapshot(generator: nn.Module, dataset: Dataset, z_dim: int, path: Path) -> 
             samples.reshape(len(samples), -1).numpy(), dataset.images.reshape(len(dataset), -1).astype(np.float32)
         )
     else:
-        pixels = images.grid(images.to_uint8(samples), COLUMNS)
+        pixels = images.grid(images.to_uint8(samples).cpu().numpy(), COLUMNS)
     write_atomically(path, images.encode(pixels, "image/png", "training snapshot"))
 
 

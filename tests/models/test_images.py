@@ -55,12 +55,12 @@ def test_values_outside_are_clipped_not_wrapped(value: float, pixel: int) -> Non
 def test_every_pixel_value_can_be_made() -> None:
     wanted = np.arange(256, dtype=np.uint8)
     values = torch.from_numpy(wanted.astype(np.float32)) / 127.5 - 1
-    assert (to_uint8(values.reshape(1, 1, 16, 16)).ravel() == wanted).all()
+    assert (to_uint8(values.reshape(1, 1, 16, 16)).numpy().ravel() == wanted).all()
 
 
 def test_pixels_come_as_contiguous_rows_columns_channels() -> None:
     images = torch.linspace(-1, 1, 2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
-    pixels = to_uint8(images)
+    pixels = to_uint8(images).numpy()
     assert pixels.shape == (2, 4, 5, 3) and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
     for n, c, y, x in np.ndindex(2, 3, 4, 5):
         assert abs(pixels[n, y, x, c] - (float(images[n, c, y, x]) + 1) * 127.5) <= 0.51

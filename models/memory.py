@@ -1,0 +1,24 @@
+"""The process's memory allocator.
+
+Knows: how to keep freed memory for the next batch. Does not know: what is in it. To be called by
+whoever owns a process, once, at its start.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+# glibc's malloc.h; 32 MiB is the largest threshold that it takes.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX = -1, -3, 32 * 1024 * 1024
+
+
+def keep_freed() -> None:
+    """Let glibc keep what a batch's activations took for the next one, instead of giving it back.
+
+    Else the kernel clears the same pages for every batch: a sixth of a forward's time. At most
+    128 MiB are kept beyond what is in use. Without glibc it does nothing.
+    """
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX)
+        mallopt(M_TRIM_THRESHOLD, 4 * MMAP_THRESHOLD_MAX)
