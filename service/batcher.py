@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +40,14 @@ class Job:
     Attributes:
         addresses: what was asked for, in order.
         media_type: what each image is encoded as, or None to keep pixels.
+        loop: the event loop on which it lives.
         answer: done when every image is there, or with the error that ended the job.
     """
 
     def __init__(self, addresses: Sequence[SampleAddress], media_type: MediaType | None) -> None:
         self.addresses, self.media_type = addresses, media_type
-        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[None] = self.loop.create_future()
         self.submitted = time.perf_counter()
         self.taken = 0
         self._images: list[bytes | Pixels | None] = [None] * len(addresses)
@@ -101,17 +104,24 @@ class Job:
 
 
 Item = tuple[Job, int]
+Minted = tuple[Job, int, Pixels]
+# Batches that may wait to be encoded; the next forward begins when there are fewer.
+ENCODING_AHEAD = 2
 
 
 class Batcher:
-    """Batches the images of many requests for one model. Lives on one event loop.
+    """Batches the images of many requests for one model. Its jobs live on one event loop.
+
+    The threads take their batches themselves: where they had to wait for a busy event loop to hand them
+    over, an overload of refusals halved what was minted.
 
     Args:
         mint: called in `forward` with at most `batch_size` addresses; returns uint8 (n, H, W, C).
         encode: called in `encoder` for each image that is wanted as a file.
         batch_size: the fixed batch.
         queue_images: how many images may wait, over all requests.
-        forward, encoder: one thread each, so that a batch is encoded while the next is minted.
+        forward, encoder: one thread each, so that a batch is encoded while the next is minted. Several
+            batchers may share them; they take turns by the batch.
         metrics: told what happens.
     """
 
@@ -127,11 +137,13 @@ class Batcher:
     ) -> None:
         self._mint, self._encode, self._batch_size, self._queue_images = mint, encode, batch_size, queue_images
         self._forward, self._encoder, self._metrics = forward, encoder, metrics
+        # Guards all that follows: the event loop adds and drops, the forward thread takes.
+        self._lock = threading.Lock()
         self._jobs: deque[Job] = deque()
-        self._running: asyncio.Task[None] | None = None
-        self._encoding: asyncio.Task[None] | None = None
-        self._batch_s = 0.0
         self._waiting = 0
+        self._minting = False
+        self._encoding = 0
+        self._batch_s = 0.0
 
     @property
     def waiting(self) -> int:
@@ -148,9 +160,6 @@ class Batcher:
         if self._waiting + images > self._queue_images or self._seconds(before) > timeout_s:
             raise QueueFullError(max(1, math.ceil(self._seconds(self._waiting))))
 
-    def _seconds(self, images: int) -> float:
-        return images / self._batch_size * self._batch_s
-
     @contextmanager
     def job(self, addresses: Sequence[SampleAddress], media_type: MediaType | None, timeout_s: float) -> Iterator[Job]:
         """Queue a request's images; whatever still waits when the block is left is dropped.
@@ -160,11 +169,13 @@ class Batcher:
         """
         self.check_room(len(addresses), timeout_s)
         job = Job(addresses, media_type)
-        self._jobs.append(job)
-        self._count(len(addresses))
-        if self._running is None:
-            self._running = asyncio.create_task(self._run())
-        timer = asyncio.get_running_loop().call_later(timeout_s, self._expire, job, timeout_s)
+        with self._lock:
+            self._jobs.append(job)
+            self._count(len(addresses))
+        if not self._minting:
+            # Soon: what arrives together shares the first batch.
+            job.loop.call_soon(self._go_on)
+        timer = job.loop.call_later(timeout_s, self._expire, job, timeout_s)
         try:
             yield job
         finally:
@@ -173,84 +184,89 @@ class Batcher:
                 job.answer.cancel()
             self._drop(job)
 
-    async def _run(self) -> None:
-        try:
-            while batch := self._next_batch():
-                minted = await self._minted(batch)
-                if self._encoding:
-                    await self._encoding
-                self._encoding = asyncio.create_task(self._encoded(minted))
-        finally:
-            self._running = None
+    def _go_on(self) -> None:
+        """Have the next batch minted, if one waits, none is, and the encoder keeps up. In any thread."""
+        with self._lock:
+            if self._minting or not self._jobs or self._encoding >= ENCODING_AHEAD:
+                return
+            self._minting = True
+        self._forward.submit(self._turn)
+
+    def _turn(self) -> None:
+        """One batch. In the forward thread; the next is a turn of its own, so that models alternate."""
+        minted = self._minted(self._next_batch())
+        files = [item for item in minted if item[0].media_type and item[0].open]
+        pixels = [item for item in minted if item[0].media_type is None]
+        with self._lock:
+            self._minting = False
+            self._encoding += bool(files)
+        if files:
+            self._encoder.submit(self._encoded, files)
+        self._go_on()
+        self._deliver(pixels)
 
     def _next_batch(self) -> list[Item]:
         batch: list[Item] = []
-        while self._jobs and len(batch) < self._batch_size:
-            job = self._jobs.popleft()
-            if not job.taken:
-                self._metrics.waited(time.perf_counter() - job.submitted)
-            batch.append((job, job.taken))
-            job.taken += 1
-            if job.taken < len(job.addresses):
-                self._jobs.append(job)
-        self._count(-len(batch))
+        with self._lock:
+            while self._jobs and len(batch) < self._batch_size:
+                job = self._jobs.popleft()
+                if not job.taken:
+                    self._metrics.waited(time.perf_counter() - job.submitted)
+                batch.append((job, job.taken))
+                job.taken += 1
+                if job.taken < len(job.addresses):
+                    self._jobs.append(job)
+            self._count(-len(batch))
         return batch
 
-    async def _minted(self, batch: list[Item]) -> list[tuple[Job, int, Pixels]]:
+    def _minted(self, batch: list[Item]) -> list[Minted]:
         """The batch's pixels. If it fails, each request's part runs alone, so that only the guilty fail."""
+        if not batch:
+            return []
         try:
-            return await self._forwarded(batch)
+            return self._forwarded(batch)
         except Exception as error:
             jobs = list(dict.fromkeys(job for job, _ in batch))
             if len(jobs) == 1:
                 self._give_up(jobs[0], error)
                 return []
-        minted = []
-        for job in jobs:
-            minted += await self._minted([item for item in batch if item[0] is job])
-        return minted
+        return [item for job in jobs for item in self._minted([item for item in batch if item[0] is job])]
 
-    async def _forwarded(self, batch: list[Item]) -> list[tuple[Job, int, Pixels]]:
+    def _forwarded(self, batch: list[Item]) -> list[Minted]:
         started = time.perf_counter()
-        addresses = [job.addresses[position] for job, position in batch]
-        pixels = await asyncio.get_running_loop().run_in_executor(self._forward, self._mint, addresses)
+        pixels = self._mint([job.addresses[position] for job, position in batch])
         elapsed = time.perf_counter() - started
         weight = RATE_WEIGHT if self._batch_s else 1.0
         self._batch_s += weight * (elapsed - self._batch_s)
         self._metrics.forwarded(len(batch), self._batch_size, elapsed)
         return [(job, position, image) for (job, position), image in zip(batch, pixels)]
 
-    async def _encoded(self, minted: list[tuple[Job, int, Pixels]]) -> None:
-        wanted = [(job, position, image) for job, position, image in minted if job.open and job.media_type]
-        for job, position, image in minted:
-            if job.media_type is None:
-                job.put(position, image)
-        if not wanted:
-            return
+    def _encoded(self, minted: list[Minted]) -> None:
+        """Encode a batch. In the encoder's thread."""
         started = time.perf_counter()
-        files = await asyncio.get_running_loop().run_in_executor(self._encoder, self._encode_all, wanted)
-        self._metrics.encoded(time.perf_counter() - started)
-        for (job, position, _), file in zip(wanted, files):
-            if isinstance(file, bytes):
-                job.put(position, file)
-            else:
-                self._give_up(job, file)
-
-    def _encode_all(self, wanted: list[tuple[Job, int, Pixels]]) -> list[bytes | Exception]:
-        files: list[bytes | Exception] = []
-        for job, position, image in wanted:
+        files: list[tuple[Job, int, bytes | Pixels]] = []
+        for job, position, image in minted:
             try:
                 assert job.media_type is not None
-                files.append(self._encode(image, job.media_type, str(job.addresses[position])))
+                files.append((job, position, self._encode(image, job.media_type, str(job.addresses[position]))))
             except Exception as error:
-                files.append(error)
-        return files
+                self._give_up(job, error)
+        self._metrics.encoded(time.perf_counter() - started)
+        with self._lock:
+            self._encoding -= 1
+        self._go_on()
+        self._deliver(files)
+
+    def _deliver(self, images: Sequence[tuple[Job, int, bytes | Pixels]]) -> None:
+        """Hand images to their jobs, on the event loop."""
+        if images:
+            _on_loop(images[0][0], _put_all, images)
 
     def _give_up(self, job: Job, error: Exception) -> None:
         log.error("minting for %s failed", job.addresses[0], exc_info=error)
         self._metrics.failed()
-        job.fail(error)
         self._drop(job)
+        _on_loop(job, job.fail, error)
 
     def _expire(self, job: Job, timeout_s: float) -> None:
         if job.open:
@@ -259,10 +275,27 @@ class Batcher:
 
     def _drop(self, job: Job) -> None:
         """Forget what has not been taken of a job that is answered, failed or given up."""
-        if job.taken < len(job.addresses) and job in self._jobs:
-            self._jobs.remove(job)
-            self._count(job.taken - len(job.addresses))
+        if job.taken == len(job.addresses):
+            return
+        with self._lock:
+            if job in self._jobs:
+                self._jobs.remove(job)
+                self._count(job.taken - len(job.addresses))
 
     def _count(self, change: int) -> None:
         self._waiting += change
         self._metrics.waiting(self._waiting)
+
+    def _seconds(self, images: int) -> float:
+        return images / self._batch_size * self._batch_s
+
+
+def _on_loop(job: Job, what: Callable[..., None], argument: object) -> None:
+    # After the end of the loop nobody waits for an answer.
+    with suppress(RuntimeError):
+        job.loop.call_soon_threadsafe(what, argument)
+
+
+def _put_all(images: Sequence[tuple[Job, int, bytes | Pixels]]) -> None:
+    for job, position, image in images:
+        job.put(position, image)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -39,6 +40,14 @@ class Minter:
         if any(a.index == 66 for a in batch):
             raise RuntimeError("poisoned")
         return np.array([a.index % 256 for a in batch], np.uint8).reshape(-1, 1, 1, 1)
+
+
+class Slow(Minter):
+    """Takes as long as a forward."""
+
+    def __call__(self, batch: Sequence[SampleAddress]) -> NDArray[np.uint8]:
+        time.sleep(0.02)
+        return super().__call__(batch)
 
 
 def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> bytes:
@@ -240,7 +249,7 @@ def test_a_request_past_its_deadline_is_told_so_and_its_waiting_images_are_dropp
 
 def test_images_can_be_had_in_order_while_the_rest_is_minted(executor: ThreadPoolExecutor) -> None:
     async def scenario() -> None:
-        minter = Minter()
+        minter = Slow()
         batcher = Queue(minter, 3, 100, executor)
         batches_at_first: list[int] = []
         with batcher.job(addresses(0, 30), "image/png", 30) as job:
