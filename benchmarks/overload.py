@@ -82,10 +82,11 @@ def _overload(load: Load, queue_images: int, seconds: float, short: float) -> No
     bound_s = queue_images / capacity
     for code, name in (("200", f"accepted (bound by the queue: {bound_s:.1f} s)"), ("429", "refused")):
         if code in over["by_code"]:
-            print(
-                f"  {name}: p50 {over['by_code'][code]['p50_ms']:.1f} ms, p99 {over['by_code'][code]['p99_ms']:.1f} ms"
-            )
-    print(f"  Retry-After of the refused: {dict(sorted(over['retry_after'].items()))}")
+            row = over["by_code"][code]
+            print(f"  {name}: p50 {row['p50_ms']:.1f} ms, p99 {row['p99_ms']:.1f} ms")
+    after_s = sorted(int(text) for text in over["retry_after"] if text.isdigit())
+    without = over["codes"].get("429", 0) - sum(over["retry_after"][str(text)] for text in after_s)
+    print(f"  Retry-After from {min(after_s, default=0)} to {max(after_s, default=0)} s, without one: {without}")
     print(f"right after: {after['per_s']:.0f} images/s, {after['per_s'] / capacity:.2f} of capacity, ", end="")
     print(f"p99 {after['p99_ms']:.0f} ms, other answers than 200: {after['requests'] - after['codes'].get('200', 0)}")
 
