@@ -79,7 +79,6 @@ class Run:
         self.started = time.perf_counter()
         self.ends = self.started + arguments.seconds
         self.latencies: dict[int, list[float]] = {}
-        self.in_time: dict[int, int] = {}
         self.retry_after: dict[str, int] = {}
 
     def free(self, connection: Connection) -> None:
@@ -102,10 +101,7 @@ class Run:
 
     def answered(self, code: int, due: float, head: bytes) -> None:
         """An answer, or with code 0 a lost connection."""
-        now = time.perf_counter()
-        self.latencies.setdefault(code, []).append(now - due)
-        if now <= self.ends:
-            self.in_time[code] = self.in_time.get(code, 0) + 1
+        self.latencies.setdefault(code, []).append(time.perf_counter() - due)
         if code == 429:
             after = (_header(head, b"retry-after") or b"none").decode()
             self.retry_after[after] = self.retry_after.get(after, 0) + 1
@@ -122,11 +118,11 @@ class Run:
         elapsed = time.perf_counter() - self.started
         return {
             "requests": len(every),
+            "elapsed_s": elapsed,
             "per_s": len(every) / elapsed,
             **_quantiles(every),
             "codes": {code: len(latencies) for code, latencies in self.latencies.items()},
             "by_code": {code: _quantiles(latencies) for code, latencies in self.latencies.items()},
-            "in_time_per_s": {code: count / self._arguments.seconds for code, count in self.in_time.items()},
             "retry_after": self.retry_after,
             "cpu_s": time.process_time(),
         }
