@@ -35,7 +35,7 @@ def finish(target: Target, thorough: bool) -> dict[str, Any]:
     job, model = ledger.read_job(target)
     commits = whole(target, job, thorough)
     target.tidy()
-    if not thorough and (done := _finished(target, job, commits)):
+    if not thorough and (done := _finished(target, job, model, commits)):
         return done
     files = _assemble_idx(target, job, model) if job.format == "idx" else _files(commits)
     manifest = _manifest(job, model, commits, files)
@@ -45,12 +45,21 @@ def finish(target: Target, thorough: bool) -> dict[str, Any]:
     return manifest
 
 
-def _finished(target: Target, job: Job, commits: Sequence[Commit]) -> dict[str, Any] | None:
+def _finished(target: Target, job: Job, model: Manifest, commits: Sequence[Commit]) -> dict[str, Any] | None:
     """manifest.json, if this export has been finished already and its files are there."""
     data = target.read(MANIFEST)
-    written: dict[str, Any] = json.loads(data) if data else {}
-    same = written.get("job") == job.model_dump(mode="json") and written.get("shards") == _shards(commits)
-    if not same or not all(target.read(name) for name in (README, CROISSANT)):
+    try:
+        written: dict[str, Any] = json.loads(data or b"{}")
+    except ValueError:
+        return None
+    same = (
+        data == _json(written)
+        and written.get("job") == job.model_dump(mode="json")
+        and written.get("shards") == _shards(commits)
+    )
+    if not same or target.read(README) != card.readme(job, model, written).encode():
+        return None
+    if target.read(CROISSANT) != _json(card.croissant(job, model, written)):
         return None
     sizes = {name: (part["files"], part["bytes"]) for name, part in written["files"].items()}
     return written if all(target.measure(name) == size for name, size in sizes.items()) else None

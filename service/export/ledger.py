@@ -115,7 +115,11 @@ def begin(target: Target, job: Job, folder: Path) -> None:
 
 def commit(target: Target, made: Commit) -> None:
     """Write a shard's marker; the shard's files are published already."""
-    target.write(marker(made.number), made.model_dump_json(indent=2).encode() + b"\n")
+    target.write(marker(made.number), _dump(made))
+
+
+def _dump(made: Commit) -> bytes:
+    return made.model_dump_json(indent=2).encode() + b"\n"
 
 
 def marker(number: int) -> str:
@@ -134,7 +138,7 @@ def commits(target: Target, job: Job, shards: list[Shard]) -> dict[int, Commit]:
             made = Commit.model_validate_json(data)
         except ValidationError:
             continue
-        if (made.number, made.first, made.count) == (shard.number, shard.first, shard.count):
+        if (made.number, made.first, made.count) == (shard.number, shard.first, shard.count) and data == _dump(made):
             if made.job != identity(job):
                 raise ExportError(target.sibling(name), "belongs to another export; give another --out")
             found[shard.number] = made

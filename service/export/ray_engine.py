@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models import artifact, manifest
-from models.errors import ExportError, GanmintError, InputError
+from models.errors import ExportError, InputError
 from models.sampler import Sampler
 from service.export import worker
 from service.export.plan import Job, Shard
@@ -101,9 +101,8 @@ class RayEngine:
         try:
             result: tuple[int, int] = self._ray.get(reference)
         except self._ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, GanmintError):
-                raise error.cause from None
-            raise
+            # Without Ray's own stack trace in the message.
+            raise error.cause from None
         except self._ray.exceptions.RayError as error:
             raise ExportError("Ray", f"a task failed: {str(error).splitlines()[0]}") from None
         return result
