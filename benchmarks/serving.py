@@ -26,10 +26,9 @@ from typing import Any
 
 import torch
 
+from benchmarks.random_generators import faces_sized
 from benchmarks.start import free_port, is_ready, processor
-from models import artifact, manifest, store
-from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
-from models.networks import GeneratorConfig, ResNetConfig, generator
+from models import manifest, store
 
 Row = dict[str, float]
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -46,7 +45,7 @@ def main() -> None:
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
-        models = {"digits": store.PRETRAINED / "digits", "faces-sized": _faces_sized(Path(folder) / "faces-sized")}
+        models = {"digits": store.PRETRAINED / "digits", "faces-sized": faces_sized(Path(folder) / "faces-sized")}
         for name, path in models.items():
             if arguments.only in (None, name):
                 store.install(path)
@@ -153,34 +152,6 @@ def _json(command: list[str]) -> dict[str, Any]:
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
-
-
-def _faces_sized(folder: Path) -> Path:
-    """An untrained generator of the size that 64x64 RGB faces take on a CPU."""
-    config = GeneratorConfig(
-        z_dim=64, labels=6, shape=(3, 64, 64), network=ResNetConfig(base=4, widths=(96, 96, 64, 32, 16))
-    )
-    data = DataCard(name="none", digest="0" * 64, images=1, licence="none", attribution="")
-    training = TrainingCard(
-        command="none", code_version="none", torch=torch.__version__, device="cpu", kimg=0, config={}, data=data
-    )
-    card = Manifest(
-        name="faces-sized",
-        version="1.0.0",
-        description="untrained",
-        licence="none",
-        image=ImageShape(channels=3, height=64, width=64),
-        latents=Latents(z_dim=64),
-        labels=tuple("abcdef"),
-        truncation=True,
-        batch_size={},
-        batch_size_measured={},
-        network=config.model_dump(mode="json"),
-        training=training,
-    )
-    torch.manual_seed(0)
-    artifact.export(generator(config), card, folder)
-    return folder
 
 
 if __name__ == "__main__":

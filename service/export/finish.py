@@ -52,12 +52,10 @@ def _finished(target: Target, job: Job, model: Manifest, commits: Sequence[Commi
         written: dict[str, Any] = json.loads(data or b"{}")
     except ValueError:
         return None
-    same = (
-        data == _json(written)
-        and written.get("job") == job.model_dump(mode="json")
-        and written.get("shards") == _shards(commits)
-    )
-    if not same or target.read(README) != card.readme(job, model, written).encode():
+    wanted = {"job": job.model_dump(mode="json"), "shards": _shards(commits)}
+    if data != _json(written) or any(written.get(name) != value for name, value in wanted.items()):
+        return None
+    if target.read(README) != card.readme(job, model, written).encode():
         return None
     if target.read(CROISSANT) != _json(card.croissant(job, model, written)):
         return None

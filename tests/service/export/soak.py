@@ -26,9 +26,8 @@ ROOT = Path(__file__).parents[3]
 def run(arguments: list[str], timeout_s: float | None, parent_only: bool = False) -> bool:
     """Run an export; kill it after so long. Returns whether it came to its end first."""
     command = [sys.executable, "-m", "ganmint", "export", *arguments]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    log = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         output, _ = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:

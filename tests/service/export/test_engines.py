@@ -123,11 +123,8 @@ def running_in(session: int) -> list[str]:
             name, _, rest = stat.read_text().rpartition(")")
             fields = rest.split()
             # multiprocessing's own tracker ends a moment later.
-            if (
-                int(fields[3]) == session
-                and fields[0] != "Z"
-                and b"resource_tracker" not in (stat.parent / "cmdline").read_bytes()
-            ):
+            tracker = b"resource_tracker" in (stat.parent / "cmdline").read_bytes()
+            if int(fields[3]) == session and fields[0] != "Z" and not tracker:
                 found.append(name)
     return found
 

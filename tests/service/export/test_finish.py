@@ -16,6 +16,9 @@ from service.export.plan import FORMATS
 from service.export.target import Target
 from tests.service.export.conftest import Command, tree
 
+# mlcroissant's own, in what it calls.
+RDFLIB = pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib", "ignore::DeprecationWarning:mlcroissant")
+
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_manifest_has_every_files_digest_and_the_job(format: str, export: Command, tmp_path: Path) -> None:
@@ -40,6 +43,7 @@ def test_the_manifest_has_every_files_digest_and_the_job(format: str, export: Co
     assert all(name in written["files"] or f"{Path(name).parent}/" in written["files"] for name in data)
 
 
+@RDFLIB
 @pytest.mark.parametrize("format", FORMATS)
 def test_croissant_is_valid(format: str, export: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
@@ -48,9 +52,11 @@ def test_croissant_is_valid(format: str, export: Command, tmp_path: Path, caplog
     described = mlcroissant.Dataset(jsonld=str(tmp_path / "out" / "croissant.json"))
 
     assert not described.metadata.ctx.issues.errors
+    assert "not standard" not in caplog.text
     assert described.metadata.name == "tiny-1-0-0-seed1"
 
 
+@RDFLIB
 def test_croissant_reads_the_records_of_parquet(export: Command, tmp_path: Path) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
     export(tmp_path / "out", format="parquet")
@@ -88,7 +94,7 @@ def test_every_image_verifies(format: str, export: Command, command: Command, tm
     assert "7 images minted again: 7 are the same byte for byte" in some.output
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ["npz", "idx"])
 def test_a_changed_byte_of_an_image_is_found(
     format: str, export: Command, command: Command, tmp_path: Path, sampler: Sampler
 ) -> None:
@@ -96,8 +102,6 @@ def test_a_changed_byte_of_an_image_is_found(
     export(out, format=format)
     pixels = sampler.mint(sampler.manifest.addresses(1, 3, 1, "balanced"))
     files = [out / "train-images-idx3-ubyte"] if format == "idx" else [p for p in out.rglob("*") if p.suffix == ".npz"]
-    if format in ("imagefolder", "webdataset", "parquet"):
-        pytest.skip("picture files: test_a_swapped_picture_is_found")
     for path in files:
         content = path.read_bytes()
         at = content.find(pixels.tobytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -178,13 +179,13 @@ def test_an_interrupted_export_ends_with_130_and_goes_on(
 
 
 def test_a_thread_that_runs_ahead_passes_its_error_on_and_ends() -> None:
-    def failing() -> object:
+    def failing() -> Generator[int, None, None]:
         yield 1
         raise ExportError("x", "y")
 
     seen = []
     with pytest.raises(ExportError):
-        for item in worker.ahead(failing()):  # type: ignore[arg-type]
+        for item in worker.ahead(failing()):
             seen.append(item)
     assert seen == [1]
 
@@ -193,7 +194,7 @@ def test_threads_run_only_so_far_ahead_and_end_with_their_reader() -> None:
     made = []
     closed = []
 
-    def endless() -> object:
+    def endless() -> Generator[int, None, None]:
         try:
             for k in range(10**9):
                 made.append(k)
@@ -201,7 +202,7 @@ def test_threads_run_only_so_far_ahead_and_end_with_their_reader() -> None:
         finally:
             closed.append(True)
 
-    reader = worker.ahead(endless())  # type: ignore[arg-type]
+    reader = worker.ahead(endless())
     assert [next(reader) for _ in range(5)] == [0, 1, 2, 3, 4]
     reader.close()
     assert closed == [True]

@@ -311,10 +311,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(export: Command, tmp_path:
     told = export(tmp_path / "out", "--dry-run", "--shard", "0/2")
 
     assert told.code == 0
-    assert (
-        "# model: tiny 1.0.0 (" in told.output
+    assert "# model: tiny 1.0.0 (" in told.output
     assert "# shards: 3 of up to 20 images, group 0/2: 2 of them" in told.output
-    )
     assert "shard 00000: images 0 to 19\nshard 00002: images 40 to 49\n" in told.output
     assert not (tmp_path / "out").exists()
 
