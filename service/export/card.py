@@ -201,7 +201,7 @@ def _record_set(job: Job, model: Manifest) -> dict[str, Any] | None:
 
     def field(name: str, kind: str, source: str, extract: dict[str, Any], **more: Any) -> dict[str, Any]:
         origin = {"fileSet": {"@id": source}, "extract": extract, **more}
-        return {"@type": "cr:Field", "@id": f"images/{name}", "name": name, "dataType": kind, "source": origin}
+        return {"@type": "cr:Field", "@id": f"records/{name}", "name": name, "dataType": kind, "source": origin}
 
     picture = field("image", "sc:ImageObject", "images", {"fileProperty": "content"})
     if job.format == "parquet":
@@ -213,7 +213,7 @@ def _record_set(job: Job, model: Manifest) -> dict[str, Any] | None:
         fields = [picture, field("file", "sc:Text", "images", {"fileProperty": "filename"})]
     else:
         return None
-    return {"@type": "cr:RecordSet", "@id": "images_records", "name": "images_records", "field": fields}
+    return {"@type": "cr:RecordSet", "@id": "records", "name": "records", "field": fields}
 
 
 # The context that the specification gives, appendix 1.

@@ -61,10 +61,10 @@ def test_croissant_reads_the_records_of_parquet(export: Command, tmp_path: Path)
     mlcroissant = pytest.importorskip("mlcroissant")
     export(tmp_path / "out", format="parquet")
 
-    records = list(mlcroissant.Dataset(jsonld=str(tmp_path / "out" / "croissant.json")).records("images_records"))
+    records = list(mlcroissant.Dataset(jsonld=str(tmp_path / "out" / "croissant.json")).records("records"))
 
     assert len(records) == 50
-    assert {record["images_records/address"].decode() for record in records} == {
+    assert {record["records/address"].decode() for record in records} == {
         f"tiny/1.0.0/1/{k}?label={k % 3}" for k in range(50)
     }
 
