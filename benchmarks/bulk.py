@@ -34,7 +34,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement, about")
+    parser.add_argument("--seconds", type=float, default=2.5, help="of each measurement, about")
     parser.add_argument("--memory", type=int, nargs="*", metavar="COUNT", help="peak memory instead")
     arguments = parser.parse_args()
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
@@ -53,7 +53,7 @@ def main() -> None:
 def _round(name: str, path: Path, seconds: float) -> dict[str, float]:
     one = _ceilings(path, seconds, 1)
     # Whole shards, about as many as the time allows.
-    size = max(64, round(one * seconds / 4))
+    size = max(64, round(one * seconds / 5))
     rows = {"ceiling, 1 worker": one, "ceiling, 2 workers": _ceilings(path, seconds, 2)}
     rows |= {f"{f}, {w} worker(s)": _export(name, f, w, size) for f in FORMATS for w in (1, 2)}
     return {**rows, "simple script": _simple(path, seconds)}
@@ -86,7 +86,7 @@ def _simple(path: Path, seconds: float) -> float:
 def _export(name: str, format_: str, workers: int, size: int) -> float:
     """Images/s from the moment when every worker works, to the last commit."""
     with tempfile.TemporaryDirectory() as out:
-        shards = 5 * workers
+        shards = 6 * workers
         command = [sys.executable, "-m", "ganmint", "export", name, "--count", str(size * shards), "--seed", "1"]
         command += ["--labels", "balanced", "--shard-size", str(size), "--workers", str(workers), "--device", "cpu"]
         command += ["--format", format_, "--out", out]

@@ -26,12 +26,15 @@ class Progress:
         self._terminal = sys.stdout.isatty()
         self._started = time.monotonic()
         self._last = self._started
+        # Images and moment of the first report: what is left is told by the rate since then, without start-up.
+        self._first: tuple[int, float] | None = None
 
     def add(self, images: int, size: int) -> None:
         """Images and bytes were written."""
         self._made += images
         self._bytes += size
         now = time.monotonic()
+        self._first = self._first or (self._made, now)
         if now - self._last >= (LIVE_EVERY_S if self._terminal else LOG_EVERY_S):
             self._last = now
             print(f"\r\033[K{self}" if self._terminal else str(self), end="" if self._terminal else "\n", flush=True)
@@ -46,9 +49,11 @@ class Progress:
         print(f"\r\033[K{text}" if self._terminal else text, flush=True)
 
     def __str__(self) -> str:
-        rate = self._made / max(time.monotonic() - self._started, 1e-9)
-        left = f"{duration((self._images - self._done_images - self._made) / rate)} left" if rate else "starting"
-        return f"{self._counts()}  {left}"
+        made, since = self._first or (0, self._started)
+        if self._made <= made:
+            return f"{self._counts()}  starting"
+        left = (self._images - self._done_images - self._made) * (time.monotonic() - since) / (self._made - made)
+        return f"{self._counts()}  {duration(left)} left"
 
     def _counts(self) -> str:
         elapsed = max(time.monotonic() - self._started, 1e-9)
