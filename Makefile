@@ -6,7 +6,7 @@ PORT ?= 3000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup serve test check format bench-start bench-serving bench-overload soak clean
+.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk soak soak-export clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,12 @@ bench-overload: $(VENV)/.ready  ## three times the capacity, recovery, fairness 
 
 soak: $(VENV)/.ready  ## 200,000 requests of every kind, every answer checked (15 minutes)
 	$(BIN)/python -m benchmarks.soak
+
+bench-bulk: $(VENV)/.ready  ## bulk export against its ceiling and a simple script (5 minutes)
+	$(BIN)/python -m benchmarks.bulk
+
+soak-export: $(VENV)/.dev  ## kill exports 60 times and compare what they end with
+	$(BIN)/python -m tests.service.export.soak
 
 clean:  ## remove the environment and caches; the model store and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

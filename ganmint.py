@@ -19,6 +19,7 @@ COMMANDS = {
     "publish": "training.commands",
     "models": "service.commands",
     "sample": "service.commands",
+    "export": "service.export.commands",
     "serve": "service.commands",
     "keys": "service.commands",
 }

@@ -19,9 +19,11 @@ FACES_SIZED = GeneratorConfig(
 )
 # Small enough that everything around the forward is what takes time.
 SMALL = GeneratorConfig(z_dim=16, labels=3, shape=(3, 16, 16), network=ResNetConfig(base=4, widths=(16, 8, 8)))
+# A few hundred weights at 8x8: what is left is the cost of everything around the forward.
+SMALLEST = GeneratorConfig(z_dim=4, labels=2, shape=(1, 8, 8), network=ResNetConfig(base=4, widths=(4, 4), label_dim=2))
 
 
-def export(name: str, config: GeneratorConfig, folder: Path) -> Path:
+def export(name: str, config: GeneratorConfig, folder: Path, batch_size: int | None = None) -> Path:
     """Write the artifact `folder / name`, version 1.0.0, of an untrained generator; psi allowed."""
     channels, height, width = config.shape
     data = DataCard(name="none", digest="0" * 64, images=1, licence="none", attribution="")
@@ -43,5 +45,5 @@ def export(name: str, config: GeneratorConfig, folder: Path) -> Path:
         training=training,
     )
     torch.manual_seed(0)
-    artifact.export(generator(config), card, folder / name)
+    artifact.export(generator(config), card, folder / name, batch_size)
     return folder / name

@@ -23,9 +23,13 @@ class InputError(GanmintError):
     """
 
     def __init__(self, message: str, field: str) -> None:
-        super().__init__(f"{field}: {message}")
+        # Both arguments: an exception crosses to another process by these.
+        super().__init__(message, field)
         self.field = field
         self.reason = message
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
 
 
 class ModelNotFoundError(GanmintError):
@@ -54,9 +58,12 @@ class FileError(GanmintError):
     """
 
     def __init__(self, path: Path | str, message: str) -> None:
-        super().__init__(f"{path}: {message}")
-        self.path = Path(path)
+        super().__init__(path, message)
+        self.path = path
         self.reason = message
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
 class ArtifactError(FileError):
@@ -69,6 +76,10 @@ class DataError(FileError):
 
 class CheckpointError(FileError):
     """A training checkpoint is damaged or belongs to another run."""
+
+
+class ExportError(FileError):
+    """An export's target cannot be reached or written, holds something else, or is not whole."""
 
 
 class TrainingDivergedError(GanmintError):

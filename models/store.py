@@ -78,6 +78,16 @@ def find(name: str, version: str | None = None) -> Stored:
     )
 
 
+def find_text(text: str, field: str = "MODEL") -> Stored:
+    """The version that a command line names: name or name/version.
+
+    Raises: InputError naming the field; ModelNotFoundError naming what there is.
+    """
+    name, _, version = text.partition("/")
+    check_name(name, field)
+    return find(name, check_version(version, field) if version else None)
+
+
 def next_version(name: str) -> str:
     """The version that a new model of this name gets: the next major one, for every image changes."""
     there = versions(name)

@@ -17,12 +17,12 @@ from typing import Any
 import anyio
 import numpy as np
 from fastapi.responses import StreamingResponse
-from numpy.typing import NDArray
 from starlette.types import Message, Send
 
 from models.address import SampleAddress
 from models.manifest import Manifest
 from service.batcher import Job
+from service.npz import EPOCH, images_header, write_arrays
 
 log = logging.getLogger("ganmint.service")
 ZIP, NPZ = "application/zip", "application/x-npz"
@@ -35,8 +35,6 @@ HEADERS = (
     "Ganmint-Psi",
     "Ganmint-Labels",
 )
-# The least that the zip format can say, so that equal images give equal archives.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def json_body(card: Manifest, addresses: Sequence[SampleAddress], files: Sequence[bytes]) -> bytes:
@@ -85,18 +83,9 @@ async def npz_stream(card: Manifest, job: Job) -> AsyncIterator[bytes]:
     shape = card.image
     sink = _Sink()
     with zipfile.ZipFile(sink, "w") as archive:
-        arrays: dict[str, NDArray[Any]] = {
-            "labels": np.array([-1 if a.label is None else a.label for a in job.addresses], np.int64),
-            "addresses": np.array([str(a) for a in job.addresses]),
-            "label_names": np.array(card.labels, dtype=np.str_),
-        }
-        for name, array in arrays.items():
-            with archive.open(_entry(f"{name}.npy"), "w") as entry:
-                np.lib.format.write_array(entry, array, allow_pickle=False)
+        write_arrays(archive, card, job.addresses)
         with archive.open(_entry("images.npy"), "w") as entry:
-            size = (len(job.addresses), shape.height, shape.width, shape.channels)
-            header = {"descr": "|u1", "fortran_order": False, "shape": size}
-            np.lib.format.write_array_header_1_0(entry, header)
+            entry.write(images_header((len(job.addresses), shape.height, shape.width, shape.channels)))
             async for pixels in job.in_order():
                 assert isinstance(pixels, np.ndarray)
                 entry.write(pixels.tobytes())
@@ -137,7 +126,7 @@ def _row(card: Manifest, address: SampleAddress) -> dict[str, Any]:
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    return zipfile.ZipInfo(name, _EPOCH)
+    return zipfile.ZipInfo(name, EPOCH)
 
 
 class _Sink(io.RawIOBase):

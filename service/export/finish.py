@@ -1,0 +1,142 @@
+"""The last step of an export: prove that every shard is whole, then write what people and tools read first.
+
+Knows: README.md, croissant.json, manifest.json (last, so that its presence says that the export is whole),
+and, for idx, MNIST's own files made of the shards' parts. No timestamps: finishing again changes
+nothing. Does not know: how shards are made.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from models.errors import ExportError
+from models.manifest import Manifest
+from service.export import card, formats, ledger
+from service.export.ledger import Commit
+from service.export.plan import Job, ranges
+from service.export.reading import idx_files
+from service.export.target import Draft, Part, Sink, Target
+
+README, CROISSANT, MANIFEST = "README.md", "croissant.json", "manifest.json"
+CHUNK_BYTES = 1 << 20
+
+
+def finish(target: Target, thorough: bool) -> dict[str, Any]:
+    """Check all shards and write the export's face; returns the content of manifest.json.
+
+    Args: thorough: read every byte again rather than look at sizes.
+    Raises: ExportError naming the shards that are missing or damaged.
+    """
+    job, model = ledger.read_job(target)
+    commits = whole(target, job, thorough)
+    target.tidy()
+    if not thorough and (done := _finished(target, job, model, commits)):
+        return done
+    files = _assemble_idx(target, job, model) if job.format == "idx" else _files(commits)
+    manifest = _manifest(job, model, commits, files)
+    target.write(README, card.readme(job, model, manifest).encode())
+    target.write(CROISSANT, _json(card.croissant(job, model, manifest)))
+    target.write(MANIFEST, _json(manifest))
+    return manifest
+
+
+def _finished(target: Target, job: Job, model: Manifest, commits: Sequence[Commit]) -> dict[str, Any] | None:
+    """manifest.json, if this export has been finished already and its files are there."""
+    data = target.read(MANIFEST)
+    try:
+        written: dict[str, Any] = json.loads(data or b"{}")
+    except ValueError:
+        return None
+    wanted = {"job": job.model_dump(mode="json"), "shards": _shards(commits)}
+    if data != _json(written) or any(written.get(name) != value for name, value in wanted.items()):
+        return None
+    if target.read(README) != card.readme(job, model, written).encode():
+        return None
+    if target.read(CROISSANT) != _json(card.croissant(job, model, written)):
+        return None
+    sizes = {name: (part["files"], part["bytes"]) for name, part in written["files"].items()}
+    return written if all(target.measure(name) == size for name, size in sizes.items()) else None
+
+
+def _shards(commits: Sequence[Commit]) -> list[dict[str, Any]]:
+    return [made.model_dump(mode="json", exclude={"job", "labels"}) for made in commits]
+
+
+def whole(target: Target, job: Job, thorough: bool) -> list[Commit]:
+    """The commits of all shards.
+
+    Raises: ExportError naming the shards that are missing or damaged.
+    """
+    shards = job.shards()
+    commits = ledger.commits(target, job, shards)
+    if missing := [s.number for s in shards if s.number not in commits]:
+        raise ExportError(
+            target.url,
+            f"{len(missing)} of {len(shards)} shards are not committed: {ranges(missing)}; run the export again",
+        )
+    for number in range(len(shards)):
+        if wrong := ledger.damage(target, commits[number], thorough):
+            # Without its marker, the next run makes the shard again.
+            target.remove(ledger.marker(number))
+            raise ExportError(
+                target.url, f"shard {number} is damaged: {wrong}; run the export again, it will be made anew"
+            )
+    return [commits[number] for number in range(len(shards))]
+
+
+def _files(commits: Sequence[Commit]) -> dict[str, Part]:
+    return {name: part for made in commits for name, part in made.parts.items()}
+
+
+def _manifest(job: Job, model: Manifest, commits: Sequence[Commit], files: dict[str, Part]) -> dict[str, Any]:
+    labels = [sum(counts) for counts in zip(*(made.labels for made in commits))]
+    return {
+        "schema_version": 1,
+        "synthetic": True,
+        "ganmint": version("ganmint"),
+        "job": job.model_dump(mode="json"),
+        "model": {"name": model.name, "version": model.version, "digest": job.model_digest, "licence": model.licence},
+        "images": job.count,
+        "labels": [{"label": k, "name": model.labels[k], "images": count} for k, count in enumerate(labels)],
+        "bytes": sum(part.bytes for part in files.values()),
+        "files": {name: part.model_dump() for name, part in files.items()},
+        "fingerprints": sorted({made.fingerprint for made in commits}),
+        "shards": _shards(commits),
+    }
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _assemble_idx(target: Target, job: Job, model: Manifest) -> dict[str, Part]:
+    """MNIST's files, plain and gzipped: some loaders take the one, some the other.
+
+    The layout: http://yann.lecun.com/exdb/mnist, "the IDX file format": magic, sizes, bytes; big-endian.
+    """
+    images, labels = idx_files(job)
+    headers = {
+        images: struct.pack(">4I", 0x00000803, job.count, model.image.height, model.image.width),
+        labels: struct.pack(">2I", 0x00000801, job.count),
+    }
+    with target.draft("idx") as draft:
+        for kind, (name, header) in enumerate(headers.items()):
+            _assemble(target, draft, name, header, [formats.idx_parts(shard)[kind] for shard in job.shards()])
+    return draft.parts
+
+
+def _assemble(target: Target, draft: Draft, name: str, header: bytes, parts: Sequence[str]) -> None:
+    plain: Sink = draft.create(name)
+    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=draft.create(f"{name}.gz"), mtime=0) as packed:
+        plain.write(header)
+        packed.write(header)
+        for part in parts:
+            with target.open(part) as file, gzip.open(file) as content:
+                while chunk := content.read(CHUNK_BYTES):
+                    plain.write(chunk)
+                    packed.write(chunk)

@@ -1,0 +1,215 @@
+"""The formats of an export: how a shard's images become files.
+
+Knows: which parts a shard has in each format and their bytes: no timestamps, no owners, no names of
+this machine, and nothing that depends on how the images arrive. Does not know: how images are made,
+where files go, and how a finished export is read again (service.export.reading).
+
+    imagefolder   {split}/{class}/{shard}/{index}.png and a metadata.jsonl in each of these folders
+    webdataset    data/{split}-{shard}.tar: {index}.png, .cls (the label), .json
+    parquet       data/{split}-{shard}.parquet: image, label, label_name, address; Hugging Face features declared
+    npz           data/{split}-{shard}.npz: images, labels, addresses, label_names, as the service answers
+    idx           parts in the hidden folder, from which service.export.finish makes MNIST's files
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.address import SampleAddress
+from models.errors import InputError
+from models.manifest import Manifest
+from service.export.plan import FORMATS, Format, Job, Shard
+from service.export.target import PRIVATE, Draft
+from service.npz import EPOCH, images_header, write_arrays
+
+# A Hugging Face reader loads a row group at once.
+ROW_GROUP = 1000
+_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+Image = bytes | NDArray[np.uint8]
+
+
+class Writer(Protocol):
+    """Writes a shard's images, in order."""
+
+    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+        """The next images: picture files, or pixels uint8 (H, W, C) where the format holds pixels."""
+
+    def close(self) -> None:
+        """After the last image."""
+
+
+def writer(draft: Draft, job: Job, card: Manifest, shard: Shard) -> Writer:
+    """What writes this shard into the draft."""
+    made: Writer = _WRITERS[job.format](draft, job, card, shard)
+    return made
+
+
+def data_file(job: Job, shard: Shard) -> str:
+    """The name of a shard's one file, in the formats that have one."""
+    return f"data/{job.split}-{shard.name}.{_EXTENSIONS[job.format]}"
+
+
+def idx_parts(shard: Shard) -> tuple[str, str]:
+    """The names of a shard's images and labels, gzipped."""
+    return tuple(f"{PRIVATE}/parts/{shard.name}-{kind}.gz" for kind in ("images", "labels"))  # type: ignore[return-value]
+
+
+def class_folders(card: Manifest) -> list[str]:
+    """One folder name per class, which sort in label order, as torchvision's ImageFolder numbers them."""
+    names = list(card.labels)
+    if names == sorted(names) and all(map(_SAFE.fullmatch, names)):
+        return names
+    slugs = [re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] for name in names]
+    return [f"{label:03d}-{slug}".rstrip("-") for label, slug in enumerate(slugs)]
+
+
+def leaf(job: Job, card: Manifest, shard: Shard, label: int | None) -> str:
+    """The folder of a shard's images of one class, with its slash."""
+    between = "" if label is None else f"{class_folders(card)[label]}/"
+    return f"{job.split}/{between}{shard.name}/"
+
+
+def metadata(address: SampleAddress, card: Manifest) -> dict[str, Any]:
+    """What is said of an image beside it."""
+    return {"address": str(address), "label": address.label, "label_name": card.label_name(address.label)}
+
+
+class _ImageFolder:
+    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+        self._draft, self._card, self._extension = draft, card, job.image_format
+        labels = range(len(card.labels)) if card.labels else [None]
+        self._leaves = {label: leaf(job, card, shard, label) for label in labels}
+        self._rows: dict[int | None, list[str]] = {}
+
+    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+        files: dict[int | None, dict[str, bytes]] = {}
+        for address, image in zip(addresses, images):
+            name = f"{address.index}.{self._extension}"
+            files.setdefault(address.label, {})[name] = bytes(image)
+            row = {"file_name": name, **metadata(address, self._card)}
+            self._rows.setdefault(address.label, []).append(json.dumps(row) + "\n")
+        for label, inside in files.items():
+            self._draft.put(self._leaves[label], inside)
+
+    def close(self) -> None:
+        for label, rows in self._rows.items():
+            self._draft.put(self._leaves[label], {"metadata.jsonl": "".join(rows).encode()})
+
+
+class _WebDataset:
+    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+        self._sink, self._card, self._extension = draft.create(data_file(job, shard)), card, job.image_format
+
+    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+        for address, image in zip(addresses, images):
+            key = f"{address.index:012d}"
+            self._entry(f"{key}.{self._extension}", bytes(image))
+            if address.label is not None:
+                self._entry(f"{key}.cls", str(address.label).encode())
+            self._entry(f"{key}.json", json.dumps(metadata(address, self._card)).encode())
+
+    def close(self) -> None:
+        self._sink.write(bytes(2 * tarfile.BLOCKSIZE))
+
+    def _entry(self, name: str, data: bytes) -> None:
+        # tarfile's defaults: mode 0644, owner 0, time 0.
+        header = tarfile.TarInfo(name)
+        header.size = len(data)
+        self._sink.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
+
+
+class _Parquet:
+    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        self._pa, self._card, self._extension = pa, card, job.image_format
+        fields: list[Any] = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
+        fields += [("label", pa.int64()), ("label_name", pa.string()), ("address", pa.string())]
+        features = json.dumps({"info": {"features": parquet_features(card)}})
+        self._schema = pa.schema(fields, {"huggingface": features})
+        # Pinned here: pyarrow's own defaults change between versions.
+        self._file = parquet.ParquetWriter(
+            draft.create(data_file(job, shard)), self._schema, compression="zstd", compression_level=3, version="2.6",
+            data_page_version="1.0", use_dictionary=["label", "label_name"], write_statistics=True,
+        )  # fmt: skip
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+        for address, image in zip(addresses, images):
+            picture = {"bytes": bytes(image), "path": f"{address.index}.{self._extension}"}
+            self._rows.append({"image": picture, **metadata(address, self._card)})
+        while len(self._rows) >= ROW_GROUP:
+            self._write(self._rows[:ROW_GROUP])
+            del self._rows[:ROW_GROUP]
+
+    def close(self) -> None:
+        if self._rows:
+            self._write(self._rows)
+        self._file.close()
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        self._file.write_table(self._pa.Table.from_pylist(rows, self._schema), row_group_size=ROW_GROUP)
+
+
+def parquet_features(card: Manifest) -> dict[str, Any]:
+    """The columns as Hugging Face's `datasets` declares them."""
+    text = {"dtype": "string", "_type": "Value"}
+    label = {"names": list(card.labels), "_type": "ClassLabel"} if card.labels else {"dtype": "int64", "_type": "Value"}
+    return {"image": {"_type": "Image"}, "label": label, "label_name": text, "address": text}
+
+
+class _Npz:
+    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+        self._archive = zipfile.ZipFile(draft.create(data_file(job, shard)), "w")
+        write_arrays(self._archive, card, job.addresses(card, shard.first, shard.count))
+        shape = card.image
+        header = images_header((shard.count, shape.height, shape.width, shape.channels))
+        large = shard.count * shape.height * shape.width * shape.channels > 2**31 - 2**16
+        self._entry = self._archive.open(zipfile.ZipInfo("images.npy", EPOCH), "w", force_zip64=large)
+        self._entry.write(header)
+
+    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+        self._entry.write(np.ascontiguousarray(images).tobytes())
+
+    def close(self) -> None:
+        self._entry.close()
+        self._archive.close()
+
+
+class _Idx:
+    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+        # Fast: these are read again only by finish.
+        self._images, self._labels = (
+            gzip.GzipFile("", "wb", compresslevel=1, fileobj=draft.create(name), mtime=0) for name in idx_parts(shard)
+        )
+
+    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+        self._images.write(np.ascontiguousarray(images).tobytes())
+        self._labels.write(bytes(address.label or 0 for address in addresses))
+
+    def close(self) -> None:
+        self._images.close()
+        self._labels.close()
+
+
+_WRITERS: dict[Format, Any] = dict(zip(FORMATS, (_ImageFolder, _WebDataset, _Parquet, _Npz, _Idx)))
+_EXTENSIONS: dict[Format, str] = {"webdataset": "tar", "parquet": "parquet", "npz": "npz"}
+
+
+def require_packages(format_: Format) -> None:
+    """Raises: InputError saying what to install for a format."""
+    if format_ == "parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise InputError("parquet needs pyarrow: pip install 'ganmint[parquet]'", "--format") from None

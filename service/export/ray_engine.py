@@ -1,0 +1,121 @@
+"""Making the shards of an export on a Ray cluster: one task a shard.
+
+Knows: how the model travels to the workers, how many tasks are under way, that a task whose worker was
+lost is run again by Ray, and how a GPU is shared. Does not know: how a shard is made; scheduling is Ray's.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from models import artifact, manifest
+from models.errors import ExportError, InputError
+from models.sampler import Sampler
+from service.export import worker
+from service.export.plan import Job, Shard
+from service.export.progress import Progress
+from service.export.run import Order, one_thread
+from service.export.target import Target
+
+# A lost worker's shard is made again so often before the run gives up.
+RETRIES = 5
+# Encoding keeps a processor busy for longer than the GPU: so many tasks share one.
+TASKS_PER_GPU = 8
+# Waiting tasks beyond this would only fill Ray's tables.
+IN_FLIGHT_PER_CPU = 2
+
+_samplers: dict[tuple[str, str], Sampler] = {}
+
+
+class RayEngine:
+    """An engine for `service.export.run`.
+
+    Args: address: of a cluster, as ray.init takes it; None: RAY_ADDRESS, or a Ray on this machine alone.
+        workers: processors of a Ray on this machine; None: all.
+    Raises: InputError when Ray is not installed.
+    """
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        try:
+            import ray
+        except ImportError:
+            raise InputError("ray needs another package: pip install 'ganmint[ray]'", "--engine") from None
+        self._ray: Any = ray
+        self._address, self._workers = address, workers
+
+    def __call__(self, order: Order, shards: Sequence[Shard], progress: Progress) -> None:
+        """Make the shards.
+
+        Raises: ExportError.
+        """
+        ray, mine = self._ray, not self._ray.is_initialized()
+        if mine:
+            self._connect()
+        try:
+            self._make(order, shards, progress)
+        finally:
+            if mine:
+                ray.shutdown()
+
+    def _connect(self) -> None:
+        there = self._address or os.environ.get("RAY_ADDRESS")
+        options: dict[str, Any] = (
+            {"address": there} if there else {"num_cpus": self._workers, "include_dashboard": False}
+        )
+        try:
+            self._ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ExportError(there or "Ray", f"cannot be reached: {error}") from None
+
+    def _make(self, order: Order, shards: Sequence[Shard], progress: Progress) -> None:
+        ray = self._ray
+        resources = ray.cluster_resources()
+        gpus = resources.get("GPU", 0) if order.device != "cpu" else 0
+        if order.device.startswith("cuda") and not gpus:
+            raise InputError("the Ray cluster has no GPU", "--device")
+        options = {"num_cpus": 1, "num_gpus": 1 / TASKS_PER_GPU if gpus else 0, "max_retries": RETRIES}
+        task = ray.remote(**options)(make_shard)
+        names = [manifest.FILE_NAME, *artifact.FILES]
+        model = ray.put({name: (order.folder / name).read_bytes() for name in names})
+        window = max(1, int(resources.get("CPU", 1))) * IN_FLIGHT_PER_CPU
+        waiting: list[Shard] = list(reversed(shards))
+        under_way: list[Any] = []
+        try:
+            while waiting or under_way:
+                while waiting and len(under_way) < window:
+                    under_way.append(task.remote(order.url, order.job, model, "cuda" if gpus else "cpu", waiting.pop()))
+                done, under_way = ray.wait(under_way, timeout=1.0)
+                for reference in done:
+                    progress.add(*self._result(reference))
+                    progress.shard()
+        finally:
+            for reference in under_way:
+                ray.cancel(reference, force=True)
+
+    def _result(self, reference: Any) -> tuple[int, int]:
+        try:
+            result: tuple[int, int] = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:
+            # Without Ray's own stack trace in the message.
+            raise error.cause from None
+        except self._ray.exceptions.RayError as error:
+            raise ExportError("Ray", f"a task failed: {str(error).splitlines()[0]}") from None
+        return result
+
+
+def make_shard(url: str, job: Job, model: dict[str, bytes], device: str, shard: Shard) -> tuple[int, int]:
+    """A task: make and commit one shard; returns its images and bytes."""
+    key = (job.model_digest, device)
+    if key not in _samplers:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in model.items():
+                (Path(folder) / name).write_bytes(data)
+            _samplers[key] = artifact.load(Path(folder), device)
+    with one_thread():
+        made = worker.make(_samplers[key], Target(url), job, shard)
+    return made.count, made.bytes

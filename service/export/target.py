@@ -1,0 +1,361 @@
+"""Where an export goes: any fsspec URL.
+
+Knows: how the files of a shard are written unseen and published whole: on a local file system aside,
+fsynced and renamed; on an object store by one PUT or one multipart completion each. Every error is
+told with the URL. Does not know: jobs, formats, which files there should be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import fsspec
+from pydantic import BaseModel, ConfigDict
+
+from models.errors import ExportError, GanmintError, InputError
+from models.files import sync_folder
+
+# Hidden: the Hugging Face loaders and most others pass over it.
+PRIVATE = ".ganmint"
+ASIDE = f"{PRIVATE}/aside"
+# What an object store's upload keeps in memory; S3 takes up to 10,000 such parts.
+BLOCK_BYTES = 16 << 20
+_DRAFTS = itertools.count()
+
+
+class Part(BaseModel):
+    """What a published file or folder must be; a folder's name ends with a slash.
+
+    Attributes:
+        files, bytes: how many, and their size together.
+        sha256: of the file; for a folder, of its lines "sha256  name", sorted by name, as sha256sum prints them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: int = 1
+    bytes: int
+    sha256: str
+
+
+@contextlib.contextmanager
+def told(url: str, what: str) -> Iterator[None]:
+    """Any failure of a file system, a store or its plug-in, as an ExportError in words."""
+    try:
+        yield
+    except GanmintError:
+        raise
+    # Plug-ins raise what their own libraries raise; there is no common base.
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ExportError(url, f"{what}: {reason or type(error).__name__}") from error
+
+
+class Target:
+    """A folder at a URL. Cheap to make again in another process."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/") or url
+        try:
+            # A listing must show what another process has just written.
+            self._fs, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        except ImportError as error:
+            scheme = url.partition(":")[0]
+            extra = f"'ganmint[{scheme}]'" if scheme == "s3" else "its fsspec plug-in"
+            raise InputError(f"{scheme}:// needs another package: pip install {extra} ({error})", "--out") from None
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{url!r} is no URL that fsspec knows: {error}", "--out") from None
+        self._root: str = root.rstrip("/")
+        self.local = "file" in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
+        if self.local and Path(self._root).is_file():
+            raise ExportError(self.url, "is a file, not a folder")
+
+    def sibling(self, name: str) -> str:
+        """The URL of a file in the folder, for messages."""
+        return f"{self.url}/{name}"
+
+    def exists_with_files(self) -> bool:
+        """Whether anything but this project's own folder is there."""
+        with told(self.url, "cannot be listed"):
+            if not self._fs.exists(self._root):
+                return False
+            return any(Path(name).name != PRIVATE for name in self._fs.ls(self._root, detail=False))
+
+    def list(self, folder: str) -> dict[str, int]:
+        """The files right in a folder, by name within it, with their sizes; empty when there is none."""
+        with told(self.sibling(folder), "cannot be listed"):
+            try:
+                found = self._fs.ls(self._path(folder), detail=True)
+            except FileNotFoundError:
+                return {}
+        return {Path(f["name"]).name: int(f["size"] or 0) for f in found if f["type"] == "file"}
+
+    def read(self, name: str) -> bytes | None:
+        """A small file; None when there is none."""
+        with told(self.sibling(name), "cannot be read"):
+            try:
+                data: bytes = self._fs.cat_file(self._path(name))
+            except FileNotFoundError:
+                return None
+        return data
+
+    def read_all(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Small files, fetched together."""
+        paths = {self._path(name): name for name in names}
+        if not paths:
+            return {}
+        with told(self.url, "cannot be read"):
+            found: dict[str, bytes] = self._fs.cat(list(paths))
+        return {paths[path]: data for path, data in found.items()}
+
+    def open(self, name: str) -> BinaryIO:
+        """A file for reading."""
+        with told(self.sibling(name), "cannot be read"):
+            file: BinaryIO = self._fs.open(self._path(name), "rb")
+        return file
+
+    def write(self, name: str, data: bytes) -> Part:
+        """A small file, whole or not at all."""
+        with self.draft(name) as draft:
+            draft.create(name).write(data)
+        return draft.parts[name]
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        with told(self.sibling(name), "cannot be removed"):
+            self._fs.rm_file(self._path(name))
+
+    def draft(self, name: str) -> Draft:
+        """A place for files that are published together at the end of a with block, or not at all."""
+        unseen = f"{name.replace('/', '_')}~{os.getpid()}-{next(_DRAFTS)}"
+        if self.local:
+            return _LocalDraft(self.url, Path(self._root), unseen)
+        return _RemoteDraft(self.url, self._root, self._fs)
+
+    def tidy(self, names: Iterable[str] | None = None) -> None:
+        """Remove what killed writers of these drafts, or of any, left behind."""
+        aside = Path(self._root) / ASIDE
+        if not self.local or not aside.is_dir():
+            return
+        wanted = None if names is None else {name.replace("/", "_") for name in names}
+        with told(self.url, "cannot be tidied"):
+            for left in aside.iterdir():
+                if wanted is None or left.name.partition("~")[0] in wanted:
+                    shutil.rmtree(left, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                aside.rmdir()
+
+    def measure(self, name: str) -> tuple[int, int]:
+        """Files and bytes of a part as it is now, without reading it; (0, 0) when it is missing."""
+        if name.endswith("/"):
+            sizes = self.list(name.rstrip("/"))
+            return len(sizes), sum(sizes.values())
+        with told(self.sibling(name), "cannot be looked at"):
+            try:
+                return 1, int(self._fs.size(self._path(name)))
+            except FileNotFoundError:
+                return 0, 0
+
+    def digest(self, name: str) -> Part | None:
+        """A part as it is now, read again from beginning to end; None when it is missing."""
+        if name.endswith("/"):
+            inside = self.list(name.rstrip("/"))
+            parts = {n: part for n in inside if (part := self.digest(name + n))}
+            return folder_part(parts) if parts else None
+        seen, size = hashlib.sha256(), 0
+        with told(self.sibling(name), "cannot be read"):
+            try:
+                with self._fs.open(self._path(name), "rb") as file:
+                    while chunk := file.read(1 << 20):
+                        seen.update(chunk)
+                        size += len(chunk)
+            except FileNotFoundError:
+                return None
+        return Part(bytes=size, sha256=seen.hexdigest())
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+
+def folder_part(files: Mapping[str, Part]) -> Part:
+    """A folder's part from those of its files."""
+    lines = "".join(f"{files[name].sha256}  {name}\n" for name in sorted(files))
+    return Part(
+        files=len(files),
+        bytes=sum(part.bytes for part in files.values()),
+        sha256=hashlib.sha256(lines.encode()).hexdigest(),
+    )
+
+
+class Sink(io.RawIOBase):
+    """A file of a draft: counts and hashes what passes. Not seekable, so nothing is patched afterwards."""
+
+    def __init__(self, url: str, file: BinaryIO) -> None:
+        super().__init__()
+        self._url, self.file = url, file
+        self._seen, self._size = hashlib.sha256(), 0
+
+    @property
+    def part(self) -> Part:
+        """What went in so far."""
+        return Part(bytes=self._size, sha256=self._seen.hexdigest())
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._size
+
+    def write(self, data: Any, /) -> int:
+        with told(self._url, "cannot be written"):
+            self.file.write(data)
+        self._seen.update(data)
+        size = memoryview(data).nbytes
+        self._size += size
+        return size
+
+
+class Draft:
+    """Files that nobody sees until the with block ends without an error."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._sinks: dict[str, Sink] = {}
+        self._folders: dict[str, dict[str, Part]] = {}
+        self._put_bytes = 0
+        self.parts: dict[str, Part] = {}
+
+    def __enter__(self) -> Draft:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        self.parts = {name: sink.part for name, sink in self._sinks.items()}
+        self.parts |= {name: folder_part(files) for name, files in self._folders.items()}
+        try:
+            with told(self._url, "cannot be written"):
+                self._publish()
+        except BaseException:
+            self._discard()
+            raise
+
+    def create(self, name: str) -> Sink:
+        """A new file."""
+        with told(f"{self._url}/{name}", "cannot be written"):
+            self._sinks[name] = Sink(f"{self._url}/{name}", self._open(name))
+        return self._sinks[name]
+
+    def put(self, folder: str, files: Mapping[str, bytes]) -> None:
+        """Small files into a folder, which is a part of its own; its name ends with a slash."""
+        with told(f"{self._url}/{folder}", "cannot be written"):
+            self._put(folder, files)
+        parts = {n: Part(bytes=len(data), sha256=hashlib.sha256(data).hexdigest()) for n, data in files.items()}
+        self._folders.setdefault(folder, {}).update(parts)
+        self._put_bytes += sum(map(len, files.values()))
+
+    def written(self) -> int:
+        """Bytes so far."""
+        return self._put_bytes + sum(sink.tell() for sink in self._sinks.values())
+
+    def _open(self, name: str) -> BinaryIO:
+        raise NotImplementedError
+
+    def _put(self, folder: str, files: Mapping[str, bytes]) -> None:
+        raise NotImplementedError
+
+    def _publish(self) -> None:
+        raise NotImplementedError
+
+    def _discard(self) -> None:
+        raise NotImplementedError
+
+
+class _LocalDraft(Draft):
+    """Written aside on the same file system, fsynced, renamed."""
+
+    def __init__(self, url: str, root: Path, unseen: str) -> None:
+        super().__init__(url)
+        self._root, self._aside = root, root / ASIDE / unseen
+
+    def _open(self, name: str) -> BinaryIO:
+        path = self._aside / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb")
+
+    def _put(self, folder: str, files: Mapping[str, bytes]) -> None:
+        where = self._aside / folder
+        if folder not in self._folders:
+            where.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            # Without pathlib's and buffering's share of a small file's time.
+            with open(f"{where}/{name}", "wb", buffering=0) as file:  # noqa: PTH123
+                file.write(data)
+
+    def _publish(self) -> None:
+        for sink in self._sinks.values():
+            sink.file.flush()
+            os.fsync(sink.file.fileno())
+            sink.file.close()
+        if self._folders:
+            # Once for thousands of small files: an fsync of each takes longer than minting them.
+            os.sync()
+        for name in self.parts:
+            self._rename(name.rstrip("/"))
+        self._discard()
+
+    def _rename(self, name: str) -> None:
+        final = self._root / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.is_dir():
+            # Of a shard that was never committed, or was damaged.
+            final.rename(self._aside / "replaced")
+            shutil.rmtree(self._aside / "replaced")
+        (self._aside / name).replace(final)
+        sync_folder(final.parent)
+
+    def _discard(self) -> None:
+        for sink in self._sinks.values():
+            # A full disk refuses even the rest of a buffer.
+            with contextlib.suppress(OSError):
+                sink.file.close()
+        shutil.rmtree(self._aside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._aside.parent.rmdir()
+
+
+class _RemoteDraft(Draft):
+    """Streamed to an object store, where a file appears when its upload is completed."""
+
+    def __init__(self, url: str, root: str, fs: Any) -> None:
+        super().__init__(url)
+        self._root, self._fs = root, fs
+
+    def _open(self, name: str) -> BinaryIO:
+        file: BinaryIO = self._fs.open(f"{self._root}/{name}", "wb", block_size=BLOCK_BYTES)
+        return file
+
+    def _put(self, folder: str, files: Mapping[str, bytes]) -> None:
+        self._fs.pipe({f"{self._root}/{folder}{name}": data for name, data in files.items()})
+
+    def _publish(self) -> None:
+        for sink in self._sinks.values():
+            sink.file.close()
+
+    def _discard(self) -> None:
+        for sink in self._sinks.values():
+            with contextlib.suppress(Exception):
+                sink.file.discard()  # type: ignore[attr-defined]
+            # fsspec completes the upload of a file that is garbage-collected open.
+            with contextlib.suppress(AttributeError):
+                sink.file.closed = True  # type: ignore[misc]

@@ -1,0 +1,147 @@
+"""The same bytes from one worker, several, shard groups in any order, and Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from service.export import run as running
+from service.export.plan import FORMATS
+from tests.service.export.conftest import ARGUMENTS, REPOSITORY, Command, program, tree
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_shard_groups_in_any_order_write_what_one_run_writes(
+    format: str, export: Command, command: Command, tmp_path: Path
+) -> None:
+    assert export(tmp_path / "one", format=format).code == 0
+    for part in ("2/3", "0/3", "1/3"):
+        piece = export(tmp_path / "pieces", "--shard", part, format=format)
+        assert piece.code == 0 and "ganmint export finish" in piece.output
+        assert not (tmp_path / "pieces" / "manifest.json").exists()
+    assert command("export", "finish", str(tmp_path / "pieces")).code == 0
+    assert tree(tmp_path / "pieces") == tree(tmp_path / "one")
+
+
+@pytest.mark.parametrize("format", ["imagefolder", "idx"])
+def test_two_workers_write_what_one_worker_writes(format: str, export: Command, tmp_path: Path) -> None:
+    assert export(tmp_path / "one", format=format).code == 0
+    assert export(tmp_path / "two", "--workers", "2", format=format).code == 0
+
+    assert tree(tmp_path / "two") == tree(tmp_path / "one")
+
+
+LOSING = """
+import os, sys
+import service.export.worker as worker
+from pathlib import Path
+from models import store
+from service.export import commands
+from service.export.ray_engine import RayEngine, make_shard
+import service.export.ray_engine as engine
+
+def losing(url, job, model, device, shard):
+    once = Path(os.environ["LOST"]) / f"lost-{shard.number}"
+    if shard.number == 1 and not once.exists():
+        once.touch()
+        os.kill(os.getpid(), 9)
+    return make_shard(url, job, model, device, shard)
+
+engine.make_shard = losing
+sys.argv[:] = ["ganmint", *sys.argv[1:]]
+import ganmint
+ganmint.main()
+"""
+
+
+def test_a_real_local_ray_that_loses_a_worker_writes_what_one_worker_writes(export: Command, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    export(tmp_path / "one")
+    arguments = ["--count", "50", "--shard-size", "20", "--format", "webdataset", "--out", str(tmp_path / "ray")]
+    script = [sys.executable, "-c", LOSING, "export", "tiny", *arguments, *ARGUMENTS, "--engine", "ray"]
+
+    done = subprocess.run([*script, "--workers", "2"], cwd=REPOSITORY, capture_output=True, text=True, timeout=280,
+        env={**os.environ, "LOST": str(tmp_path)},
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "3/3 shards" in done.stdout and (tmp_path / "lost-1").exists()
+    assert tree(tmp_path / "ray") == tree(tmp_path / "one")
+
+
+def test_a_shard_of_many_is_made_and_the_others_are_named_by_finish(export: Command, tmp_path: Path) -> None:
+    export(tmp_path / "out", "--shard", "1/4", count=200)
+
+    done = program("export", "finish", str(tmp_path / "out"))
+
+    assert done.returncode == 1
+    assert "7 of 10 shards are not committed: 0, 2-4, 6-8" in done.stderr
+
+
+def dying(shard: object) -> None:
+    """In a worker's place."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_is_told_and_a_rerun_completes(
+    export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "_make", dying)
+        failed = export(tmp_path / "out", "--workers", "2")
+
+    assert failed.code == 1
+    assert "a worker process: was killed" in failed.errors and "run the same command again" in failed.errors
+    assert export(tmp_path / "out", "--workers", "2").code == 0
+
+
+def running_in(session: int) -> list[str]:
+    """Commands of the session's processes that still run; the dead that nobody waited for do not."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, rest = stat.read_text().rpartition(")")
+            fields = rest.split()
+            # multiprocessing's own tracker ends a moment later.
+            tracker = b"resource_tracker" in (stat.parent / "cmdline").read_bytes()
+            if int(fields[3]) == session and fields[0] != "Z" and not tracker:
+                found.append(name)
+    return found
+
+
+def test_ctrl_c_ends_every_process_with_130(tmp_path: Path) -> None:
+    arguments = ["--count", "1000000", "--format", "webdataset", "--out", str(tmp_path / "out"), *ARGUMENTS]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ganmint", "export", "tiny", *arguments, "--workers", "2"],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").glob(".ganmint/aside/0*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert not running_in(process.pid)
+
+
+def test_markers_name_the_machine_and_mixed_machines_are_told(export: Command, tmp_path: Path) -> None:
+    export(tmp_path / "out")
+    marker = tmp_path / "out" / ".ganmint" / "shards" / "00001.json"
+    fingerprint = json.loads(marker.read_text())["fingerprint"]
+    assert "batch 4" in fingerprint
+    marker.write_text(marker.read_text().replace(fingerprint, "torch of old"))
+
+    again = export(tmp_path / "out")
+
+    assert again.code == 0
+    assert "Made on several kinds of machines" in again.output and "torch of old" in again.output
