@@ -33,5 +33,5 @@ def page_faults(*arguments: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is tuned")
 def test_a_batch_uses_the_memory_of_the_one_before() -> None:
     kept, given_back = page_faults("keep"), page_faults()
-    # 20 batches of 16 MiB are 81,920 pages.
-    assert kept < 5_000 < given_back
+    # How many pages a fault brings is the kernel's choice (huge pages), so only the two are compared.
+    assert kept < given_back / 4
