@@ -116,7 +116,7 @@ def load(path: Path) -> Dataset:
     try:
         content = _read(path)
     except OSError as error:
-        raise DataError(error.filename or path, f"cannot be read: {error.strerror or error}") from None
+        raise DataError(Path(error.filename or path), f"cannot be read: {error.strerror or error}") from None
     return Dataset(path.resolve().name, *content)
 
 

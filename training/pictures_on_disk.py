@@ -125,7 +125,7 @@ class _Folder:
 
     def names(self) -> list[str]:
         def refuse(error: OSError) -> None:
-            raise DataError(error.filename, f"cannot be read: {error.strerror}")
+            raise DataError(Path(error.filename), f"cannot be read: {error.strerror}")
 
         found, seen = [], set()
         for root, folders, files in os.walk(self.path, onerror=refuse, followlinks=True):

@@ -136,7 +136,7 @@ def export(
 def finish(url: str) -> None:
     """Verify every shard of the export at URL and write README.md, croissant.json and manifest.json.
 
-    An export without --shard does this by itself. Every byte is read again and compared with its digest; a
+    An export that makes all shards does this by itself. Every byte is read again and compared with its digest; a
     damaged shard is made again by the next run of the export.
     """
     target = Target(url)

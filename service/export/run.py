@@ -12,7 +12,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from models import artifact
+from models import artifact, memory
 from models.errors import ExportError
 from models.sampler import Sampler
 from service.export import ledger, worker
@@ -107,7 +107,8 @@ def in_processes(workers: int) -> Engine:
         made: Any = context.Queue()
         pool = ProcessPoolExecutor(min(workers, len(shards)), context, _start, (order, made))
         try:
-            left = {pool.submit(_make, shard) for shard in shards}
+            with _no_interrupt():
+                left = {pool.submit(_make, shard) for shard in shards}
             while left:
                 done, left = wait(left, POLL_S, FIRST_COMPLETED)
                 _drain(made, progress)
@@ -120,6 +121,16 @@ def in_processes(workers: int) -> Engine:
             made.close()
 
     return engine
+
+
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C reaches the whole terminal group, but the parent decides: children begin with it blocked."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _raise_first(done: set[Future[None]]) -> None:
@@ -166,8 +177,7 @@ _made: Any
 
 def _start(order: Order, made: Any) -> None:
     global _sampler, _order, _made
-    # Ctrl-C reaches the whole terminal group; the parent decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    memory.keep_freed()
     parent = multiprocessing.parent_process()
     assert parent
     threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()
