@@ -150,9 +150,10 @@ def _drain(made: Any, progress: Progress) -> None:
 def _end(pool: ProcessPoolExecutor) -> None:
     """At once: what is being made is of no use without its commit."""
     processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
+    # First: a worker that is still starting would complain about what the shutdown closes.
     for process in processes:
         process.terminate()
+    pool.shutdown(wait=False, cancel_futures=True)
     for process in processes:
         process.join()
 
