@@ -45,17 +45,20 @@ def snapshot(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def survive(arguments: list[str], folder: Path, kills: int, seed: int, span_s: tuple[float, float]) -> int:
+def survive(arguments: list[str], folder: Path, kills: int, seed: int) -> int:
     """Kill an export so often, then let it end, and compare. Returns how many kills hit.
 
-    Args: arguments: of `ganmint export`, without --out; span_s: kills come this long after the start.
+    Kills come after 0.2 to 1 of the time that an undisturbed run takes here.
+    Args: arguments: of `ganmint export`, without --out.
     """
     chance, hit = random.Random(seed), 0
+    started = time.monotonic()
     assert run([*arguments, "--out", str(folder / "calm")], None)
+    took_s = time.monotonic() - started
     wanted = snapshot(folder / "calm")
     for attempt in itertools.count():
         out = folder / f"killed-{attempt}"
-        while hit < kills and not run([*arguments, "--out", str(out)], chance.uniform(*span_s), hit % 2 == 1):
+        while hit < kills and not run([*arguments, "--out", str(out)], took_s * chance.uniform(0.2, 1.0), hit % 2 == 1):
             hit += 1
         assert run([*arguments, "--out", str(out)], None)
         found = snapshot(out)
@@ -83,7 +86,7 @@ def main() -> None:
             arguments += ["--format", format_, "--workers", workers]
             kills = -(-(given.kills - total) // (len(cases) - number))
             case = Path(folder) / f"{format_}-{workers}"
-            hit = survive(arguments, case, kills, given.seed + number, (1.0, 7.0))
+            hit = survive(arguments, case, kills, given.seed + number)
             total += hit
             print(f"{format_}, {workers} worker(s): {hit} kills, the same bytes", flush=True)
     print(f"{total} kills in {time.monotonic() - started:.0f} s; every tree ended byte for byte as undisturbed")
