@@ -195,17 +195,19 @@ class ResNetDiscriminator(nn.Module):
                 layers.append(Down(widths[level - 1], width))
             layers += [ResidualBlock(width, depth) for _ in range(network.blocks)]
         self.layers = nn.Sequential(*layers)
-        self.basis = nn.Conv2d(widths[-1], widths[-1], network.base, groups=widths[-1], bias=False)
-        _init(self.basis, 1.0)
+        self.basis = nn.Parameter(torch.randn(1, widths[-1], network.base, network.base) / network.base)
         self.head = _linear(widths[-1], network.label_dim if self.conditional else 1)
         self.embed = _linear(self.labels, network.label_dim, math.sqrt(self.labels))
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        h: Tensor = self.head(self.basis(self.layers(self.into(image))).flatten(1))
+        # As a depthwise convolution this would be slow: its double backward loops over the channels.
+        h = (self.layers(self.into(image)) * self.basis).sum(dim=(2, 3))
+        h = self.head(h)
         if self.conditional:
             c = self.embed(F.one_hot(label, self.labels).to(h.dtype))
-            h = (h * c).sum(dim=1, keepdim=True) / math.sqrt(c.shape[1])
-        return h.squeeze(1)
+            h = (h * c).sum(dim=1, keepdim=True, dtype=torch.float32) / math.sqrt(c.shape[1])
+        logit: Tensor = h.squeeze(1)
+        return logit
 
 
 def _mlp(d_in: int, d_out: int, network: MLPConfig) -> nn.Sequential:

@@ -92,7 +92,7 @@ def _dataset(config: Config, path: Path | None) -> Dataset:
         return toys[config.data.kind]()
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
-    return data.load(path)
+    return data.load(path, config.data.labels)
 
 
 def _name(out: Path) -> str:

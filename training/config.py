@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
 from models.networks import NetworkConfig
+from training.labels import LabelColumn
 
 
 class _Frozen(BaseModel):
@@ -47,6 +48,10 @@ class DataConfig(_Frozen):
     attribution: str = ""
     digest: str = Field(default="", description="if given, the three above hold for data of this sha256 only")
     mirror: bool = Field(default=False, description="flip each image shown with probability 1/2")
+    labels: tuple[LabelColumn, ...] = Field(
+        default=(), description="csv columns that make the label, joined by a space"
+    )
+    holdout: float = Field(default=0.0, ge=0, lt=1, description="share of the images kept aside for evaluation")
 
 
 _CARD = ("name", "licence", "attribution")
@@ -62,6 +67,10 @@ class Config(_Frozen):
     tick_kimg: float = Field(gt=0, description="progress, grid and checkpoint every so often")
     schedule_kimg: float = Field(gt=0, description="length of the cosine schedules")
     batch: int = Field(ge=2)
+    penalty_every: int = Field(default=1, ge=1, description="R1 and R2 on each k-th step only, k times as heavy")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the convolutions; weights, losses and penalties stay float32"
+    )
     threads: int = Field(default=0, ge=0, description="torch threads; 0: torch's default, kept for the whole run")
     z_dim: int = Field(ge=1)
     lr: Cosine

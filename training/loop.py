@@ -39,7 +39,7 @@ def run(config: Config, dataset: Dataset, out: Path, device: str, command: str) 
 
     Args:
         config: the configuration; must equal the saved one when resuming, but for total_kimg.
-        dataset: the training data; must be the same when resuming.
+        dataset: all of the data, what is held out included; must be the same when resuming.
         out: the run folder, made if missing.
         device: torch device name.
         command: the command line that starts the run, kept for the model's card.
@@ -54,15 +54,15 @@ def run(config: Config, dataset: Dataset, out: Path, device: str, command: str) 
         torch.set_num_threads(config.threads)
         # Cheaper to switch on than use_deterministic_algorithms, which does the same and imports a compiler.
         torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
-        trainer = Trainer(config, dataset, device)
-        if not _resumed(trainer, out):
+        trainer = Trainer(config, dataset.split(config.data.holdout)[0], device)
+        if not _resumed(trainer, dataset, out):
             run_folder.begin(out, config, command, device)
         if trainer.images_shown >= config.total_kimg * 1000:
             print(f"{out} is already trained to {trainer.images_shown / 1000:g} kimg; nothing to do.")
             return
         run_folder.resume(out, config, trainer.images_shown / 1000)
         with Progress(out, config.total_kimg, trainer.images_shown) as progress:
-            _ticks(trainer, out, progress, stop)
+            _ticks(trainer, describe_data(config, dataset), out, progress, stop)
 
 
 def check_fits(config: Config, dataset: Dataset) -> None:
@@ -85,13 +85,14 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
         "name": (card.name if known else "") or dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
+        "held_out": dataset.held_out(config.data.holdout),
         "licence": (card.licence if known else "") or "not stated",
         "attribution": card.attribution if known else "",
         "label_names": list(dataset.label_names),
     }
 
 
-def _resumed(trainer: Trainer, out: Path) -> bool:
+def _resumed(trainer: Trainer, dataset: Dataset, out: Path) -> bool:
     """Load the newest checkpoint, if there is one; says whether the folder holds a run at all."""
     if not (out / run_folder.CONFIG).exists():
         return False
@@ -99,7 +100,7 @@ def _resumed(trainer: Trainer, out: Path) -> bool:
     if not found:
         return True
     state = checkpoint.load(found[-1], str(trainer.device))
-    if state["data"]["digest"] != trainer.dataset.digest:
+    if state["data"]["digest"] != dataset.digest:
         raise CheckpointError(
             found[-1], f"was trained on other data ({state['data']['name']}); give that --data, or a new --out"
         )
@@ -114,7 +115,7 @@ def _resumed(trainer: Trainer, out: Path) -> bool:
     return True
 
 
-def _ticks(trainer: Trainer, out: Path, progress: Progress, stop: list[int]) -> None:
+def _ticks(trainer: Trainer, card: dict[str, Any], out: Path, progress: Progress, stop: list[int]) -> None:
     total = trainer.config.total_kimg * 1000
     won: list[float] = []
     while trainer.images_shown < total:
@@ -126,7 +127,7 @@ def _ticks(trainer: Trainer, out: Path, progress: Progress, stop: list[int]) -> 
         won = _check_not_won(tick, won)
         # What may be the end is not saved: a later start shall be able to see the same.
         if not won:
-            _save(trainer, out)
+            _save(trainer, card, out)
     if stop and trainer.images_shown < total:
         saved = checkpoint.present(out)
         kept = f"saved in {saved[-1].name}" if saved else "before anything was worth saving"
@@ -188,13 +189,13 @@ def _listed(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
 
 
-def _save(trainer: Trainer, out: Path) -> None:
+def _save(trainer: Trainer, card: dict[str, Any], out: Path) -> None:
     config, dataset = trainer.config, trainer.dataset
     snapshot(trainer.ema, dataset, config.z_dim, out / "grids" / f"{trainer.images_shown:012d}.png")
     state = {
         "trainer": trainer.state(),
         "generator": generator_config(config, dataset).model_dump(mode="json"),
-        "data": describe_data(config, dataset),
+        "data": card,
     }
     checkpoint.save(out, trainer.images_shown, state)
 

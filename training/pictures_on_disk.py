@@ -8,7 +8,8 @@ The rules:
 - Pictures are the .png, .jpg, .jpeg, .webp and .bmp files; hidden files are skipped, other files are
   ignored, other picture formats are refused. A single folder around everything is looked into.
 - Labels come from `labels.csv` inside or a csv of the same name beside, else from class sub-folders,
-  else there are none. Label names are in text order, or by value where every one is an integer.
+  else there are none. Label names are in text order, or by value where every one is an integer, or in
+  the order that the chosen columns state (training.labels).
 - Bilevel and grey files make a grey set, if all are; else all become RGB, palettes too. An alpha
   channel is dropped where it is opaque and refused where it is not. 16-bit grey, float, CMYK and
   animations are refused; Pillow itself keeps the upper 8 bits of 16-bit RGB. EXIF rotation is applied.
@@ -16,16 +17,14 @@ The rules:
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
-import re
 import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +35,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from models.errors import DataError
+from training.labels import DEFAULT_COLUMNS, LabelColumn, class_names, csv_rows, label_order
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 REFUSED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".jp2", ".ppm", ".pgm", ".tga"})
@@ -99,21 +99,24 @@ def allocate(shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
         raise DataError(path, f"{room} in {where} ({error.strerror}); set TMPDIR to a disk with room") from None
 
 
-def read_folder(folder: Path) -> Content:
+def read_folder(folder: Path, columns: Sequence[LabelColumn] = ()) -> Content:
     """The pictures of a folder, in the order of their sorted names, with their labels.
 
+    Args:
+        folder: where they lie.
+        columns: which columns of the csv make the label; then there must be a csv.
     Raises: DataError naming the file at fault.
     """
-    return _read(_Folder(folder))
+    return _read(_Folder(folder), columns)
 
 
-def read_zip(path: Path) -> Content:
+def read_zip(path: Path, columns: Sequence[LabelColumn] = ()) -> Content:
     """The same for a zip with the same content; nothing is extracted to disk.
 
     Raises: DataError naming the file at fault, inside the archive as `archive.zip/inner.png`.
     """
     with _Zip(path) as source:
-        return _read(source)
+        return _read(source, columns)
 
 
 class _Folder:
@@ -170,7 +173,7 @@ class _Zip(AbstractContextManager["_Zip"]):
 _Source = _Folder | _Zip
 
 
-def _read(source: _Source) -> Content:
+def _read(source: _Source, columns: Sequence[LabelColumn]) -> Content:
     names = [name for name in source.names() if not _hidden(name)]
     pictures = sorted(name for name in names if _is_picture(source.path / name))
     if not pictures:
@@ -178,13 +181,13 @@ def _read(source: _Source) -> Content:
         raise DataError(source.path, f"holds no pictures ({wanted}); give the folder or zip that does")
     tables = [name for name in names if name.split("/")[-1] == "labels.csv"]
     inside = _inside(pictures + tables)
-    label_texts = _label_texts(source, inside, tables, pictures)
+    found = _labels(source, inside, tables, pictures, columns)
     images = _decode_all(source, pictures)
-    if label_texts is None:
+    if found is None:
         return Content(images, None, ())
-    order = label_order(label_texts)
+    texts, order = found
     ids = {text: k for k, text in enumerate(order)}
-    return Content(images, np.array([ids[text] for text in label_texts], np.int64), order)
+    return Content(images, np.array([ids[text] for text in texts], np.int64), order)
 
 
 def _hidden(name: str) -> bool:
@@ -210,25 +213,38 @@ def _is_picture(path: Path) -> bool:
     return suffix in SUFFIXES
 
 
-def label_order(texts: Iterable[str]) -> tuple[str, ...]:
-    """The distinct labels in order: by value where every one is an integer, else as text."""
-    distinct = sorted(set(texts))
-    if all(re.fullmatch(r"-?[0-9]{1,18}", text) for text in distinct):
-        distinct.sort(key=int)
-    return tuple(distinct)
+def _labels(
+    source: _Source, inside: str, tables: list[str], pictures: list[str], columns: Sequence[LabelColumn]
+) -> tuple[list[str], tuple[str, ...]] | None:
+    """Each picture's label in words, and the order of the classes; None where nothing tells labels."""
+    table = _table(source, inside, tables)
+    if table is not None:
+        rows = _by_csv(source, inside, pictures, *table, columns or DEFAULT_COLUMNS)
+        return [" ".join(row) for row in rows], class_names(columns or DEFAULT_COLUMNS, rows)
+    if columns:
+        wanted = ", ".join(repr(column.column) for column in columns)
+        raise DataError(
+            source.path,
+            f"has no csv with the columns {wanted}, neither labels.csv inside nor {source.csv_beside.name} beside; "
+            "add it, or take labels as they come with --set data.labels=[]",
+        )
+    texts = _by_folder(source, inside, pictures)
+    return None if texts is None else (texts, label_order(texts))
 
 
-def _label_texts(source: _Source, inside: str, tables: list[str], pictures: list[str]) -> list[str] | None:
-    """Each picture's label in words, or None where nothing tells it."""
+def _table(source: _Source, inside: str, tables: list[str]) -> tuple[Path, bytes] | None:
+    """Where the labels csv lies and its bytes, if there is one."""
     if inside + "labels.csv" in tables:
-        path = source.path / (inside + "labels.csv")
-        return _by_csv(source, inside, pictures, path, _bytes(source, inside + "labels.csv"))
-    if source.csv_beside.is_file():
-        try:
-            content = source.csv_beside.read_bytes()
-        except OSError as error:
-            raise DataError(source.csv_beside, f"cannot be read: {error.strerror}") from None
-        return _by_csv(source, inside, pictures, source.csv_beside, content)
+        return source.path / (inside + "labels.csv"), _bytes(source, inside + "labels.csv")
+    if not source.csv_beside.is_file():
+        return None
+    try:
+        return source.csv_beside, source.csv_beside.read_bytes()
+    except OSError as error:
+        raise DataError(source.csv_beside, f"cannot be read: {error.strerror}") from None
+
+
+def _by_folder(source: _Source, inside: str, pictures: list[str]) -> list[str] | None:
     depths = {name: name[len(inside) :].count("/") for name in pictures}
     for name, depth in depths.items():
         if depth > 1:
@@ -243,10 +259,12 @@ def _label_texts(source: _Source, inside: str, tables: list[str], pictures: list
     return [name.split("/")[-2] for name in pictures]
 
 
-def _by_csv(source: _Source, inside: str, pictures: list[str], path: Path, content: bytes) -> list[str]:
-    label_of: dict[str, str] = {}
+def _by_csv(
+    source: _Source, inside: str, pictures: list[str], path: Path, content: bytes, columns: Sequence[LabelColumn]
+) -> list[tuple[str, ...]]:
+    label_of: dict[str, tuple[str, ...]] = {}
     known = set(pictures)
-    for line, file, label in _csv_rows(path, content):
+    for line, file, label in csv_rows(path, content, columns):
         name = inside + file
         if name in label_of:
             raise DataError(path, f"lists {file!r} again on line {line}; keep one row per picture")
@@ -259,28 +277,6 @@ def _by_csv(source: _Source, inside: str, pictures: list[str], path: Path, conte
         if name not in label_of:
             raise DataError(source.path / name, f"has no row in {path.name}; add one or remove the picture")
     return [label_of[name] for name in pictures]
-
-
-def _csv_rows(path: Path, content: bytes) -> Iterable[tuple[int, str, str]]:
-    """Line number, file and label of each row."""
-    try:
-        # Spreadsheets write a byte order mark, and spaces after commas are common.
-        text = io.StringIO(content.decode("utf-8-sig"), newline="")
-        reader = csv.DictReader(text, skipinitialspace=True, strict=True)
-        columns = list(reader.fieldnames or ())
-        if not {"file", "label"} <= set(columns):
-            raise DataError(
-                path,
-                f"has the columns {', '.join(map(repr, columns)) or 'of an empty file'}; it needs 'file' and 'label': "
-                "rename the column to learn from, or move the csv away to train without labels",
-            )
-        for row in reader:
-            file, label = (row["file"] or "").strip(), (row["label"] or "").strip()
-            if not file or not label:
-                raise DataError(path, f"has no file or no label on line {reader.line_num}; fill it in")
-            yield reader.line_num, file, label
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, f"is not a csv in UTF-8: {error}") from None
 
 
 def _decode_all(source: _Source, names: list[str]) -> NDArray[np.uint8]:

@@ -26,6 +26,7 @@ class Tick:
         kimg: thousand real images shown so far.
         images_per_second: real images shown per second of wall time.
         loss_G, loss_D: relativistic losses, without penalties.
+        grad_norm_G, grad_norm_D: Euclidean norms of the gradients that the optimisers were given.
         r1, r2: squared gradient norms on real and fake images, before gamma.
         acc_real, acc_fake: share of logits on the right side of the midpoint between both means.
         acc_pair: share of pairs in which D ranks the real image higher.
@@ -37,7 +38,9 @@ class Tick:
     lr: float
     gamma: float
     loss_G: float
+    grad_norm_G: float
     loss_D: float
+    grad_norm_D: float
     r1: float
     r2: float
     acc_real: float

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.latents import MAX_INTEGER
 from models.networks import DiscriminatorConfig, GeneratorConfig, discriminator, generator
@@ -24,7 +24,7 @@ from training.losses import discriminator_loss, generator_loss, zero_centered_gr
 
 # Second words of the Philox key; 1 is the latents' own (models.latents).
 DATA_STREAM, NOISE_STREAM, MIRROR_STREAM = 2, 3, 4
-STATS = ("loss_G", "loss_D", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
+STATS = ("loss_G", "grad_norm_G", "loss_D", "grad_norm_D", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
 
 
 def _stream(seed: int, purpose: int, counter: int, part: int = 0) -> np.random.RandomState:
@@ -62,13 +62,18 @@ class Trainer:
         self.images_shown = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed % (MAX_INTEGER + 1))
-            self.G = generator(generator_config(config, dataset)).to(self.device)
-            self.D = discriminator(discriminator_config(config, dataset)).to(self.device)
+            self.G = self._placed(generator(generator_config(config, dataset)))
+            self.D = self._placed(discriminator(discriminator_config(config, dataset)))
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
         self._epoch = -1
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        # Convolutions of the weights' memory format are the faster ones, above all in bfloat16.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.to(self.device)
 
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on."""
@@ -106,37 +111,59 @@ class Trainer:
         for optimizer in (self.optimizer_G, self.optimizer_D):
             optimizer.param_groups[0].update(lr=lr, betas=(0.0, beta2))
         real, labels = self._real_batch()
-        loss_g = self._update_generator(real, labels)
-        stats = self._update_discriminator(real, labels)
+        stats_g = self._update_generator(real, labels)
+        stats_d = self._update_discriminator(real, labels)
         self._update_ema()
         self.images_shown += config.batch
-        return torch.cat([loss_g.reshape(1), stats])
+        return torch.cat([stats_g, stats_d])
 
     def _update_generator(self, real: Tensor, labels: Tensor) -> Tensor:
         self.D.requires_grad_(False)
         with torch.no_grad():
-            real_logits = self.D(real, labels)
-        fake_logits = self.D(self.G(self._noise(0), labels), labels)
+            real_logits = self._logits(real, labels)
+        fake_logits = self._logits(self._fake(0, labels), labels)
         loss = generator_loss(real_logits, fake_logits).mean()
         self.optimizer_G.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer_G.step()
         self.D.requires_grad_(True)
-        return loss.detach()
+        return torch.stack([loss.detach(), _gradient_norm(self.G)])
 
     def _update_discriminator(self, real: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
-            fake = self.G(self._noise(1), labels)
-        real.requires_grad_(True)
-        fake.requires_grad_(True)
-        real_logits, fake_logits = self.D(real, labels), self.D(fake, labels)
+            fake = self._fake(1, labels)
+        weight = self._penalty_weight()
+        real.requires_grad_(weight > 0)
+        fake.requires_grad_(weight > 0)
+        real_logits, fake_logits = self._logits(real, labels), self._logits(fake, labels)
         loss = discriminator_loss(real_logits, fake_logits)
-        r1 = zero_centered_gradient_penalty(real, real_logits)
-        r2 = zero_centered_gradient_penalty(fake, fake_logits)
+        r1 = r2 = torch.zeros_like(loss)
+        if weight > 0:
+            r1 = weight * zero_centered_gradient_penalty(real, real_logits)
+            r2 = weight * zero_centered_gradient_penalty(fake, fake_logits)
         self.optimizer_D.zero_grad(set_to_none=True)
         (loss + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)).mean().backward()  # type: ignore[no-untyped-call]
         self.optimizer_D.step()
-        return _discriminator_stats(loss, r1, r2, real_logits, fake_logits)
+        stats = _discriminator_stats(loss, r1, r2, real_logits, fake_logits)
+        return torch.cat([stats[:1], _gradient_norm(self.D).reshape(1), stats[1:]])
+
+    def _penalty_weight(self) -> int:
+        """Of R1 and R2 in this step: lazy regularisation (StyleGAN2, arXiv 1912.04958, section 3.1)."""
+        every = self.config.penalty_every
+        return 0 if (self.images_shown // self.config.batch) % every else every
+
+    def _fake(self, part: int, labels: Tensor) -> Tensor:
+        with self._autocast():
+            images: Tensor = self.G(self._noise(part), labels)
+        return images.float()
+
+    def _logits(self, images: Tensor, labels: Tensor) -> Tensor:
+        with self._autocast():
+            logits: Tensor = self.D(images, labels)
+        return logits.float()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _update_ema(self) -> None:
         halflife = self.scheduled(self.config.ema_halflife_kimg) * 1000
@@ -156,7 +183,8 @@ class Trainer:
         if self.config.data.mirror:
             flips = _stream(self.config.seed, MIRROR_STREAM, self.images_shown).random_sample(len(images)) < 0.5
             images[flips] = images[flips, :, :, ::-1]
-        return torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device)
+        real = torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
+        return real, torch.from_numpy(labels).to(self.device)
 
     def _indices(self) -> Any:
         """This batch's data indices: each epoch is a fresh permutation, cut without regard to its end."""
@@ -169,6 +197,12 @@ class Trainer:
             part = self._order[offset : offset + wanted]
             yield part
             position, wanted = position + len(part), wanted - len(part)
+
+
+def _gradient_norm(network: nn.Module) -> Tensor:
+    """The Euclidean norm of all gradients taken as one vector."""
+    norms = [p.grad.norm() for p in network.parameters() if p.grad is not None]
+    return torch.stack(norms).square().sum().sqrt()
 
 
 def _discriminator_stats(loss: Tensor, r1: Tensor, r2: Tensor, real: Tensor, fake: Tensor) -> Tensor:

@@ -603,6 +603,7 @@ def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tin
         "name": "stripes",
         "digest": tiny_data.digest,
         "images": 256,
+        "held_out": 0,
         "licence": "CC0",
         "attribution": "",
         "label_names": ["none", "flat", "upright"],
@@ -621,6 +622,27 @@ def test_the_presets_words_about_its_data_go_only_with_that_data(tiny_data: Data
 
     mine = loop.describe_data(load_preset("digits", ("data.licence=CC0",)), tiny_data)
     assert (mine["name"], mine["licence"], mine["attribution"]) == (tiny_data.name, "CC0", "")
+
+
+def test_what_is_held_out_is_never_shown_and_the_card_is_about_the_whole(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: set[bytes] = set()
+    batch = Dataset.batch
+
+    def recorded(self: Dataset, indices: NDArray[np.int64]) -> Any:
+        shown.update(self.images[k].tobytes() for k in indices)
+        return batch(self, indices)
+
+    monkeypatch.setattr(Dataset, "batch", recorded)
+
+    run(tiny_config("data.holdout=0.25"), tiny_data, tmp_path / "run")
+
+    train, held_out = tiny_data.split(0.25)
+    assert shown == {image.tobytes() for image in train.images}
+    assert not shown & {image.tobytes() for image in held_out.images}
+    card = checkpoint.load(checkpoint.present(tmp_path / "run")[-1])["data"]
+    assert (card["images"], card["held_out"], card["digest"]) == (256, 64, tiny_data.digest)
 
 
 def test_every_tick_is_in_the_tensorboard_events(finished: Path) -> None:

@@ -190,7 +190,8 @@ def test_the_generator_follows_the_gradient_of_its_relativistic_loss(
 
     reported = trainer._update_generator(real, labels)
 
-    assert reported.item() == pytest.approx(loss.item())
+    norm = torch.cat([gradient.flatten() for gradient in expected]).norm().item()
+    assert reported.tolist() == pytest.approx([loss.item(), norm], rel=1e-4)
     for parameter, gradient in zip(trainer.G.parameters(), expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-4, atol=1e-7)
@@ -210,7 +211,8 @@ def test_the_discriminator_follows_its_loss_plus_half_gamma_of_both_penalties(
 
     stats = trainer._update_discriminator(real, labels)
 
-    assert stats[:3].tolist() == pytest.approx([loss.item(), r1.item(), r2.item()], rel=1e-4)
+    norm = torch.cat([gradient.flatten() for gradient in expected]).norm().item()
+    assert stats[:4].tolist() == pytest.approx([loss.item(), norm, r1.item(), r2.item()], rel=1e-4)
     for parameter, gradient in zip(trainer.D.parameters(), expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
@@ -301,3 +303,50 @@ def test_unlabelled_data_trains(tiny_config: MakeConfig, tiny_data: Dataset) -> 
     trainer = Trainer(tiny_config(), Dataset("plain", tiny_data.images), "cpu")
 
     assert torch.isfinite(trainer.step()).all()
+
+
+@pytest.mark.parametrize("settings", [(), ("penalty_every=3",), ("precision=bfloat16",)])
+def test_every_switch_resumes_bit_for_bit(
+    tiny_config: MakeConfig, tiny_data: Dataset, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    config = tiny_config("data.mirror=true", *settings)
+    whole = Trainer(config, tiny_data, "cpu")
+    # Stopped between two steps with penalties.
+    for _ in range(4):
+        whole.step()
+    saved = checkpoint.save(tmp_path, whole.images_shown, whole.state())
+
+    resumed = Trainer(config, tiny_data, "cpu")
+    resumed.load_state(checkpoint.load(saved))
+
+    for _ in range(4):
+        assert torch.equal(whole.step(), resumed.step())
+    assert same(whole.state(), resumed.state())
+
+
+def test_lazy_penalties_weigh_as_much_on_the_whole(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    every, third = (Trainer(tiny_config(f"penalty_every={k}"), tiny_data, "cpu") for k in (1, 3))
+
+    first, lazy = dict(zip(STATS, every.step())), [dict(zip(STATS, third.step())) for _ in range(6)]
+
+    assert [stats["r1"] > 0 for stats in lazy] == [True, False, False] * 2
+    assert [stats["r2"] > 0 for stats in lazy] == [True, False, False] * 2
+    assert lazy[0]["r1"].item() == pytest.approx(3 * first["r1"].item())
+    assert lazy[0]["r2"].item() == pytest.approx(3 * first["r2"].item(), rel=1e-5)
+
+
+def test_bfloat16_changes_the_convolutions_alone(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    exact, half = (Trainer(tiny_config(f"precision={p}"), tiny_data, "cpu") for p in ("float32", "bfloat16"))
+
+    for _ in range(3):
+        a, b = exact.step(), half.step()
+
+    assert not torch.equal(a, b)
+    assert a.tolist() == pytest.approx(b.tolist(), rel=0.1, abs=0.05)
+    state = half.state()
+    floats = [
+        *state["G"].values(),
+        *state["ema"].values(),
+        *(v["exp_avg_sq"] for v in state["optimizer_D"]["state"].values()),
+    ]
+    assert {value.dtype for value in floats} == {torch.float32}
