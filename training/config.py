@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
 from models.networks import NetworkConfig
+from training.augment import AugmentConfig
 from training.labels import LabelColumn
 
 
@@ -68,6 +69,9 @@ class Config(_Frozen):
     schedule_kimg: float = Field(gt=0, description="length of the cosine schedules")
     batch: int = Field(ge=2)
     penalty_every: int = Field(default=1, ge=1, description="R1 and R2 on each k-th step only, k times as heavy")
+    augment: AugmentConfig | None = Field(
+        default=None, description="adaptive augmentation, for small data; {} to use it"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the convolutions; weights, losses and penalties stay float32"
     )

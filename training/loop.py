@@ -155,6 +155,7 @@ def _tick(trainer: Trainer, progress: Progress, stop: list[int]) -> Tick | None:
         images_per_second=(trainer.images_shown - first) / (time.perf_counter() - started),
         lr=trainer.scheduled(config.lr),
         gamma=trainer.scheduled(config.gamma),
+        augment_p=trainer.strength.p,
         **dict(zip(STATS, (sums / steps).tolist())),
     )
 

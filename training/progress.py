@@ -25,6 +25,7 @@ class Tick:
     Attributes:
         kimg: thousand real images shown so far.
         images_per_second: real images shown per second of wall time.
+        augment_p: probability of each transformation that D sees images through.
         loss_G, loss_D: relativistic losses, without penalties.
         grad_norm_G, grad_norm_D: Euclidean norms of the gradients that the optimisers were given.
         r1, r2: squared gradient norms on real and fake images, before gamma.
@@ -37,6 +38,7 @@ class Tick:
     images_per_second: float
     lr: float
     gamma: float
+    augment_p: float
     loss_G: float
     grad_norm_G: float
     loss_D: float

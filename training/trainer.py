@@ -18,13 +18,17 @@ from torch import Tensor, nn
 
 from models.latents import MAX_INTEGER
 from models.networks import DiscriminatorConfig, GeneratorConfig, discriminator, generator
+from training.augment import Strength, augment
 from training.config import Config, Cosine
 from training.data import Dataset
 from training.losses import discriminator_loss, generator_loss, zero_centered_gradient_penalty
 
-# Second words of the Philox key; 1 is the latents' own (models.latents).
-DATA_STREAM, NOISE_STREAM, MIRROR_STREAM = 2, 3, 4
-STATS = ("loss_G", "grad_norm_G", "loss_D", "grad_norm_D", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
+# Second words of the Philox key; 1 is the latents' own (models.latents), 5 what is held out (training.data).
+DATA_STREAM, NOISE_STREAM, MIRROR_STREAM, AUGMENT_STREAM = 2, 3, 4, 6
+# What D is shown in one step, each augmented by draws of its own.
+REAL_FOR_G, FAKE_FOR_G, REAL_FOR_D, FAKE_FOR_D = range(4)
+D_STATS = ("loss_D", "grad_norm_D", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
+STATS = ("loss_G", "grad_norm_G", *D_STATS)
 
 
 def _stream(seed: int, purpose: int, counter: int, part: int = 0) -> np.random.RandomState:
@@ -67,6 +71,7 @@ class Trainer:
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
+        self.strength = Strength(config.augment)
         self._epoch = -1
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
 
@@ -84,6 +89,7 @@ class Trainer:
             "ema": self.ema.state_dict(),
             "optimizer_G": self.optimizer_G.state_dict(),
             "optimizer_D": self.optimizer_D.state_dict(),
+            "augment": self.strength.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -91,6 +97,8 @@ class Trainer:
         self.images_shown = state["images_shown"]
         for name in ("G", "D", "ema", "optimizer_G", "optimizer_D"):
             getattr(self, name).load_state_dict(state[name])
+        # Checkpoints of the first versions have none.
+        self.strength.load_state({**self.strength.state(), **state.get("augment", {})})
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
@@ -114,14 +122,15 @@ class Trainer:
         stats_g = self._update_generator(real, labels)
         stats_d = self._update_discriminator(real, labels)
         self._update_ema()
+        self.strength.look(stats_d[D_STATS.index("acc_pair")], config.batch)
         self.images_shown += config.batch
         return torch.cat([stats_g, stats_d])
 
     def _update_generator(self, real: Tensor, labels: Tensor) -> Tensor:
         self.D.requires_grad_(False)
         with torch.no_grad():
-            real_logits = self._logits(real, labels)
-        fake_logits = self._logits(self._fake(0, labels), labels)
+            real_logits = self._logits(real, labels, REAL_FOR_G)
+        fake_logits = self._logits(self._fake(0, labels), labels, FAKE_FOR_G)
         loss = generator_loss(real_logits, fake_logits).mean()
         self.optimizer_G.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -135,7 +144,8 @@ class Trainer:
         weight = self._penalty_weight()
         real.requires_grad_(weight > 0)
         fake.requires_grad_(weight > 0)
-        real_logits, fake_logits = self._logits(real, labels), self._logits(fake, labels)
+        real_logits = self._logits(real, labels, REAL_FOR_D)
+        fake_logits = self._logits(fake, labels, FAKE_FOR_D)
         loss = discriminator_loss(real_logits, fake_logits)
         r1 = r2 = torch.zeros_like(loss)
         if weight > 0:
@@ -157,9 +167,11 @@ class Trainer:
             images: Tensor = self.G(self._noise(part), labels)
         return images.float()
 
-    def _logits(self, images: Tensor, labels: Tensor) -> Tensor:
+    def _logits(self, images: Tensor, labels: Tensor, view: int) -> Tensor:
+        random = _stream(self.config.seed, AUGMENT_STREAM, self.images_shown, view)
+        seen = augment(images, self.strength.p, random)
         with self._autocast():
-            logits: Tensor = self.D(images, labels)
+            logits: Tensor = self.D(seen, labels)
         return logits.float()
 
     def _autocast(self) -> torch.autocast:

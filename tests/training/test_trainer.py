@@ -305,7 +305,9 @@ def test_unlabelled_data_trains(tiny_config: MakeConfig, tiny_data: Dataset) -> 
     assert torch.isfinite(trainer.step()).all()
 
 
-@pytest.mark.parametrize("settings", [(), ("penalty_every=3",), ("precision=bfloat16",)])
+@pytest.mark.parametrize(
+    "settings", [(), ("penalty_every=3",), ("precision=bfloat16",), ("augment={start: 0.4, adjust_kimg: 1}",)]
+)
 def test_every_switch_resumes_bit_for_bit(
     tiny_config: MakeConfig, tiny_data: Dataset, tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
@@ -350,3 +352,21 @@ def test_bfloat16_changes_the_convolutions_alone(tiny_config: MakeConfig, tiny_d
         *(v["exp_avg_sq"] for v in state["optimizer_D"]["state"].values()),
     ]
     assert {value.dtype for value in floats} == {torch.float32}
+
+
+def test_d_sees_each_image_augmented_in_four_ways(
+    tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, augmented = (
+        Trainer(tiny_config(f"augment={value}"), tiny_data, "cpu") for value in ("null", "{start: 0.8, target: 0.9}")
+    )
+    seen: dict[int, list[Tensor]] = {0: [], 1: []}
+    for k, trainer in enumerate((plain, augmented)):
+        trainer.D.register_forward_pre_hook(lambda _, inputs, k=k: seen[k].append(inputs[0].detach().clone()))
+        trainer.step()
+
+    real_for_g, fake_for_g, real_for_d, fake_for_d = seen[1]
+    assert torch.equal(seen[0][0], seen[0][2])
+    assert not torch.allclose(real_for_g, real_for_d)
+    assert not any(torch.allclose(a, b) for a, b in zip(seen[0], seen[1]))
+    assert len({view.shape for view in seen[1]}) == 1 and not torch.allclose(fake_for_g, fake_for_d)
