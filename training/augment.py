@@ -237,8 +237,9 @@ def _about_grey(draw: _Draws, p: float) -> Matrices:
     # Rodrigues' formula for a turn about the axis of greys.
     axis = np.cross(np.eye(3), grey.ravel())
     turned = _column(np.cos(hue)) * across + _column(np.sin(hue)) * axis
-    return flip * along + saturation * turned
+    mixing: Matrices = flip * along + saturation * turned
+    return mixing
 
 
 def _column(values: NDArray[np.float64]) -> Matrices:
-    return values.reshape(-1, 1, 1)
+    return np.reshape(values, (-1, 1, 1))

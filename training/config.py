@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from typing_extensions import Self
 
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
-from models.networks import NetworkConfig
+from models.networks import DiscriminatorNetworkConfig, NetworkConfig, ResNetDiscriminatorConfig
 from training.augment import AugmentConfig
 from training.labels import LabelColumn
 
@@ -68,6 +69,9 @@ class Config(_Frozen):
     tick_kimg: float = Field(gt=0, description="progress, grid and checkpoint every so often")
     schedule_kimg: float = Field(gt=0, description="length of the cosine schedules")
     batch: int = Field(ge=2)
+    penalty: Literal["exact", "finite"] = Field(
+        default="exact", description="R1 and R2 by second derivatives, or estimated by finite differences"
+    )
     penalty_every: int = Field(default=1, ge=1, description="R1 and R2 on each k-th step only, k times as heavy")
     augment: AugmentConfig | None = Field(
         default=None, description="adaptive augmentation, for small data; {} to use it"
@@ -77,13 +81,17 @@ class Config(_Frozen):
     )
     threads: int = Field(default=0, ge=0, description="torch threads; 0: torch's default, kept for the whole run")
     z_dim: int = Field(ge=1)
+    codes: int = Field(default=0, ge=0, description="leading entries of z that D learns to read from images (InfoGAN)")
+    code_weight: float = Field(default=1.0, ge=0, description="of the codes' loss, for both networks")
+    objective: Literal["relativistic", "classic"] = "relativistic"
     lr: Cosine
-    gamma: Cosine = Field(description="weight of the R1 and R2 penalties")
-    beta2: Cosine = Field(description="Adam's second-moment decay; beta1 is 0")
+    gamma: Cosine = Field(description="weight of the R1 and R2 penalties; none where it is 0")
+    beta1: float = Field(default=0.0, ge=0, lt=1, description="Adam's first-moment decay")
+    beta2: Cosine = Field(description="Adam's second-moment decay")
     ema_halflife_kimg: Cosine
     data: DataConfig
     generator: NetworkConfig
-    discriminator: NetworkConfig
+    discriminator: DiscriminatorNetworkConfig
 
     @field_validator("lr", "gamma", "ema_halflife_kimg")
     @classmethod
@@ -99,6 +107,21 @@ class Config(_Frozen):
         if not 0 <= min(value.start, value.end) <= max(value.start, value.end) < 1:
             raise ValueError("start and end must be from 0 to below 1")
         return value
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.codes > self.z_dim:
+            raise ValueError(f"codes {self.codes} must be at most z_dim {self.z_dim}")
+        if self.penalty == "finite" and self.precision != "float32":
+            raise ValueError("penalty finite needs precision float32: bfloat16 does not resolve so small a step")
+        if (
+            isinstance(self.discriminator, ResNetDiscriminatorConfig)
+            and self.batch % self.discriminator.minibatch_group
+        ):
+            raise ValueError(
+                f"batch {self.batch} must be a multiple of minibatch_group {self.discriminator.minibatch_group}"
+            )
+        return self
 
 
 def preset_names() -> list[str]:

@@ -28,7 +28,9 @@ class Tick:
         augment_p: probability of each transformation that D sees images through.
         loss_G, loss_D: relativistic losses, without penalties.
         grad_norm_G, grad_norm_D: Euclidean norms of the gradients that the optimisers were given.
-        r1, r2: squared gradient norms on real and fake images, before gamma.
+        loss_codes: of reading the codes back from generated images; 0 where there are none.
+        r1, r2: squared gradient norms on real and fake images, before gamma; lazy ones count as
+            0 in steps without, and k times as much in those with.
         acc_real, acc_fake: share of logits on the right side of the midpoint between both means.
         acc_pair: share of pairs in which D ranks the real image higher.
         margin: mean real minus mean fake logit.
@@ -43,6 +45,7 @@ class Tick:
     grad_norm_G: float
     loss_D: float
     grad_norm_D: float
+    loss_codes: float
     r1: float
     r2: float
     acc_real: float

@@ -16,18 +16,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.discriminators import Verdict, discriminator
 from models.latents import MAX_INTEGER
-from models.networks import DiscriminatorConfig, GeneratorConfig, discriminator, generator
+from models.networks import DiscriminatorConfig, GeneratorConfig, generator
 from training.augment import Strength, augment
 from training.config import Config, Cosine
 from training.data import Dataset
-from training.losses import discriminator_loss, generator_loss, zero_centered_gradient_penalty
+from training.losses import (
+    FINITE_STEP,
+    OBJECTIVES,
+    code_loss,
+    finite_difference_penalty,
+    zero_centered_gradient_penalty,
+)
 
 # Second words of the Philox key; 1 is the latents' own (models.latents), 5 what is held out (training.data).
-DATA_STREAM, NOISE_STREAM, MIRROR_STREAM, AUGMENT_STREAM = 2, 3, 4, 6
+DATA_STREAM, NOISE_STREAM, MIRROR_STREAM, AUGMENT_STREAM, DIRECTION_STREAM = 2, 3, 4, 6, 7
+NO_PENALTY = Cosine(start=0.0, end=0.0)
 # What D is shown in one step, each augmented by draws of its own.
 REAL_FOR_G, FAKE_FOR_G, REAL_FOR_D, FAKE_FOR_D = range(4)
-D_STATS = ("loss_D", "grad_norm_D", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
+D_STATS = ("loss_D", "grad_norm_D", "loss_codes", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
 STATS = ("loss_G", "grad_norm_G", *D_STATS)
 
 
@@ -47,7 +55,12 @@ def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
 
 def discriminator_config(config: Config, dataset: Dataset) -> DiscriminatorConfig:
     """The discriminator that this configuration builds for this data."""
-    return DiscriminatorConfig(labels=len(dataset.label_names), shape=dataset.shape, network=config.discriminator)
+    return DiscriminatorConfig(
+        labels=len(dataset.label_names),
+        shape=dataset.shape,
+        codes=config.codes,
+        network=config.discriminator,
+    )
 
 
 class Trainer:
@@ -71,6 +84,7 @@ class Trainer:
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
+        self.objective = OBJECTIVES[config.objective]
         self.strength = Strength(config.augment)
         self._epoch = -1
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -117,7 +131,7 @@ class Trainer:
         config = self.config
         beta2, lr = self.scheduled(config.beta2), self.scheduled(config.lr)
         for optimizer in (self.optimizer_G, self.optimizer_D):
-            optimizer.param_groups[0].update(lr=lr, betas=(0.0, beta2))
+            optimizer.param_groups[0].update(lr=lr, betas=(config.beta1, beta2))
         real, labels = self._real_batch()
         stats_g = self._update_generator(real, labels)
         stats_d = self._update_discriminator(real, labels)
@@ -129,50 +143,65 @@ class Trainer:
     def _update_generator(self, real: Tensor, labels: Tensor) -> Tensor:
         self.D.requires_grad_(False)
         with torch.no_grad():
-            real_logits = self._logits(real, labels, REAL_FOR_G)
-        fake_logits = self._logits(self._fake(0, labels), labels, FAKE_FOR_G)
-        loss = generator_loss(real_logits, fake_logits).mean()
+            real_logits = self._judge(real, labels, REAL_FOR_G).logit
+        z = self._noise(0)
+        fake = self._judge(self._fake(z, labels), labels, FAKE_FOR_G)
+        loss = self.objective.generator(real_logits, fake.logit).mean()
+        codes = code_loss(fake.codes, z[:, : self.config.codes]).mean()
         self.optimizer_G.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss + self.config.code_weight * codes).backward()  # type: ignore[no-untyped-call]
         self.optimizer_G.step()
         self.D.requires_grad_(True)
         return torch.stack([loss.detach(), _gradient_norm(self.G)])
 
     def _update_discriminator(self, real: Tensor, labels: Tensor) -> Tensor:
+        z = self._noise(1)
         with torch.no_grad():
-            fake = self._fake(1, labels)
+            fake = self._fake(z, labels)
         weight = self._penalty_weight()
         real.requires_grad_(weight > 0)
         fake.requires_grad_(weight > 0)
-        real_logits = self._logits(real, labels, REAL_FOR_D)
-        fake_logits = self._logits(fake, labels, FAKE_FOR_D)
-        loss = discriminator_loss(real_logits, fake_logits)
+        on_real, on_fake = self._judge(real, labels, REAL_FOR_D), self._judge(fake, labels, FAKE_FOR_D)
+        loss = self.objective.discriminator(on_real.logit, on_fake.logit)
+        codes = code_loss(on_fake.codes, z[:, : self.config.codes])
         r1 = r2 = torch.zeros_like(loss)
         if weight > 0:
-            r1 = weight * zero_centered_gradient_penalty(real, real_logits)
-            r2 = weight * zero_centered_gradient_penalty(fake, fake_logits)
+            penalty = {"exact": self._exact_penalty, "finite": self._finite_penalty}[self.config.penalty]
+            r1 = weight * penalty(real, on_real.logit, labels, REAL_FOR_D)
+            r2 = weight * penalty(fake, on_fake.logit, labels, FAKE_FOR_D)
+        total = loss + self.config.code_weight * codes + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)
         self.optimizer_D.zero_grad(set_to_none=True)
-        (loss + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)).mean().backward()  # type: ignore[no-untyped-call]
+        total.mean().backward()  # type: ignore[no-untyped-call]
         self.optimizer_D.step()
-        stats = _discriminator_stats(loss, r1, r2, real_logits, fake_logits)
+        stats = _discriminator_stats(loss, codes, r1, r2, on_real.logit, on_fake.logit)
         return torch.cat([stats[:1], _gradient_norm(self.D).reshape(1), stats[1:]])
+
+    def _exact_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
+        return zero_centered_gradient_penalty(images, logits)
+
+    def _finite_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
+        stream = _stream(self.config.seed, DIRECTION_STREAM, self.images_shown, view)
+        directions = torch.from_numpy(stream.standard_normal(images.shape).astype(np.float32)).to(images)
+        nearby = images.detach() + FINITE_STEP * directions
+        return finite_difference_penalty(logits, self._judge(nearby, labels, view).logit)
 
     def _penalty_weight(self) -> int:
         """Of R1 and R2 in this step: lazy regularisation (StyleGAN2, arXiv 1912.04958, section 3.1)."""
         every = self.config.penalty_every
-        return 0 if (self.images_shown // self.config.batch) % every else every
+        due = (self.images_shown // self.config.batch) % every == 0
+        return every if due and self.config.gamma != NO_PENALTY else 0
 
-    def _fake(self, part: int, labels: Tensor) -> Tensor:
+    def _fake(self, z: Tensor, labels: Tensor) -> Tensor:
         with self._autocast():
-            images: Tensor = self.G(self._noise(part), labels)
+            images: Tensor = self.G(z, labels)
         return images.float()
 
-    def _logits(self, images: Tensor, labels: Tensor, view: int) -> Tensor:
+    def _judge(self, images: Tensor, labels: Tensor, view: int) -> Verdict:
         random = _stream(self.config.seed, AUGMENT_STREAM, self.images_shown, view)
         seen = augment(images, self.strength.p, random)
         with self._autocast():
-            logits: Tensor = self.D(seen, labels)
-        return logits.float()
+            verdict: Verdict = self.D(seen, labels)
+        return Verdict(*(part.float() for part in verdict))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
@@ -183,6 +212,9 @@ class Trainer:
         with torch.no_grad():
             for average, weight in zip(self.ema.parameters(), self.G.parameters()):
                 average.lerp_(weight, 1.0 - decay)
+            # BatchNorm's, in the baseline.
+            for kept, running in zip(self.ema.buffers(), self.G.buffers()):
+                kept.copy_(running)
 
     def _noise(self, part: int) -> Tensor:
         stream = _stream(self.config.seed, NOISE_STREAM, self.images_shown, part)
@@ -217,13 +249,22 @@ def _gradient_norm(network: nn.Module) -> Tensor:
     return torch.stack(norms).square().sum().sqrt()
 
 
-def _discriminator_stats(loss: Tensor, r1: Tensor, r2: Tensor, real: Tensor, fake: Tensor) -> Tensor:
-    """Means over the batch, in STATS' order after loss_G.
+def _discriminator_stats(loss: Tensor, codes: Tensor, r1: Tensor, r2: Tensor, real: Tensor, fake: Tensor) -> Tensor:
+    """Means over the batch, in D_STATS' order without grad_norm_D.
 
     Relativistic logits have no zero of their own, so accuracies are taken against the midpoint
     between the batch's mean real and mean fake logit.
     """
     with torch.no_grad():
         middle = 0.5 * (real.mean() + fake.mean())
-        rows = (loss, r1, r2, (real > middle).float(), (fake < middle).float(), (real > fake).float(), real - fake)
+        rows = (
+            loss,
+            codes,
+            r1,
+            r2,
+            (real > middle).float(),
+            (fake < middle).float(),
+            (real > fake).float(),
+            real - fake,
+        )
         return torch.stack([row.mean() for row in rows])

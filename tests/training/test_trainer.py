@@ -21,6 +21,14 @@ from training.trainer import STATS, Trainer
 
 MakeConfig = Callable[..., Config]
 
+DCGAN = (
+    "generator={kind: dcgan, base: 2, widths: [6, 4]}",
+    "discriminator={kind: dcgan, base: 2, widths: [6, 4]}",
+    "objective=classic",
+    "gamma={start: 0, end: 0}",
+    "beta1=0.5",
+)
+
 
 class Recording(Dataset):
     """A data set that keeps the indices it was asked for."""
@@ -185,7 +193,7 @@ def test_the_generator_follows_the_gradient_of_its_relativistic_loss(
     trainer = Trainer(tiny_config(), tiny_data, "cpu")
     real, labels = trainer._real_batch()
     fake = trainer.G(trainer._noise(0), labels)
-    loss = F.softplus(trainer.D(real, labels) - trainer.D(fake, labels)).mean()
+    loss = F.softplus(trainer.D(real, labels).logit - trainer.D(fake, labels).logit).mean()
     expected = torch.autograd.grad(loss, list(trainer.G.parameters()))
 
     reported = trainer._update_generator(real, labels)
@@ -203,16 +211,16 @@ def test_the_discriminator_follows_its_loss_plus_half_gamma_of_both_penalties(
     trainer = Trainer(tiny_config("gamma={start: 3, end: 3}"), tiny_data, "cpu")
     real, labels = trainer._real_batch()
     x, y = real.clone().requires_grad_(), trainer.G(trainer._noise(1), labels).detach().requires_grad_()
-    loss = F.softplus(trainer.D(y, labels) - trainer.D(x, labels)).mean()
-    (by_x,) = torch.autograd.grad(trainer.D(x, labels).sum(), x, create_graph=True)
-    (by_y,) = torch.autograd.grad(trainer.D(y, labels).sum(), y, create_graph=True)
+    loss = F.softplus(trainer.D(y, labels).logit - trainer.D(x, labels).logit).mean()
+    (by_x,) = torch.autograd.grad(trainer.D(x, labels).logit.sum(), x, create_graph=True)
+    (by_y,) = torch.autograd.grad(trainer.D(y, labels).logit.sum(), y, create_graph=True)
     r1, r2 = by_x.square().sum() / 16, by_y.square().sum() / 16
     expected = torch.autograd.grad(loss + 1.5 * r1 + 1.5 * r2, list(trainer.D.parameters()))
 
     stats = trainer._update_discriminator(real, labels)
 
     norm = torch.cat([gradient.flatten() for gradient in expected]).norm().item()
-    assert stats[:4].tolist() == pytest.approx([loss.item(), norm, r1.item(), r2.item()], rel=1e-4)
+    assert stats[:5].tolist() == pytest.approx([loss.item(), norm, 0, r1.item(), r2.item()], rel=1e-4)
     for parameter, gradient in zip(trainer.D.parameters(), expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
@@ -306,7 +314,17 @@ def test_unlabelled_data_trains(tiny_config: MakeConfig, tiny_data: Dataset) -> 
 
 
 @pytest.mark.parametrize(
-    "settings", [(), ("penalty_every=3",), ("precision=bfloat16",), ("augment={start: 0.4, adjust_kimg: 1}",)]
+    "settings",
+    [
+        (),
+        ("penalty_every=3",),
+        ("penalty=finite",),
+        ("precision=bfloat16",),
+        ("augment={start: 0.4, adjust_kimg: 1}",),
+        ("codes=2",),
+        ("discriminator.minibatch_group=4", "generator.group=4"),
+        DCGAN,
+    ],
 )
 def test_every_switch_resumes_bit_for_bit(
     tiny_config: MakeConfig, tiny_data: Dataset, tmp_path: Path, settings: tuple[str, ...]
@@ -370,3 +388,51 @@ def test_d_sees_each_image_augmented_in_four_ways(
     assert not torch.allclose(real_for_g, real_for_d)
     assert not any(torch.allclose(a, b) for a, b in zip(seen[0], seen[1]))
     assert len({view.shape for view in seen[1]}) == 1 and not torch.allclose(fake_for_g, fake_for_d)
+
+
+def test_without_a_weight_no_penalty_is_computed(
+    tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(tiny_config("gamma={start: 0, end: 0}"), tiny_data, "cpu")
+    monkeypatch.delattr(torch.autograd, "grad")
+
+    stats = dict(zip(STATS, trainer.step().tolist()))
+
+    assert stats["r1"] == stats["r2"] == 0
+
+
+def test_finite_differences_estimate_the_exact_penalties(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    def measured(kind: str, seed: int) -> tuple[float, float]:
+        trainer = Trainer(tiny_config(f"penalty={kind}", f"seed={seed}", "batch=64"), tiny_data, "cpu")
+        stats = dict(zip(STATS, trainer.step().tolist()))
+        return stats["r1"], stats["r2"]
+
+    exact, finite = (np.mean([measured(kind, seed) for seed in range(12)], axis=0) for kind in ("exact", "finite"))
+
+    ratio = finite / exact
+    # 768 squared standard normals: their mean has a standard deviation of 5 %.
+    assert ratio.tolist() == pytest.approx([1, 1], rel=0.2)
+
+
+def test_codes_are_learnt_back_from_the_images(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    settings = ("codes=2", "code_weight=10", "lr={start: 0.005, end: 0.005}", "batch=64")
+    trainer = Trainer(tiny_config(*settings), tiny_data, "cpu")
+
+    losses = [dict(zip(STATS, trainer.step().tolist()))["loss_codes"] for _ in range(100)]
+
+    # Half the variance of two standard normals, to begin with: nothing is known of them.
+    assert np.mean(losses[:5]) == pytest.approx(1.0, rel=0.3)
+    assert np.mean(losses[-5:]) < 0.5
+
+
+def test_the_baselines_average_has_its_own_weights_and_the_running_statistics(
+    tiny_config: MakeConfig, tiny_data: Dataset
+) -> None:
+    trainer = Trainer(tiny_config(*DCGAN), tiny_data, "cpu")
+
+    for _ in range(3):
+        trainer.step()
+
+    for average, running in zip(trainer.ema.buffers(), trainer.G.buffers(), strict=True):
+        assert torch.equal(average, running)
+    assert not trainer.ema.training and trainer.G.training
