@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from training.distributed import ALONE, Team
+
 Matrices = NDArray[np.float64]
 
 # The paper looks once in four batches (appendix B); above 0.8 transformations leak (section 2.2).
@@ -77,19 +79,22 @@ class Strength:
         self._sum, self._batches = 0.0, 0
 
 
-def augment(images: Tensor, p: float, random: RandomState) -> Tensor:
+def augment(images: Tensor, p: float, random: RandomState, team: Team = ALONE) -> Tensor:
     """Transform each image by a draw of its own.
 
     Args:
         images: float (N, C, H, W), C 1 or 3.
         p: the probability of each transformation, 0 .. 1; nothing is drawn or done at 0.
-        random: consumed alike whatever the images are.
+        random: for the batch of all processes.
+        team: which rows of that batch the images are.
     Returns: float (N, C, H, W).
     """
     if p <= 0:
         return images
-    geometry = _geometry(images.shape, p, random)
-    colour = _colour(len(images), images.shape[1], p, random)
+    batch = len(images) * team.size
+    rows, draw = team.rows(batch), _Draws(batch, random)
+    geometry = _geometry(images.shape[2], images.shape[3], p, draw)[rows]
+    colour = _colour(images.shape[1], p, draw)[rows]
     return recolour(warp(images, _like(geometry, images)), _like(colour, images))
 
 
@@ -152,7 +157,7 @@ def _split(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 class _Draws:
-    """Numbers for N images, each kept only with probability p, else `neutral`."""
+    """Numbers for N images, each kept only with probability p, else 0."""
 
     def __init__(self, count: int, random: RandomState) -> None:
         self._count, self._random = count, random
@@ -170,10 +175,8 @@ class _Draws:
         return np.where(self._random.random_sample(self._count) < p, values, 0.0)
 
 
-def _geometry(shape: torch.Size, p: float, random: RandomState) -> Matrices:
+def _geometry(height: int, width: int, p: float, draw: _Draws) -> Matrices:
     """From output to input places: the product of the paper's inverse transformations, (N, 3, 3)."""
-    count, _, height, width = shape
-    draw = _Draws(count, random)
     # Two turns, before and after stretching, together are to happen with probability p.
     turn = 1.0 - math.sqrt(1.0 - p)
     steps = (
@@ -217,9 +220,8 @@ def _identity(count: int, size: int) -> Matrices:
     return np.tile(np.eye(size), (count, 1, 1))
 
 
-def _colour(count: int, channels: int, p: float, random: RandomState) -> Matrices:
+def _colour(channels: int, p: float, draw: _Draws) -> Matrices:
     """Brightness and contrast, and for RGB luma flip, hue and saturation: (N, C, C + 1)."""
-    draw = _Draws(count, random)
     brightness, contrast = draw.normal(p, 0.2), np.exp2(draw.normal(p, 0.5))
     linear = _column(contrast) * np.eye(channels)
     if channels == 3:

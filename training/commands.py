@@ -17,6 +17,7 @@ from models.sampler import resolve_device
 from training import data
 from training.config import Config, dump_config, load_preset, preset_names
 from training.data import Dataset
+from training.distributed import leader_speaks, own_device
 from training.loop import check_fits, describe_data, run
 from training.publishing import publish as publish_run
 
@@ -44,26 +45,11 @@ def train(
 
     Every tick prints a progress line, appends to OUT/stats.jsonl and OUT/tensorboard, and leaves a
     picture in OUT/grids and a checkpoint. Killed at any moment, the same command goes on from the
-    last checkpoint and ends with the same weights, bit for bit on a CPU.
+    last checkpoint and ends with the same weights, bit for bit on a CPU. Several processes share each
+    batch when torchrun starts them: torchrun --standalone --nproc-per-node 2 -m ganmint train ...
     """
-    config = load_preset(preset, assignments)
-    dataset = _dataset(config, data_path)
-    click.echo(dump_config(config), nl=False)
-    classes = f"{len(dataset.label_names)} classes" if dataset.label_names else "no labels"
-    shape = "x".join(map(str, dataset.shape))
-    click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
-    check_fits(config, dataset)
-    chosen = resolve_device(device)
-    card = describe_data(config, dataset)
-    click.echo(f"# the card will say: {card['name']}, licence {card['licence']}", nl=False)
-    hint = "; give --set data.name=... --set data.licence=... --set data.attribution=..."
-    click.echo(hint if card["licence"] == "not stated" else "")
-    click.echo(f"# device: {chosen}\n# out: {out}")
-    if not dry_run:
-        click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
-        run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]))
-        if config.data.kind == "images":
-            click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} --name {_name(out)}")
+    with leader_speaks():
+        _train(preset, data_path, out, assignments, device, dry_run)
 
 
 @click.command(epilog="\b\nExample:\n  ganmint publish runs/mydigits --name mydigits")
@@ -82,6 +68,29 @@ def publish(
     """
     stored = publish_run(run_folder, name, version, batch_size, licence, to)
     click.echo(f"Published {stored} to {stored.path}")
+
+
+def _train(
+    preset: str, data_path: Path | None, out: Path, assignments: tuple[str, ...], device: str, dry_run: bool
+) -> None:
+    config = load_preset(preset, assignments)
+    dataset = _dataset(config, data_path)
+    click.echo(dump_config(config), nl=False)
+    classes = f"{len(dataset.label_names)} classes" if dataset.label_names else "no labels"
+    shape = "x".join(map(str, dataset.shape))
+    click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
+    check_fits(config, dataset)
+    chosen = own_device(resolve_device(device))
+    card = describe_data(config, dataset)
+    click.echo(f"# the card will say: {card['name']}, licence {card['licence']}", nl=False)
+    hint = "; give --set data.name=... --set data.licence=... --set data.attribution=..."
+    click.echo(hint if card["licence"] == "not stated" else "")
+    click.echo(f"# device: {chosen}\n# out: {out}")
+    if not dry_run:
+        click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
+        run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]))
+        if config.data.kind == "images":
+            click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} --name {_name(out)}")
 
 
 def _dataset(config: Config, path: Path | None) -> Dataset:

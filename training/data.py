@@ -25,6 +25,7 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from models.errors import DataError
+from training.draws import HOLDOUT, stream
 from training.labels import LabelColumn
 from training.pictures_on_disk import Content, allocate, read_folder, read_zip
 
@@ -32,8 +33,6 @@ IDX_IMAGES = "train-images-idx3-ubyte"
 # Deflate cannot shrink by more (zlib.net, "Maximum Compression Factor").
 GZIP_MAX_RATIO = 1032
 READ_BYTES = 1 << 20
-# Second word of the Philox key of what is held out; training.trainer has the other streams.
-HOLDOUT_STREAM = 5
 # No set has more classes; a label above it is a mistake that would ask for as many names.
 MAX_CLASSES = 65536
 
@@ -85,8 +84,7 @@ class Dataset:
         Returns: (train, held out), of which the second is empty for holdout 0.
         """
         kept = self.held_out(holdout)
-        random = np.random.RandomState(np.random.Philox(key=[0, HOLDOUT_STREAM], counter=[0, 0, len(self), 0]))
-        order = random.permutation(len(self))
+        order = stream(0, HOLDOUT, len(self)).permutation(len(self))
         return self._only(np.sort(order[kept:])), self._only(np.sort(order[:kept]))
 
     def held_out(self, holdout: float) -> int:

@@ -19,11 +19,13 @@ import torch
 from pydantic import ValidationError
 
 from models.errors import CheckpointError, InputError, TrainingDivergedError
-from training import checkpoint, run_folder
+from models.networks import DCGANConfig, ResNetDiscriminatorConfig
+from training import checkpoint, distributed, run_folder
 from training.config import Config
 from training.data import Dataset
+from training.distributed import Team
 from training.pictures import snapshot
-from training.progress import Progress, Tick
+from training.progress import Progress, Tick, sinks
 from training.trainer import STATS, Trainer, discriminator_config, generator_config
 
 # By this margin on every pair, D's own loss is flat; when G does not close it either, nothing moves any more.
@@ -49,20 +51,43 @@ def run(config: Config, dataset: Dataset, out: Path, device: str, command: str) 
         KeyboardInterrupt: stopped by SIGINT or SIGTERM after saving a checkpoint.
     """
     check_fits(config, dataset)
-    with run_folder.opened(out), _stop_requests() as stop:
+    with distributed.joined(device) as team, _stop_requests() as stop, contextlib.ExitStack() as stack:
+        check_shares(config, team)
+        if team.leads:
+            stack.enter_context(run_folder.opened(out))
         config = run_folder.settled(config, out)
         torch.set_num_threads(config.threads)
         # Cheaper to switch on than use_deterministic_algorithms, which does the same and imports a compiler.
         torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
-        trainer = Trainer(config, dataset.split(config.data.holdout)[0], device)
-        if not _resumed(trainer, dataset, out):
+        trainer = Trainer(config, dataset.split(config.data.holdout)[0], device, team)
+        holds_run = _resumed(trainer, dataset, out)
+        # From here on the leader changes the folder.
+        team.wait()
+        if team.leads and not holds_run:
             run_folder.begin(out, config, command, device)
         if trainer.images_shown >= config.total_kimg * 1000:
             print(f"{out} is already trained to {trainer.images_shown / 1000:g} kimg; nothing to do.")
             return
-        run_folder.resume(out, config, trainer.images_shown / 1000)
-        with Progress(out, config.total_kimg, trainer.images_shown) as progress:
-            _ticks(trainer, describe_data(config, dataset), out, progress, stop)
+        if team.leads:
+            run_folder.resume(out, config, trainer.images_shown / 1000)
+        reports = sinks(out, config.total_kimg, trainer.images_shown) if team.leads else []
+        progress = stack.enter_context(Progress(reports))
+        _ticks(trainer, describe_data(config, dataset), out, progress, stop)
+
+
+def check_shares(config: Config, team: Team) -> None:
+    """Whether the batch can be shared by so many processes without changing what is learnt.
+
+    Raises: InputError.
+    """
+    if team.size == 1:
+        return
+    if any(isinstance(network, DCGANConfig) for network in (config.generator, config.discriminator)):
+        raise InputError("dcgan has BatchNorm, which would see one process's images only; use one process", "generator")
+    judge = config.discriminator
+    unit = team.size * (judge.minibatch_group if isinstance(judge, ResNetDiscriminatorConfig) else 1)
+    if config.batch % unit:
+        raise InputError(f"{config.batch} must be a multiple of {unit}, for {team.size} processes", "batch")
 
 
 def check_fits(config: Config, dataset: Dataset) -> None:
@@ -126,7 +151,7 @@ def _ticks(trainer: Trainer, card: dict[str, Any], out: Path, progress: Progress
         _check_finite(trainer, tick)
         won = _check_not_won(tick, won)
         # What may be the end is not saved: a later start shall be able to see the same.
-        if not won:
+        if trainer.team.leads and not won:
             _save(trainer, card, out)
     if stop and trainer.images_shown < total:
         saved = checkpoint.present(out)
@@ -144,7 +169,7 @@ def _tick(trainer: Trainer, progress: Progress, stop: list[int]) -> Tick | None:
     boundary = max((math.floor(first / tick_images) + 1) * tick_images, first + 1)
     boundary = min(boundary, config.total_kimg * 1000)
     sums, steps = torch.zeros(len(STATS), dtype=torch.float64, device=trainer.device), 0
-    while trainer.images_shown < boundary and not stop:
+    while trainer.images_shown < boundary and not _stops(trainer, stop):
         sums += trainer.step()
         steps += 1
         progress.live(trainer.images_shown, trainer.images_shown - first, time.perf_counter() - started)
@@ -158,6 +183,13 @@ def _tick(trainer: Trainer, progress: Progress, stop: list[int]) -> Tick | None:
         augment_p=trainer.strength.p,
         **dict(zip(STATS, (sums / steps).tolist())),
     )
+
+
+def _stops(trainer: Trainer, stop: list[int]) -> bool:
+    """Whether any process was asked to stop; then every one takes it as asked."""
+    if trainer.team.any(bool(stop), trainer.device) and not stop:
+        stop.append(signal.SIGTERM)
+    return bool(stop)
 
 
 def _check_finite(trainer: Trainer, tick: Tick) -> None:

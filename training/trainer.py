@@ -11,9 +11,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.discriminators import Verdict, discriminator
@@ -22,6 +20,8 @@ from models.networks import DiscriminatorConfig, GeneratorConfig, generator
 from training.augment import Strength, augment
 from training.config import Config, Cosine
 from training.data import Dataset
+from training.distributed import ALONE, Team
+from training.draws import Draws
 from training.losses import (
     FINITE_STEP,
     OBJECTIVES,
@@ -30,17 +30,11 @@ from training.losses import (
     zero_centered_gradient_penalty,
 )
 
-# Second words of the Philox key; 1 is the latents' own (models.latents), 5 what is held out (training.data).
-DATA_STREAM, NOISE_STREAM, MIRROR_STREAM, AUGMENT_STREAM, DIRECTION_STREAM = 2, 3, 4, 6, 7
 NO_PENALTY = Cosine(start=0.0, end=0.0)
 # What D is shown in one step, each augmented by draws of its own.
 REAL_FOR_G, FAKE_FOR_G, REAL_FOR_D, FAKE_FOR_D = range(4)
 D_STATS = ("loss_D", "grad_norm_D", "loss_codes", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
 STATS = ("loss_G", "grad_norm_G", *D_STATS)
-
-
-def _stream(seed: int, purpose: int, counter: int, part: int = 0) -> np.random.RandomState:
-    return np.random.RandomState(np.random.Philox(key=[seed, purpose], counter=[0, part, counter, 0]))
 
 
 def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
@@ -70,10 +64,12 @@ class Trainer:
         config: the run's configuration.
         dataset: the training data; its shape and labels decide the networks' ends.
         device: a torch device name.
+        team: the processes that share each batch.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, device: str) -> None:
+    def __init__(self, config: Config, dataset: Dataset, device: str, team: Team = ALONE) -> None:
         self.config = config
+        self.team = team
         self.dataset = dataset
         self.device = torch.device(device)
         self.images_shown = 0
@@ -86,8 +82,7 @@ class Trainer:
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
         self.objective = OBJECTIVES[config.objective]
         self.strength = Strength(config.augment)
-        self._epoch = -1
-        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.draws = Draws(config.seed, config.batch, len(dataset), team)
 
     def _placed(self, network: nn.Module) -> nn.Module:
         # Convolutions of the weights' memory format are the faster ones, above all in bfloat16.
@@ -146,13 +141,11 @@ class Trainer:
             real_logits = self._judge(real, labels, REAL_FOR_G).logit
         z = self._noise(0)
         fake = self._judge(self._fake(z, labels), labels, FAKE_FOR_G)
-        loss = self.objective.generator(real_logits, fake.logit).mean()
-        codes = code_loss(fake.codes, z[:, : self.config.codes]).mean()
-        self.optimizer_G.zero_grad(set_to_none=True)
-        (loss + self.config.code_weight * codes).backward()  # type: ignore[no-untyped-call]
-        self.optimizer_G.step()
+        loss = self.objective.generator(real_logits, fake.logit)
+        codes = code_loss(fake.codes, z[:, : self.config.codes])
+        norm = self._follow(self.optimizer_G, self.G, loss + self.config.code_weight * codes)
         self.D.requires_grad_(True)
-        return torch.stack([loss.detach(), _gradient_norm(self.G)])
+        return torch.stack([self.team.gather(loss.detach()).mean(), norm])
 
     def _update_discriminator(self, real: Tensor, labels: Tensor) -> Tensor:
         z = self._noise(1)
@@ -170,19 +163,24 @@ class Trainer:
             r1 = weight * penalty(real, on_real.logit, labels, REAL_FOR_D)
             r2 = weight * penalty(fake, on_fake.logit, labels, FAKE_FOR_D)
         total = loss + self.config.code_weight * codes + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)
-        self.optimizer_D.zero_grad(set_to_none=True)
-        total.mean().backward()  # type: ignore[no-untyped-call]
-        self.optimizer_D.step()
-        stats = _discriminator_stats(loss, codes, r1, r2, on_real.logit, on_fake.logit)
-        return torch.cat([stats[:1], _gradient_norm(self.D).reshape(1), stats[1:]])
+        norm = self._follow(self.optimizer_D, self.D, total)
+        rows = torch.stack([loss, codes, r1, r2, on_real.logit, on_fake.logit]).detach()
+        return _discriminator_stats(norm, *self.team.gather(rows))
+
+    def _follow(self, optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> Tensor:
+        """One step down the mean of a loss (N,); the gradient's norm before it."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.mean().backward()  # type: ignore[no-untyped-call]
+        self.team.average_gradients(network.parameters())
+        optimizer.step()
+        return _gradient_norm(network)
 
     def _exact_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
         return zero_centered_gradient_penalty(images, logits)
 
     def _finite_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
-        stream = _stream(self.config.seed, DIRECTION_STREAM, self.images_shown, view)
-        directions = torch.from_numpy(stream.standard_normal(images.shape).astype(np.float32)).to(images)
-        nearby = images.detach() + FINITE_STEP * directions
+        directions = self.draws.directions(self.images_shown, view, tuple(images.shape[1:]))
+        nearby = images.detach() + FINITE_STEP * torch.from_numpy(directions).to(images)
         return finite_difference_penalty(logits, self._judge(nearby, labels, view).logit)
 
     def _penalty_weight(self) -> int:
@@ -197,8 +195,8 @@ class Trainer:
         return images.float()
 
     def _judge(self, images: Tensor, labels: Tensor, view: int) -> Verdict:
-        random = _stream(self.config.seed, AUGMENT_STREAM, self.images_shown, view)
-        seen = augment(images, self.strength.p, random)
+        random = self.draws.augmentation(self.images_shown, view)
+        seen = augment(images, self.strength.p, random, self.team)
         with self._autocast():
             verdict: Verdict = self.D(seen, labels)
         return Verdict(*(part.float() for part in verdict))
@@ -217,30 +215,15 @@ class Trainer:
                 kept.copy_(running)
 
     def _noise(self, part: int) -> Tensor:
-        stream = _stream(self.config.seed, NOISE_STREAM, self.images_shown, part)
-        z = stream.standard_normal((self.config.batch, self.config.z_dim)).astype(np.float32)
-        return torch.from_numpy(z).to(self.device)
+        return torch.from_numpy(self.draws.noise(self.images_shown, part, self.config.z_dim)).to(self.device)
 
     def _real_batch(self) -> tuple[Tensor, Tensor]:
-        indices = np.concatenate(list(self._indices()))
-        images, labels = self.dataset.batch(indices)
+        images, labels = self.dataset.batch(self.draws.indices(self.images_shown))
         if self.config.data.mirror:
-            flips = _stream(self.config.seed, MIRROR_STREAM, self.images_shown).random_sample(len(images)) < 0.5
+            flips = self.draws.mirrored(self.images_shown)
             images[flips] = images[flips, :, :, ::-1]
         real = torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
         return real, torch.from_numpy(labels).to(self.device)
-
-    def _indices(self) -> Any:
-        """This batch's data indices: each epoch is a fresh permutation, cut without regard to its end."""
-        position, wanted = self.images_shown, self.config.batch
-        while wanted:
-            epoch, offset = divmod(position, len(self.dataset))
-            if epoch != self._epoch:
-                self._order = _stream(self.config.seed, DATA_STREAM, epoch).permutation(len(self.dataset))
-                self._epoch = epoch
-            part = self._order[offset : offset + wanted]
-            yield part
-            position, wanted = position + len(part), wanted - len(part)
 
 
 def _gradient_norm(network: nn.Module) -> Tensor:
@@ -249,22 +232,15 @@ def _gradient_norm(network: nn.Module) -> Tensor:
     return torch.stack(norms).square().sum().sqrt()
 
 
-def _discriminator_stats(loss: Tensor, codes: Tensor, r1: Tensor, r2: Tensor, real: Tensor, fake: Tensor) -> Tensor:
-    """Means over the batch, in D_STATS' order without grad_norm_D.
+def _discriminator_stats(
+    norm: Tensor, loss: Tensor, codes: Tensor, r1: Tensor, r2: Tensor, real: Tensor, fake: Tensor
+) -> Tensor:
+    """Means over the batch, in D_STATS' order.
 
     Relativistic logits have no zero of their own, so accuracies are taken against the midpoint
     between the batch's mean real and mean fake logit.
     """
-    with torch.no_grad():
-        middle = 0.5 * (real.mean() + fake.mean())
-        rows = (
-            loss,
-            codes,
-            r1,
-            r2,
-            (real > middle).float(),
-            (fake < middle).float(),
-            (real > fake).float(),
-            real - fake,
-        )
-        return torch.stack([row.mean() for row in rows])
+    middle = 0.5 * (real.mean() + fake.mean())
+    accuracies = ((real > middle).float(), (fake < middle).float(), (real > fake).float())
+    means = [row.mean() for row in (loss, codes, r1, r2, *accuracies, real - fake)]
+    return torch.stack([means[0], norm, *means[1:]])
