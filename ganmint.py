@@ -16,6 +16,7 @@ from models.errors import GanmintError, InputError
 COMMANDS = {
     "train": "training.commands",
     "publish": "training.commands",
+    "data": "training.data_commands",
     "models": "service.commands",
     "sample": "service.commands",
     "serve": "service.commands",

@@ -15,7 +15,7 @@ import click
 from models.errors import InputError
 from models.sampler import resolve_device
 from training import data
-from training.config import Config, dump_config, load_preset, preset_names
+from training.config import PRESET_BY_SIDE, Config, dump_config, load_preset, preset_for, preset_names
 from training.data import Dataset
 from training.distributed import leader_speaks, own_device
 from training.loop import check_fits, describe_data, run
@@ -28,9 +28,10 @@ PATH = click.Path(path_type=Path)
     epilog="\b\nExamples:\n"
     "  ganmint train --preset toy1d --out runs/toy\n"
     "  ganmint train --preset digits --data tests/data/digits --out runs/mydigits --set total_kimg=2\n"
-    "  ganmint train --preset digits --data tests/data/digits --out runs/mydigits --dry-run"
+    "  ganmint train --data tests/data/digits --out runs/own --dry-run"
 )
-@click.option("--preset", required=True, help=f"Configuration to start from: {', '.join(preset_names())}.")
+@click.option("--preset", help="Configuration to start from, by default one that fits the images: "
+              f"{', '.join(preset_names())}.")  # fmt: skip
 @click.option("--data", "data_path", type=PATH, help="Training data: an IDX folder (MNIST), a folder or zip of "
               "pictures (class folders, or a labels csv), or npz. The toy presets make their own.")  # fmt: skip
 @click.option("--out", type=PATH, required=True, help="Run folder. Run the same command again to resume.")
@@ -39,14 +40,14 @@ PATH = click.Path(path_type=Path)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and the data, then stop.")
 def train(
-    preset: str, data_path: Path | None, out: Path, assignments: tuple[str, ...], device: str, dry_run: bool
+    preset: str | None, data_path: Path | None, out: Path, assignments: tuple[str, ...], device: str, dry_run: bool
 ) -> None:
     """Train a generator, or resume a run.
 
     Every tick prints a progress line, appends to OUT/stats.jsonl and OUT/tensorboard, and leaves a
     picture in OUT/grids and a checkpoint. Killed at any moment, the same command goes on from the
-    last checkpoint and ends with the same weights, bit for bit on a CPU. Several processes share each
-    batch when torchrun starts them: torchrun --standalone --nproc-per-node 2 -m ganmint train ...
+    last checkpoint and ends with the same weights, bit for bit on a CPU. Started by torchrun,
+    several processes share each batch.
     """
     with leader_speaks():
         _train(preset, data_path, out, assignments, device, dry_run)
@@ -71,10 +72,9 @@ def publish(
 
 
 def _train(
-    preset: str, data_path: Path | None, out: Path, assignments: tuple[str, ...], device: str, dry_run: bool
+    preset: str | None, data_path: Path | None, out: Path, assignments: tuple[str, ...], device: str, dry_run: bool
 ) -> None:
-    config = load_preset(preset, assignments)
-    dataset = _dataset(config, data_path)
+    config, dataset = _chosen(preset, data_path, assignments)
     click.echo(dump_config(config), nl=False)
     classes = f"{len(dataset.label_names)} classes" if dataset.label_names else "no labels"
     shape = "x".join(map(str, dataset.shape))
@@ -91,6 +91,19 @@ def _train(
         run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]))
         if config.data.kind == "images":
             click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} --name {_name(out)}")
+
+
+def _chosen(preset: str | None, path: Path | None, assignments: tuple[str, ...]) -> tuple[Config, Dataset]:
+    if preset is not None:
+        config = load_preset(preset, assignments)
+        return config, _dataset(config, path)
+    if path is None:
+        raise InputError(f"give one of {', '.join(preset_names())}, or --data to have one chosen", "--preset")
+    # What the labels are does not depend on the preset for one's own pictures.
+    dataset = data.load(path, load_preset(PRESET_BY_SIDE[28], assignments).data.labels)
+    name = preset_for(dataset.shape)
+    click.echo(f"# preset: {name}, by the images' shape")
+    return load_preset(name, assignments), dataset
 
 
 def _dataset(config: Config, path: Path | None) -> Dataset:

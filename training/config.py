@@ -130,6 +130,26 @@ def preset_names() -> list[str]:
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
+# For pictures of one's own, by their side.
+PRESET_BY_SIDE = {28: "images28", 32: "images32", 64: "images64"}
+
+
+def preset_for(shape: tuple[int, int, int]) -> str:
+    """The preset for images of this shape (channels, height, width).
+
+    Raises: InputError for --data.
+    """
+    _, height, width = shape
+    if height != width or height not in PRESET_BY_SIDE:
+        sides = ", ".join(map(str, PRESET_BY_SIDE))
+        raise InputError(
+            f"its images are {width}x{height}, and there are presets for squares of {sides} pixels a side: "
+            "resize them, or give a --preset and the networks' base and widths by --set",
+            "--data",
+        )
+    return PRESET_BY_SIDE[height]
+
+
 def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
     """A preset with `a.b=c` assignments applied.
 

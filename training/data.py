@@ -25,9 +25,10 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from models.errors import DataError
+from training import pictures_on_disk
 from training.draws import HOLDOUT, stream
 from training.labels import LabelColumn
-from training.pictures_on_disk import Content, allocate, read_folder, read_zip
+from training.pictures_on_disk import Content, allocate
 
 IDX_IMAGES = "train-images-idx3-ubyte"
 # Deflate cannot shrink by more (zlib.net, "Maximum Compression Factor").
@@ -158,21 +159,27 @@ def load(path: Path, labels: Sequence[LabelColumn] = ()) -> Dataset:
     return Dataset(path.resolve().name, *content)
 
 
+def holds_pictures(path: Path) -> bool:
+    """Whether it is a zip, or a folder other than MNIST's: what training.pictures_on_disk reads.
+
+    Raises: OSError.
+    """
+    if path.is_dir():
+        return not any(p.name.removesuffix(".gz").endswith("-ubyte") for p in path.iterdir())
+    return path.suffix.lower() == ".zip"
+
+
 def _read(path: Path, labels: Sequence[LabelColumn]) -> Content:
-    is_folder = path.is_dir()
-    has_idx = is_folder and any(p.name.removesuffix(".gz").endswith("-ubyte") for p in path.iterdir())
-    if is_folder and not has_idx:
-        return read_folder(path, labels)
     if not path.exists():
         raise DataError(path, "does not exist")
-    if path.suffix.lower() == ".zip":
-        return read_zip(path, labels)
+    if holds_pictures(path):
+        return pictures_on_disk.read(path, labels)
     if labels:
         columns = ", ".join(repr(column.column) for column in labels)
         raise DataError(
             path, f"is no folder or zip with a csv that has {columns}; take labels as they come: --set data.labels=[]"
         )
-    if is_folder:
+    if path.is_dir():
         return _read_idx_pair(_plain_or_gz(path / IDX_IMAGES))
     if path.suffix.lower() == ".npz":
         return _read_npz(path)

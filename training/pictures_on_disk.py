@@ -25,10 +25,8 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +34,7 @@ from PIL import Image, ImageOps
 
 from models.errors import DataError
 from training.labels import DEFAULT_COLUMNS, LabelColumn, class_names, csv_rows, label_order
+from training.sources import Source, opened
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 REFUSED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".jp2", ".ppm", ".pgm", ".tga"})
@@ -99,95 +98,56 @@ def allocate(shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
         raise DataError(path, f"{room} in {where} ({error.strerror}); set TMPDIR to a disk with room") from None
 
 
-def read_folder(folder: Path, columns: Sequence[LabelColumn] = ()) -> Content:
-    """The pictures of a folder, in the order of their sorted names, with their labels.
+def read(path: Path, columns: Sequence[LabelColumn] = ()) -> Content:
+    """The pictures of a folder or zip, in the order of their sorted names, with their labels.
+
+    A folder and a zip with the same content give the same.
 
     Args:
-        folder: where they lie.
+        path: the folder or zip.
         columns: which columns of the csv make the label; then there must be a csv.
-    Raises: DataError naming the file at fault.
+    Raises: DataError naming the file at fault, inside an archive as `archive.zip/inner.png`.
     """
-    return _read(_Folder(folder), columns)
-
-
-def read_zip(path: Path, columns: Sequence[LabelColumn] = ()) -> Content:
-    """The same for a zip with the same content; nothing is extracted to disk.
-
-    Raises: DataError naming the file at fault, inside the archive as `archive.zip/inner.png`.
-    """
-    with _Zip(path) as source:
+    with opened(path) as source:
         return _read(source, columns)
 
 
-class _Folder:
-    """Files by their relative POSIX name."""
+def picture_names(source: Source) -> list[str]:
+    """The names of the pictures, sorted; at least one.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.csv_beside = path.absolute().parent / (path.absolute().name + ".csv")
-
-    def names(self) -> list[str]:
-        def refuse(error: OSError) -> None:
-            raise DataError(error.filename, f"cannot be read: {error.strerror}")
-
-        found, seen = [], set()
-        for root, folders, files in os.walk(self.path, onerror=refuse, followlinks=True):
-            here = Path(root)
-            seen.add(here.resolve())
-            # A link to a folder that holds it would never end.
-            folders[:] = [folder for folder in folders if (here / folder).resolve() not in seen]
-            found += [(here / file).relative_to(self.path).as_posix() for file in files]
-        return found
-
-    def open(self, name: str) -> BinaryIO:
-        return (self.path / name).open("rb")
-
-
-class _Zip(AbstractContextManager["_Zip"]):
-    """The same for an archive's members."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.csv_beside = path.with_suffix(".csv")
-        try:
-            self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
-            raise DataError(path, f"is not a whole zip archive ({error}); make or fetch it again") from None
-        except OSError as error:
-            raise DataError(path, f"cannot be read: {error.strerror or error}") from None
-
-    def names(self) -> list[str]:
-        names = [name for name in self._archive.namelist() if not name.endswith("/")]
-        for a, b in zip(sorted(names), sorted(names)[1:]):
-            if a == b:
-                raise DataError(self.path / a, "is in the archive twice; make the zip again")
-        return names
-
-    def open(self, name: str) -> BinaryIO:
-        return cast(BinaryIO, self._archive.open(name))
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self._archive.close()
-
-
-_Source = _Folder | _Zip
-
-
-def _read(source: _Source, columns: Sequence[LabelColumn]) -> Content:
-    names = [name for name in source.names() if not _hidden(name)]
-    pictures = sorted(name for name in names if _is_picture(source.path / name))
+    Raises: DataError.
+    """
+    pictures = sorted(name for name in _visible(source) if _is_picture(source.path / name))
     if not pictures:
         wanted = ", ".join(sorted(SUFFIXES))
         raise DataError(source.path, f"holds no pictures ({wanted}); give the folder or zip that does")
-    tables = [name for name in names if name.split("/")[-1] == "labels.csv"]
-    inside = _inside(pictures + tables)
-    found = _labels(source, inside, tables, pictures, columns)
-    images = _decode_all(source, pictures)
+    return pictures
+
+
+def labels_of(
+    source: Source, pictures: list[str], columns: Sequence[LabelColumn] = ()
+) -> tuple[list[str], tuple[str, ...]] | None:
+    """Each picture's label in words and the order of the classes, by the rules above; None without labels.
+
+    Raises: DataError naming the file at fault.
+    """
+    tables = [name for name in _visible(source) if name.split("/")[-1] == "labels.csv"]
+    return _labels(source, _inside(pictures + tables), tables, pictures, columns)
+
+
+def _read(source: Source, columns: Sequence[LabelColumn]) -> Content:
+    names = picture_names(source)
+    found = labels_of(source, names, columns)
+    images = _decode_all(source, names)
     if found is None:
         return Content(images, None, ())
     texts, order = found
     ids = {text: k for k, text in enumerate(order)}
     return Content(images, np.array([ids[text] for text in texts], np.int64), order)
+
+
+def _visible(source: Source) -> list[str]:
+    return [name for name in source.names() if not _hidden(name)]
 
 
 def _hidden(name: str) -> bool:
@@ -214,9 +174,8 @@ def _is_picture(path: Path) -> bool:
 
 
 def _labels(
-    source: _Source, inside: str, tables: list[str], pictures: list[str], columns: Sequence[LabelColumn]
+    source: Source, inside: str, tables: list[str], pictures: list[str], columns: Sequence[LabelColumn]
 ) -> tuple[list[str], tuple[str, ...]] | None:
-    """Each picture's label in words, and the order of the classes; None where nothing tells labels."""
     table = _table(source, inside, tables)
     if table is not None:
         rows = _by_csv(source, inside, pictures, *table, columns or DEFAULT_COLUMNS)
@@ -232,7 +191,7 @@ def _labels(
     return None if texts is None else (texts, label_order(texts))
 
 
-def _table(source: _Source, inside: str, tables: list[str]) -> tuple[Path, bytes] | None:
+def _table(source: Source, inside: str, tables: list[str]) -> tuple[Path, bytes] | None:
     """Where the labels csv lies and its bytes, if there is one."""
     if inside + "labels.csv" in tables:
         return source.path / (inside + "labels.csv"), _bytes(source, inside + "labels.csv")
@@ -244,7 +203,7 @@ def _table(source: _Source, inside: str, tables: list[str]) -> tuple[Path, bytes
         raise DataError(source.csv_beside, f"cannot be read: {error.strerror}") from None
 
 
-def _by_folder(source: _Source, inside: str, pictures: list[str]) -> list[str] | None:
+def _by_folder(source: Source, inside: str, pictures: list[str]) -> list[str] | None:
     depths = {name: name[len(inside) :].count("/") for name in pictures}
     for name, depth in depths.items():
         if depth > 1:
@@ -260,7 +219,7 @@ def _by_folder(source: _Source, inside: str, pictures: list[str]) -> list[str] |
 
 
 def _by_csv(
-    source: _Source, inside: str, pictures: list[str], path: Path, content: bytes, columns: Sequence[LabelColumn]
+    source: Source, inside: str, pictures: list[str], path: Path, content: bytes, columns: Sequence[LabelColumn]
 ) -> list[tuple[str, ...]]:
     label_of: dict[str, tuple[str, ...]] = {}
     known = set(pictures)
@@ -279,13 +238,13 @@ def _by_csv(
     return [label_of[name] for name in pictures]
 
 
-def _decode_all(source: _Source, names: list[str]) -> NDArray[np.uint8]:
+def _decode_all(source: Source, names: list[str]) -> NDArray[np.uint8]:
     """uint8 (N, H, W, C). Two passes: headers decide grey or RGB, so that one array can be filled in place."""
-    mode = "L" if {_channels(source, name) for name in names} == {1} else "RGB"
-    first = _decode(source, names[0], mode)
+    mode = "L" if {channels(source, name) for name in names} == {1} else "RGB"
+    first = decode(source, names[0], mode)
     images = allocate((len(names), *first.shape), source.path)
     for k, name in enumerate(names):
-        pixels = first if k == 0 else _decode(source, name, mode)
+        pixels = first if k == 0 else decode(source, name, mode)
         if pixels.shape != first.shape:
             (h, w), (height, width) = pixels.shape[:2], first.shape[:2]
             raise DataError(
@@ -295,8 +254,11 @@ def _decode_all(source: _Source, names: list[str]) -> NDArray[np.uint8]:
     return images
 
 
-def _channels(source: _Source, name: str) -> int:
-    """1 for a grey picture, 3 for one in colour, by its header."""
+def channels(source: Source, name: str) -> int:
+    """1 for a grey picture, 3 for one in colour, by its header.
+
+    Raises: DataError for the picture.
+    """
     try:
         with source.open(name) as file, Image.open(file, formats=FORMATS) as image:
             mode = image.mode
@@ -311,8 +273,11 @@ def _channels(source: _Source, name: str) -> int:
     return 1 if mode in GREY_MODES else 3
 
 
-def _decode(source: _Source, name: str, mode: str) -> NDArray[np.uint8]:
-    """uint8 (H, W, C) in mode "L" or "RGB"."""
+def decode(source: Source, name: str, mode: str) -> NDArray[np.uint8]:
+    """One picture, uint8 (H, W, C), in mode "L" or "RGB".
+
+    Raises: DataError for the picture.
+    """
     try:
         # Reading to the end makes zipfile check the member's CRC.
         with Image.open(io.BytesIO(_bytes(source, name)), formats=FORMATS) as image:
@@ -329,7 +294,7 @@ def _decode(source: _Source, name: str, mode: str) -> NDArray[np.uint8]:
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _bytes(source: _Source, name: str) -> bytes:
+def _bytes(source: Source, name: str) -> bytes:
     try:
         with source.open(name) as file:
             return file.read()
