@@ -224,7 +224,7 @@ def _listed(figures: dict[str, float]) -> str:
 
 def _save(trainer: Trainer, card: dict[str, Any], out: Path) -> None:
     config, dataset = trainer.config, trainer.dataset
-    snapshot(trainer.ema, dataset, config.z_dim, out / "grids" / f"{trainer.images_shown:012d}.png")
+    snapshot(trainer.ema, dataset, config.z_dim, out / run_folder.GRIDS / f"{trainer.images_shown:012d}.png")
     state = {
         "trainer": trainer.state(),
         "generator": generator_config(config, dataset).model_dump(mode="json"),
