@@ -20,6 +20,7 @@ from training.data import Dataset
 from training.distributed import leader_speaks, own_device
 from training.loop import check_fits, describe_data, run
 from training.publishing import publish as publish_run
+from training.tracking import TRACKERS, require
 
 PATH = click.Path(path_type=Path)
 
@@ -38,9 +39,17 @@ PATH = click.Path(path_type=Path)
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a setting, e.g. "
               "total_kimg=100 or lr.start=5e-4. VALUE is YAML; --dry-run shows every setting. Repeatable.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--track", multiple=True, type=click.Choice(sorted(TRACKERS)), help="Report to MLflow too "
+              "(MLFLOW_TRACKING_URI, or mlflow.db here).")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and the data, then stop.")
 def train(
-    preset: str | None, data_path: Path | None, out: Path, assignments: tuple[str, ...], device: str, dry_run: bool
+    preset: str | None,
+    data_path: Path | None,
+    out: Path,
+    assignments: tuple[str, ...],
+    device: str,
+    track: tuple[str, ...],
+    dry_run: bool,
 ) -> None:
     """Train a generator, or resume a run.
 
@@ -50,7 +59,17 @@ def train(
     several processes share each batch.
     """
     with leader_speaks():
-        _train(preset, data_path, out, assignments, device, dry_run)
+        require(track)
+        config, dataset = _chosen(preset, data_path, assignments)
+        chosen = own_device(resolve_device(device))
+        check_fits(config, dataset)
+        _print_plan(config, dataset, chosen, out)
+        if dry_run:
+            return
+        click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
+        run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]), track)
+        if config.data.kind == "images":
+            click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} --name {_name(out)}")
 
 
 @click.command(epilog="\b\nExample:\n  ganmint publish runs/mydigits --name mydigits")
@@ -71,26 +90,16 @@ def publish(
     click.echo(f"Published {stored} to {stored.path}")
 
 
-def _train(
-    preset: str | None, data_path: Path | None, out: Path, assignments: tuple[str, ...], device: str, dry_run: bool
-) -> None:
-    config, dataset = _chosen(preset, data_path, assignments)
+def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> None:
     click.echo(dump_config(config), nl=False)
     classes = f"{len(dataset.label_names)} classes" if dataset.label_names else "no labels"
     shape = "x".join(map(str, dataset.shape))
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
-    check_fits(config, dataset)
-    chosen = own_device(resolve_device(device))
     card = describe_data(config, dataset)
     click.echo(f"# the card will say: {card['name']}, licence {card['licence']}", nl=False)
     hint = "; give --set data.name=... --set data.licence=... --set data.attribution=..."
     click.echo(hint if card["licence"] == "not stated" else "")
-    click.echo(f"# device: {chosen}\n# out: {out}")
-    if not dry_run:
-        click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
-        run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]))
-        if config.data.kind == "images":
-            click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} --name {_name(out)}")
+    click.echo(f"# device: {device}\n# out: {out}")
 
 
 def _chosen(preset: str | None, path: Path | None, assignments: tuple[str, ...]) -> tuple[Config, Dataset]:

@@ -11,10 +11,11 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 
@@ -26,7 +27,9 @@ from training.data import Dataset
 from training.distributed import Team
 from training.pictures import snapshot
 from training.progress import Progress, Tick, sinks
+from training.tracking import TRACKERS
 from training.trainer import STATS, Trainer, discriminator_config, generator_config
+from training.traversal import strips
 
 # By this margin on every pair, D's own loss is flat; when G does not close it either, nothing moves any more.
 WON_MARGIN = 20.0
@@ -36,7 +39,7 @@ CATCHING_UP = 0.99
 ADVICE = "Lower lr or raise gamma, in a new --out folder."
 
 
-def run(config: Config, dataset: Dataset, out: Path, device: str, command: str) -> None:
+def run(config: Config, dataset: Dataset, out: Path, device: str, command: str, track: Sequence[str] = ()) -> None:
     """Train until `total_kimg`, resuming whatever `out` already holds.
 
     Args:
@@ -45,6 +48,7 @@ def run(config: Config, dataset: Dataset, out: Path, device: str, command: str) 
         out: the run folder, made if missing.
         device: torch device name.
         command: the command line that starts the run, kept for the model's card.
+        track: names of TRACKERS to report to besides the folder.
     Raises:
         InputError, FileError, CheckpointError: out cannot be used; nothing in it was changed.
         TrainingDivergedError: the run cannot go on; the last checkpoint stays.
@@ -71,6 +75,7 @@ def run(config: Config, dataset: Dataset, out: Path, device: str, command: str) 
         if team.leads:
             run_folder.resume(out, config, trainer.images_shown / 1000)
         reports = sinks(out, config.total_kimg, trainer.images_shown) if team.leads else []
+        reports += [TRACKERS[name](out, config) for name in track if team.leads]
         progress = stack.enter_context(Progress(reports))
         _ticks(trainer, describe_data(config, dataset), out, progress, stop)
 
@@ -225,6 +230,9 @@ def _listed(figures: dict[str, float]) -> str:
 def _save(trainer: Trainer, card: dict[str, Any], out: Path) -> None:
     config, dataset = trainer.config, trainer.dataset
     snapshot(trainer.ema, dataset, config.z_dim, out / run_folder.GRIDS / f"{trainer.images_shown:012d}.png")
+    if config.codes and dataset.images.dtype == np.uint8:
+        labels = len(dataset.label_names)
+        strips(trainer.ema, config.z_dim, labels, config.codes, out / run_folder.CODES)
     state = {
         "trainer": trainer.state(),
         "generator": generator_config(config, dataset).model_dump(mode="json"),

@@ -6,6 +6,8 @@
     stats.jsonl        one line a tick
     tensorboard/       the same as events
     grids/             a picture a tick
+    codes.png          what each code does, where there are codes
+    mlflow.txt         which of MLflow's runs this is, where it is tracked
 
 Knows: these names, the lock, what makes a folder the same run's, and how what a kill left over is
 cleared away. Does not know: training.
@@ -27,6 +29,7 @@ from models.errors import FileError, InputError
 from models.files import write_atomically
 from training.config import Config, dump_config, load_config
 
+CODES = "codes.png"
 CONFIG, ORIGIN, STATS, GRIDS, LOCK = "config.yaml", "run.json", "stats.jsonl", "grids", ".lock"
 
 

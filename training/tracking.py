@@ -7,8 +7,10 @@ MLflow is loaded here alone, and only when it is asked for.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from models.errors import InputError
@@ -31,14 +33,12 @@ class MLflow(Sink):
     Args:
         out: the run folder.
         config: its settings become the run's parameters.
-    Raises: InputError for --track when MLflow is not installed or cannot be reached.
+    Raises: InputError for --track when MLflow cannot be reached.
     """
 
     def __init__(self, out: Path, config: Config) -> None:
-        try:
-            import mlflow
-        except ModuleNotFoundError:
-            raise InputError("mlflow is not installed; install it with: pip install mlflow", "--track") from None
+        import mlflow
+
         self._metric = mlflow.entities.Metric
         try:
             self._client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", DATABASE))
@@ -80,3 +80,14 @@ class MLflow(Sink):
 
 
 TRACKERS = {"mlflow": MLflow}
+
+
+def require(names: Sequence[str]) -> None:
+    """Whether what these need is installed.
+
+    Args: names of TRACKERS, each also its package's.
+    Raises: InputError for --track.
+    """
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"{name} is not installed; install it with: pip install {name}", "--track")

@@ -672,3 +672,15 @@ def test_a_loss_printed_is_the_loss_of_the_stats(
     for text, tick in zip(printed, ticks(tmp_path / "run")):
         assert f"loss G {tick['loss_G']:.3f} D {tick['loss_D']:.3f}" in text
         assert "left" in text and "\r" not in text
+
+
+def test_a_run_with_codes_leaves_a_strip_of_each(tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    run(tiny_config("codes=2", "total_kimg=0.064"), tiny_data, tmp_path / "run")
+
+    with Image.open(tmp_path / "run" / "codes.png") as strips:
+        # Ten rows of eleven images for each, and a gap.
+        assert strips.size == (11 * 8, 2 * 10 * 8 + 4)
+        pixels = np.asarray(strips)
+    rows = pixels[:80].reshape(10, 8, 11, 8)
+    assert all(np.any(rows[:, :, 0] != rows[:, :, k]) for k in range(1, 11))
+    assert np.any(pixels[:80] != pixels[84:])
