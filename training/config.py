@@ -82,7 +82,7 @@ class Config(_Frozen):
     threads: int = Field(default=0, ge=0, description="torch threads; 0: torch's default, kept for the whole run")
     z_dim: int = Field(ge=1)
     codes: int = Field(default=0, ge=0, description="leading entries of z that D learns to read from images (InfoGAN)")
-    code_weight: float = Field(default=1.0, ge=0, description="of the codes' loss, for both networks")
+    code_weight: float = Field(default=0.1, ge=0, description="of the codes' loss, for both networks")
     objective: Literal["relativistic", "classic"] = "relativistic"
     lr: Cosine
     gamma: Cosine = Field(description="weight of the R1 and R2 penalties; none where it is 0")
