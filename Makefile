@@ -6,7 +6,7 @@ PORT ?= 3000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup serve test check format bench-start bench-serving clean
+.PHONY: help setup serve test check format bench-start bench-serving bench-training clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ bench-start: $(VENV)/.ready  ## start-up time and memory of the service
 bench-serving: $(VENV)/.dev  ## throughput, CPU and latency against the ceiling and a peer (10 minutes)
 	@$(PIP) mosec
 	$(BIN)/python -m benchmarks.serving
+
+bench-training: $(VENV)/.ready  ## training speed by precision, switches and processes (10 minutes)
+	$(BIN)/python -m benchmarks.training
 
 clean:  ## remove the environment and caches; the model store and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
