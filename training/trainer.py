@@ -2,8 +2,8 @@
 
 Knows: the networks, their optimisers, the schedules, and how one step changes them. Every random
 number is a pure function of (seed, images shown), so the state is the weights, the optimisers'
-moments, one counter and the strength of augmentation: a run that is stopped and resumed takes the very same steps. Does not know:
-files, progress, when to stop.
+moments, one counter and the strength of augmentation: a run that is stopped and resumed takes the
+very same steps. Does not know: files, progress, when to stop.
 """
 
 from __future__ import annotations
