@@ -6,7 +6,7 @@ PORT ?= 3000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk soak soak-export clean
+.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk bench-training soak soak-export clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ bench-bulk: $(VENV)/.ready  ## bulk export against its ceiling and a simple scri
 
 soak-export: $(VENV)/.dev  ## kill exports 60 times and compare what they end with
 	$(BIN)/python -m tests.service.export.soak
+
+bench-training: $(VENV)/.ready  ## training speed by precision, switches and processes (10 minutes)
+	$(BIN)/python -m benchmarks.training
 
 clean:  ## remove the environment and caches; the model store and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -17,6 +17,9 @@ from models.errors import GanmintError, InputError
 COMMANDS = {
     "train": "training.commands",
     "publish": "training.commands",
+    "data": "training.data_commands",
+    "movie": "training.lab_commands",
+    "compare": "training.lab_commands",
     "models": "service.commands",
     "sample": "service.commands",
     "export": "service.export.commands",
@@ -74,7 +77,7 @@ def main() -> None:
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
         status = 1
     except ModuleNotFoundError as error:
-        if error.name not in ("yaml", "tensorboard"):
+        if error.name not in ("yaml", "tensorboard", "matplotlib"):
             raise
         click.echo(f"Error: training needs {error.name}; install it with: pip install 'ganmint[train]'", err=True)
         status = 1

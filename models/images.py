@@ -1,6 +1,6 @@
 """Pixels and picture files; the only place where either is made.
 
-Knows: how a generator's output becomes uint8, how pixels become PNG, JPEG or WebP, and the marks
+Knows: how a generator's output becomes uint8, how pixels become PNG, JPEG or WebP, still or moving, and the marks
 every file carries: that it is synthetic (IPTC DigitalSourceType in XMP) and its address. No
 timestamps, so equal pixels and address give equal bytes. Does not know: models, requests.
 """
@@ -89,6 +89,20 @@ def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> by
         picture.save(buffer, "JPEG", quality=95, subsampling=0, exif=exif.tobytes(), xmp=_XMP.encode())
     else:
         picture.save(buffer, "WEBP", lossless=True, exact=True, exif=exif.tobytes(), xmp=_XMP.encode())
+    return buffer.getvalue()
+
+
+def encode_animation(frames: Sequence[NDArray[np.uint8]], durations_ms: Sequence[int]) -> bytes:
+    """An endlessly repeated WebP animation with the synthetic mark; it has no address.
+
+    Args:
+        frames: uint8 (H, W, 3), all of one size, at least one.
+        durations_ms: how long each is shown.
+    """
+    pictures = [Image.fromarray(frame) for frame in frames]
+    buffer = io.BytesIO()
+    options = {"duration": list(durations_ms), "loop": 0, "quality": 80, "xmp": _XMP.encode()}
+    pictures[0].save(buffer, "WEBP", save_all=True, append_images=pictures[1:], **options)
     return buffer.getvalue()
 
 

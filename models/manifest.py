@@ -47,6 +47,7 @@ class DataCard(_Frozen):
     name: str
     digest: str = Field(description="sha256 over shape, pixels, labels and label names")
     images: int = Field(ge=1)
+    held_out: int = Field(default=0, ge=0, description="how many of the images were kept aside and never trained on")
     licence: str
     attribution: str
 

@@ -1,9 +1,9 @@
-"""Generator and discriminator.
+"""Generators, and what they share with their discriminators.
 
-Knows: the architectures and their initialisation (R3GAN, arXiv 2501.05441, section 3: residual
-blocks without normalisation, zero-initialised last convolution, bilinear resampling, a learned
-basis at the lowest resolution). Does not know: losses, data, files. No BatchNorm, no noise inside:
-an output depends on its own latent and label only.
+Knows: the configurations of both, the architecture and its initialisation (R3GAN, arXiv 2501.05441,
+section 3: residual blocks without normalisation, zero-initialised last convolution, bilinear
+resampling, a learned basis at the lowest resolution). Does not know: losses, data, files. No noise
+inside: an output depends on its own latent and label only.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import Self
+
+from models.dcgan import DCGANGenerator
 
 LEAK = 0.2
 # Keeps the variance of a leaky ReLU's output at that of its input (He et al., arXiv 1502.01852, section 2.2).
 GAIN = math.sqrt(2.0 / (1.0 + LEAK**2))
+
+# How much wider a bottleneck is inside.
+EXPANSION = 2
 
 Shape = tuple[int, int, int]
 
@@ -28,11 +34,19 @@ class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _check_side(base: int, doublings: int, shape: Shape) -> None:
+    side = base * 2**doublings
+    if shape[1:] != (side, side):
+        raise ValueError(
+            f"base {base} doubled {doublings} times makes {side}x{side} images, but the data has {shape[1]}x{shape[2]}"
+        )
+
+
 class ResNetConfig(_Config):
     """A pyramid of residual blocks.
 
     `widths` are channels per level, from the lowest resolution (`base` pixels a side) upwards; each
-    further level doubles the side. The discriminator walks the same pyramid downwards.
+    further level doubles the side.
     """
 
     kind: Literal["resnet"] = "resnet"
@@ -40,14 +54,30 @@ class ResNetConfig(_Config):
     widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
     blocks: int = Field(default=1, ge=1, description="residual blocks per level")
     label_dim: int = Field(default=32, ge=1, description="size of the label embedding")
+    group: int = Field(
+        default=0,
+        ge=0,
+        description="0: blocks of two 3x3 convolutions; else R3GAN's bottlenecks, with so many channels in a group",
+    )
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        if self.group and any(EXPANSION * width % self.group for width in self.widths):
+            raise ValueError(f"group {self.group} must divide twice each of the widths {list(self.widths)}")
+        return self
 
     def check_side(self, shape: Shape) -> None:
-        side = self.base * 2 ** (len(self.widths) - 1)
-        if shape[1:] != (side, side):
-            raise ValueError(
-                f"base {self.base} with {len(self.widths)} levels makes {side}x{side} images, "
-                f"but the data has {shape[1]}x{shape[2]}"
-            )
+        _check_side(self.base, len(self.widths) - 1, shape)
+
+
+class ResNetDiscriminatorConfig(ResNetConfig):
+    """The same pyramid, walked downwards."""
+
+    minibatch_group: int = Field(
+        default=1,
+        ge=1,
+        description="images in a row whose spread D is told (minibatch standard deviation); 1: it is not",
+    )
 
 
 class MLPConfig(_Config):
@@ -63,7 +93,23 @@ class MLPConfig(_Config):
             raise ValueError(f"an mlp takes data of shape (dim, 1, 1), got {shape}")
 
 
-NetworkConfig = Annotated[ResNetConfig | MLPConfig, Field(discriminator="kind")]
+class DCGANConfig(_Config):
+    """The baseline of models.dcgan.
+
+    `widths` are channels per level from the lowest resolution (`base` pixels a side) upwards; the image
+    comes out of one more doubling than there are widths above the first.
+    """
+
+    kind: Literal["dcgan"] = "dcgan"
+    base: int = Field(ge=2)
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(min_length=1)
+
+    def check_side(self, shape: Shape) -> None:
+        _check_side(self.base, len(self.widths), shape)
+
+
+NetworkConfig = Annotated[ResNetConfig | MLPConfig | DCGANConfig, Field(discriminator="kind")]
+DiscriminatorNetworkConfig = Annotated[ResNetDiscriminatorConfig | MLPConfig | DCGANConfig, Field(discriminator="kind")]
 
 
 class GeneratorConfig(_Config):
@@ -85,7 +131,8 @@ class DiscriminatorConfig(_Config):
 
     labels: int = Field(ge=0)
     shape: Shape
-    network: NetworkConfig
+    codes: int = Field(default=0, ge=0, description="leading entries of z that it shall read from an image")
+    network: DiscriminatorNetworkConfig
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> DiscriminatorConfig:
@@ -93,22 +140,22 @@ class DiscriminatorConfig(_Config):
         return self
 
 
-def _init(layer: nn.Conv2d | nn.Linear, gain: float) -> None:
+def init(layer: nn.Conv2d | nn.Linear, gain: float) -> None:
     fan_in = layer.weight[0].numel()
     nn.init.normal_(layer.weight, 0.0, 1.0)
     with torch.no_grad():
         layer.weight.mul_(gain / math.sqrt(fan_in))
 
 
-def _conv(c_in: int, c_out: int, size: int, gain: float, groups: int = 1) -> nn.Conv2d:
+def conv(c_in: int, c_out: int, size: int, gain: float, groups: int = 1) -> nn.Conv2d:
     layer = nn.Conv2d(c_in, c_out, size, padding=size // 2, groups=groups, bias=False)
-    _init(layer, gain)
+    init(layer, gain)
     return layer
 
 
-def _linear(d_in: int, d_out: int, gain: float = 1.0) -> nn.Linear:
+def linear(d_in: int, d_out: int, gain: float = 1.0) -> nn.Linear:
     layer = nn.Linear(d_in, d_out, bias=False)
-    _init(layer, gain)
+    init(layer, gain)
     return layer
 
 
@@ -118,14 +165,43 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, depth: int) -> None:
         super().__init__()
         # Fixup, section 3: m = 2 layers a branch, so the first scales by depth^(-1/(2m-2)).
-        self.conv1 = _conv(channels, channels, 3, GAIN * depth**-0.5)
+        self.conv1 = conv(channels, channels, 3, GAIN * depth**-0.5)
         self.bias = nn.Parameter(torch.zeros(1, channels, 1, 1))
         self.act = nn.LeakyReLU(LEAK)
-        self.conv2 = _conv(channels, channels, 3, 0.0)
+        self.conv2 = conv(channels, channels, 3, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.conv2(self.act(self.conv1(x) + self.bias))
         return out
+
+
+class Bottleneck(nn.Module):
+    """x + conv1x1(act(grouped conv3x3(act(conv1x1(x) + b)) + b)), twice as wide inside (R3GAN, section 3)."""
+
+    def __init__(self, channels: int, depth: int, group: int) -> None:
+        super().__init__()
+        inner = EXPANSION * channels
+        # Fixup with m = 3 layers a branch.
+        gain = GAIN * depth**-0.25
+        self.conv1 = conv(channels, inner, 1, gain)
+        self.bias1 = nn.Parameter(torch.zeros(1, inner, 1, 1))
+        self.conv2 = conv(inner, inner, 3, gain, groups=inner // group)
+        self.bias2 = nn.Parameter(torch.zeros(1, inner, 1, 1))
+        self.act = nn.LeakyReLU(LEAK)
+        self.conv3 = conv(inner, channels, 1, 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.act(self.conv1(x) + self.bias1)
+        out: Tensor = x + self.conv3(self.act(self.conv2(h) + self.bias2))
+        return out
+
+
+def blocks(width: int, network: ResNetConfig) -> list[nn.Module]:
+    """One level's residual blocks."""
+    depth = network.blocks * len(network.widths)
+    if network.group:
+        return [Bottleneck(width, depth, network.group) for _ in range(network.blocks)]
+    return [ResidualBlock(width, depth) for _ in range(network.blocks)]
 
 
 class Up(nn.Module):
@@ -133,22 +209,10 @@ class Up(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.mix = _conv(c_in, c_out, 1, 1.0)
+        self.mix = conv(c_in, c_out, 1, 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(self.mix(x), scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-class Down(nn.Module):
-    """2x2 mean, then a 1x1 convolution."""
-
-    def __init__(self, c_in: int, c_out: int) -> None:
-        super().__init__()
-        self.mix = _conv(c_in, c_out, 1, 1.0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.mix(F.avg_pool2d(x, 2))
-        return out
 
 
 class ResNetGenerator(nn.Module):
@@ -156,19 +220,18 @@ class ResNetGenerator(nn.Module):
 
     def __init__(self, config: GeneratorConfig, network: ResNetConfig) -> None:
         super().__init__()
-        depth = network.blocks * len(network.widths)
         label_dim = network.label_dim if config.labels else 0
-        self.embed = _linear(max(config.labels, 1), network.label_dim)
+        self.embed = linear(max(config.labels, 1), network.label_dim)
         self.conditional = config.labels > 0
         self.basis = nn.Parameter(torch.randn(1, network.widths[0], network.base, network.base))
-        self.project = _linear(config.z_dim + label_dim, network.widths[0])
+        self.project = linear(config.z_dim + label_dim, network.widths[0])
         layers: list[nn.Module] = []
         for level, width in enumerate(network.widths):
             if level:
                 layers.append(Up(network.widths[level - 1], width))
-            layers += [ResidualBlock(width, depth) for _ in range(network.blocks)]
+            layers += blocks(width, network)
         self.layers = nn.Sequential(*layers)
-        self.out = _conv(network.widths[-1], config.shape[0], 1, 1.0)
+        self.out = conv(network.widths[-1], config.shape[0], 1, 1.0)
         self.labels = max(config.labels, 1)
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
@@ -179,41 +242,12 @@ class ResNetGenerator(nn.Module):
         return image
 
 
-class ResNetDiscriminator(nn.Module):
-    """(image, label) -> logit, by projection (Miyato and Koyama, arXiv 1802.05637)."""
-
-    def __init__(self, config: DiscriminatorConfig, network: ResNetConfig) -> None:
-        super().__init__()
-        widths = network.widths[::-1]
-        depth = network.blocks * len(widths)
-        self.conditional = config.labels > 0
-        self.labels = max(config.labels, 1)
-        self.into = _conv(config.shape[0], widths[0], 1, 1.0)
-        layers: list[nn.Module] = []
-        for level, width in enumerate(widths):
-            if level:
-                layers.append(Down(widths[level - 1], width))
-            layers += [ResidualBlock(width, depth) for _ in range(network.blocks)]
-        self.layers = nn.Sequential(*layers)
-        self.basis = nn.Conv2d(widths[-1], widths[-1], network.base, groups=widths[-1], bias=False)
-        _init(self.basis, 1.0)
-        self.head = _linear(widths[-1], network.label_dim if self.conditional else 1)
-        self.embed = _linear(self.labels, network.label_dim, math.sqrt(self.labels))
-
-    def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        h: Tensor = self.head(self.basis(self.layers(self.into(image))).flatten(1))
-        if self.conditional:
-            c = self.embed(F.one_hot(label, self.labels).to(h.dtype))
-            h = (h * c).sum(dim=1, keepdim=True) / math.sqrt(c.shape[1])
-        return h.squeeze(1)
-
-
-def _mlp(d_in: int, d_out: int, network: MLPConfig) -> nn.Sequential:
+def mlp(d_in: int, d_out: int, network: MLPConfig) -> nn.Sequential:
     sizes = [d_in] + [network.width] * network.layers
     layers: list[nn.Module] = []
     for a, b in itertools.pairwise(sizes):
         linear = nn.Linear(a, b)
-        _init(linear, GAIN)
+        init(linear, GAIN)
         nn.init.zeros_(linear.bias)
         layers += [linear, nn.LeakyReLU(LEAK)]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], d_out))
@@ -224,27 +258,13 @@ class MLPGenerator(nn.Module):
         super().__init__()
         self.shape = config.shape
         self.labels = config.labels
-        self.body = _mlp(config.z_dim + config.labels, math.prod(config.shape), network)
+        self.body = mlp(config.z_dim + config.labels, math.prod(config.shape), network)
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         if self.labels > 0:
             z = torch.cat([z, F.one_hot(label, self.labels).to(z.dtype)], dim=1)
         image: Tensor = self.body(z)
         return image.reshape(z.shape[0], self.shape[0], self.shape[1], self.shape[2])
-
-
-class MLPDiscriminator(nn.Module):
-    def __init__(self, config: DiscriminatorConfig, network: MLPConfig) -> None:
-        super().__init__()
-        self.labels = config.labels
-        self.body = _mlp(math.prod(config.shape) + config.labels, 1, network)
-
-    def forward(self, image: Tensor, label: Tensor) -> Tensor:
-        h = image.flatten(1)
-        if self.labels > 0:
-            h = torch.cat([h, F.one_hot(label, self.labels).to(h.dtype)], dim=1)
-        logit: Tensor = self.body(h)
-        return logit.squeeze(1)
 
 
 def generator(config: GeneratorConfig) -> nn.Module:
@@ -254,17 +274,10 @@ def generator(config: GeneratorConfig) -> nn.Module:
     0 .. labels - 1 (ignored when labels is 0), and returns float32 (N, C, H, W), nominally -1 .. 1
     for images; values outside are possible and are clipped when turned into pixels.
     """
-    if isinstance(config.network, ResNetConfig):
-        return ResNetGenerator(config, config.network)
-    return MLPGenerator(config, config.network)
-
-
-def discriminator(config: DiscriminatorConfig) -> nn.Module:
-    """A freshly initialised discriminator.
-
-    Its forward takes images, float32 (N, C, H, W), and label, int64 (N,), and returns unbounded
-    logits, float32 (N,); only differences of logits mean anything under the relativistic loss.
-    """
-    if isinstance(config.network, ResNetConfig):
-        return ResNetDiscriminator(config, config.network)
-    return MLPDiscriminator(config, config.network)
+    match config.network:
+        case ResNetConfig() as network:
+            return ResNetGenerator(config, network)
+        case DCGANConfig() as network:
+            return DCGANGenerator(config.z_dim, config.labels, config.shape[0], network.base, network.widths)
+        case network:
+            return MLPGenerator(config, network)

@@ -184,7 +184,7 @@ def _card_text(stored: Stored, card: Manifest) -> str:
         "images": _size(card),
         "classes": ", ".join(f"{k} {name}" if str(k) != name else name for k, name in enumerate(card.labels)) or "none",
         "truncation": "psi in (0, 1]" if card.truncation else "no",
-        "trained on": f"{data.name}, {data.images} images, sha256 {data.digest}",
+        "trained on": f"{data.name}, {data.images} images, {data.held_out} of them kept aside, sha256 {data.digest}",
         "data licence": data.licence,
         "attribution": data.attribution or "none asked for",
         "weights' licence": card.licence,

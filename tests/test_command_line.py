@@ -227,13 +227,15 @@ def test_interrupting_ends_with_130(monkeypatch: pytest.MonkeyPatch, command: Co
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--preset", "nosuch"), 2, "--preset: no preset 'nosuch'; there are digits"),
+        (("--preset", "nosuch"), 2, "--preset: no preset 'nosuch'; there are dcgan, digits"),
+        ((), 2, "--preset: give one of dcgan, digits"),
+        (("--data", "{data}"), 2, "--data: its images are 8x8"),
         (("--preset", "digits"), 2, "--data: preset digits needs data"),
         (("--preset", "toy1d", "--data", "x"), 2, "--data: preset toy1d makes its own data"),
         (("--preset", "digits", "--data", "/nosuch"), 1, "/nosuch: does not exist"),
         (("--preset", "digits", "--data", "{broken}"), 1, "{broken}: is not a whole npz"),
         (("--preset", "digits", "--data", "{text}"), 1, "{text}: is no data set"),
-        (("--preset", "digits", "--data", "{data}"), 2, "--data: base 7 with 3 levels makes 28x28 images"),
+        (("--preset", "digits", "--data", "{data}"), 2, "--data: base 7 doubled 2 times makes 28x28 images"),
         (("--preset", "toy1d", "--set", "batch=many"), 2, "batch: Input should be a valid integer"),
         (("--preset", "toy1d", "--set", "nosuch=1"), 2, "nosuch: there is no such setting"),
         (("--preset", "toy1d", "--set", "batch"), 2, "--set: expected NAME=VALUE, got 'batch'"),
@@ -254,6 +256,16 @@ def test_train_refuses_in_words(
     assert result.code == code
     assert result.errors.startswith(f"Error: {words}")
     assert not (tmp_path / "run").exists() or files(tmp_path / "run") in ([], [".lock"])
+
+
+def test_without_a_preset_one_is_chosen_by_the_images_shape(command: Command, tmp_path: Path) -> None:
+    digits = str(Path(__file__).parent / "data" / "digits")
+
+    result = command("train", "--data", digits, "--out", str(tmp_path / "run"), "--set", "seed=3", "--dry-run")
+
+    assert result.code == 0
+    assert "# preset: images28, by the images' shape" in result.output
+    assert "preset: images28" in result.output and "seed: 3" in result.output
 
 
 def test_train_refuses_a_device_that_this_machine_lacks(command: Command, tmp_path: Path) -> None:

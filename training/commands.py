@@ -15,10 +15,12 @@ import click
 from models.errors import InputError
 from models.sampler import resolve_device
 from training import data
-from training.config import Config, dump_config, load_preset, preset_names
+from training.config import PRESET_BY_SIDE, Config, dump_config, load_preset, preset_for, preset_names
 from training.data import Dataset
+from training.distributed import leader_speaks, own_device
 from training.loop import check_fits, describe_data, run
 from training.publishing import publish as publish_run
+from training.tracking import TRACKERS, require
 
 PATH = click.Path(path_type=Path)
 
@@ -27,41 +29,45 @@ PATH = click.Path(path_type=Path)
     epilog="\b\nExamples:\n"
     "  ganmint train --preset toy1d --out runs/toy\n"
     "  ganmint train --preset digits --data tests/data/digits --out runs/mydigits --set total_kimg=2\n"
-    "  ganmint train --preset digits --data tests/data/digits --out runs/mydigits --dry-run"
+    "  ganmint train --data tests/data/digits --out runs/own --dry-run"
 )
-@click.option("--preset", required=True, help=f"Configuration to start from: {', '.join(preset_names())}.")
+@click.option("--preset", help="Configuration to start from, by default one that fits the images: "
+              f"{', '.join(preset_names())}.")  # fmt: skip
 @click.option("--data", "data_path", type=PATH, help="Training data: an IDX folder (MNIST), a folder or zip of "
               "pictures (class folders, or a labels csv), or npz. The toy presets make their own.")  # fmt: skip
 @click.option("--out", type=PATH, required=True, help="Run folder. Run the same command again to resume.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a setting, e.g. "
               "total_kimg=100 or lr.start=5e-4. VALUE is YAML; --dry-run shows every setting. Repeatable.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--track", multiple=True, type=click.Choice(sorted(TRACKERS)), help="Report to MLflow too "
+              "(MLFLOW_TRACKING_URI, or mlflow.db here).")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and the data, then stop.")
 def train(
-    preset: str, data_path: Path | None, out: Path, assignments: tuple[str, ...], device: str, dry_run: bool
+    preset: str | None,
+    data_path: Path | None,
+    out: Path,
+    assignments: tuple[str, ...],
+    device: str,
+    track: tuple[str, ...],
+    dry_run: bool,
 ) -> None:
     """Train a generator, or resume a run.
 
     Every tick prints a progress line, appends to OUT/stats.jsonl and OUT/tensorboard, and leaves a
     picture in OUT/grids and a checkpoint. Killed at any moment, the same command goes on from the
-    last checkpoint and ends with the same weights, bit for bit on a CPU.
+    last checkpoint and ends with the same weights, bit for bit on a CPU. Started by torchrun,
+    several processes share each batch.
     """
-    config = load_preset(preset, assignments)
-    dataset = _dataset(config, data_path)
-    click.echo(dump_config(config), nl=False)
-    classes = f"{len(dataset.label_names)} classes" if dataset.label_names else "no labels"
-    shape = "x".join(map(str, dataset.shape))
-    click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
-    check_fits(config, dataset)
-    chosen = resolve_device(device)
-    card = describe_data(config, dataset)
-    click.echo(f"# the card will say: {card['name']}, licence {card['licence']}", nl=False)
-    hint = "; give --set data.name=... --set data.licence=... --set data.attribution=..."
-    click.echo(hint if card["licence"] == "not stated" else "")
-    click.echo(f"# device: {chosen}\n# out: {out}")
-    if not dry_run:
+    with leader_speaks():
+        require(track)
+        config, dataset = _chosen(preset, data_path, assignments)
+        chosen = own_device(resolve_device(device))
+        check_fits(config, dataset)
+        _print_plan(config, dataset, chosen, out)
+        if dry_run:
+            return
         click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
-        run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]))
+        run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]), track)
         if config.data.kind == "images":
             click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} --name {_name(out)}")
 
@@ -84,6 +90,31 @@ def publish(
     click.echo(f"Published {stored} to {stored.path}")
 
 
+def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> None:
+    click.echo(dump_config(config), nl=False)
+    classes = f"{len(dataset.label_names)} classes" if dataset.label_names else "no labels"
+    shape = "x".join(map(str, dataset.shape))
+    click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
+    card = describe_data(config, dataset)
+    click.echo(f"# the card will say: {card['name']}, licence {card['licence']}", nl=False)
+    hint = "; give --set data.name=... --set data.licence=... --set data.attribution=..."
+    click.echo(hint if card["licence"] == "not stated" else "")
+    click.echo(f"# device: {device}\n# out: {out}")
+
+
+def _chosen(preset: str | None, path: Path | None, assignments: tuple[str, ...]) -> tuple[Config, Dataset]:
+    if preset is not None:
+        config = load_preset(preset, assignments)
+        return config, _dataset(config, path)
+    if path is None:
+        raise InputError(f"give one of {', '.join(preset_names())}, or --data to have one chosen", "--preset")
+    # What the labels are does not depend on the preset for one's own pictures.
+    dataset = data.load(path, load_preset(PRESET_BY_SIDE[28], assignments).data.labels)
+    name = preset_for(dataset.shape)
+    click.echo(f"# preset: {name}, by the images' shape")
+    return load_preset(name, assignments), dataset
+
+
 def _dataset(config: Config, path: Path | None) -> Dataset:
     toys = {"toy1d": data.toy1d, "toy25": data.toy25}
     if config.data.kind in toys:
@@ -92,7 +123,7 @@ def _dataset(config: Config, path: Path | None) -> Dataset:
         return toys[config.data.kind]()
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
-    return data.load(path)
+    return data.load(path, config.data.labels)
 
 
 def _name(out: Path) -> str:

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from typing_extensions import Self
 
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
-from models.networks import NetworkConfig
+from models.networks import DiscriminatorNetworkConfig, NetworkConfig, ResNetDiscriminatorConfig
+from training.augment import AugmentConfig
+from training.labels import LabelColumn
 
 
 class _Frozen(BaseModel):
@@ -47,6 +50,10 @@ class DataConfig(_Frozen):
     attribution: str = ""
     digest: str = Field(default="", description="if given, the three above hold for data of this sha256 only")
     mirror: bool = Field(default=False, description="flip each image shown with probability 1/2")
+    labels: tuple[LabelColumn, ...] = Field(
+        default=(), description="csv columns that make the label, joined by a space"
+    )
+    holdout: float = Field(default=0.0, ge=0, lt=1, description="share of the images kept aside for evaluation")
 
 
 _CARD = ("name", "licence", "attribution")
@@ -62,15 +69,29 @@ class Config(_Frozen):
     tick_kimg: float = Field(gt=0, description="progress, grid and checkpoint every so often")
     schedule_kimg: float = Field(gt=0, description="length of the cosine schedules")
     batch: int = Field(ge=2)
+    penalty: Literal["exact", "finite"] = Field(
+        default="exact", description="R1 and R2 by second derivatives, or estimated by finite differences"
+    )
+    penalty_every: int = Field(default=1, ge=1, description="R1 and R2 on each k-th step only, k times as heavy")
+    augment: AugmentConfig | None = Field(
+        default=None, description="adaptive augmentation, for small data; {} to use it"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of the convolutions; weights, losses and penalties stay float32"
+    )
     threads: int = Field(default=0, ge=0, description="torch threads; 0: torch's default, kept for the whole run")
     z_dim: int = Field(ge=1)
+    codes: int = Field(default=0, ge=0, description="leading entries of z that D learns to read from images (InfoGAN)")
+    code_weight: float = Field(default=0.1, ge=0, description="of the codes' loss, for both networks")
+    objective: Literal["relativistic", "classic"] = "relativistic"
     lr: Cosine
-    gamma: Cosine = Field(description="weight of the R1 and R2 penalties")
-    beta2: Cosine = Field(description="Adam's second-moment decay; beta1 is 0")
+    gamma: Cosine = Field(description="weight of the R1 and R2 penalties; none where it is 0")
+    beta1: float = Field(default=0.0, ge=0, lt=1, description="Adam's first-moment decay")
+    beta2: Cosine = Field(description="Adam's second-moment decay")
     ema_halflife_kimg: Cosine
     data: DataConfig
     generator: NetworkConfig
-    discriminator: NetworkConfig
+    discriminator: DiscriminatorNetworkConfig
 
     @field_validator("lr", "gamma", "ema_halflife_kimg")
     @classmethod
@@ -87,11 +108,46 @@ class Config(_Frozen):
             raise ValueError("start and end must be from 0 to below 1")
         return value
 
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.codes > self.z_dim:
+            raise ValueError(f"codes {self.codes} must be at most z_dim {self.z_dim}")
+        if self.penalty == "finite" and self.precision != "float32":
+            raise ValueError("penalty finite needs precision float32: bfloat16 does not resolve so small a step")
+        if (
+            isinstance(self.discriminator, ResNetDiscriminatorConfig)
+            and self.batch % self.discriminator.minibatch_group
+        ):
+            raise ValueError(
+                f"batch {self.batch} must be a multiple of minibatch_group {self.discriminator.minibatch_group}"
+            )
+        return self
+
 
 def preset_names() -> list[str]:
     """The names of the presets that ship with the trainer, sorted."""
     folder = resources.files("training").joinpath("presets")
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+# For pictures of one's own, by their side.
+PRESET_BY_SIDE = {28: "images28", 32: "images32", 64: "images64"}
+
+
+def preset_for(shape: tuple[int, int, int]) -> str:
+    """The preset for images of this shape (channels, height, width).
+
+    Raises: InputError for --data.
+    """
+    _, height, width = shape
+    if height != width or height not in PRESET_BY_SIDE:
+        sides = ", ".join(map(str, PRESET_BY_SIDE))
+        raise InputError(
+            f"its images are {width}x{height}, and there are presets for squares of {sides} pixels a side: "
+            "resize them, or give a --preset and the networks' base and widths by --set",
+            "--data",
+        )
+    return PRESET_BY_SIDE[height]
 
 
 def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:

@@ -7,12 +7,14 @@ kept as uint8 and turned into floats batch by batch. Does not know: presets, net
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import math
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +25,10 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from models.errors import DataError
-from training.pictures_on_disk import Content, allocate, read_folder, read_zip
+from training import pictures_on_disk
+from training.draws import HOLDOUT, stream
+from training.labels import LabelColumn
+from training.pictures_on_disk import Content, allocate
 
 IDX_IMAGES = "train-images-idx3-ubyte"
 # Deflate cannot shrink by more (zlib.net, "Maximum Compression Factor").
@@ -71,6 +76,28 @@ class Dataset:
             h.update(self.labels.astype("<i8").data)
         return h.hexdigest()
 
+    def split(self, holdout: float) -> tuple[Dataset, Dataset]:
+        """The samples to train on and those kept aside for evaluation, each in this set's order.
+
+        Args:
+            holdout: share kept aside, 0 .. below 1, rounded to whole samples. Which ones is a pure
+                function of this share and the number of samples.
+        Returns: (train, held out), of which the second is empty for holdout 0.
+        """
+        kept = self.held_out(holdout)
+        order = stream(0, HOLDOUT, len(self)).permutation(len(self))
+        return self._only(np.sort(order[kept:])), self._only(np.sort(order[:kept]))
+
+    def held_out(self, holdout: float) -> int:
+        """How many samples `split` keeps aside."""
+        return round(len(self) * holdout)
+
+    def _only(self, indices: NDArray[np.int64]) -> Dataset:
+        if len(indices) == len(self):
+            return self
+        labels = None if self.labels is None else self.labels[indices]
+        return dataclasses.replace(self, images=_rows(self.images, indices, self.name), labels=labels)
+
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Samples by index.
 
@@ -83,6 +110,17 @@ class Dataset:
             floats = picked.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(127.5) - np.float32(1.0)
             return np.ascontiguousarray(floats), labels
         return picked.astype(np.float32), labels
+
+
+def _rows(
+    images: NDArray[np.uint8] | NDArray[np.float32], indices: NDArray[np.int64], name: str
+) -> NDArray[np.uint8] | NDArray[np.float32]:
+    if images.dtype != np.uint8:
+        return images[indices]
+    rows = allocate((len(indices), *images.shape[1:]), Path(name))
+    # mode "raise" would buffer the whole of it.
+    np.take(images, indices, axis=0, out=rows, mode="clip")
+    return rows
 
 
 def toy1d() -> Dataset:
@@ -99,7 +137,7 @@ def toy25() -> Dataset:
     return Dataset("toy25", draws.astype(np.float32).reshape(-1, 2, 1, 1))
 
 
-def load(path: Path) -> Dataset:
+def load(path: Path, labels: Sequence[LabelColumn] = ()) -> Dataset:
     """Read a data set.
 
     Args:
@@ -109,25 +147,40 @@ def load(path: Path) -> Dataset:
             a folder or .zip of pictures (training.pictures_on_disk has the rules);
             an .npz with `images` uint8 (N, H, W) or (N, H, W, C), C 1 or 3, and optionally `labels`,
             integers (N,), and `label_names`, text (K,).
+        labels: which csv columns make the label; for pictures with a csv only.
     Returns: a data set with at least one image; the same content gives the same digest from a folder
     and from a zip.
     Raises: DataError naming the file at fault.
     """
     try:
-        content = _read(path)
+        content = _read(path, labels)
     except OSError as error:
         raise DataError(Path(error.filename or path), f"cannot be read: {error.strerror or error}") from None
     return Dataset(path.resolve().name, *content)
 
 
-def _read(path: Path) -> Content:
+def holds_pictures(path: Path) -> bool:
+    """Whether it is a zip, or a folder other than MNIST's: what training.pictures_on_disk reads.
+
+    Raises: OSError.
+    """
     if path.is_dir():
-        has_idx = any(p.name.removesuffix(".gz").endswith("-ubyte") for p in path.iterdir())
-        return _read_idx_pair(_plain_or_gz(path / IDX_IMAGES)) if has_idx else read_folder(path)
+        return not any(p.name.removesuffix(".gz").endswith("-ubyte") for p in path.iterdir())
+    return path.suffix.lower() == ".zip"
+
+
+def _read(path: Path, labels: Sequence[LabelColumn]) -> Content:
     if not path.exists():
         raise DataError(path, "does not exist")
-    if path.suffix.lower() == ".zip":
-        return read_zip(path)
+    if holds_pictures(path):
+        return pictures_on_disk.read(path, labels)
+    if labels:
+        columns = ", ".join(repr(column.column) for column in labels)
+        raise DataError(
+            path, f"is no folder or zip with a csv that has {columns}; take labels as they come: --set data.labels=[]"
+        )
+    if path.is_dir():
+        return _read_idx_pair(_plain_or_gz(path / IDX_IMAGES))
     if path.suffix.lower() == ".npz":
         return _read_npz(path)
     if "ubyte" in path.name:

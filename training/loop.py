@@ -11,20 +11,25 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 
 from models.errors import CheckpointError, InputError, TrainingDivergedError
-from training import checkpoint, run_folder
+from models.networks import DCGANConfig, ResNetDiscriminatorConfig
+from training import checkpoint, distributed, run_folder
 from training.config import Config
 from training.data import Dataset
+from training.distributed import Team
 from training.pictures import snapshot
-from training.progress import Progress, Tick
+from training.progress import Progress, Tick, sinks
+from training.tracking import TRACKERS
 from training.trainer import STATS, Trainer, discriminator_config, generator_config
+from training.traversal import strips
 
 # By this margin on every pair, D's own loss is flat; when G does not close it either, nothing moves any more.
 WON_MARGIN = 20.0
@@ -34,35 +39,60 @@ CATCHING_UP = 0.99
 ADVICE = "Lower lr or raise gamma, in a new --out folder."
 
 
-def run(config: Config, dataset: Dataset, out: Path, device: str, command: str) -> None:
+def run(config: Config, dataset: Dataset, out: Path, device: str, command: str, track: Sequence[str] = ()) -> None:
     """Train until `total_kimg`, resuming whatever `out` already holds.
 
     Args:
         config: the configuration; must equal the saved one when resuming, but for total_kimg.
-        dataset: the training data; must be the same when resuming.
+        dataset: all of the data, what is held out included; must be the same when resuming.
         out: the run folder, made if missing.
         device: torch device name.
         command: the command line that starts the run, kept for the model's card.
+        track: names of TRACKERS to report to besides the folder.
     Raises:
         InputError, FileError, CheckpointError: out cannot be used; nothing in it was changed.
         TrainingDivergedError: the run cannot go on; the last checkpoint stays.
         KeyboardInterrupt: stopped by SIGINT or SIGTERM after saving a checkpoint.
     """
     check_fits(config, dataset)
-    with run_folder.opened(out), _stop_requests() as stop:
+    with distributed.joined(device) as team, _stop_requests() as stop, contextlib.ExitStack() as stack:
+        check_shares(config, team)
+        if team.leads:
+            stack.enter_context(run_folder.opened(out))
         config = run_folder.settled(config, out)
         torch.set_num_threads(config.threads)
         # Cheaper to switch on than use_deterministic_algorithms, which does the same and imports a compiler.
         torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
-        trainer = Trainer(config, dataset, device)
-        if not _resumed(trainer, out):
+        trainer = Trainer(config, dataset.split(config.data.holdout)[0], device, team)
+        holds_run = _resumed(trainer, dataset, out)
+        # From here on the leader changes the folder.
+        team.wait()
+        if team.leads and not holds_run:
             run_folder.begin(out, config, command, device)
         if trainer.images_shown >= config.total_kimg * 1000:
             print(f"{out} is already trained to {trainer.images_shown / 1000:g} kimg; nothing to do.")
             return
-        run_folder.resume(out, config, trainer.images_shown / 1000)
-        with Progress(out, config.total_kimg, trainer.images_shown) as progress:
-            _ticks(trainer, out, progress, stop)
+        if team.leads:
+            run_folder.resume(out, config, trainer.images_shown / 1000)
+        reports = sinks(out, config.total_kimg, trainer.images_shown) if team.leads else []
+        reports += [TRACKERS[name](out, config) for name in track if team.leads]
+        progress = stack.enter_context(Progress(reports))
+        _ticks(trainer, describe_data(config, dataset), out, progress, stop)
+
+
+def check_shares(config: Config, team: Team) -> None:
+    """Whether the batch can be shared by so many processes without changing what is learnt.
+
+    Raises: InputError.
+    """
+    if team.size == 1:
+        return
+    if any(isinstance(network, DCGANConfig) for network in (config.generator, config.discriminator)):
+        raise InputError("dcgan has BatchNorm, which would see one process's images only; use one process", "generator")
+    judge = config.discriminator
+    unit = team.size * (judge.minibatch_group if isinstance(judge, ResNetDiscriminatorConfig) else 1)
+    if config.batch % unit:
+        raise InputError(f"{config.batch} must be a multiple of {unit}, for {team.size} processes", "batch")
 
 
 def check_fits(config: Config, dataset: Dataset) -> None:
@@ -85,13 +115,14 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
         "name": (card.name if known else "") or dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
+        "held_out": dataset.held_out(config.data.holdout),
         "licence": (card.licence if known else "") or "not stated",
         "attribution": card.attribution if known else "",
         "label_names": list(dataset.label_names),
     }
 
 
-def _resumed(trainer: Trainer, out: Path) -> bool:
+def _resumed(trainer: Trainer, dataset: Dataset, out: Path) -> bool:
     """Load the newest checkpoint, if there is one; says whether the folder holds a run at all."""
     if not (out / run_folder.CONFIG).exists():
         return False
@@ -99,7 +130,7 @@ def _resumed(trainer: Trainer, out: Path) -> bool:
     if not found:
         return True
     state = checkpoint.load(found[-1], str(trainer.device))
-    if state["data"]["digest"] != trainer.dataset.digest:
+    if state["data"]["digest"] != dataset.digest:
         raise CheckpointError(
             found[-1], f"was trained on other data ({state['data']['name']}); give that --data, or a new --out"
         )
@@ -114,7 +145,7 @@ def _resumed(trainer: Trainer, out: Path) -> bool:
     return True
 
 
-def _ticks(trainer: Trainer, out: Path, progress: Progress, stop: list[int]) -> None:
+def _ticks(trainer: Trainer, card: dict[str, Any], out: Path, progress: Progress, stop: list[int]) -> None:
     total = trainer.config.total_kimg * 1000
     won: list[float] = []
     while trainer.images_shown < total:
@@ -125,8 +156,8 @@ def _ticks(trainer: Trainer, out: Path, progress: Progress, stop: list[int]) -> 
         _check_finite(trainer, tick)
         won = _check_not_won(tick, won)
         # What may be the end is not saved: a later start shall be able to see the same.
-        if not won:
-            _save(trainer, out)
+        if trainer.team.leads and not won:
+            _save(trainer, card, out)
     if stop and trainer.images_shown < total:
         saved = checkpoint.present(out)
         kept = f"saved in {saved[-1].name}" if saved else "before anything was worth saving"
@@ -143,7 +174,7 @@ def _tick(trainer: Trainer, progress: Progress, stop: list[int]) -> Tick | None:
     boundary = max((math.floor(first / tick_images) + 1) * tick_images, first + 1)
     boundary = min(boundary, config.total_kimg * 1000)
     sums, steps = torch.zeros(len(STATS), dtype=torch.float64, device=trainer.device), 0
-    while trainer.images_shown < boundary and not stop:
+    while trainer.images_shown < boundary and not _stops(trainer, stop):
         sums += trainer.step()
         steps += 1
         progress.live(trainer.images_shown, trainer.images_shown - first, time.perf_counter() - started)
@@ -154,8 +185,16 @@ def _tick(trainer: Trainer, progress: Progress, stop: list[int]) -> Tick | None:
         images_per_second=(trainer.images_shown - first) / (time.perf_counter() - started),
         lr=trainer.scheduled(config.lr),
         gamma=trainer.scheduled(config.gamma),
+        augment_p=trainer.strength.p,
         **dict(zip(STATS, (sums / steps).tolist())),
     )
+
+
+def _stops(trainer: Trainer, stop: list[int]) -> bool:
+    """Whether any process was asked to stop; then every one takes it as asked."""
+    if trainer.team.any(bool(stop), trainer.device) and not stop:
+        stop.append(signal.SIGTERM)
+    return bool(stop)
 
 
 def _check_finite(trainer: Trainer, tick: Tick) -> None:
@@ -188,13 +227,16 @@ def _listed(figures: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
 
 
-def _save(trainer: Trainer, out: Path) -> None:
+def _save(trainer: Trainer, card: dict[str, Any], out: Path) -> None:
     config, dataset = trainer.config, trainer.dataset
-    snapshot(trainer.ema, dataset, config.z_dim, out / "grids" / f"{trainer.images_shown:012d}.png")
+    snapshot(trainer.ema, dataset, config.z_dim, out / run_folder.GRIDS / f"{trainer.images_shown:012d}.png")
+    if config.codes and dataset.images.dtype == np.uint8:
+        labels = len(dataset.label_names)
+        strips(trainer.ema, config.z_dim, labels, config.codes, out / run_folder.CODES)
     state = {
         "trainer": trainer.state(),
         "generator": generator_config(config, dataset).model_dump(mode="json"),
-        "data": describe_data(config, dataset),
+        "data": card,
     }
     checkpoint.save(out, trainer.images_shown, state)
 

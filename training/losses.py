@@ -1,14 +1,21 @@
 """The objective, as pure functions of tensors.
 
 Knows: the relativistic pairing loss and the R1 and R2 penalties (R3GAN, arXiv 2501.05441, section 2,
-equations 2-4). Does not know: networks' insides, optimisers, data, files.
+equations 2-4), what they are compared with, and the loss of latent codes. Does not know: networks'
+insides, optimisers, data, files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# The shift, in pixel values of -1 .. 1, over which finite differences are taken.
+FINITE_STEP = 0.01
 
 
 def generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
@@ -25,6 +32,29 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     return F.softplus(fake_logits - real_logits)
 
 
+def non_saturating_generator_loss(_: Tensor, fake_logits: Tensor) -> Tensor:
+    """The classic generator's loss (Goodfellow et al., arXiv 1406.2661, section 3): float (N,), softplus(-fake)."""
+    return F.softplus(-fake_logits)
+
+
+def classic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """The classic discriminator's loss, cross-entropy: float (N,), softplus(-real) + softplus(fake)."""
+    return F.softplus(-real_logits) + F.softplus(fake_logits)
+
+
+class Objective(NamedTuple):
+    """A pair of losses, each of real and fake logits (N,) to float (N,)."""
+
+    generator: Callable[[Tensor, Tensor], Tensor]
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+
+
+OBJECTIVES = {
+    "relativistic": Objective(generator_loss, discriminator_loss),
+    "classic": Objective(non_saturating_generator_loss, classic_discriminator_loss),
+}
+
+
 def zero_centered_gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
     """Squared norm of the gradient of each logit by its own image: R1 on real, R2 on fake images.
 
@@ -35,3 +65,28 @@ def zero_centered_gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(1)
+
+
+def finite_difference_penalty(logits: Tensor, logits_nearby: Tensor) -> Tensor:
+    """What `zero_centered_gradient_penalty` is estimated by without a second derivative.
+
+    The squared slope along one direction drawn from N(0, I) has the squared norm of the gradient as its
+    mean (after Lin et al., arXiv 2501.08316, section 3.3, "approximated R1").
+
+    Args:
+        logits: (N,).
+        logits_nearby: (N,), of the same images, each moved by FINITE_STEP times such a direction.
+    Returns: float (N,), differentiable by the discriminator's weights.
+    """
+    return ((logits_nearby - logits) / FINITE_STEP).square()
+
+
+def code_loss(guessed: Tensor, codes: Tensor) -> Tensor:
+    """InfoGAN's loss of continuous codes (Chen et al., arXiv 1606.03657, section 5), up to a constant.
+
+    The negative log-likelihood of the codes under a Gaussian of variance 1 about the guess.
+
+    Args: guessed and drawn codes, float (N, codes).
+    Returns: float (N,); 0 where there are no codes.
+    """
+    return 0.5 * (guessed.float() - codes).square().sum(1)

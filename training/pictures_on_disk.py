@@ -8,7 +8,8 @@ The rules:
 - Pictures are the .png, .jpg, .jpeg, .webp and .bmp files; hidden files are skipped, other files are
   ignored, other picture formats are refused. A single folder around everything is looked into.
 - Labels come from `labels.csv` inside or a csv of the same name beside, else from class sub-folders,
-  else there are none. Label names are in text order, or by value where every one is an integer.
+  else there are none. Label names are in text order, or by value where every one is an integer, or in
+  the order that the chosen columns state (training.labels).
 - Bilevel and grey files make a grey set, if all are; else all become RGB, palettes too. An alpha
   channel is dropped where it is opaque and refused where it is not. 16-bit grey, float, CMYK and
   animations are refused; Pillow itself keeps the upper 8 bits of 16-bit RGB. EXIF rotation is applied.
@@ -16,26 +17,24 @@ The rules:
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
-import re
 import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from models.errors import DataError
+from training.labels import DEFAULT_COLUMNS, LabelColumn, class_names, csv_rows, label_order
+from training.sources import Source, opened
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 REFUSED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".jp2", ".ppm", ".pgm", ".tga"})
@@ -99,92 +98,56 @@ def allocate(shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
         raise DataError(path, f"{room} in {where} ({error.strerror}); set TMPDIR to a disk with room") from None
 
 
-def read_folder(folder: Path) -> Content:
-    """The pictures of a folder, in the order of their sorted names, with their labels.
+def read(path: Path, columns: Sequence[LabelColumn] = ()) -> Content:
+    """The pictures of a folder or zip, in the order of their sorted names, with their labels.
 
-    Raises: DataError naming the file at fault.
+    A folder and a zip with the same content give the same.
+
+    Args:
+        path: the folder or zip.
+        columns: which columns of the csv make the label; then there must be a csv.
+    Raises: DataError naming the file at fault, inside an archive as `archive.zip/inner.png`.
     """
-    return _read(_Folder(folder))
+    with opened(path) as source:
+        return _read(source, columns)
 
 
-def read_zip(path: Path) -> Content:
-    """The same for a zip with the same content; nothing is extracted to disk.
+def picture_names(source: Source) -> list[str]:
+    """The names of the pictures, sorted; at least one.
 
-    Raises: DataError naming the file at fault, inside the archive as `archive.zip/inner.png`.
+    Raises: DataError.
     """
-    with _Zip(path) as source:
-        return _read(source)
-
-
-class _Folder:
-    """Files by their relative POSIX name."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.csv_beside = path.absolute().parent / (path.absolute().name + ".csv")
-
-    def names(self) -> list[str]:
-        def refuse(error: OSError) -> None:
-            raise DataError(Path(error.filename), f"cannot be read: {error.strerror}")
-
-        found, seen = [], set()
-        for root, folders, files in os.walk(self.path, onerror=refuse, followlinks=True):
-            here = Path(root)
-            seen.add(here.resolve())
-            # A link to a folder that holds it would never end.
-            folders[:] = [folder for folder in folders if (here / folder).resolve() not in seen]
-            found += [(here / file).relative_to(self.path).as_posix() for file in files]
-        return found
-
-    def open(self, name: str) -> BinaryIO:
-        return (self.path / name).open("rb")
-
-
-class _Zip(AbstractContextManager["_Zip"]):
-    """The same for an archive's members."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.csv_beside = path.with_suffix(".csv")
-        try:
-            self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
-            raise DataError(path, f"is not a whole zip archive ({error}); make or fetch it again") from None
-        except OSError as error:
-            raise DataError(path, f"cannot be read: {error.strerror or error}") from None
-
-    def names(self) -> list[str]:
-        names = [name for name in self._archive.namelist() if not name.endswith("/")]
-        for a, b in zip(sorted(names), sorted(names)[1:]):
-            if a == b:
-                raise DataError(self.path / a, "is in the archive twice; make the zip again")
-        return names
-
-    def open(self, name: str) -> BinaryIO:
-        return cast(BinaryIO, self._archive.open(name))
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self._archive.close()
-
-
-_Source = _Folder | _Zip
-
-
-def _read(source: _Source) -> Content:
-    names = [name for name in source.names() if not _hidden(name)]
-    pictures = sorted(name for name in names if _is_picture(source.path / name))
+    pictures = sorted(name for name in _visible(source) if _is_picture(source.path / name))
     if not pictures:
         wanted = ", ".join(sorted(SUFFIXES))
         raise DataError(source.path, f"holds no pictures ({wanted}); give the folder or zip that does")
-    tables = [name for name in names if name.split("/")[-1] == "labels.csv"]
-    inside = _inside(pictures + tables)
-    label_texts = _label_texts(source, inside, tables, pictures)
-    images = _decode_all(source, pictures)
-    if label_texts is None:
+    return pictures
+
+
+def labels_of(
+    source: Source, pictures: list[str], columns: Sequence[LabelColumn] = ()
+) -> tuple[list[str], tuple[str, ...]] | None:
+    """Each picture's label in words and the order of the classes, by the rules above; None without labels.
+
+    Raises: DataError naming the file at fault.
+    """
+    tables = [name for name in _visible(source) if name.split("/")[-1] == "labels.csv"]
+    return _labels(source, _inside(pictures + tables), tables, pictures, columns)
+
+
+def _read(source: Source, columns: Sequence[LabelColumn]) -> Content:
+    names = picture_names(source)
+    found = labels_of(source, names, columns)
+    images = _decode_all(source, names)
+    if found is None:
         return Content(images, None, ())
-    order = label_order(label_texts)
+    texts, order = found
     ids = {text: k for k, text in enumerate(order)}
-    return Content(images, np.array([ids[text] for text in label_texts], np.int64), order)
+    return Content(images, np.array([ids[text] for text in texts], np.int64), order)
+
+
+def _visible(source: Source) -> list[str]:
+    return [name for name in source.names() if not _hidden(name)]
 
 
 def _hidden(name: str) -> bool:
@@ -210,25 +173,37 @@ def _is_picture(path: Path) -> bool:
     return suffix in SUFFIXES
 
 
-def label_order(texts: Iterable[str]) -> tuple[str, ...]:
-    """The distinct labels in order: by value where every one is an integer, else as text."""
-    distinct = sorted(set(texts))
-    if all(re.fullmatch(r"-?[0-9]{1,18}", text) for text in distinct):
-        distinct.sort(key=int)
-    return tuple(distinct)
+def _labels(
+    source: Source, inside: str, tables: list[str], pictures: list[str], columns: Sequence[LabelColumn]
+) -> tuple[list[str], tuple[str, ...]] | None:
+    table = _table(source, inside, tables)
+    if table is not None:
+        rows = _by_csv(source, inside, pictures, *table, columns or DEFAULT_COLUMNS)
+        return [" ".join(row) for row in rows], class_names(columns or DEFAULT_COLUMNS, rows)
+    if columns:
+        wanted = ", ".join(repr(column.column) for column in columns)
+        raise DataError(
+            source.path,
+            f"has no csv with the columns {wanted}, neither labels.csv inside nor {source.csv_beside.name} beside; "
+            "add it, or take labels as they come with --set data.labels=[]",
+        )
+    texts = _by_folder(source, inside, pictures)
+    return None if texts is None else (texts, label_order(texts))
 
 
-def _label_texts(source: _Source, inside: str, tables: list[str], pictures: list[str]) -> list[str] | None:
-    """Each picture's label in words, or None where nothing tells it."""
+def _table(source: Source, inside: str, tables: list[str]) -> tuple[Path, bytes] | None:
+    """Where the labels csv lies and its bytes, if there is one."""
     if inside + "labels.csv" in tables:
-        path = source.path / (inside + "labels.csv")
-        return _by_csv(source, inside, pictures, path, _bytes(source, inside + "labels.csv"))
-    if source.csv_beside.is_file():
-        try:
-            content = source.csv_beside.read_bytes()
-        except OSError as error:
-            raise DataError(source.csv_beside, f"cannot be read: {error.strerror}") from None
-        return _by_csv(source, inside, pictures, source.csv_beside, content)
+        return source.path / (inside + "labels.csv"), _bytes(source, inside + "labels.csv")
+    if not source.csv_beside.is_file():
+        return None
+    try:
+        return source.csv_beside, source.csv_beside.read_bytes()
+    except OSError as error:
+        raise DataError(source.csv_beside, f"cannot be read: {error.strerror}") from None
+
+
+def _by_folder(source: Source, inside: str, pictures: list[str]) -> list[str] | None:
     depths = {name: name[len(inside) :].count("/") for name in pictures}
     for name, depth in depths.items():
         if depth > 1:
@@ -243,10 +218,12 @@ def _label_texts(source: _Source, inside: str, tables: list[str], pictures: list
     return [name.split("/")[-2] for name in pictures]
 
 
-def _by_csv(source: _Source, inside: str, pictures: list[str], path: Path, content: bytes) -> list[str]:
-    label_of: dict[str, str] = {}
+def _by_csv(
+    source: Source, inside: str, pictures: list[str], path: Path, content: bytes, columns: Sequence[LabelColumn]
+) -> list[tuple[str, ...]]:
+    label_of: dict[str, tuple[str, ...]] = {}
     known = set(pictures)
-    for line, file, label in _csv_rows(path, content):
+    for line, file, label in csv_rows(path, content, columns):
         name = inside + file
         if name in label_of:
             raise DataError(path, f"lists {file!r} again on line {line}; keep one row per picture")
@@ -261,35 +238,13 @@ def _by_csv(source: _Source, inside: str, pictures: list[str], path: Path, conte
     return [label_of[name] for name in pictures]
 
 
-def _csv_rows(path: Path, content: bytes) -> Iterable[tuple[int, str, str]]:
-    """Line number, file and label of each row."""
-    try:
-        # Spreadsheets write a byte order mark, and spaces after commas are common.
-        text = io.StringIO(content.decode("utf-8-sig"), newline="")
-        reader = csv.DictReader(text, skipinitialspace=True, strict=True)
-        columns = list(reader.fieldnames or ())
-        if not {"file", "label"} <= set(columns):
-            raise DataError(
-                path,
-                f"has the columns {', '.join(map(repr, columns)) or 'of an empty file'}; it needs 'file' and 'label': "
-                "rename the column to learn from, or move the csv away to train without labels",
-            )
-        for row in reader:
-            file, label = (row["file"] or "").strip(), (row["label"] or "").strip()
-            if not file or not label:
-                raise DataError(path, f"has no file or no label on line {reader.line_num}; fill it in")
-            yield reader.line_num, file, label
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, f"is not a csv in UTF-8: {error}") from None
-
-
-def _decode_all(source: _Source, names: list[str]) -> NDArray[np.uint8]:
+def _decode_all(source: Source, names: list[str]) -> NDArray[np.uint8]:
     """uint8 (N, H, W, C). Two passes: headers decide grey or RGB, so that one array can be filled in place."""
-    mode = "L" if {_channels(source, name) for name in names} == {1} else "RGB"
-    first = _decode(source, names[0], mode)
+    mode = "L" if {channels(source, name) for name in names} == {1} else "RGB"
+    first = decode(source, names[0], mode)
     images = allocate((len(names), *first.shape), source.path)
     for k, name in enumerate(names):
-        pixels = first if k == 0 else _decode(source, name, mode)
+        pixels = first if k == 0 else decode(source, name, mode)
         if pixels.shape != first.shape:
             (h, w), (height, width) = pixels.shape[:2], first.shape[:2]
             raise DataError(
@@ -299,8 +254,11 @@ def _decode_all(source: _Source, names: list[str]) -> NDArray[np.uint8]:
     return images
 
 
-def _channels(source: _Source, name: str) -> int:
-    """1 for a grey picture, 3 for one in colour, by its header."""
+def channels(source: Source, name: str) -> int:
+    """1 for a grey picture, 3 for one in colour, by its header.
+
+    Raises: DataError for the picture.
+    """
     try:
         with source.open(name) as file, Image.open(file, formats=FORMATS) as image:
             mode = image.mode
@@ -315,8 +273,11 @@ def _channels(source: _Source, name: str) -> int:
     return 1 if mode in GREY_MODES else 3
 
 
-def _decode(source: _Source, name: str, mode: str) -> NDArray[np.uint8]:
-    """uint8 (H, W, C) in mode "L" or "RGB"."""
+def decode(source: Source, name: str, mode: str) -> NDArray[np.uint8]:
+    """One picture, uint8 (H, W, C), in mode "L" or "RGB".
+
+    Raises: DataError for the picture.
+    """
     try:
         # Reading to the end makes zipfile check the member's CRC.
         with Image.open(io.BytesIO(_bytes(source, name)), formats=FORMATS) as image:
@@ -333,7 +294,7 @@ def _decode(source: _Source, name: str, mode: str) -> NDArray[np.uint8]:
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def _bytes(source: _Source, name: str) -> bytes:
+def _bytes(source: Source, name: str) -> bytes:
     try:
         with source.open(name) as file:
             return file.read()

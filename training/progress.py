@@ -1,6 +1,7 @@
 """How a run is seen while it trains.
 
-Knows: the progress line, stats.jsonl and the TensorBoard events. Does not know: the networks.
+Knows: what a tick reports, and the places it is reported to: the terminal or log, stats.jsonl,
+TensorBoard events. Does not know: the networks.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +27,12 @@ class Tick:
     Attributes:
         kimg: thousand real images shown so far.
         images_per_second: real images shown per second of wall time.
+        augment_p: probability of each transformation that D sees images through.
         loss_G, loss_D: relativistic losses, without penalties.
-        r1, r2: squared gradient norms on real and fake images, before gamma.
+        grad_norm_G, grad_norm_D: Euclidean norms of the gradients that the optimisers were given.
+        loss_codes: of reading the codes back from generated images; 0 where there are none.
+        r1, r2: squared gradient norms on real and fake images, before gamma; lazy ones count as
+            0 in steps without, and k times as much in those with.
         acc_real, acc_fake: share of logits on the right side of the midpoint between both means.
         acc_pair: share of pairs in which D ranks the real image higher.
         margin: mean real minus mean fake logit.
@@ -36,8 +42,12 @@ class Tick:
     images_per_second: float
     lr: float
     gamma: float
+    augment_p: float
     loss_G: float
+    grad_norm_G: float
     loss_D: float
+    grad_norm_D: float
+    loss_codes: float
     r1: float
     r2: float
     acc_real: float
@@ -46,27 +56,85 @@ class Tick:
     margin: float
 
 
-class Progress:
-    """Writes each tick to the terminal or log, to stats.jsonl and to TensorBoard."""
+class Sink:
+    """A place that ticks are reported to; this one is nowhere."""
 
-    def __init__(self, out: Path, total_kimg: float, images_shown: int) -> None:
-        self._total_kimg = total_kimg
-        self._stats = (out / "stats.jsonl").open("a")
-        self._events = SummaryWriter(str(out / "tensorboard"), purge_step=images_shown)
-        self._terminal = sys.stdout.isatty()
-        self._last_live = 0.0
+    def live(self, images_shown: int, done: int, elapsed_s: float) -> None:
+        """Between two ticks: the last `done` of the images shown took `elapsed_s`."""
+
+    def tick(self, tick: Tick) -> None:
+        """Report one tick."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+class Progress:
+    """Reports to every sink; as a context, closes them."""
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        self._sinks = sinks
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self._stats.close()
-        self._events.close()
+        for sink in self._sinks:
+            sink.close()
 
     def live(self, images_shown: int, done: int, elapsed_s: float) -> None:
-        """Rewrite the status line, at most once a second, on a terminal only."""
+        for sink in self._sinks:
+            sink.live(images_shown, done, elapsed_s)
+
+    def tick(self, tick: Tick) -> None:
+        for sink in self._sinks:
+            sink.tick(tick)
+
+
+class StatsFile(Sink):
+    """A line of JSON a tick, on the disk before the next step."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a")
+
+    def tick(self, tick: Tick) -> None:
+        # JSON has no NaN.
+        line = {name: value if math.isfinite(value) else None for name, value in dataclasses.asdict(tick).items()}
+        self._file.write(json.dumps(line) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Events(Sink):
+    """TensorBoard's."""
+
+    def __init__(self, folder: Path, images_shown: int) -> None:
+        self._writer = SummaryWriter(str(folder), purge_step=images_shown)
+
+    def tick(self, tick: Tick) -> None:
+        for name, value in dataclasses.asdict(tick).items():
+            self._writer.add_scalar(name, value, global_step=round(tick.kimg * 1000))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Terminal(Sink):
+    """A line a tick; where it is a terminal, also a status line in between."""
+
+    def __init__(self, total_kimg: float) -> None:
+        self._total_kimg = total_kimg
+        self._is_terminal = sys.stdout.isatty()
+        self._last_live = 0.0
+
+    def live(self, images_shown: int, done: int, elapsed_s: float) -> None:
+        """Rewrite the status line, at most once a second."""
         now = time.monotonic()
-        if self._terminal and now - self._last_live >= 1.0:
+        if self._is_terminal and now - self._last_live >= 1.0:
             self._last_live = now
             rate = done / elapsed_s
             left = _duration((self._total_kimg * 1000 - images_shown) / rate)
@@ -74,24 +142,19 @@ class Progress:
             print(f"\r\033[K{text}", end="", flush=True)
 
     def tick(self, tick: Tick) -> None:
-        """Report one tick."""
-        values = dataclasses.asdict(tick)
-        # JSON has no NaN.
-        line = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._stats.write(json.dumps(line) + "\n")
-        self._stats.flush()
-        os.fsync(self._stats.fileno())
-        for name, value in values.items():
-            self._events.add_scalar(name, value, global_step=round(tick.kimg * 1000))
-        self._events.flush()
         left = _duration((self._total_kimg - tick.kimg) * 1000 / tick.images_per_second)
         print(
-            ("\r\033[K" if self._terminal else "")
+            ("\r\033[K" if self._is_terminal else "")
             + f"{tick.kimg:.1f}/{self._total_kimg:g} kimg  {tick.images_per_second:.0f} images/s  "
             f"loss G {tick.loss_G:.3f} D {tick.loss_D:.3f}  D right on real {tick.acc_real:.0%} "
             f"fake {tick.acc_fake:.0%}  R1 {tick.r1:.3g} R2 {tick.r2:.3g}  {left} left",
             flush=True,
         )
+
+
+def sinks(out: Path, total_kimg: float, images_shown: int) -> list[Sink]:
+    """Where every run reports to, from `images_shown` on."""
+    return [StatsFile(out / "stats.jsonl"), Events(out / "tensorboard", images_shown), Terminal(total_kimg)]
 
 
 def _duration(seconds: float) -> str:

@@ -102,7 +102,7 @@ def _card(
             device=origin["device"],
             kimg=state["trainer"]["images_shown"] / 1000,
             config=settings.model_dump(mode="json"),
-            data=DataCard(**{k: data[k] for k in ("name", "digest", "images", "licence", "attribution")}),
+            data=DataCard(**{k: data[k] for k in DataCard.model_fields if k in data}),
         ),
     )
 

@@ -6,6 +6,8 @@
     stats.jsonl        one line a tick
     tensorboard/       the same as events
     grids/             a picture a tick
+    codes.png          what each code does, where there are codes
+    mlflow.txt         which of MLflow's runs this is, where it is tracked
 
 Knows: these names, the lock, what makes a folder the same run's, and how what a kill left over is
 cleared away. Does not know: training.
@@ -27,7 +29,8 @@ from models.errors import FileError, InputError
 from models.files import write_atomically
 from training.config import Config, dump_config, load_config
 
-CONFIG, ORIGIN, STATS, LOCK = "config.yaml", "run.json", "stats.jsonl", ".lock"
+CODES = "codes.png"
+CONFIG, ORIGIN, STATS, GRIDS, LOCK = "config.yaml", "run.json", "stats.jsonl", "grids", ".lock"
 
 
 @contextlib.contextmanager
@@ -76,7 +79,7 @@ def begin(out: Path, config: Config, command: str, device: str) -> None:
 def resume(out: Path, config: Config, kimg: float) -> None:
     """Forget what never reached a checkpoint, clear away half-written files, note a new total_kimg."""
     _forget_after(out / STATS, kimg)
-    for folder in (out, out / "grids"):
+    for folder in (out, out / GRIDS):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
     write_atomically(out / CONFIG, dump_config(config).encode())
@@ -107,7 +110,7 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _check_same(config: Config, saved: Config, out: Path) -> None:
-    ours, theirs = (_flat(c.model_dump(mode="json", exclude={"total_kimg"})) for c in (config, saved))
+    ours, theirs = (flat(c.model_dump(mode="json", exclude={"total_kimg"})) for c in (config, saved))
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
             raise InputError(
@@ -117,14 +120,15 @@ def _check_same(config: Config, saved: Config, out: Path) -> None:
             )
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names, as --set takes them."""
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = value
-    return flat
+            found[prefix + key] = value
+    return found
 
 
 def _forget_after(stats: Path, kimg: float) -> None:

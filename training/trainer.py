@@ -2,8 +2,8 @@
 
 Knows: the networks, their optimisers, the schedules, and how one step changes them. Every random
 number is a pure function of (seed, images shown), so the state is the weights, the optimisers'
-moments and one counter: a run that is stopped and resumed takes the very same steps. Does not know:
-files, progress, when to stop.
+moments, one counter and the strength of augmentation: a run that is stopped and resumed takes the
+very same steps. Does not know: files, progress, when to stop.
 """
 
 from __future__ import annotations
@@ -11,24 +11,30 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from models.discriminators import Verdict, discriminator
 from models.latents import MAX_INTEGER
-from models.networks import DiscriminatorConfig, GeneratorConfig, discriminator, generator
+from models.networks import DiscriminatorConfig, GeneratorConfig, generator
+from training.augment import Strength, augment
 from training.config import Config, Cosine
 from training.data import Dataset
-from training.losses import discriminator_loss, generator_loss, zero_centered_gradient_penalty
+from training.distributed import ALONE, Team
+from training.draws import Draws
+from training.losses import (
+    FINITE_STEP,
+    OBJECTIVES,
+    code_loss,
+    finite_difference_penalty,
+    zero_centered_gradient_penalty,
+)
 
-# Second words of the Philox key; 1 is the latents' own (models.latents).
-DATA_STREAM, NOISE_STREAM, MIRROR_STREAM = 2, 3, 4
-STATS = ("loss_G", "loss_D", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
-
-
-def _stream(seed: int, purpose: int, counter: int, part: int = 0) -> np.random.RandomState:
-    return np.random.RandomState(np.random.Philox(key=[seed, purpose], counter=[0, part, counter, 0]))
+NO_PENALTY = Cosine(start=0.0, end=0.0)
+# What D is shown in one step, each augmented by draws of its own.
+REAL_FOR_G, FAKE_FOR_G, REAL_FOR_D, FAKE_FOR_D = range(4)
+D_STATS = ("loss_D", "grad_norm_D", "loss_codes", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
+STATS = ("loss_G", "grad_norm_G", *D_STATS)
 
 
 def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
@@ -43,7 +49,12 @@ def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
 
 def discriminator_config(config: Config, dataset: Dataset) -> DiscriminatorConfig:
     """The discriminator that this configuration builds for this data."""
-    return DiscriminatorConfig(labels=len(dataset.label_names), shape=dataset.shape, network=config.discriminator)
+    return DiscriminatorConfig(
+        labels=len(dataset.label_names),
+        shape=dataset.shape,
+        codes=config.codes,
+        network=config.discriminator,
+    )
 
 
 class Trainer:
@@ -53,22 +64,30 @@ class Trainer:
         config: the run's configuration.
         dataset: the training data; its shape and labels decide the networks' ends.
         device: a torch device name.
+        team: the processes that share each batch.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, device: str) -> None:
+    def __init__(self, config: Config, dataset: Dataset, device: str, team: Team = ALONE) -> None:
         self.config = config
+        self.team = team
         self.dataset = dataset
         self.device = torch.device(device)
         self.images_shown = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed % (MAX_INTEGER + 1))
-            self.G = generator(generator_config(config, dataset)).to(self.device)
-            self.D = discriminator(discriminator_config(config, dataset)).to(self.device)
+            self.G = self._placed(generator(generator_config(config, dataset)))
+            self.D = self._placed(discriminator(discriminator_config(config, dataset)))
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
-        self._epoch = -1
-        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.objective = OBJECTIVES[config.objective]
+        self.strength = Strength(config.augment)
+        self.draws = Draws(config.seed, config.batch, len(dataset), team)
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        # Convolutions of the weights' memory format are the faster ones, above all in bfloat16.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.to(self.device)
 
     def state(self) -> dict[str, Any]:
         """Everything that a later step depends on."""
@@ -79,6 +98,7 @@ class Trainer:
             "ema": self.ema.state_dict(),
             "optimizer_G": self.optimizer_G.state_dict(),
             "optimizer_D": self.optimizer_D.state_dict(),
+            "augment": self.strength.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -86,6 +106,8 @@ class Trainer:
         self.images_shown = state["images_shown"]
         for name in ("G", "D", "ema", "optimizer_G", "optimizer_D"):
             getattr(self, name).load_state_dict(state[name])
+        # Checkpoints of the first versions have none.
+        self.strength.load_state({**self.strength.state(), **state.get("augment", {})})
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
@@ -104,39 +126,83 @@ class Trainer:
         config = self.config
         beta2, lr = self.scheduled(config.beta2), self.scheduled(config.lr)
         for optimizer in (self.optimizer_G, self.optimizer_D):
-            optimizer.param_groups[0].update(lr=lr, betas=(0.0, beta2))
+            optimizer.param_groups[0].update(lr=lr, betas=(config.beta1, beta2))
         real, labels = self._real_batch()
-        loss_g = self._update_generator(real, labels)
-        stats = self._update_discriminator(real, labels)
+        stats_g = self._update_generator(real, labels)
+        stats_d = self._update_discriminator(real, labels)
         self._update_ema()
+        self.strength.look(stats_d[D_STATS.index("acc_pair")], config.batch)
         self.images_shown += config.batch
-        return torch.cat([loss_g.reshape(1), stats])
+        return torch.cat([stats_g, stats_d])
 
     def _update_generator(self, real: Tensor, labels: Tensor) -> Tensor:
         self.D.requires_grad_(False)
         with torch.no_grad():
-            real_logits = self.D(real, labels)
-        fake_logits = self.D(self.G(self._noise(0), labels), labels)
-        loss = generator_loss(real_logits, fake_logits).mean()
-        self.optimizer_G.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer_G.step()
+            real_logits = self._judge(real, labels, REAL_FOR_G).logit
+        z = self._noise(0)
+        fake = self._judge(self._fake(z, labels), labels, FAKE_FOR_G)
+        loss = self.objective.generator(real_logits, fake.logit)
+        codes = code_loss(fake.codes, z[:, : self.config.codes])
+        norm = self._follow(self.optimizer_G, self.G, loss + self.config.code_weight * codes)
         self.D.requires_grad_(True)
-        return loss.detach()
+        return torch.stack([self.team.gather(loss.detach()).mean(), norm])
 
     def _update_discriminator(self, real: Tensor, labels: Tensor) -> Tensor:
+        z = self._noise(1)
         with torch.no_grad():
-            fake = self.G(self._noise(1), labels)
-        real.requires_grad_(True)
-        fake.requires_grad_(True)
-        real_logits, fake_logits = self.D(real, labels), self.D(fake, labels)
-        loss = discriminator_loss(real_logits, fake_logits)
-        r1 = zero_centered_gradient_penalty(real, real_logits)
-        r2 = zero_centered_gradient_penalty(fake, fake_logits)
-        self.optimizer_D.zero_grad(set_to_none=True)
-        (loss + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)).mean().backward()  # type: ignore[no-untyped-call]
-        self.optimizer_D.step()
-        return _discriminator_stats(loss, r1, r2, real_logits, fake_logits)
+            fake = self._fake(z, labels)
+        weight = self._penalty_weight()
+        real.requires_grad_(weight > 0)
+        fake.requires_grad_(weight > 0)
+        on_real, on_fake = self._judge(real, labels, REAL_FOR_D), self._judge(fake, labels, FAKE_FOR_D)
+        loss = self.objective.discriminator(on_real.logit, on_fake.logit)
+        codes = code_loss(on_fake.codes, z[:, : self.config.codes])
+        r1 = r2 = torch.zeros_like(loss)
+        if weight > 0:
+            penalty = {"exact": self._exact_penalty, "finite": self._finite_penalty}[self.config.penalty]
+            r1 = weight * penalty(real, on_real.logit, labels, REAL_FOR_D)
+            r2 = weight * penalty(fake, on_fake.logit, labels, FAKE_FOR_D)
+        total = loss + self.config.code_weight * codes + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)
+        norm = self._follow(self.optimizer_D, self.D, total)
+        rows = torch.stack([loss, codes, r1, r2, on_real.logit, on_fake.logit]).detach()
+        return _discriminator_stats(norm, *self.team.gather(rows))
+
+    def _follow(self, optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> Tensor:
+        """One step down the mean of a loss (N,); the gradient's norm before it."""
+        optimizer.zero_grad(set_to_none=True)
+        loss.mean().backward()  # type: ignore[no-untyped-call]
+        self.team.average_gradients(network.parameters())
+        optimizer.step()
+        return _gradient_norm(network)
+
+    def _exact_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
+        return zero_centered_gradient_penalty(images, logits)
+
+    def _finite_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
+        directions = self.draws.directions(self.images_shown, view, tuple(images.shape[1:]))
+        nearby = images.detach() + FINITE_STEP * torch.from_numpy(directions).to(images)
+        return finite_difference_penalty(logits, self._judge(nearby, labels, view).logit)
+
+    def _penalty_weight(self) -> int:
+        """Of R1 and R2 in this step: lazy regularisation (StyleGAN2, arXiv 1912.04958, section 3.1)."""
+        every = self.config.penalty_every
+        due = (self.images_shown // self.config.batch) % every == 0
+        return every if due and self.config.gamma != NO_PENALTY else 0
+
+    def _fake(self, z: Tensor, labels: Tensor) -> Tensor:
+        with self._autocast():
+            images: Tensor = self.G(z, labels)
+        return images.float()
+
+    def _judge(self, images: Tensor, labels: Tensor, view: int) -> Verdict:
+        random = self.draws.augmentation(self.images_shown, view)
+        seen = augment(images, self.strength.p, random, self.team)
+        with self._autocast():
+            verdict: Verdict = self.D(seen, labels)
+        return Verdict(*(part.float() for part in verdict))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _update_ema(self) -> None:
         halflife = self.scheduled(self.config.ema_halflife_kimg) * 1000
@@ -144,40 +210,37 @@ class Trainer:
         with torch.no_grad():
             for average, weight in zip(self.ema.parameters(), self.G.parameters()):
                 average.lerp_(weight, 1.0 - decay)
+            # BatchNorm's, in the baseline.
+            for kept, running in zip(self.ema.buffers(), self.G.buffers()):
+                kept.copy_(running)
 
     def _noise(self, part: int) -> Tensor:
-        stream = _stream(self.config.seed, NOISE_STREAM, self.images_shown, part)
-        z = stream.standard_normal((self.config.batch, self.config.z_dim)).astype(np.float32)
-        return torch.from_numpy(z).to(self.device)
+        return torch.from_numpy(self.draws.noise(self.images_shown, part, self.config.z_dim)).to(self.device)
 
     def _real_batch(self) -> tuple[Tensor, Tensor]:
-        indices = np.concatenate(list(self._indices()))
-        images, labels = self.dataset.batch(indices)
+        images, labels = self.dataset.batch(self.draws.indices(self.images_shown))
         if self.config.data.mirror:
-            flips = _stream(self.config.seed, MIRROR_STREAM, self.images_shown).random_sample(len(images)) < 0.5
+            flips = self.draws.mirrored(self.images_shown)
             images[flips] = images[flips, :, :, ::-1]
-        return torch.from_numpy(images).to(self.device), torch.from_numpy(labels).to(self.device)
-
-    def _indices(self) -> Any:
-        """This batch's data indices: each epoch is a fresh permutation, cut without regard to its end."""
-        position, wanted = self.images_shown, self.config.batch
-        while wanted:
-            epoch, offset = divmod(position, len(self.dataset))
-            if epoch != self._epoch:
-                self._order = _stream(self.config.seed, DATA_STREAM, epoch).permutation(len(self.dataset))
-                self._epoch = epoch
-            part = self._order[offset : offset + wanted]
-            yield part
-            position, wanted = position + len(part), wanted - len(part)
+        real = torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
+        return real, torch.from_numpy(labels).to(self.device)
 
 
-def _discriminator_stats(loss: Tensor, r1: Tensor, r2: Tensor, real: Tensor, fake: Tensor) -> Tensor:
-    """Means over the batch, in STATS' order after loss_G.
+def _gradient_norm(network: nn.Module) -> Tensor:
+    """The Euclidean norm of all gradients taken as one vector."""
+    norms = [p.grad.norm() for p in network.parameters() if p.grad is not None]
+    return torch.stack(norms).square().sum().sqrt()
+
+
+def _discriminator_stats(
+    norm: Tensor, loss: Tensor, codes: Tensor, r1: Tensor, r2: Tensor, real: Tensor, fake: Tensor
+) -> Tensor:
+    """Means over the batch, in D_STATS' order.
 
     Relativistic logits have no zero of their own, so accuracies are taken against the midpoint
     between the batch's mean real and mean fake logit.
     """
-    with torch.no_grad():
-        middle = 0.5 * (real.mean() + fake.mean())
-        rows = (loss, r1, r2, (real > middle).float(), (fake < middle).float(), (real > fake).float(), real - fake)
-        return torch.stack([row.mean() for row in rows])
+    middle = 0.5 * (real.mean() + fake.mean())
+    accuracies = ((real > middle).float(), (fake < middle).float(), (real > fake).float())
+    means = [row.mean() for row in (loss, codes, r1, r2, *accuracies, real - fake)]
+    return torch.stack([means[0], norm, *means[1:]])

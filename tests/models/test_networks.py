@@ -9,19 +9,26 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from models.discriminators import MinibatchStd, discriminator
 from models.networks import (
+    DCGANConfig,
     DiscriminatorConfig,
+    DiscriminatorNetworkConfig,
     GeneratorConfig,
     MLPConfig,
     NetworkConfig,
     ResNetConfig,
-    discriminator,
     generator,
 )
 
+Network = ResNetConfig | MLPConfig | DCGANConfig
+
 RESNET = ResNetConfig(base=4, widths=(8, 6, 4), blocks=2, label_dim=5)
+GROUPED = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, group=4)
 MLP = MLPConfig(width=16, layers=2)
-KINDS = [(RESNET, (1, 16, 16)), (RESNET, (3, 16, 16)), (MLP, (2, 1, 1))]
+DCGAN = DCGANConfig(base=4, widths=(8, 6))
+KINDS = [(RESNET, (1, 16, 16)), (RESNET, (3, 16, 16)), (GROUPED, (3, 16, 16)), (MLP, (2, 1, 1))]
+ALL = [*KINDS, (DCGAN, (1, 16, 16)), (DCGAN, (3, 16, 16))]
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +40,12 @@ def inputs(n: int, z_dim: int, labels: int) -> tuple[Tensor, Tensor]:
     return torch.randn(n, z_dim), torch.arange(n) % max(labels, 1)
 
 
+def judging(labels: int, shape: tuple[int, int, int], network: Network, codes: int = 0, **settings: int) -> nn.Module:
+    """The discriminator with the settings of a generator's network."""
+    judge: Any = TypeAdapter(DiscriminatorNetworkConfig).validate_python({**network.model_dump(), **settings})
+    return discriminator(DiscriminatorConfig(labels=labels, shape=shape, codes=codes, network=judge))
+
+
 def shaken(module: nn.Module) -> nn.Module:
     """With no weight at its initial zero."""
     with torch.no_grad():
@@ -42,51 +55,49 @@ def shaken(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("labels", [0, 1, 3])
-@pytest.mark.parametrize(("network", "shape"), KINDS)
-def test_images_and_logits_have_the_shapes_promised(
-    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int], labels: int
-) -> None:
+@pytest.mark.parametrize(("network", "shape"), ALL)
+def test_images_and_logits_have_the_shapes_promised(network: Network, shape: tuple[int, int, int], labels: int) -> None:
     G = generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network))
-    D = discriminator(DiscriminatorConfig(labels=labels, shape=shape, network=network))
+    D = judging(labels, shape, network)
     z, label = inputs(5, 7, labels)
     images = G(z, label)
     assert images.shape == (5, *shape) and images.dtype == torch.float32
-    logits = D(images, label)
+    logits, codes = D(images, label)
+    assert codes.shape == (5, 0)
+    assert judging(labels, shape, network, codes=2)(images, label).codes.shape == (5, 2)
     assert logits.shape == (5,) and logits.dtype == torch.float32
 
 
-@pytest.mark.parametrize(("network", "shape"), KINDS)
-def test_the_label_counts_where_there_are_labels(
-    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int]
-) -> None:
+@pytest.mark.parametrize(("network", "shape"), ALL)
+def test_the_label_counts_where_there_are_labels(network: Network, shape: tuple[int, int, int]) -> None:
     z = torch.randn(4, 7)
     zeros, twos = torch.zeros(4, dtype=torch.int64), torch.full((4,), 2)
     for labels in (0, 3):
         G = shaken(generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network)))
-        D = shaken(discriminator(DiscriminatorConfig(labels=labels, shape=shape, network=network)))
+        D = shaken(judging(labels, shape, network))
         images = G(z, zeros)
         assert torch.equal(images, G(z, twos)) == (labels == 0)
-        assert torch.equal(D(images, zeros), D(images, twos)) == (labels == 0)
+        assert torch.equal(D(images, zeros).logit, D(images, twos).logit) == (labels == 0)
 
 
-@pytest.mark.parametrize(("network", "shape"), KINDS)
-def test_a_sample_does_not_see_its_neighbours(network: ResNetConfig | MLPConfig, shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(("network", "shape"), ALL)
+def test_a_sample_does_not_see_its_neighbours(network: Network, shape: tuple[int, int, int]) -> None:
     G = shaken(generator(GeneratorConfig(z_dim=7, labels=3, shape=shape, network=network)))
-    D = shaken(discriminator(DiscriminatorConfig(labels=3, shape=shape, network=network)))
+    D = shaken(judging(3, shape, network))
     z, label = inputs(6, 7, 3)
     images = G(z, label)
-    logits = D(images, label)
+    logits = D(images, label).logit
     other_z, other_label = z.clone(), label.clone()
     other_z[1:] = 10 * torch.randn(5, 7)
     other_label[1:] = 0
     assert torch.equal(G(other_z, other_label)[0], images[0])
-    assert torch.equal(D(torch.cat([images[:1], 5 * images[1:]]), other_label)[0], logits[0])
+    assert torch.equal(D(torch.cat([images[:1], 5 * images[1:]]), other_label).logit[0], logits[0])
 
 
 @pytest.mark.parametrize("labels", [0, 3])
 @pytest.mark.parametrize(("network", "shape"), KINDS)
 def test_a_generator_is_the_same_with_and_without_training_mode_and_uses_no_random_numbers(
-    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int], labels: int
+    network: Network, shape: tuple[int, int, int], labels: int
 ) -> None:
     G = shaken(generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network)))
     z, label = inputs(4, 7, labels)
@@ -132,16 +143,17 @@ def test_each_level_doubles_the_side() -> None:
     [
         (RESNET, (1, 28, 28), "makes 16x16 images, but the data has 28x28"),
         (RESNET, (1, 16, 8), "makes 16x16 images, but the data has 16x8"),
+        (DCGAN, (1, 32, 32), "makes 16x16 images, but the data has 32x32"),
         (MLP, (1, 16, 16), r"takes data of shape \(dim, 1, 1\)"),
     ],
 )
 def test_a_network_that_does_not_fit_the_images_is_refused(
-    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int], message: str
+    network: Network, shape: tuple[int, int, int], message: str
 ) -> None:
     with pytest.raises(ValidationError, match=message):
         GeneratorConfig(z_dim=8, labels=0, shape=shape, network=network)
     with pytest.raises(ValidationError, match=message):
-        DiscriminatorConfig(labels=0, shape=shape, network=network)
+        judging(0, shape, network)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +165,8 @@ def test_a_network_that_does_not_fit_the_images_is_refused(
         {"kind": "resnet", "base": 4, "widths": []},
         {"kind": "resnet", "base": 4, "widths": [8], "blocks": 0},
         {"kind": "resnet", "base": 4, "widths": [8], "width": 8},
+        {"kind": "resnet", "base": 4, "widths": [8, 6], "group": 8},
+        {"kind": "resnet", "base": 4, "widths": [8], "minibatch_group": 4},
         {"kind": "mlp", "width": 0, "layers": 1},
         pytest.param(
             {"kind": "resnet", "base": 4, "widths": [8, 0]},
@@ -167,20 +181,66 @@ def test_a_network_that_cannot_be_built_is_refused(network: dict[str, Any]) -> N
         TypeAdapter[Any](NetworkConfig).validate_python(network)
 
 
-@pytest.mark.parametrize(("network", "shape"), KINDS)
-def test_a_config_comes_back_from_json(network: ResNetConfig | MLPConfig, shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize(("network", "shape"), ALL)
+def test_a_config_comes_back_from_json(network: Network, shape: tuple[int, int, int]) -> None:
     config = GeneratorConfig(z_dim=7, labels=3, shape=shape, network=network)
     assert GeneratorConfig.model_validate_json(config.model_dump_json()) == config
     assert GeneratorConfig.model_validate(config.model_dump(mode="json")) == config
 
 
 @pytest.mark.parametrize("labels", [0, 3])
-@pytest.mark.parametrize(("network", "shape"), KINDS)
+@pytest.mark.parametrize(("network", "shape"), ALL)
 @pytest.mark.filterwarnings(r"ignore:.*torch\.jit.*:DeprecationWarning")
-def test_every_generator_can_be_scripted(
-    network: ResNetConfig | MLPConfig, shape: tuple[int, int, int], labels: int
-) -> None:
+def test_every_generator_can_be_scripted(network: Network, shape: tuple[int, int, int], labels: int) -> None:
     G = shaken(generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network)))
     z, label = inputs(4, 7, labels)
     scripted = torch.jit.script(G)
     torch.testing.assert_close(scripted(z, label), G(z, label))
+
+
+def test_a_grouped_blocks_branch_starts_at_zero_and_is_far_smaller() -> None:
+    plain, grouped = (
+        generator(
+            GeneratorConfig(
+                z_dim=7, labels=3, shape=(1, 16, 16), network=ResNetConfig(base=4, widths=(64,) * 3, group=g)
+            )
+        )
+        for g in (0, 16)
+    )
+
+    assert not any(bool(p.any()) for name, p in grouped.named_parameters() if name.endswith("conv3.weight"))
+    sizes = [sum(p.numel() for p in network.parameters()) for network in (plain, grouped)]
+    assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_the_spread_of_a_group_reaches_each_of_its_images_and_no_other_group() -> None:
+    D = shaken(judging(0, (1, 16, 16), RESNET, minibatch_group=2))
+    images, label = torch.randn(4, 1, 16, 16), torch.zeros(4, dtype=torch.int64)
+    logits = D(images, label).logit
+
+    changed = D(torch.cat([images[:1], 3 * images[1:2], images[2:]]), label).logit
+
+    assert changed[0] != logits[0]
+    assert torch.equal(changed[2:], logits[2:])
+
+
+def test_the_spread_is_the_standard_deviation_over_the_group() -> None:
+    images = torch.randn(6, 3, 4, 4)
+
+    seen = MinibatchStd(3)(images)
+
+    assert torch.equal(seen[:, :3], images)
+    for k in (0, 3):
+        spread = images[k : k + 3].std(dim=0, unbiased=False).mean()
+        assert torch.allclose(seen[k : k + 3, 3], spread, atol=1e-4)
+
+
+def test_dcgans_running_statistics_come_from_training_alone() -> None:
+    G = generator(GeneratorConfig(z_dim=7, labels=3, shape=(1, 16, 16), network=DCGAN))
+    z, label = inputs(6, 7, 3)
+
+    before = G.eval()(z, label)
+    assert torch.equal(G(z, label), before)
+    G.train()(z, label)
+
+    assert not torch.equal(G.eval()(z, label), before)

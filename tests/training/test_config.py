@@ -110,6 +110,12 @@ def test_of_two_values_for_a_setting_the_later_one_counts() -> None:
         ("generator.kind=vit", "generator", "vit"),
         ("generator.widths=[]", "generator.widths", "at least 1"),
         ("generator.width=3", "generator.width", "no such setting"),
+        ("codes=65", "config", "at most z_dim 64"),
+        ("discriminator.minibatch_group=5", "config", "multiple of minibatch_group 5"),
+        ("generator.minibatch_group=4", "generator.minibatch_group", "no such setting"),
+        ("data.holdout=1", "data.holdout", "less than 1"),
+        ("data.labels=[{colum: age}]", "data.labels.0.column", "required"),
+        ("augment={strength: 1}", "augment.strength", "no such setting"),
         ("data.kind=video", "data.kind", "images"),
         ("data.mirror=perhaps", "data.mirror", "boolean"),
         ("data.name=!!python/object:os.system x", "--set", "data.name"),
@@ -179,4 +185,4 @@ def test_a_configuration_cannot_be_changed(tiny_config: Callable[..., Config]) -
     with pytest.raises(ValidationError, match="frozen"):
         config.lr.start = 1.0
     with pytest.raises(ValidationError, match="frozen"):
-        config.generator.label_dim = 1
+        config.data.mirror = True

@@ -584,7 +584,7 @@ def test_a_discriminator_that_has_won_outright_stops_the_run(tmp_path: Path) -> 
 def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tiny_data: Dataset) -> None:
     lines = ticks(finished)
     assert [line["kimg"] for line in lines] == pytest.approx([0.064 * k for k in range(1, 11)])
-    assert all(line.keys() == {"kimg", "lr", "gamma", *STATS} for line in lines)
+    assert all(line.keys() == {"kimg", "lr", "gamma", "augment_p", *STATS} for line in lines)
     assert all(math.isfinite(value) for line in lines for value in line.values())
     assert lines[-1]["lr"] == pytest.approx(1e-4) and lines[-1]["gamma"] == pytest.approx(0.1)
 
@@ -603,6 +603,7 @@ def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tin
         "name": "stripes",
         "digest": tiny_data.digest,
         "images": 256,
+        "held_out": 0,
         "licence": "CC0",
         "attribution": "",
         "label_names": ["none", "flat", "upright"],
@@ -621,6 +622,27 @@ def test_the_presets_words_about_its_data_go_only_with_that_data(tiny_data: Data
 
     mine = loop.describe_data(load_preset("digits", ("data.licence=CC0",)), tiny_data)
     assert (mine["name"], mine["licence"], mine["attribution"]) == (tiny_data.name, "CC0", "")
+
+
+def test_what_is_held_out_is_never_shown_and_the_card_is_about_the_whole(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: set[bytes] = set()
+    batch = Dataset.batch
+
+    def recorded(self: Dataset, indices: NDArray[np.int64]) -> Any:
+        shown.update(self.images[k].tobytes() for k in indices)
+        return batch(self, indices)
+
+    monkeypatch.setattr(Dataset, "batch", recorded)
+
+    run(tiny_config("data.holdout=0.25"), tiny_data, tmp_path / "run")
+
+    train, held_out = tiny_data.split(0.25)
+    assert shown == {image.tobytes() for image in train.images}
+    assert not shown & {image.tobytes() for image in held_out.images}
+    card = checkpoint.load(checkpoint.present(tmp_path / "run")[-1])["data"]
+    assert (card["images"], card["held_out"], card["digest"]) == (256, 64, tiny_data.digest)
 
 
 def test_every_tick_is_in_the_tensorboard_events(finished: Path) -> None:
@@ -650,3 +672,15 @@ def test_a_loss_printed_is_the_loss_of_the_stats(
     for text, tick in zip(printed, ticks(tmp_path / "run")):
         assert f"loss G {tick['loss_G']:.3f} D {tick['loss_D']:.3f}" in text
         assert "left" in text and "\r" not in text
+
+
+def test_a_run_with_codes_leaves_a_strip_of_each(tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    run(tiny_config("codes=2", "total_kimg=0.064"), tiny_data, tmp_path / "run")
+
+    with Image.open(tmp_path / "run" / "codes.png") as strips:
+        # Ten rows of eleven images for each, and a gap.
+        assert strips.size == (11 * 8, 2 * 10 * 8 + 4)
+        pixels = np.asarray(strips)
+    rows = pixels[:80].reshape(10, 8, 11, 8)
+    assert all(np.any(rows[:, :, 0] != rows[:, :, k]) for k in range(1, 11))
+    assert np.any(pixels[:80] != pixels[84:])

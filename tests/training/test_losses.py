@@ -7,7 +7,15 @@ import math
 import pytest
 import torch
 
-from training.losses import discriminator_loss, generator_loss, zero_centered_gradient_penalty
+from training.losses import (
+    FINITE_STEP,
+    OBJECTIVES,
+    code_loss,
+    discriminator_loss,
+    finite_difference_penalty,
+    generator_loss,
+    zero_centered_gradient_penalty,
+)
 
 
 def test_losses_are_the_softplus_of_each_pairs_difference() -> None:
@@ -77,3 +85,30 @@ def test_penalty_is_differentiable_by_the_discriminators_weights() -> None:
     # Five times the gradient of |w|^2.
     assert weight.grad is not None
     assert torch.allclose(weight.grad, 10 * weight.detach())
+
+
+def test_the_classic_losses_are_cross_entropies() -> None:
+    real, fake = torch.tensor([0.0, 2.0]), torch.tensor([0.0, -1.0])
+    classic = OBJECTIVES["classic"]
+
+    right = [-math.log(torch.sigmoid(x).item()) for x in (real[0], real[1])]
+    wrong = [-math.log(1 - torch.sigmoid(x).item()) for x in (fake[0], fake[1])]
+
+    assert classic.discriminator(real, fake).tolist() == pytest.approx([a + b for a, b in zip(right, wrong)])
+    assert classic.generator(real, fake).tolist() == pytest.approx([-math.log(torch.sigmoid(x).item()) for x in fake])
+
+
+def test_finite_differences_of_a_linear_discriminator_are_its_squared_slopes() -> None:
+    weight = torch.tensor([1.0, -2.0, 3.0, 0.5])
+    images, directions = torch.randn(5, 4), torch.randn(5, 4)
+
+    penalty = finite_difference_penalty(images @ weight, (images + FINITE_STEP * directions) @ weight)
+
+    assert penalty.tolist() == pytest.approx((directions @ weight).square().tolist(), rel=1e-2, abs=1e-3)
+
+
+def test_the_codes_loss_is_half_the_squared_distance_and_0_without_codes() -> None:
+    guessed, codes = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 4.0]])
+
+    assert code_loss(guessed, codes).tolist() == [2.0, 12.5]
+    assert code_loss(guessed[:, :0], codes[:, :0]).tolist() == [0.0, 0.0]

@@ -21,6 +21,14 @@ from training.trainer import STATS, Trainer
 
 MakeConfig = Callable[..., Config]
 
+DCGAN = (
+    "generator={kind: dcgan, base: 2, widths: [6, 4]}",
+    "discriminator={kind: dcgan, base: 2, widths: [6, 4]}",
+    "objective=classic",
+    "gamma={start: 0, end: 0}",
+    "beta1=0.5",
+)
+
 
 class Recording(Dataset):
     """A data set that keeps the indices it was asked for."""
@@ -185,12 +193,13 @@ def test_the_generator_follows_the_gradient_of_its_relativistic_loss(
     trainer = Trainer(tiny_config(), tiny_data, "cpu")
     real, labels = trainer._real_batch()
     fake = trainer.G(trainer._noise(0), labels)
-    loss = F.softplus(trainer.D(real, labels) - trainer.D(fake, labels)).mean()
+    loss = F.softplus(trainer.D(real, labels).logit - trainer.D(fake, labels).logit).mean()
     expected = torch.autograd.grad(loss, list(trainer.G.parameters()))
 
     reported = trainer._update_generator(real, labels)
 
-    assert reported.item() == pytest.approx(loss.item())
+    norm = torch.cat([gradient.flatten() for gradient in expected]).norm().item()
+    assert reported.tolist() == pytest.approx([loss.item(), norm], rel=1e-4)
     for parameter, gradient in zip(trainer.G.parameters(), expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-4, atol=1e-7)
@@ -202,15 +211,16 @@ def test_the_discriminator_follows_its_loss_plus_half_gamma_of_both_penalties(
     trainer = Trainer(tiny_config("gamma={start: 3, end: 3}"), tiny_data, "cpu")
     real, labels = trainer._real_batch()
     x, y = real.clone().requires_grad_(), trainer.G(trainer._noise(1), labels).detach().requires_grad_()
-    loss = F.softplus(trainer.D(y, labels) - trainer.D(x, labels)).mean()
-    (by_x,) = torch.autograd.grad(trainer.D(x, labels).sum(), x, create_graph=True)
-    (by_y,) = torch.autograd.grad(trainer.D(y, labels).sum(), y, create_graph=True)
+    loss = F.softplus(trainer.D(y, labels).logit - trainer.D(x, labels).logit).mean()
+    (by_x,) = torch.autograd.grad(trainer.D(x, labels).logit.sum(), x, create_graph=True)
+    (by_y,) = torch.autograd.grad(trainer.D(y, labels).logit.sum(), y, create_graph=True)
     r1, r2 = by_x.square().sum() / 16, by_y.square().sum() / 16
     expected = torch.autograd.grad(loss + 1.5 * r1 + 1.5 * r2, list(trainer.D.parameters()))
 
     stats = trainer._update_discriminator(real, labels)
 
-    assert stats[:3].tolist() == pytest.approx([loss.item(), r1.item(), r2.item()], rel=1e-4)
+    norm = torch.cat([gradient.flatten() for gradient in expected]).norm().item()
+    assert stats[:5].tolist() == pytest.approx([loss.item(), norm, 0, r1.item(), r2.item()], rel=1e-4)
     for parameter, gradient in zip(trainer.D.parameters(), expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
@@ -301,3 +311,128 @@ def test_unlabelled_data_trains(tiny_config: MakeConfig, tiny_data: Dataset) -> 
     trainer = Trainer(tiny_config(), Dataset("plain", tiny_data.images), "cpu")
 
     assert torch.isfinite(trainer.step()).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        (),
+        ("penalty_every=3",),
+        ("penalty=finite",),
+        ("precision=bfloat16",),
+        ("augment={start: 0.4, adjust_kimg: 1}",),
+        ("codes=2",),
+        ("discriminator.minibatch_group=4", "generator.group=4"),
+        DCGAN,
+    ],
+)
+def test_every_switch_resumes_bit_for_bit(
+    tiny_config: MakeConfig, tiny_data: Dataset, tmp_path: Path, settings: tuple[str, ...]
+) -> None:
+    config = tiny_config("data.mirror=true", *settings)
+    whole = Trainer(config, tiny_data, "cpu")
+    # Stopped between two steps with penalties.
+    for _ in range(4):
+        whole.step()
+    saved = checkpoint.save(tmp_path, whole.images_shown, whole.state())
+
+    resumed = Trainer(config, tiny_data, "cpu")
+    resumed.load_state(checkpoint.load(saved))
+
+    for _ in range(4):
+        assert torch.equal(whole.step(), resumed.step())
+    assert same(whole.state(), resumed.state())
+
+
+def test_lazy_penalties_weigh_as_much_on_the_whole(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    every, third = (Trainer(tiny_config(f"penalty_every={k}"), tiny_data, "cpu") for k in (1, 3))
+
+    first, lazy = dict(zip(STATS, every.step())), [dict(zip(STATS, third.step())) for _ in range(6)]
+
+    assert [stats["r1"] > 0 for stats in lazy] == [True, False, False] * 2
+    assert [stats["r2"] > 0 for stats in lazy] == [True, False, False] * 2
+    assert lazy[0]["r1"].item() == pytest.approx(3 * first["r1"].item())
+    assert lazy[0]["r2"].item() == pytest.approx(3 * first["r2"].item(), rel=1e-5)
+
+
+def test_bfloat16_changes_the_convolutions_alone(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    exact, half = (Trainer(tiny_config(f"precision={p}"), tiny_data, "cpu") for p in ("float32", "bfloat16"))
+
+    for _ in range(3):
+        a, b = exact.step(), half.step()
+
+    assert not torch.equal(a, b)
+    assert a.tolist() == pytest.approx(b.tolist(), rel=0.1, abs=0.05)
+    state = half.state()
+    floats = [
+        *state["G"].values(),
+        *state["ema"].values(),
+        *(v["exp_avg_sq"] for v in state["optimizer_D"]["state"].values()),
+    ]
+    assert {value.dtype for value in floats} == {torch.float32}
+
+
+def test_d_sees_each_image_augmented_in_four_ways(
+    tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, augmented = (
+        Trainer(tiny_config(f"augment={value}"), tiny_data, "cpu") for value in ("null", "{start: 0.8, target: 0.9}")
+    )
+    seen: dict[int, list[Tensor]] = {0: [], 1: []}
+    for k, trainer in enumerate((plain, augmented)):
+        trainer.D.register_forward_pre_hook(lambda _, inputs, k=k: seen[k].append(inputs[0].detach().clone()))
+        trainer.step()
+
+    real_for_g, fake_for_g, real_for_d, fake_for_d = seen[1]
+    assert torch.equal(seen[0][0], seen[0][2])
+    assert not torch.allclose(real_for_g, real_for_d)
+    assert not any(torch.allclose(a, b) for a, b in zip(seen[0], seen[1]))
+    assert len({view.shape for view in seen[1]}) == 1 and not torch.allclose(fake_for_g, fake_for_d)
+
+
+def test_without_a_weight_no_penalty_is_computed(
+    tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = Trainer(tiny_config("gamma={start: 0, end: 0}"), tiny_data, "cpu")
+    monkeypatch.delattr(torch.autograd, "grad")
+
+    stats = dict(zip(STATS, trainer.step().tolist()))
+
+    assert stats["r1"] == stats["r2"] == 0
+
+
+def test_finite_differences_estimate_the_exact_penalties(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    def measured(kind: str, seed: int) -> tuple[float, float]:
+        trainer = Trainer(tiny_config(f"penalty={kind}", f"seed={seed}", "batch=64"), tiny_data, "cpu")
+        stats = dict(zip(STATS, trainer.step().tolist()))
+        return stats["r1"], stats["r2"]
+
+    exact, finite = (np.mean([measured(kind, seed) for seed in range(12)], axis=0) for kind in ("exact", "finite"))
+
+    ratio = finite / exact
+    # 768 squared standard normals: their mean has a standard deviation of 5 %.
+    assert ratio.tolist() == pytest.approx([1, 1], rel=0.2)
+
+
+def test_codes_are_learnt_back_from_the_images(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    settings = ("codes=2", "code_weight=10", "lr={start: 0.005, end: 0.005}", "batch=64")
+    trainer = Trainer(tiny_config(*settings), tiny_data, "cpu")
+
+    losses = [dict(zip(STATS, trainer.step().tolist()))["loss_codes"] for _ in range(100)]
+
+    # Half the variance of two standard normals, to begin with: nothing is known of them.
+    assert np.mean(losses[:5]) == pytest.approx(1.0, rel=0.3)
+    assert np.mean(losses[-5:]) < 0.5
+
+
+def test_the_baselines_average_has_its_own_weights_and_the_running_statistics(
+    tiny_config: MakeConfig, tiny_data: Dataset
+) -> None:
+    trainer = Trainer(tiny_config(*DCGAN), tiny_data, "cpu")
+
+    for _ in range(3):
+        trainer.step()
+
+    for average, running in zip(trainer.ema.buffers(), trainer.G.buffers(), strict=True):
+        assert torch.equal(average, running)
+    assert not trainer.ema.training and trainer.G.training

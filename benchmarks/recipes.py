@@ -1,0 +1,96 @@
+"""What each switch of the recipe earns: the same data, seed and kimg, one setting changed a row.
+
+Run: python -m benchmarks.recipes --data path/to/mnist. Trains every row into runs/recipes (all of it
+resumes when run again), measures each by `ganmint evaluate`, and prints the table for
+benchmarks/recipes.md. Rows take about 10 minutes each for 60 kimg on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from training import comparison
+from training.comparison import REPORT, Run
+
+# Row: preset and the settings that make it.
+ROWS: dict[str, tuple[str, ...]] = {
+    "R3GAN (reference)": ("digits",),
+    "DCGAN": ("dcgan",),
+    "classic loss": ("digits", "objective=classic"),
+    "lazy penalties, every 4": ("digits", "penalty_every=4"),
+    "finite-difference penalties": ("digits", "penalty=finite"),
+    "no penalties": ("digits", "gamma={start: 0, end: 0}"),
+    "minibatch standard deviation": ("digits", "discriminator.minibatch_group=4"),
+    "InfoGAN codes": ("digits", "codes=2"),
+    "adaptive augmentation": ("digits", "augment={}"),
+    "bfloat16": ("digits", "precision=bfloat16"),
+    "grouped blocks": ("digits", "generator.group=16", "discriminator.group=16"),
+    "wider discriminator": ("digits", "discriminator.widths=[96, 48, 24]"),
+}
+SCORES = ("gan_train", "gan_test", "fd", "recall", "coverage")
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="MNIST's four files")
+    parser.add_argument("--kimg", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=Path, default=Path("runs/recipes"))
+    parser.add_argument(
+        "--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW", help=", ".join(ROWS)
+    )
+    arguments = parser.parse_args()
+    runs = {}
+    for row in arguments.only:
+        out = arguments.runs / f"{arguments.kimg:g}-kimg-seed-{arguments.seed}" / row.replace(" ", "-")
+        preset, *settings = ROWS[row]
+        amount = [f"{name}={arguments.kimg}" for name in ("total_kimg", "schedule_kimg")]
+        _train(preset, [*settings, *amount, f"seed={arguments.seed}", "threads=1"], arguments.data, out)
+        if not (out / REPORT).exists():
+            _ganmint("evaluate", str(out), "--data", str(arguments.data))
+        runs[row] = comparison.read(out)
+    print(f"{platform.machine()}, Python {platform.python_version()}, {arguments.kimg:g} kimg, seed {arguments.seed}")
+    print("\n".join(_table(runs)))
+
+
+def _train(preset: str, settings: list[str], data: Path, out: Path) -> None:
+    sets = [part for setting in settings for part in ("--set", setting)]
+    _ganmint("train", "--preset", preset, "--data", str(data), "--out", str(out), "--device", "cpu", *sets)
+
+
+def _ganmint(*arguments: str) -> None:
+    """A row that fails ends the benchmark, but for a training that diverges: that is a result."""
+    print(f"$ ganmint {shlex.join(arguments)}", flush=True)
+    done = subprocess.run([sys.executable, "-m", "ganmint", *arguments], check=False)
+    if done.returncode != 0 and arguments[0] != "train":
+        raise SystemExit(done.returncode)
+
+
+def _table(runs: dict[str, Run]) -> list[str]:
+    """Markdown; speeds as ratios to the first row."""
+    reference = statistics.median(tick["images_per_second"] for tick in next(iter(runs.values())).ticks)
+    lines = [
+        f"| recipe | settings | {' | '.join(SCORES)} | kimg | speed |",
+        f"| --- | --- |{' --- |' * (len(SCORES) + 2)}",
+    ]
+    for row, run in runs.items():
+        preset, *settings = ROWS[row]
+        found = run.results()
+        scores = [f"{found.get(name, math.nan):.4g}" for name in SCORES]
+        words = ", ".join(f"`{setting}`" for setting in settings) or f"preset `{preset}`"
+        lines.append(
+            f"| {row} | {words} | {' | '.join(scores)} | {found['kimg']:g} | {found['images/s'] / reference:.2f} |"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    main()
