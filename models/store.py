@@ -78,6 +78,16 @@ def find(name: str, version: str | None = None) -> Stored:
     )
 
 
+def named(model: str, field: str = "MODEL") -> Stored:
+    """A version by what a person types: `name` for the newest, or `name/version`.
+
+    Raises: InputError for `field`, ModelNotFoundError.
+    """
+    name, _, version = model.partition("/")
+    check_name(name, field)
+    return find(name, check_version(version, field) if version else None)
+
+
 def next_version(name: str) -> str:
     """The version that a new model of this name gets: the next major one, for every image changes."""
     there = versions(name)

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from models import artifact, images, manifest, store
-from models.address import SampleAddress, check_name, check_version
+from models.address import SampleAddress
 from models.errors import InputError, ModelNotFoundError
 from models.files import write_atomically
 from models.images import EXTENSIONS, MediaType
@@ -60,7 +60,7 @@ def list_(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="manifest.json as it is.")
 def show(model: str, as_json: bool) -> None:
     """Show a model's card. MODEL is a name or name/version."""
-    stored = _find(model)
+    stored = store.named(model)
     card = manifest.read(stored.path)
     if as_json:
         click.echo(manifest.dump(card), nl=False)
@@ -76,7 +76,7 @@ def verify(model: str | None, device: str) -> None:
     if model is None:
         folders = [stored.path for name in store.names() for stored in store.versions(name)]
     else:
-        folders = [Path(model) if (Path(model) / manifest.FILE_NAME).is_file() else _find(model).path]
+        folders = [Path(model) if (Path(model) / manifest.FILE_NAME).is_file() else store.named(model).path]
     for folder in folders:
         _verify(folder, device)
 
@@ -129,7 +129,7 @@ def sample(
 
     Each file is byte for byte what the service answers for the same address.
     """
-    sampler = artifact.load(_find(model).path, resolve_device(device))
+    sampler = artifact.load(store.named(model).path, resolve_device(device))
     card, wanted = sampler.manifest, _labels(labels)
     media_type = EXTENSIONS.get(out.suffix.removeprefix("."))
     if media_type:
@@ -157,12 +157,6 @@ def sample(
 
 def _picture(sampler: Sampler, addresses: list[SampleAddress], media_type: MediaType) -> bytes:
     return images.encode_one_or_grid(sampler.mint(addresses), media_type, [str(a) for a in addresses])
-
-
-def _find(model: str) -> Stored:
-    name, _, version = model.partition("/")
-    check_name(name, "MODEL")
-    return store.find(name, check_version(version, "MODEL") if version else None)
 
 
 def _labels(text: str | None) -> Labels:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
@@ -49,6 +49,28 @@ class DataConfig(_Frozen):
     mirror: bool = Field(default=False, description="flip each image shown with probability 1/2")
 
 
+FigureName = Literal[
+    "gan_train", "gan_test", "fd", "kid", "precision", "recall", "density", "coverage", "inception_score",
+    "class_balance", "ndb", "distance_ratio", "near_copies", "modes", "on_a_mode", "mean_error", "sd_error",
+]  # fmt: skip
+
+
+class Bound(_Frozen):
+    """What a figure of the evaluation must keep for the model to be published."""
+
+    min: float | None = None
+    max: float | None = None
+    of_floor: float | None = Field(
+        default=None, gt=0, description="at least this share of what real images reach by the same protocol"
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Bound:
+        if self.min is self.max is self.of_floor is None:
+            raise ValueError("give min, max or of_floor")
+        return self
+
+
 _CARD = ("name", "licence", "attribution")
 
 
@@ -71,6 +93,7 @@ class Config(_Frozen):
     data: DataConfig
     generator: NetworkConfig
     discriminator: NetworkConfig
+    gate: dict[FigureName, Bound] = Field(default={}, description="what the evaluation must show before publishing")
 
     @field_validator("lr", "gamma", "ema_halflife_kimg")
     @classmethod
@@ -109,6 +132,13 @@ def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
     for assignment in assignments:
         _assign(values, assignment)
     return _validate(values)
+
+
+def thresholds(config: Config) -> dict[FigureName, Bound]:
+    """What the configuration's gate asks; its preset's gate where it was saved without one."""
+    if config.gate or config.preset not in preset_names():
+        return config.gate
+    return load_preset(config.preset).gate
 
 
 def load_config(path: Path) -> Config:
