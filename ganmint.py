@@ -15,6 +15,7 @@ from models.errors import GanmintError, InputError
 # Command -> where it lives; imported when it is asked for, so that `ganmint serve` needs no trainer.
 COMMANDS = {
     "train": "training.commands",
+    "evaluate": "training.commands",
     "publish": "training.commands",
     "models": "service.commands",
     "sample": "service.commands",
@@ -71,7 +72,7 @@ def main() -> None:
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
         status = 1
     except ModuleNotFoundError as error:
-        if error.name not in ("yaml", "tensorboard"):
+        if error.name not in ("yaml", "tensorboard", "jinja2"):
             raise
         click.echo(f"Error: training needs {error.name}; install it with: pip install 'ganmint[train]'", err=True)
         status = 1

@@ -92,7 +92,10 @@ def published(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train = ("train", "--preset", "digits", "--data", str(data), "--out", str(folder / "run"), *SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(folder / "store"))
-        for arguments in (train, ("publish", str(folder / "run"), "--name", "tiny", "--batch-size", "4")):
+        for arguments in (
+            train,
+            ("publish", str(folder / "run"), "--name", "tiny", "--batch-size", "4", "--accept", "a test"),
+        ):
             patch.setattr(sys, "argv", ["ganmint", *arguments])
             with pytest.raises(SystemExit) as caught:
                 ganmint.main()

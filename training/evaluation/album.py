@@ -23,7 +23,7 @@ STEPS = 11
 TRAVERSED = 6
 REACH = 3.0
 # Enough latents to tell which dimensions do something.
-PROBES = 8
+PROBES = 3
 GAP = 4
 
 
@@ -77,8 +77,8 @@ def paths(subject: Subject) -> list[Picture]:
         _picture(
             "Latent space",
             "Single dimensions",
-            f"Each row moves one number of a latent from -{REACH:g} to {REACH:g}: z[{'], z['.join(map(str, moved))}], the "
-            "dimensions that change pixels most",
+            f"Each row moves one number of a latent from -{REACH:g} to {REACH:g}: z[{'], z['.join(map(str, moved))}], "
+            "the dimensions that change pixels most",
             traversal,
         ),
     ]

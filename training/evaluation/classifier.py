@@ -8,9 +8,8 @@ generators, data sets on disk, what is made of its answers.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,8 +85,12 @@ class _Network(nn.Module):
 
 
 def _network(shape: tuple[int, int, int], classes: int, recipe: Recipe) -> _Network:
-    # Channels last, as the pixels are and as is faster on a CPU.
-    return _Network(shape, classes, recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    """A freshly initialised network; torch's own random numbers stay where they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = _Network(shape, classes, recipe)
+    # As the pixels lie, and faster on a CPU.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _stage(c_in: int, c_out: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -144,8 +147,7 @@ def train(
         progress: called after each step with steps done and steps in all.
     """
     channels, (height, width) = images.shape[3], images.shape[1:3]
-    with _seeded(recipe.seed):
-        network = _network((channels, height, width), classes, recipe)
+    network = _network((channels, height, width), classes, recipe)
     batch = min(recipe.batch, len(images))
     # Whole batches only: normalisation cannot take the mean of one image.
     steps = len(images) // batch
@@ -172,11 +174,3 @@ def _floats(images: Images) -> Tensor:
     """float32 (n, C, H, W), pixels scaled to -1 .. 1."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     return pixels.to(torch.float32).div_(127.5).sub_(1.0)
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Torch's own random numbers from a seed, and as they were afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

@@ -110,7 +110,7 @@ def _judged(
     report = Report(
         subject=subject.title,
         protocol=protocol,
-        machine=subject.sampler.fingerprint + f"; classifier on {protocol.threads} threads",
+        machine=subject.sampler.fingerprint + f"; the rest on {protocol.threads} thread(s)",
         data=_facts(real.splits, protocol),
         feature_space=real.space.name,
         feature_space_sha256=real.space.sha256,
@@ -118,7 +118,7 @@ def _judged(
         figures=tuple(figures),
         classes=tuple(rows),
         verdict=gate.judge(figures, subject.gate),
-        notes=tuple(_notes(subject, real.splits)),
+        notes=tuple(notes(subject, real.splits)),
     )
     return Outcome(report, pictures)
 
@@ -258,7 +258,8 @@ def _facts(splits: Splits, protocol: Protocol) -> DataFacts:
     )
 
 
-def _notes(subject: Subject, splits: Splits) -> list[str]:
+def notes(subject: Subject, splits: Splits) -> list[str]:
+    """Whether the generator was trained on these training images, on more of them, or on others."""
     seen = subject.card.training.data
     if seen.digest == splits.train.digest:
         return []

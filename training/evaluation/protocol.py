@@ -24,7 +24,7 @@ class Protocol(BaseModel):
     compared_images: int = Field(default=10_000, description="generated, and real on either side; at most the test set")
     held_out: float = Field(default=0.1, description="share kept for testing where the data names no test images")
     classifier: Recipe = Recipe()
-    threads: int = Field(default=2, description="of torch; the classifier's last bits depend on it")
+    threads: int = Field(default=1, description="of torch: the last bits depend on it, and two that share a core crawl")
     kid_subsets: int = 100
     kid_size: int = 1000
     precision_k: int = 3
