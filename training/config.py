@@ -7,12 +7,13 @@ Knows: the fields, their units and bounds, the presets (YAML beside this file) a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
@@ -63,14 +64,16 @@ class Bound(_Frozen):
     of_floor: float | None = Field(
         default=None, gt=0, description="at least this share of what real images reach by the same protocol"
     )
+    above_floor: float | None = Field(default=None, description="at most this much above what real images have")
 
     @model_validator(mode="after")
     def _says_something(self) -> Bound:
-        if self.min is self.max is self.of_floor is None:
-            raise ValueError("give min, max or of_floor")
+        if self == Bound.model_construct():
+            raise ValueError("give min, max, of_floor or above_floor")
         return self
 
 
+_GATE = TypeAdapter(dict[FigureName, Bound])
 _CARD = ("name", "licence", "attribution")
 
 
@@ -134,11 +137,17 @@ def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
     return _validate(values)
 
 
-def thresholds(config: Config) -> dict[FigureName, Bound]:
-    """What the configuration's gate asks; its preset's gate where it was saved without one."""
-    if config.gate or config.preset not in preset_names():
-        return config.gate
-    return load_preset(config.preset).gate
+def thresholds(saved: Mapping[str, Any]) -> dict[FigureName, Bound]:
+    """The gate of a saved configuration, also of another version's; its preset's where it has none of its own.
+
+    Args: saved, as `Config.model_dump` makes it and model cards keep it.
+    """
+    try:
+        own = _GATE.validate_python(saved.get("gate") or {})
+    except ValidationError:
+        own = {}
+    preset = saved.get("preset")
+    return own or (load_preset(preset).gate if preset in preset_names() else {})
 
 
 def load_config(path: Path) -> Config:

@@ -75,7 +75,9 @@ def _svg(lines: Sequence[Sequence[tuple[float, float]]], logarithmic: bool) -> s
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>')
     for tick in _ticks(min(xs), max(xs), False):
-        parts.append(f'<text x="{x_of(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{tick:g}</text>')
+        # The unit stands at the end.
+        if x_of(tick) < WIDTH - RIGHT - 45:
+            parts.append(f'<text x="{x_of(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">kimg</text>')
     for k, line in enumerate(lines):
         points = " ".join(f"{x_of(x):.1f},{y_of(_axis(y, logarithmic)):.1f}" for x, y in line)
@@ -94,9 +96,11 @@ def _scale(low: float, high: float, start: float, end: float) -> Callable[[float
 
 
 def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
-    """About four round numbers inside low .. high; on a logarithmic axis whole powers, if two fit."""
-    if logarithmic and math.floor(high) - math.ceil(low) >= 1:
-        return [float(power) for power in range(math.ceil(low), math.floor(high) + 1)]
+    """Up to about five round numbers inside low .. high, which are powers of ten on a logarithmic axis."""
+    if logarithmic:
+        rounds = [math.log10(m) + k for k in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
+        inside = [tick for tick in rounds if low <= tick <= high]
+        return inside if len(inside) <= 5 else [tick for tick in inside if tick == round(tick)]
     step = (high - low) / 4 or 1.0
     magnitude = 10 ** math.floor(math.log10(step))
     step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= step)

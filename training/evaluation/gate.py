@@ -56,22 +56,33 @@ def judge(figures: Sequence[Figure], bounds: Mapping[FigureName, Bound]) -> Verd
 
 
 def _check(figure: Figure, bound: Bound) -> Check:
-    title, value = figure.kind.title, figure.value
+    title, value, floor = figure.kind.title, figure.value, figure.floor
     if value is None:
         return Check(figure=figure.name, passed=False, words=f"{title} was not measured: {figure.problem}")
-    if bound.of_floor is not None and figure.floor is None:
+    if floor is None and not bound.of_floor is bound.above_floor is None:
         words = f"{title} {figure.shown(value)}: there is no figure of real images to compare it with"
         return Check(figure=figure.name, passed=False, words=words)
-    lower = [limit for limit in (bound.min, _share(bound, figure)) if limit is not None]
-    wanted = [f"at least {figure.shown(limit)}" for limit in lower]
-    if bound.of_floor is not None:
-        wanted[-1] += f" ({bound.of_floor:.0%} of what real images reach, {figure.shown(figure.floor)})"
-    if bound.max is not None:
-        wanted.append(f"at most {figure.shown(bound.max)}")
-    passed = all(value >= limit for limit in lower) and (bound.max is None or value <= bound.max)
-    words = f"{title} {figure.shown(value)}, {'as' if passed else 'but'} wanted: {' and '.join(wanted)}"
+    limits = [(sign, limit, why) for sign, limit, why in _limits(figure, bound, floor or 0.0) if limit is not None]
+    passed = all(value >= limit if sign == "at least" else value <= limit for sign, limit, _ in limits)
+    wanted = " and ".join(f"{sign} {figure.shown(limit)}{why}" for sign, limit, why in limits)
+    words = f"{title} {figure.shown(value)}, {'as' if passed else 'but'} wanted: {wanted}"
     return Check(figure=figure.name, passed=passed, words=words)
 
 
-def _share(bound: Bound, figure: Figure) -> float | None:
-    return None if bound.of_floor is None or figure.floor is None else bound.of_floor * figure.floor
+def _limits(figure: Figure, bound: Bound, floor: float) -> list[tuple[str, float | None, str]]:
+    """Each limit with its direction, and where it comes from."""
+    share, above, real = bound.of_floor, bound.above_floor, figure.shown(floor)
+    return [
+        ("at least", bound.min, ""),
+        (
+            "at least",
+            None if share is None else share * floor,
+            f" ({share or 0:.0%} of what real images reach, {real})",
+        ),
+        ("at most", bound.max, ""),
+        (
+            "at most",
+            None if above is None else floor + above,
+            f" ({figure.shown(above)} above what real images have, {real})",
+        ),
+    ]

@@ -15,7 +15,7 @@ import jinja2
 from models.files import write_atomically
 from training.evaluation.curves import charts
 from training.evaluation.evaluate import Outcome
-from training.evaluation.report import verdict_words
+from training.evaluation.report import Report, verdict_words
 
 JSON, HTML = "report.json", "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -52,4 +52,10 @@ def html(outcome: Outcome, run: Path | None = None) -> str:
         words=verdict_words(outcome.report),
         sections=sections,
         charts=charts(run) if run else [],
+        worst={name: _worst(outcome.report, name) for name in ("gan_train", "gan_test")},
     )
+
+
+def _worst(report: Report, column: str) -> float:
+    """The largest share that a class misses, which gets the longest bar."""
+    return max((1 - value for row in report.classes if (value := getattr(row, column)) is not None), default=0.0)

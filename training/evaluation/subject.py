@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from models import artifact, manifest, store
 from models.errors import InputError
@@ -21,7 +20,7 @@ from models.manifest import Manifest
 from models.sampler import Sampler
 from training import candidate, run_folder
 from training.candidate import Candidate
-from training.config import Bound, Config, FigureName, thresholds
+from training.config import Bound, FigureName, thresholds
 
 # A run has no fixed batch yet; its export measures one.
 RUN_BATCH = 16
@@ -73,7 +72,7 @@ def of_run(found: Candidate, device: str = "cpu") -> Subject:
     name = re.sub(r"[^a-z0-9_-]+", "-", found.run.resolve().name.lower()).strip("-_")[:63] or "run"
     card = found.card(name, "0.0.0").model_copy(update={"batch_size": {"cpu": RUN_BATCH, "cuda": 64}})
     sampler = Sampler(found.generator.to(device), card, device)
-    return Subject(f"{found.run} at {found.kimg:g} kimg", sampler, thresholds(found.config), found.run)
+    return Subject(f"{found.run} at {found.kimg:g} kimg", sampler, thresholds(found.config.model_dump()), found.run)
 
 
 def of_model(model: str, device: str = "cpu") -> Subject:
@@ -86,12 +85,7 @@ def of_model(model: str, device: str = "cpu") -> Subject:
         folder = store.named(model, "RUN-or-MODEL").path
     sampler = artifact.load(folder, device)
     card = sampler.manifest
-    try:
-        gate = thresholds(Config.model_validate(card.training.config))
-    except ValidationError:
-        # Made by another version of the trainer.
-        gate = {}
-    return Subject(f"{card.name} {card.version}", sampler, gate)
+    return Subject(f"{card.name} {card.version}", sampler, thresholds(card.training.config))
 
 
 def run_of(text: str) -> Candidate | None:

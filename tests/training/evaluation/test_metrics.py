@@ -69,7 +69,7 @@ def test_precision_and_recall_count_who_lies_in_whose_balls() -> None:
     """Balls around the real 0, 1, 2, 10 to the nearest other: radii 1, 1, 1, 8; around the fakes: 0.5, 0.5, 87.5."""
     real, fake = points(0.0, 1.0, 2.0, 10.0), points(2.0, 2.5, 90.0)
 
-    assert metrics.precision_recall(real, fake, k=1) == (pytest.approx(2 / 3), pytest.approx(2 / 4))
+    assert metrics.precision_recall(real, fake, k=1) == pytest.approx((2 / 3, 2 / 4))
 
 
 def test_density_and_coverage_count_balls() -> None:
@@ -118,7 +118,7 @@ def test_modes_are_counted_where_they_get_a_share() -> None:
     three = np.concatenate([np.repeat(centres[:3], 130, axis=0), [[5, 5]] * 10]).astype(np.float32)
 
     assert metrics.modes_kept(all_four, centres, sd=0.05) == (4, 1.0)
-    assert metrics.modes_kept(three, centres, sd=0.05) == (3, pytest.approx(0.975))
+    assert metrics.modes_kept(three, centres, sd=0.05) == pytest.approx((3, 0.975))
 
 
 @pytest.mark.parametrize(
