@@ -32,7 +32,7 @@ def evaluate_toy(found: Candidate, protocol: Protocol = STANDARD) -> Outcome:
     samples = generate(found.generator, found.network.z_dim, found.network.labels, protocol.toy_points)
     points: Features = samples.flatten(1).numpy()
     truth: Features = real.images.reshape(len(real), -1).astype(np.float32)
-    figures = _line(points, truth) if found.network.shape[0] == 1 else _grid(points, truth)
+    figures = _line(points, truth) if found.network.shape[0] == 1 else grid_figures(points, truth)
     picture = images.encode(density(points, truth), "image/png", "evaluation report")
     report = Report(
         subject=f"{found.run} at {found.kimg:g} kimg",
@@ -51,7 +51,7 @@ def _line(points: Features, truth: Features) -> list[Figure]:
     return [Figure(name="mean_error", value=float(mean)), Figure(name="sd_error", value=float(sd))]
 
 
-def _grid(points: Features, truth: Features) -> list[Figure]:
+def grid_figures(points: Features, truth: Features) -> list[Figure]:
     """The modes kept, and the share of points on one."""
     figures = []
     for k, name in enumerate(("modes", "on_a_mode")):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from models.errors import InputError
 from training.config import Bound, FigureName, load_preset, preset_names, thresholds
 from training.evaluation.figures import KINDS, Figure
 from training.evaluation.gate import judge
+from training.evaluation.toy import CENTRES, grid_figures
 
 
 def verdict_of(value: float | None, bound: Bound, floor: float | None = None, **more: object) -> tuple[bool, str]:
@@ -89,3 +91,13 @@ def test_thresholds_that_cannot_be_held_are_refused_by_name(assignment: str, fie
 
 def test_every_figure_that_a_gate_may_name_has_its_words() -> None:
     assert set(KINDS) == set(FigureName.__args__)  # type: ignore[attr-defined]
+
+
+def test_a_toy_that_lost_modes_is_refused() -> None:
+    """Twenty-four of the twenty-five, made perfectly."""
+    points = np.repeat(CENTRES[1:], 110, axis=0)
+    config = load_preset("toy25")
+
+    verdict = judge(grid_figures(points, points), thresholds(config.model_dump()))
+
+    assert verdict.failures == ("modes 24, but wanted: at least 25",)

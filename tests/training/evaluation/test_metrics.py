@@ -73,13 +73,10 @@ def test_precision_and_recall_count_who_lies_in_whose_balls() -> None:
 
 
 def test_density_and_coverage_count_balls() -> None:
-    """The fakes 2 and 2.5 lie strictly inside the balls of 2 and 10: (2, 10) and (2, 10), not of 1, which ends at 2."""
-    real, fake = points(0.0, 1.0, 2.0, 10.0), points(2.5, 2.6, 90.0)
+    """3 lies on the edge of the ball of 2, hence outside, and in that of 10; 2.6 lies in both."""
+    real, fake = points(0.0, 1.0, 2.0, 10.0), points(3.0, 2.6, 90.0)
 
-    density, coverage = metrics.density_coverage(real, fake, k=1)
-
-    assert density == pytest.approx(4 / 3)
-    assert coverage == pytest.approx(2 / 4)
+    assert metrics.density_coverage(real, fake, k=1) == pytest.approx((3 / 3, 2 / 4))
 
 
 def test_inception_score_is_one_for_the_undecided_and_the_number_of_classes_at_best() -> None:
