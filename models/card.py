@@ -65,7 +65,7 @@ def _scores(scores: Sequence[Score]) -> str:
 
 def _shown(score: Score, value: float) -> str:
     is_share = score.name.removeprefix("inceptionv3_") in PERCENT
-    return f"{value:.2%}".replace("%", " %") if is_share else f"{value:.4g}"
+    return f"{value:.2%}" if is_share else f"{value:.4g}"
 
 
 def _gate(gate: GateCard | None) -> str:

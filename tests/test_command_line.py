@@ -370,7 +370,7 @@ def test_evaluate_prints_the_table_and_writes_the_report(
     first, second = (command(*arguments, str(tmp_path / name)) for name in ("first", "second"))
 
     assert first.code == second.code == 0, first.errors
-    assert re.search(r"^GAN-train +\d+\.\d\d % +\d+\.\d\d % +higher", first.output, re.MULTILINE)
+    assert re.search(r"^GAN-train +\d+\.\d\d% +\d+\.\d\d% +higher", first.output, re.MULTILINE)
     assert "KID: not measured: KID needs at least 1,000 images a side" in first.output
     assert "Gate: not passed\n  GAN-train" in first.output
     assert "came from the cache" not in first.output and "came from the cache" in second.output
@@ -386,7 +386,7 @@ def test_evaluate_measures_a_toy_run_against_its_own_data(command: Command, tmp_
     result = command("evaluate", run)
 
     assert result.code == 0, result.errors
-    assert re.search(r"^error of the mean +\d+\.\d\d %", result.output, re.MULTILINE)
+    assert re.search(r"^error of the mean +\d+\.\d\d%", result.output, re.MULTILINE)
     assert "Gate: not passed\n  error of the mean" in result.output
     assert (tmp_path / "run" / "evaluation" / "report.html").is_file()
     assert command("evaluate", run, "--data", "x").errors.startswith("Error: --data: ")

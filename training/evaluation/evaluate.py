@@ -36,6 +36,8 @@ ORDER: tuple[FigureName, ...] = (
     "gan_train", "gan_test", "coverage", "recall", "precision", "density", "fd", "kid", "inception_score",
     "class_balance", "ndb", "distance_ratio", "near_copies",
 )  # fmt: skip
+# Below this the real-data classifier is no judge.
+TELLING_ACCURACY = 0.6
 BY_CLASS: tuple[FigureName, ...] = ("gan_train", "gan_test")
 
 
@@ -118,7 +120,7 @@ def _judged(
         figures=tuple(figures),
         classes=tuple(rows),
         verdict=gate.judge(figures, subject.gate),
-        notes=tuple(notes(subject, real.splits)),
+        notes=(*notes(subject, real.splits), *_blind(real)),
     )
     return Outcome(report, pictures)
 
@@ -269,6 +271,17 @@ def notes(subject: Subject, splits: Splits) -> list[str]:
             "on that share as well, which flatters it."
         ]
     return [f"The generator was trained on other data ({seen.name}, sha256 {seen.digest[:12]})."]
+
+
+def _blind(real: RealSide) -> list[str]:
+    """Whether the real-data classifier itself reads too little to judge by."""
+    accuracy = real.floors.get("gan_test", Measured()).value
+    if accuracy is None or accuracy >= TELLING_ACCURACY:
+        return []
+    return [
+        f"A classifier of real images reads only {accuracy:.0%} of real test images, so whatever rests on it (all but "
+        "NDB and memorisation) says little about the generator."
+    ]
 
 
 def _same_classes(subject: Subject, splits: Splits) -> bool:

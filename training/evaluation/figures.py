@@ -49,7 +49,7 @@ KINDS: dict[FigureName, Kind] = {
     "class_balance": Kind(
         "class imbalance", "lower", ".2%", "share of images to be moved to another class to match the real shares"
     ),
-    "ndb": Kind("NDB / K", "lower", ".2%", "cells of the pixel space with too few or too many; chance alone gives 5 %"),
+    "ndb": Kind("NDB / K", "lower", ".2%", "cells of the pixel space with too few or too many; chance alone gives 5%"),
     "distance_ratio": Kind(
         "distance ratio",
         "higher",
@@ -95,7 +95,7 @@ class Figure(BaseModel):
 
     def shown(self, value: float | None) -> str:
         """A value as people read it."""
-        return "" if value is None else format(value, self.kind.form).replace("%", " %")
+        return "" if value is None else format(value, self.kind.form)
 
 
 class Measured(NamedTuple):

@@ -134,7 +134,8 @@ def _varied(report: Report) -> str:
     word = "nearly all" if share >= 0.95 else "most" if share >= 0.75 else "a part" if share >= 0.25 else "little"
     words = f"It covers {word} of the variety of real images: {share:.0%} of what other real images cover."
     if ndb is not None and ndb.value is not None:
-        words += f" In {ndb.shown(ndb.value)} of the pixel space's cells it makes clearly too many or too few."
+        words += f" In {ndb.shown(ndb.value)} of the pixel space's cells it makes clearly too many or too few"
+        words += f" (real images: {ndb.shown(ndb.floor)})." if ndb.floor is not None else "."
     return words
 
 
