@@ -16,7 +16,8 @@ from models.errors import GanmintError, InputError
 # Command -> where it lives; imported when it is asked for, so that `ganmint serve` needs no trainer.
 COMMANDS = {
     "train": "training.commands",
-    "publish": "training.commands",
+    "evaluate": "training.evaluation_commands",
+    "publish": "training.evaluation_commands",
     "data": "training.data_commands",
     "movie": "training.lab_commands",
     "compare": "training.lab_commands",
@@ -77,7 +78,7 @@ def main() -> None:
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
         status = 1
     except ModuleNotFoundError as error:
-        if error.name not in ("yaml", "tensorboard", "matplotlib"):
+        if error.name not in ("yaml", "tensorboard", "matplotlib", "jinja2"):
             raise
         click.echo(f"Error: training needs {error.name}; install it with: pip install 'ganmint[train]'", err=True)
         status = 1

@@ -7,6 +7,7 @@ the fixed batch size is measured. Does not know: architectures, training, the mo
     generator.safetensors  the weights, should TorchScript go; manifest.json says how to build around them
     golden.npz             addresses and their pixels, checked at every load
     samples.png            a picture for people
+    card.md                the card for people; older artifacts have none
     manifest.json          the card; holds the hashes of the other files
 """
 
@@ -32,13 +33,16 @@ from torch import nn
 
 from models import images, manifest
 from models.address import SampleAddress
+from models.card import markdown
 from models.errors import ArtifactError, InputError
 from models.files import sha256, sync_folder, write_atomically
 from models.latents import MAX_INTEGER
 from models.manifest import DeviceClass, Manifest
 from models.sampler import Sampler
 
-SCRIPT, WEIGHTS, GOLDEN, SAMPLES = "generator.ts", "generator.safetensors", "golden.npz", "samples.png"
+SCRIPT, WEIGHTS, GOLDEN, SAMPLES, CARD = (
+    "generator.ts", "generator.safetensors", "golden.npz", "samples.png", "card.md"
+)  # fmt: skip
 FILES = (SCRIPT, WEIGHTS, GOLDEN, SAMPLES)
 # Bytes are promised within a runtime fingerprint; between two, outputs may differ by rounding.
 GOLDEN_TOLERANCE = 1
@@ -64,8 +68,7 @@ def export(generator: nn.Module, draft: Manifest, folder: Path, batch_size: int 
     Returns: the card as written.
     Raises: ArtifactError.
     """
-    if folder.exists():
-        raise ArtifactError(folder, "exists already; artifacts are never changed")
+    check_free(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -79,7 +82,8 @@ def export(generator: nn.Module, draft: Manifest, folder: Path, batch_size: int 
         sampler = Sampler(_script(aside / SCRIPT, "cpu"), card)
         _write_goldens(sampler, aside / GOLDEN)
         _write_samples(sampler, aside / SAMPLES)
-        card = card.model_copy(update={"files": {name: sha256(aside / name) for name in FILES}})
+        (aside / CARD).write_text(markdown(card), encoding="utf-8")
+        card = card.model_copy(update={"files": {name: sha256(aside / name) for name in (*FILES, CARD)}})
         write_atomically(aside / manifest.FILE_NAME, manifest.dump(card))
         load(aside)
         aside.chmod(0o755)
@@ -88,6 +92,15 @@ def export(generator: nn.Module, draft: Manifest, folder: Path, batch_size: int 
         return card
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def check_free(folder: Path) -> None:
+    """Whether an artifact can be written there.
+
+    Raises: ArtifactError.
+    """
+    if folder.exists():
+        raise ArtifactError(folder, "exists already; artifacts are never changed")
 
 
 def load(folder: Path, device: str = "cpu") -> Sampler:
@@ -112,8 +125,10 @@ def check_files(folder: Path) -> Manifest:
     Raises: ArtifactError.
     """
     card = manifest.read(folder)
-    for name in FILES:
+    for name in sorted({*FILES, *card.files}):
         path = folder / name
+        if name not in (*FILES, CARD):
+            raise ArtifactError(folder / manifest.FILE_NAME, f"names {name!r}, which is no file of an artifact")
         if name not in card.files:
             raise ArtifactError(folder / manifest.FILE_NAME, f"names no hash for {name}")
         if not path.is_file():

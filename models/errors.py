@@ -84,3 +84,11 @@ class ExportError(FileError):
 
 class TrainingDivergedError(GanmintError):
     """Training cannot go on: a loss is not finite, or the discriminator has won outright."""
+
+
+class MetricError(GanmintError):
+    """A figure cannot be measured from what there is; the message says why and what it would take."""
+
+
+class GateError(GanmintError):
+    """A generator stays below its thresholds and is not published."""

@@ -69,7 +69,16 @@ class Score(_Frozen):
 
     name: str
     value: float
+    floor: float | None = Field(default=None, description="the same figure of real images")
     protocol: str
+
+
+class GateCard(_Frozen):
+    """What the gate said before the model was published."""
+
+    passed: bool
+    checks: tuple[str, ...] = Field(description="each threshold and the figure, in words; why not, where not passed")
+    accepted: str = Field(default="", description="why it was published although it did not pass")
 
 
 class Manifest(_Frozen):
@@ -91,6 +100,7 @@ class Manifest(_Frozen):
     network: dict[str, Any] = Field(description="builds the generator of generator.safetensors")
     training: TrainingCard
     scores: tuple[Score, ...] = ()
+    gate: GateCard | None = Field(default=None, description="none where the model was made before there was a gate")
     files: dict[str, str] = Field(default={}, description="file name -> sha256")
 
     @field_validator("name")

@@ -84,27 +84,36 @@ class Sampler:
         Args: addresses of this model, labels resolved (`Manifest.addresses`); any number.
         Returns: uint8 (n, H, W, C).
         """
+        z_dim = self.manifest.latents.z_dim
+        z = np.zeros((len(addresses), z_dim), np.float32)
+        for row, a in enumerate(addresses):
+            z[row] = latent(a.seed, a.index, z_dim) * np.float32(a.psi)
+        return self.render(z, np.array([a.label or 0 for a in addresses], np.int64))
+
+    def render(self, z: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The pixels of latents, also of those that have no address, such as between two that have one.
+
+        Args: z, float32 (n, z_dim); labels, int64 (n,), ignored by a model without labels.
+        Returns: uint8 (n, H, W, C).
+        """
         shape = self.manifest.image
-        pixels = np.empty((len(addresses), shape.height, shape.width, shape.channels), np.uint8)
+        pixels = np.empty((len(z), shape.height, shape.width, shape.channels), np.uint8)
         with _exact_arithmetic():
-            for start in range(0, len(addresses), self.batch_size):
-                part = addresses[start : start + self.batch_size]
-                pixels[start : start + len(part)] = self._forward(part)
+            for start in range(0, len(z), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                pixels[part] = self._forward(z[part], labels[part])
         return pixels
 
-    def _forward(self, part: Sequence[SampleAddress]) -> NDArray[np.uint8]:
-        z_dim = self.manifest.latents.z_dim
-        z = np.zeros((self.batch_size, z_dim), np.float32)
-        label = np.zeros(self.batch_size, np.int64)
-        for row, a in enumerate(part):
-            z[row] = latent(a.seed, a.index, z_dim) * np.float32(a.psi)
-            label[row] = a.label or 0
+    def _forward(self, z: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """At most one batch, padded."""
+        padded = np.zeros((self.batch_size, z.shape[1]), np.float32), np.zeros(self.batch_size, np.int64)
+        padded[0][: len(z)], padded[1][: len(z)] = z, labels
         with torch.inference_mode():
             if self.device.type != "cuda":
-                return self._pixels(torch.from_numpy(z), torch.from_numpy(label)).numpy()[: len(part)]
+                return self._pixels(*map(torch.from_numpy, padded)).numpy()[: len(z)]
             if self._graph is None:
-                self._graph = CudaGraph(self._pixels, self.batch_size, z_dim, self.device)
-            return self._graph.run(z, label)[: len(part)]
+                self._graph = CudaGraph(self._pixels, self.batch_size, z.shape[1], self.device)
+            return self._graph.run(*padded)[: len(z)]
 
     def _pixels(self, z: Tensor, label: Tensor) -> Tensor:
         """One full batch, uint8 (B, H, W, C), on the device."""

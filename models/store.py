@@ -171,6 +171,6 @@ def _bento_model(folder: Path, card: Manifest, aside: Path) -> Path:
 
     labels = {"framework": "ganmint", "licence": "see manifest.json"}
     with bentoml.models.create(f"{card.name}:{card.version}", labels=labels, _model_store=ModelStore(aside)) as model:
-        for name in (*artifact.FILES, manifest.FILE_NAME):
+        for name in (*card.files, manifest.FILE_NAME):
             shutil.copyfile(folder / name, model.path_of(name))
     return aside / card.name / card.version

@@ -17,12 +17,12 @@ import click
 
 from models import artifact, images, manifest, store
 from models.address import SampleAddress
+from models.card import markdown
 from models.errors import InputError, ModelNotFoundError
 from models.files import write_atomically
 from models.images import EXTENSIONS, MediaType
 from models.manifest import Labels, Manifest
 from models.sampler import Sampler, resolve_device
-from models.store import Stored
 from service.access import Access, new_key
 from service.settings import from_environment
 
@@ -65,7 +65,8 @@ def show(model: str, as_json: bool) -> None:
     if as_json:
         click.echo(manifest.dump(card), nl=False)
         return
-    click.echo(_card_text(stored, card))
+    click.echo(markdown(card))
+    click.echo(f"## Files\n\n- digest: {artifact.digest(stored.path)}\n- folder: {stored.path}")
 
 
 @models.command(epilog="\b\nExamples:\n  ganmint models verify\n  ganmint models verify models/pretrained/digits")
@@ -173,32 +174,6 @@ def _labels(text: str | None) -> Labels:
 
 def _size(card: Manifest) -> str:
     return f"{card.image.height}x{card.image.width}{' RGB' if card.image.channels == 3 else ''}"
-
-
-def _card_text(stored: Stored, card: Manifest) -> str:
-    training, data = card.training, card.training.data
-    rows = {
-        "model": str(stored),
-        "digest": artifact.digest(stored.path),
-        "description": card.description,
-        "images": _size(card),
-        "classes": ", ".join(f"{k} {name}" if str(k) != name else name for k, name in enumerate(card.labels)) or "none",
-        "truncation": "psi in (0, 1]" if card.truncation else "no",
-        "trained on": f"{data.name}, {data.images} images, {data.held_out} of them kept aside, sha256 {data.digest}",
-        "data licence": data.licence,
-        "attribution": data.attribution or "none asked for",
-        "weights' licence": card.licence,
-        "trained for": f"{training.kimg:g} kimg, torch {training.torch}, {training.device}",
-        "made with": f"{training.command}  (ganmint {training.code_version})",
-        "fixed batch": ", ".join(
-            f"{device} {size}{'' if card.batch_size_measured.get(device) else ' (not measured)'}"
-            for device, size in card.batch_size.items()
-        ),
-        "scores": "; ".join(f"{s.name} {s.value:g} ({s.protocol})" for s in card.scores) or "not evaluated",
-        "files": str(stored.path),
-    }
-    width = max(map(len, rows))
-    return "\n".join(f"{name:{width}}  {value}" for name, value in rows.items())
 
 
 @click.command(epilog="\b\nExample:\n  ganmint serve --port 3000")

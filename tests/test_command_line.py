@@ -92,7 +92,10 @@ def published(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     train = ("train", "--preset", "digits", "--data", str(data), "--out", str(folder / "run"), *SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(folder / "store"))
-        for arguments in (train, ("publish", str(folder / "run"), "--name", "tiny", "--batch-size", "4")):
+        for arguments in (
+            train,
+            ("publish", str(folder / "run"), "--name", "tiny", "--batch-size", "4", "--accept", "a test"),
+        ):
             patch.setattr(sys, "argv", ["ganmint", *arguments])
             with pytest.raises(SystemExit) as caught:
                 ganmint.main()
@@ -341,6 +344,73 @@ def test_publish_refuses_in_words(arguments: tuple[str, ...], code: int, words: 
     assert result.errors.startswith(f"Error: {words}")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("nosuch",), 2, "--data: real images to compare with are needed"),
+        (("nosuch", "--data", "{data}"), 1, "there is no model 'nosuch'; there are: tiny"),
+        (("Not A Name", "--data", "{data}"), 2, "RUN-or-MODEL: 'Not A Name' is not a model name"),
+        (("tiny/9.0.0", "--data", "{data}"), 1, "there is no version 9.0.0 of 'tiny'"),
+        (("{empty}", "--data", "{data}"), 2, "RUN-or-MODEL: {empty} holds neither a run (config.yaml) nor an artifact"),
+        (("{begun}", "--data", "{data}"), 1, "{begun}: has no checkpoint yet: no tick was finished"),
+        (("tiny", "--data", "/nosuch"), 1, "/nosuch: does not exist"),
+        (("tiny", "--data", "{data}", "--inception", "/no.pth"), 1, "/no.pth: does not exist; give the file that"),
+        (("tiny", "--data", "{data}", "--device", "nosuch"), 2, "--device: 'nosuch' cannot be used"),
+    ],
+)
+def test_evaluate_refuses_in_words(
+    arguments: tuple[str, ...], code: int, words: str, models: Path, data: Path, tmp_path: Path, command: Command
+) -> None:
+    paths = {"{data}": data, "{empty}": tmp_path / "empty", "{begun}": tmp_path / "begun"}
+    for name in ("{empty}", "{begun}"):
+        paths[name].mkdir()
+    (paths["{begun}"] / "config.yaml").write_text("preset: digits")
+    for mark, path in paths.items():
+        arguments, words = tuple(a.replace(mark, str(path)) for a in arguments), words.replace(mark, str(path))
+
+    result = command("evaluate", *arguments)
+
+    assert (result.code, result.errors[: len(words) + 7]) == (code, f"Error: {words}")
+    assert not (tmp_path / "evaluations").exists()
+
+
+def test_evaluate_prints_the_table_and_writes_the_report(
+    models: Path, data: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANMINT_CACHE", str(tmp_path / "cache"))
+    arguments = ("evaluate", "tiny", "--data", str(data), "--device", "cpu", "--out")
+    first, second = (command(*arguments, str(tmp_path / name)) for name in ("first", "second"))
+
+    assert first.code == second.code == 0, first.errors
+    assert re.search(r"^GAN-train +\d+\.\d\d% +\d+\.\d\d% +higher", first.output, re.MULTILINE)
+    assert "KID: not measured: KID needs at least 1,000 images a side" in first.output
+    assert "Gate: not passed\n  GAN-train" in first.output
+    assert "came from the cache" not in first.output and "came from the cache" in second.output
+    assert files(tmp_path / "first") == ["report.html", "report.json"]
+    reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second")]
+    assert reports[0]["figures"] == reports[1]["figures"] and reports[0]["verdict"] == reports[1]["verdict"]
+
+
+def test_evaluate_measures_a_toy_run_against_its_own_data(command: Command, tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    command("train", "--preset", "toy1d", "--out", run, "--set", "total_kimg=0.256")
+
+    result = command("evaluate", run)
+
+    assert result.code == 0, result.errors
+    assert re.search(r"^error of the mean +\d+\.\d\d%", result.output, re.MULTILINE)
+    assert "Gate: not passed\n  error of the mean" in result.output
+    assert (tmp_path / "run" / "evaluation" / "report.html").is_file()
+    assert command("evaluate", run, "--data", "x").errors.startswith("Error: --data: ")
+
+
+def test_publish_without_data_is_refused_unless_accepted(command: Command, published: Path) -> None:
+    result = command("publish", str(published.parent / "run"), "--name", "other")
+
+    assert result.code == 1
+    assert "was not evaluated" in result.errors and "--accept" in result.errors
+
+
 def test_models_are_listed_and_shown(models: Path, command: Command) -> None:
     listed, as_json = command("models", "list"), command("models", "list", "--json")
     shown, card = command("models", "show", "tiny"), command("models", "show", "tiny/1.0.0", "--json")
@@ -382,7 +452,7 @@ def test_a_whole_model_verifies_by_name_version_and_folder(models: Path, command
         result = command("models", "verify", model, "--device", "cpu")
 
         assert result.code == 0
-        assert "tiny 1.0.0: 4 files have the hashes" in result.output
+        assert "tiny 1.0.0: 5 files have the hashes" in result.output
         assert "goldens match to 0 of 255" in result.output
 
 

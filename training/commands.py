@@ -1,6 +1,6 @@
-"""The commands that make models: train, publish.
+"""The command that trains.
 
-Knows: options, and what is printed before and after. Does not know: how training or publishing works.
+Knows: options, and what is printed before and after. Does not know: how training works.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from training.config import PRESET_BY_SIDE, Config, dump_config, load_preset, pr
 from training.data import Dataset
 from training.distributed import leader_speaks, own_device
 from training.loop import check_fits, describe_data, run
-from training.publishing import publish as publish_run
 from training.tracking import TRACKERS, require
 
 PATH = click.Path(path_type=Path)
@@ -69,25 +68,8 @@ def train(
         click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
         run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]), track)
         if config.data.kind == "images":
-            click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} --name {_name(out)}")
-
-
-@click.command(epilog="\b\nExample:\n  ganmint publish runs/mydigits --name mydigits")
-@click.argument("run_folder", metavar="RUN", type=PATH)
-@click.option("--name", required=True, help="What the model will be called: a-z, 0-9, - and _.")
-@click.option("--version", help="Three whole numbers, e.g. 1.0.0. Default: the next major version.")
-@click.option("--batch-size", type=click.IntRange(1, 1024), help="The CPU's fixed batch, instead of measuring it.")
-@click.option("--licence", help="Licence of the weights. Default: the training data's.")
-@click.option("--to", type=PATH, help="Write the artifact to this folder instead of the model store.")
-def publish(
-    run_folder: Path, name: str, version: str | None, batch_size: int | None, licence: str | None, to: Path | None
-) -> None:
-    """Export RUN's generator, check it, and put it into the model store under a version.
-
-    A running service notices a new model within seconds; a published version never changes.
-    """
-    stored = publish_run(run_folder, name, version, batch_size, licence, to)
-    click.echo(f"Published {stored} to {stored.path}")
+            where = f"--name {_name(out)} --data {shlex.quote(str(data_path))}"
+            click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} {where}")
 
 
 def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> None:

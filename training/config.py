@@ -7,12 +7,13 @@ Knows: the fields, their units and bounds, the presets (YAML beside this file) a
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
 from models.errors import FileError, InputError
@@ -56,6 +57,30 @@ class DataConfig(_Frozen):
     holdout: float = Field(default=0.0, ge=0, lt=1, description="share of the images kept aside for evaluation")
 
 
+FigureName = Literal[
+    "gan_train", "gan_test", "fd", "kid", "precision", "recall", "density", "coverage", "inception_score",
+    "class_balance", "ndb", "distance_ratio", "near_copies", "modes", "on_a_mode", "mean_error", "sd_error",
+]  # fmt: skip
+
+
+class Bound(_Frozen):
+    """What a figure of the evaluation must keep for the model to be published."""
+
+    min: float | None = None
+    max: float | None = None
+    of_floor: float | None = Field(
+        default=None, gt=0, description="at least this share of what real images reach by the same protocol"
+    )
+    above_floor: float | None = Field(default=None, description="at most this much above what real images have")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Bound:
+        if self == Bound.model_construct():
+            raise ValueError("give min, max, of_floor or above_floor")
+        return self
+
+
+_GATE = TypeAdapter(dict[FigureName, Bound])
 _CARD = ("name", "licence", "attribution")
 
 
@@ -92,6 +117,7 @@ class Config(_Frozen):
     data: DataConfig
     generator: NetworkConfig
     discriminator: DiscriminatorNetworkConfig
+    gate: dict[FigureName, Bound] = Field(default={}, description="what the evaluation must show before publishing")
 
     @field_validator("lr", "gamma", "ema_halflife_kimg")
     @classmethod
@@ -165,6 +191,29 @@ def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
     for assignment in assignments:
         _assign(values, assignment)
     return _validate(values)
+
+
+def thresholds(saved: Mapping[str, Any]) -> dict[FigureName, Bound]:
+    """The gate of a saved configuration, also of another version's; its preset's where it has none of its own.
+
+    Args: saved, as `Config.model_dump` makes it and model cards keep it.
+    """
+    try:
+        own = _GATE.validate_python(saved.get("gate") or {})
+    except ValidationError:
+        own = {}
+    preset = saved.get("preset")
+    return own or (load_preset(preset).gate if preset in preset_names() else {})
+
+
+def data_settings(saved: Mapping[str, Any]) -> DataConfig:
+    """How training read its data, from a saved configuration, also of another version's."""
+    data = saved.get("data")
+    known = {k: v for k, v in data.items() if k in DataConfig.model_fields} if isinstance(data, Mapping) else {}
+    try:
+        return DataConfig.model_validate(known)
+    except ValidationError:
+        return DataConfig()
 
 
 def load_config(path: Path) -> Config:

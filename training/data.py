@@ -31,6 +31,7 @@ from training.labels import LabelColumn
 from training.pictures_on_disk import Content, allocate
 
 IDX_IMAGES = "train-images-idx3-ubyte"
+IDX_TEST_IMAGES = "t10k-images-idx3-ubyte"
 # Deflate cannot shrink by more (zlib.net, "Maximum Compression Factor").
 GZIP_MAX_RATIO = 1032
 READ_BYTES = 1 << 20
@@ -157,6 +158,20 @@ def load(path: Path, labels: Sequence[LabelColumn] = ()) -> Dataset:
     except OSError as error:
         raise DataError(Path(error.filename or path), f"cannot be read: {error.strerror or error}") from None
     return Dataset(path.resolve().name, *content)
+
+
+def load_test(path: Path) -> Dataset | None:
+    """The test images that a data set itself names: those of MNIST's folder; None where there are none.
+
+    Raises: DataError naming the file at fault.
+    """
+    images = path / IDX_TEST_IMAGES
+    try:
+        if not path.is_dir() or not (images.is_file() or images.with_name(images.name + ".gz").is_file()):
+            return None
+        return Dataset(f"{path.resolve().name} (test)", *_read_idx_pair(_plain_or_gz(images)))
+    except OSError as error:
+        raise DataError(Path(error.filename or path), f"cannot be read: {error.strerror or error}") from None
 
 
 def holds_pictures(path: Path) -> bool:

@@ -26,7 +26,7 @@ def snapshot(generator: nn.Module, dataset: Dataset, z_dim: int, path: Path) -> 
     is_toy = dataset.images.dtype != np.uint8
     samples = generate(generator, z_dim, len(dataset.label_names), TOY_POINTS if is_toy else COLUMNS * ROWS)
     if is_toy:
-        pixels = _density(
+        pixels = density(
             samples.reshape(len(samples), -1).numpy(), dataset.images.reshape(len(dataset), -1).astype(np.float32)
         )
     else:
@@ -46,7 +46,7 @@ def generate(generator: nn.Module, z_dim: int, labels: int, count: int) -> torch
     return torch.cat(parts)
 
 
-def _density(points: NDArray[np.float32], real: NDArray[np.float32]) -> NDArray[np.uint8]:
+def density(points: NDArray[np.float32], real: NDArray[np.float32]) -> NDArray[np.uint8]:
     """White where no point falls, darker where many do, over the real data's range; real data above."""
     low, high = real.min(axis=0), real.max(axis=0)
     panels = []

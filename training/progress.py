@@ -157,6 +157,27 @@ def sinks(out: Path, total_kimg: float, images_shown: int) -> list[Sink]:
     return [StatsFile(out / "stats.jsonl"), Events(out / "tensorboard", images_shown), Terminal(total_kimg)]
 
 
+class Steps:
+    """Progress of work in named steps: rewritten in place on a terminal, a line at each step's end in a log."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stdout.isatty()
+        self._step, self._started, self._first, self._last_live = "", 0.0, 0, 0.0
+
+    def __call__(self, step: str, done: int, of: int) -> None:
+        now = time.monotonic()
+        if step != self._step:
+            self._step, self._started, self._first = step, now, done
+        elapsed = now - self._started
+        if done >= of:
+            start = "\r\033[K" if self._terminal else ""
+            print(f"{start}{step}: done in {_duration(elapsed)}", flush=True)
+        elif self._terminal and now - self._last_live >= 1.0 and done > self._first:
+            self._last_live = now
+            left = _duration(elapsed / (done - self._first) * (of - done))
+            print(f"\r\033[K{step}: {done}/{of}  {left} left", end="", flush=True)
+
+
 def _duration(seconds: float) -> str:
     minutes, s = divmod(max(round(seconds), 0), 60)
     hours, m = divmod(minutes, 60)

@@ -1,28 +1,31 @@
 """From a finished run to a version in the model store.
 
-Knows: how a checkpoint and a configuration become a card, and that an artifact is proved before it
-is published. Does not know: training steps, TorchScript, the store's layout.
+Knows: that a model is judged before it is published, and an artifact proved before it is in the
+store. Does not know: training steps, metrics, TorchScript, the store's layout.
 """
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from models import artifact, store
 from models.address import check_name, check_version
-from models.errors import CheckpointError, FileError, InputError, VersionExistsError
-from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
-from models.networks import GeneratorConfig, generator
+from models.errors import DataError, GateError, InputError, VersionExistsError
+from models.manifest import GateCard, Score
 from models.store import Stored
-from training import checkpoint, run_folder
-from training.config import load_config
+from training import candidate
+from training.candidate import Candidate
+from training.evaluation import page, splits
+from training.evaluation.evaluate import evaluate, silent
+from training.evaluation.protocol import STANDARD, Protocol
+from training.evaluation.real import Progress
+from training.evaluation.report import Report
+from training.evaluation.subject import of_run
 
-# What weights may be used for follows from the data; the code's own licence does not settle it.
-DEFAULT_LICENCE = "as the training data's: {}"
+# Where a run's report is, inside its folder.
+EVALUATION = "evaluation"
+NOT_EVALUATED = "not evaluated: no data was given"
 
 
 def publish(
@@ -32,8 +35,13 @@ def publish(
     batch_size: int | None = None,
     licence: str | None = None,
     to: Path | None = None,
+    data: Path | None = None,
+    accept: str = "",
+    protocol: Protocol = STANDARD,
+    cache: Path | None = None,
+    progress: Progress = silent,
 ) -> Stored:
-    """Export the run's averaged generator and put it into the model store.
+    """Judge the run's averaged generator, export it and put it into the model store.
 
     Args:
         run: a run folder with at least one checkpoint; training need not be over.
@@ -41,79 +49,68 @@ def publish(
         batch_size: the CPU's fixed batch, instead of measuring it.
         licence: of the weights; by default the training data's.
         to: write the artifact to this folder (which must not exist) instead of the store.
+        data: what the run was trained on, for the evaluation; its report goes into the run's folder.
+        accept: why to publish a model that does not pass the gate; the card says it.
+        protocol, cache, progress: of the evaluation (training.evaluation.evaluate).
     Returns: where it now is.
-    Raises: InputError, CheckpointError, ArtifactError, VersionExistsError, FileError.
+    Raises: GateError, InputError, DataError, CheckpointError, ArtifactError, VersionExistsError, FileError.
     """
     check_name(name, "--name")
     version = check_version(version, "--version") if version else store.next_version(name)
-    if to is None and any(stored.version == version for stored in store.versions(name)):
+    if to is not None:
+        artifact.check_free(to)
+    elif any(stored.version == version for stored in store.versions(name)):
         raise VersionExistsError(
             f"the store already has {name} {version}; a published version never changes: "
             f"leave --version out to publish as {store.next_version(name)}"
         )
-    state = _newest_state(run)
-    config = GeneratorConfig.model_validate(state["generator"])
-    if config.shape[0] not in (1, 3) or config.shape[1:] == (1, 1):
+    found = candidate.newest(run)
+    if not found.makes_images:
         raise InputError(f"{run} holds a toy run that makes no images; only image runs can be published", "RUN")
-    network = generator(config)
-    network.load_state_dict(state["trainer"]["ema"])
-    card = _card(run, name, version, licence, state, config)
+    card = found.card(name, version, licence)
+    scores, gate = _judged(found, data, accept.strip(), protocol, cache, progress)
+    card = card.model_copy(update={"scores": scores, "gate": gate})
     if to is not None:
-        artifact.export(network, card, to, batch_size)
+        artifact.export(found.generator, card, to, batch_size)
         return Stored(name, version, to)
     with tempfile.TemporaryDirectory(prefix="ganmint-publish-") as aside:
-        artifact.export(network, card, Path(aside) / name, batch_size)
+        artifact.export(found.generator, card, Path(aside) / name, batch_size)
         return store.install(Path(aside) / name)
 
 
-def _newest_state(run: Path) -> dict[str, Any]:
-    if not (run / "config.yaml").is_file():
-        raise FileError(run, "holds no run (no config.yaml); give the --out folder of a ganmint train")
-    found = checkpoint.present(run)
-    if not found:
-        raise CheckpointError(run, "has no checkpoint yet: no tick was finished; run ganmint train again")
-    return checkpoint.load(found[-1])
+def _judged(
+    found: Candidate, data: Path | None, accept: str, protocol: Protocol, cache: Path | None, progress: Progress
+) -> tuple[tuple[Score, ...], GateCard]:
+    """The scores and what the gate says of them.
+
+    Raises: GateError when it does not pass and nobody accepts that.
+    """
+    if data is None:
+        if not accept:
+            raise GateError(
+                f"{found.run} was not evaluated, so nobody knows whether it is any good. Give what it was trained on "
+                '(--data PATH), or publish it unmeasured with --accept "REASON", which its card will say.'
+            )
+        return (), GateCard(passed=False, checks=(NOT_EVALUATED,), accepted=accept)
+    report, where = _report(found, data, protocol, cache, progress)
+    verdict = report.verdict
+    if verdict.passed:
+        return report.scores(), GateCard(passed=True, checks=tuple(check.words for check in verdict.checks))
+    if not accept:
+        raise GateError(
+            f"{found.run} does not pass its gate:\n"
+            + "\n".join(f"  {words}" for words in verdict.failures)
+            + f"\nThe report: {where}\n"
+            'Train on, or publish it all the same with --accept "REASON", which its card will say.'
+        )
+    return report.scores(), GateCard(passed=False, checks=verdict.failures, accepted=accept)
 
 
-def _card(
-    run: Path, name: str, version: str, licence: str | None, state: dict[str, Any], config: GeneratorConfig
-) -> Manifest:
-    settings = load_config(run / "config.yaml")
-    origin = run_folder.origin(run)
-    data = state["data"]
-    channels, height, width = config.shape
-    return Manifest(
-        name=name,
-        version=version,
-        description=settings.description,
-        licence=licence or DEFAULT_LICENCE.format(data["licence"]),
-        image=ImageShape.model_validate({"channels": channels, "height": height, "width": width}),
-        latents=Latents(z_dim=config.z_dim),
-        labels=tuple(data["label_names"]),
-        truncation=True,
-        # Both are measured by the export.
-        batch_size={},
-        batch_size_measured={},
-        network=config.model_dump(mode="json"),
-        training=TrainingCard(
-            command=origin["command"],
-            code_version=code_version(),
-            torch=origin["torch"],
-            device=origin["device"],
-            kimg=state["trainer"]["images_shown"] / 1000,
-            config=settings.model_dump(mode="json"),
-            data=DataCard(**{k: data[k] for k in DataCard.model_fields if k in data}),
-        ),
-    )
-
-
-def code_version() -> str:
-    """The package's version, with the commit where the sources lie in a git checkout."""
-    package = metadata.version("ganmint")
-    here = Path(__file__).parent
-    if not (here.parent / ".git").exists():
-        return package
-    described = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return f"{package}+{described.stdout.strip()}" if described.returncode == 0 and described.stdout else package
+def _report(
+    found: Candidate, data: Path, protocol: Protocol, cache: Path | None, progress: Progress
+) -> tuple[Report, Path]:
+    both = splits.load(data, found.config.data, protocol.held_out)
+    if found.data["digest"] not in (both.whole.digest, both.train.digest):
+        raise DataError(data, f"is not what {found.run} was trained on ({found.data['name']}); give that --data")
+    outcome = evaluate(of_run(found), both, protocol, cache, None, progress)
+    return outcome.report, page.write(outcome, found.run / EVALUATION, found.run)

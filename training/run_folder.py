@@ -110,7 +110,7 @@ def _is_leftover(path: Path) -> bool:
 
 
 def _check_same(config: Config, saved: Config, out: Path) -> None:
-    ours, theirs = (flat(c.model_dump(mode="json", exclude={"total_kimg"})) for c in (config, saved))
+    ours, theirs = (flat(c.model_dump(mode="json", exclude={"total_kimg", "gate"})) for c in (config, saved))
     for key in sorted(ours.keys() | theirs.keys()):
         if ours.get(key) != theirs.get(key):
             raise InputError(

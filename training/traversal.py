@@ -41,4 +41,4 @@ def traversed(generator: nn.Module, z_dim: int, labels: int, entry: int) -> NDAr
     z[:, entry] = torch.linspace(-REACH, REACH, COLUMNS).repeat(ROWS)
     label = (torch.arange(ROWS) % max(labels, 1)).repeat_interleave(COLUMNS)
     with torch.no_grad():
-        return images.to_uint8(generator(z.to(device), label.to(device)).cpu())
+        return images.to_uint8(generator(z.to(device), label.to(device))).cpu().numpy()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from models import artifact, images, manifest, networks
 from models.address import SampleAddress
+from models.card import markdown
 from models.errors import ArtifactError
 from models.files import sha256
 from models.images import read_address
@@ -80,8 +81,9 @@ def fail(*_: object, **__: object) -> NoReturn:
 # Export
 
 
-def test_an_artifact_has_exactly_the_five_files(tiny_artifact: Path) -> None:
+def test_an_artifact_has_exactly_the_six_files(tiny_artifact: Path) -> None:
     assert names(tiny_artifact) == [
+        "card.md",
         "generator.safetensors",
         "generator.ts",
         "golden.npz",
@@ -96,7 +98,7 @@ def test_the_card_comes_back_with_batch_sizes_and_hashes(
     card = artifact.export(tiny_generator, tiny_card, tmp_path / "new", batch_size=4)
     assert manifest.read(tmp_path / "new") == card
     assert artifact.load(tmp_path / "new").manifest == card
-    assert card.files == {name: sha256(tmp_path / "new" / name) for name in artifact.FILES}
+    assert card.files == {name: sha256(tmp_path / "new" / name) for name in (*artifact.FILES, artifact.CARD)}
     assert card.batch_size["cpu"] == 4
     assert card.batch_size_measured["cpu"] is False
     kept = card.model_copy(update={"batch_size": {}, "batch_size_measured": {}, "files": {}})
@@ -149,6 +151,31 @@ def test_the_goldens_reach_every_class_the_far_corner_and_truncation(tiny_artifa
     assert any(a.psi != 1 for a in addresses)
     assert {(a.model, a.version) for a in addresses} == {("tiny", "1.0.0")}
     assert pixels.dtype == np.uint8 and pixels.shape[1:] == (8, 8, 1)
+
+
+def test_the_card_for_people_says_what_the_manifest_says(tiny_artifact: Path) -> None:
+    text = (tiny_artifact / artifact.CARD).read_text()
+
+    assert text == markdown(manifest.read(tiny_artifact))
+    assert text.startswith("# tiny 1.0.0\n\nAn untrained generator for tests.\n")
+    assert "- classes: 0 a, 1 b, 2 c" in text and "- data licence: CC0-1.0" in text and "- attribution: nobody" in text
+
+
+def test_an_older_artifact_without_a_card_for_people_is_whole(folder: Path) -> None:
+    (folder / artifact.CARD).unlink()
+    hashes = manifest.read(folder).files
+    change_card(folder, files={name: hashes[name] for name in artifact.FILES})
+
+    assert artifact.load(folder).manifest.name == "tiny"
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "notes.txt"])
+def test_a_manifest_that_names_another_file_is_refused(folder: Path, name: str) -> None:
+    (folder / "notes.txt").write_text("mine")
+    change_card(folder, files={**manifest.read(folder).files, name: "0" * 64})
+
+    with pytest.raises(ArtifactError, match="which is no file of an artifact"):
+        artifact.load(folder)
 
 
 def test_the_samples_are_a_picture_with_one_class_a_column(tiny_artifact: Path) -> None:

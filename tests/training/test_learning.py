@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from models.networks import GeneratorConfig, generator
 from training import checkpoint, data
+from training.candidate import newest
 from training.config import load_preset
 from training.data import Dataset
+from training.evaluation.toy import evaluate_toy
 from training.loop import run
 from training.pictures import generate
 
@@ -33,6 +35,7 @@ def test_toy1d_learns_the_mean_and_the_standard_deviation(tmp_path: Path) -> Non
     samples = samples_after("toy1d", data.toy1d(), tmp_path / "run")
     assert samples.mean() == pytest.approx(4.0, rel=0.05)
     assert samples.std() == pytest.approx(1.25, rel=0.05)
+    assert evaluate_toy(newest(tmp_path / "run")).report.verdict.passed
 
 
 def test_toy25_keeps_every_mode(tmp_path: Path) -> None:
@@ -43,3 +46,6 @@ def test_toy25_keeps_every_mode(tmp_path: Path) -> None:
     assert len(modes) == 25
     assert counts.min() >= 0.01 * SAMPLES
     assert near.mean() >= 0.8
+    report = evaluate_toy(newest(tmp_path / "run")).report
+    assert report.verdict.passed
+    assert [figure.value for figure in report.figures] == [25, pytest.approx(near.mean())]

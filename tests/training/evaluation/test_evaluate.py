@@ -1,0 +1,218 @@
+"""The protocol from end to end: good and bad generators, the gate, repeatability, bad input."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import DataError
+from models.sampler import Sampler
+from training.data import Dataset
+from training.evaluation import page, splits
+from training.evaluation.evaluate import ORDER, Outcome, evaluate, notes
+from training.evaluation.protocol import Protocol
+from training.evaluation.report import verdict_words
+from training.evaluation.splits import Splits
+from training.evaluation.subject import Subject
+
+
+@pytest.fixture(scope="module")
+def outcome_of(digits: Splits, protocol: Protocol, kept: Path, of_good: Outcome) -> Callable[[Subject], Outcome]:
+    """Judges with what the evaluation of the good one left in the cache."""
+
+    def judge(subject: Subject) -> Outcome:
+        return evaluate(subject, digits, protocol, kept)
+
+    return judge
+
+
+def value(outcome: Outcome, name: str) -> float:
+    figure = outcome.report.figure(name)
+    assert figure is not None and figure.value is not None, figure and figure.problem
+    return figure.value
+
+
+def test_a_generator_of_the_datas_own_distribution_passes(of_good: Outcome) -> None:
+    assert of_good.report.verdict.passed, of_good.report.verdict.failures
+    assert [figure.name for figure in of_good.report.figures] == list(ORDER)
+    for figure in of_good.report.figures:
+        assert figure.value is not None and figure.floor is not None, figure
+    assert value(of_good, "near_copies") == 0.0
+    assert value(of_good, "distance_ratio") == pytest.approx(1.0, abs=0.1)
+    assert value(of_good, "class_balance") < 0.15
+    assert len(of_good.report.classes) == 10
+    assert all(row.gan_test is not None and row.gan_test > 0.5 for row in of_good.report.classes)
+
+
+def test_one_class_is_refused(one_class: Subject, outcome_of: Callable[[Subject], Outcome]) -> None:
+    found = outcome_of(one_class)
+
+    assert not found.report.verdict.passed
+    failed = {check.figure for check in found.report.verdict.checks if not check.passed}
+    assert {"gan_train", "coverage"} <= failed
+    assert value(found, "class_balance") > 0.8
+    assert value(found, "ndb") > 0.5
+    assert value(found, "gan_test") < 0.2
+
+
+def test_one_image_a_class_is_refused(one_image: Subject, outcome_of: Callable[[Subject], Outcome]) -> None:
+    found = outcome_of(one_image)
+
+    assert "coverage" in {check.figure for check in found.report.verdict.checks if not check.passed}
+    assert value(found, "coverage") < 0.6
+    assert value(found, "ndb") >= 0.5
+
+
+def test_a_generator_that_memorised_is_refused_for_that_alone(
+    memorising: Subject, outcome_of: Callable[[Subject], Outcome]
+) -> None:
+    found = outcome_of(memorising)
+
+    failed = {check.figure for check in found.report.verdict.checks if not check.passed}
+    assert {"near_copies", "distance_ratio"} <= failed
+    assert "coverage" not in failed
+    assert value(found, "near_copies") == 1.0
+    assert value(found, "distance_ratio") == 0.0
+    assert any("near-copies of training images" in words for words in verdict_words(found.report))
+    assert [p.title for p in found.pictures if p.section == "Memorisation"] == ["The most suspicious", "Ordinary ones"]
+
+
+def test_run_twice_it_gives_the_same_figures_and_the_cache_is_said(
+    good: Subject, digits: Splits, protocol: Protocol, of_good: Outcome, outcome_of: Callable[[Subject], Outcome]
+) -> None:
+    torch.manual_seed(5)
+    expected, threads = torch.rand(1), torch.get_num_threads()
+    torch.manual_seed(5)
+
+    again, afresh = outcome_of(good), evaluate(good, digits, protocol)
+
+    # What is not ours is as it was.
+    assert torch.equal(torch.rand(1), expected) and torch.get_num_threads() == threads
+    assert (again.report.real_side, afresh.report.real_side) == ("from the cache", "measured now")
+    for other in (again, afresh):
+        assert other.report.model_copy(update={"real_side": ""}) == of_good.report.model_copy(update={"real_side": ""})
+        assert [p.png for p in other.pictures] == [p.png for p in of_good.pictures]
+
+
+def test_a_damaged_cache_is_measured_again(
+    good: Subject, digits: Splits, protocol: Protocol, of_good: Outcome, kept: Path, tmp_path: Path
+) -> None:
+    for file in kept.iterdir():
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / file.name).write_bytes(content)
+
+    found = evaluate(good, digits, protocol, tmp_path)
+
+    assert found.report.real_side == "measured now"
+    assert found.report.figures == of_good.report.figures
+
+
+def test_data_without_labels_still_gives_the_other_figures(
+    good: Subject, memorising: Subject, digits: Splits, protocol: Protocol
+) -> None:
+    plain = dataclasses.replace(digits, train=_unlabelled(digits.train), test=_unlabelled(digits.test))
+
+    found = evaluate(good, plain, protocol)
+
+    problems = {f.name: f.problem for f in found.report.figures if f.value is None}
+    assert set(problems) == {"gan_train", "gan_test", "fd", "inception_score", "class_balance"}
+    assert problems["fd"] == "the Fréchet distance needs at least 257 images a side, there are 150"
+    assert problems["gan_train"] == "the data has no labels"
+    assert found.report.feature_space.startswith("pixels")
+    assert value(found, "coverage") > 0.7 and value(found, "near_copies") == 0.0
+    assert any("GAN-train was not measured" in words for words in found.report.verdict.failures)
+
+
+def test_a_generator_without_classes_is_not_asked_for_labels(
+    bundled: Sampler, digits: Splits, protocol: Protocol, good: Subject
+) -> None:
+    card = bundled.manifest.model_copy(update={"labels": ()})
+    ten = torch.arange(16) % 10
+    plain = Subject("plain", Sampler(lambda z, label: bundled._generator(z, ten), card), good.gate)
+
+    found = evaluate(plain, digits, protocol)
+
+    assert {check.figure for check in found.report.verdict.checks} == {"coverage", "distance_ratio", "near_copies"}
+    assert found.report.verdict.passed, found.report.verdict.failures
+    assert value(found, "class_balance") < 0.3
+
+
+def test_other_classes_are_named(good: Subject, digits: Splits, protocol: Protocol) -> None:
+    names = tuple("abcdefghij")
+    whole, train, test = (_named(part, names) for part in (digits.whole, digits.train, digits.test))
+    renamed = Splits(whole, train, test, "held out", learned=True)
+
+    found = evaluate(good, renamed, protocol)
+
+    figure = found.report.figure("gan_train")
+    assert figure is not None and figure.problem.startswith("the data's classes (a, b, c")
+    assert value(found, "coverage") > 0.7
+
+
+def test_images_of_another_shape_give_a_report_that_says_so(good: Subject, protocol: Protocol, tmp_path: Path) -> None:
+    rgb = Dataset("rgb", np.random.RandomState(0).randint(0, 256, (40, 64, 64, 3)).astype(np.uint8))
+    other = Splits(rgb, *splits.held_out(rgb, 0.25, tmp_path), "held out", learned=True)
+
+    found = evaluate(good, other, protocol)
+
+    assert {f.problem for f in found.report.figures} == {
+        "the data's images are 3x64x64 (channels, height, width), the generator's are 1x28x28"
+    }
+    assert not found.report.verdict.passed
+    assert {p.title for p in found.pictures} == {"Generated", "Interpolations", "Single dimensions"}
+    assert "Nothing could be compared" in page.html(found)
+
+
+def test_few_images_lose_the_figures_that_need_more_and_no_others(
+    good: Subject, digits: Splits, protocol: Protocol, tmp_path: Path
+) -> None:
+    few = Dataset("few", digits.whole.images[:60], digits.whole.labels[:60], digits.whole.label_names)  # type: ignore[index]
+    small = Splits(few, *splits.held_out(few, 0.3, tmp_path), "held out", learned=True)
+
+    found = evaluate(good, small, protocol)
+
+    problems = {f.name: f.problem for f in found.report.figures if f.value is None}
+    assert set(problems) == {"kid", "inception_score", "ndb"}
+    assert problems["kid"] == f"KID needs at least 100 images a side, there are {len(small.test)}"
+    assert "NaN" not in found.report.model_dump_json() and "nan" not in found.report.model_dump_json()
+
+
+def test_too_few_images_to_hold_any_out_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds 3 images: too few to keep 10% of each class for testing"):
+        splits.held_out(Dataset("few", np.zeros((3, 8, 8, 1), np.uint8)), 0.1, tmp_path)
+
+
+def test_a_held_out_share_is_taken_from_every_class_and_is_the_same_each_time(digits: Splits) -> None:
+    train, test = splits.held_out(digits.whole, 0.3, Path("x"))
+
+    assert test.labels is not None and np.bincount(test.labels).tolist() == [15] * 10
+    assert (train.digest, test.digest) == (digits.train.digest, digits.test.digest)
+    assert len({image.tobytes() for image in train.images} & {image.tobytes() for image in test.images}) == 0
+
+
+def test_the_report_says_whether_the_test_images_were_learned_from(
+    bundled: Sampler, good: Subject, digits: Splits
+) -> None:
+    def trained_on(digest: str) -> Subject:
+        data = bundled.manifest.training.data.model_copy(update={"digest": digest})
+        training = bundled.manifest.training.model_copy(update={"data": data})
+        card = bundled.manifest.model_copy(update={"training": training})
+        return dataclasses.replace(good, sampler=Sampler(bundled._generator, card))
+
+    assert notes(trained_on(digits.train.digest), digits) == []
+    assert "was trained on that share as well" in notes(trained_on(digits.whole.digest), digits)[0]
+    assert "was trained on other data (MNIST" in notes(trained_on("0" * 64), digits)[0]
+
+
+def _unlabelled(dataset: Dataset) -> Dataset:
+    return Dataset(dataset.name, dataset.images)
+
+
+def _named(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
+    return Dataset(dataset.name, dataset.images, dataset.labels, names)

@@ -1,0 +1,132 @@
+"""Our figures against torch-fidelity's, to 1 %: on features, and from images on through a registered extractor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.errors import FileError
+from training.evaluation import classifier, metrics
+from training.evaluation.classifier import Classifier, Recipe
+from training.evaluation.inception import InceptionSpace, torch_fidelity
+from training.evaluation.splits import Splits
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def judge(digits: Splits) -> Classifier:
+    train = digits.train
+    assert train.labels is not None
+    return classifier.train(train.images, train.labels, 10, Recipe(width=8, features=16, epochs=2, batch=50))
+
+
+@pytest.fixture(scope="module")
+def pair(digits: Splits) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Real images and worse ones: uint8 (150, 28, 28, 1)."""
+    noise = np.random.RandomState(0).randint(0, 90, digits.test.images.shape)
+    return digits.test.images, np.clip(digits.train.images[:150].astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def test_every_shared_figure_agrees_from_images_on(judge: Classifier, pair: tuple[NDArray[Any], NDArray[Any]]) -> None:
+    theirs_of = torch_fidelity()
+
+    class Extractor(theirs_of.FeatureExtractorBase):  # type: ignore[misc, name-defined]
+        def __init__(self, name: str, features_list: list[str], **_: object) -> None:
+            super().__init__(name, features_list)
+
+        @staticmethod
+        def get_provided_features_list() -> tuple[str, ...]:
+            return ("features", "logits")
+
+        @staticmethod
+        def get_default_feature_layer_for_metric(metric: str) -> str:
+            return "logits" if metric == "isc" else "features"
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            answers = judge.answers(images[:, :1].permute(0, 2, 3, 1).numpy())
+            found = {"features": answers.features, "logits": np.log(answers.probabilities.clip(1e-30))}
+            return tuple(torch.from_numpy(found[name]) for name in self.features_list)
+
+    real, fake = pair
+    theirs_of.register_feature_extractor("ganmint", Extractor)
+    first, second = (
+        torch.utils.data.TensorDataset(torch.from_numpy(x).permute(0, 3, 1, 2).repeat(1, 3, 1, 1)) for x in (fake, real)
+    )
+    theirs = theirs_of.calculate_metrics(
+        input1=_Bare(first), input2=_Bare(second), cuda=False, isc=True, fid=True, kid=True, prc=True,
+        feature_extractor="ganmint", kid_subsets=10, kid_subset_size=100, isc_splits=5, samples_shuffle=False,
+        rng_seed=3, cache=False, save_cpu_ram=True, verbose=False,
+    )  # fmt: skip
+    of_real, of_fake = judge.answers(real), judge.answers(fake)
+
+    precision, recall = metrics.precision_recall(of_real.features, of_fake.features)
+    kid = metrics.kernel_distance(of_real.features, of_fake.features, 10, 100, seed=3)
+    score = metrics.inception_score(of_fake.probabilities, 5)
+
+    assert metrics.frechet_distance(of_real.features, of_fake.features) == pytest.approx(
+        theirs["frechet_inception_distance"], rel=0.01
+    )
+    assert kid.mean == pytest.approx(theirs["kernel_inception_distance_mean"], rel=0.01)
+    assert kid.sd == pytest.approx(theirs["kernel_inception_distance_std"], rel=0.01)
+    assert precision == pytest.approx(theirs["precision"], rel=0.01)
+    assert recall == pytest.approx(theirs["recall"], rel=0.01)
+    assert score.mean == pytest.approx(theirs["inception_score_mean"], rel=0.01)
+    assert 0.05 < precision < 0.95 or 0.05 < recall < 0.95, "the case is too easy to tell anything"
+
+
+def test_inception_is_built_from_the_users_file_alone(
+    tmp_path: Path, digits: Splits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = torch_fidelity()
+    weights = tmp_path / "inception.pth"
+    monkeypatch.setattr(
+        "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url",
+        lambda *_, **__: pytest.fail("download"),
+    )
+    # An untrained network of the right shape: read from the file, not from anywhere else.
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.nn.Module.load_state_dict", lambda *_: None)
+        patch.setattr("torch.load", lambda *_, **__: None)
+        network = package.FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path="none")
+    torch.save(network.state_dict(), weights)
+
+    space = InceptionSpace(weights)
+
+    features = space.features(digits.test.images[:3])
+    assert features.shape == (3, 2048) and np.isfinite(features).all()
+    assert len(space.sha256) == 64
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "does not exist"), (b"hello", "is no file of weights"), ("state", "holds no weights of Inception-v3")],
+)
+def test_other_weights_are_refused_by_their_files_name(tmp_path: Path, content: bytes | str | None, words: str) -> None:
+    weights = tmp_path / "inception.pth"
+    if isinstance(content, bytes):
+        weights.write_bytes(content)
+    elif content:
+        torch.save({"layer": torch.zeros(3)}, weights)
+
+    with pytest.raises(FileError, match=f"inception.pth: {words}.*give the file that torch-fidelity names"):
+        InceptionSpace(weights)
+
+
+class _Bare(torch.utils.data.Dataset[torch.Tensor]):
+    """torch-fidelity wants images, not tuples."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        image: torch.Tensor = self._inner[index][0]
+        return image

@@ -1,0 +1,304 @@
+"""Runs the protocol.
+
+Knows: the order of things, and that each figure stands alone: one that cannot be measured is reported
+in words beside the others. Does not know: metrics' formulas, files, what is printed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.errors import MetricError
+from models.latents import drawn_label
+from training.config import FigureName
+from training.evaluation import album, classifier, gate, metrics
+from training.evaluation.album import Picture
+from training.evaluation.classifier import Images
+from training.evaluation.compare import ImageSet, compare, distances, image_set
+from training.evaluation.features import FeatureSpace, pixels
+from training.evaluation.figures import INCEPTION, Figure, Measured, measured
+from training.evaluation.protocol import STANDARD, Protocol
+from training.evaluation.real import Progress, RealSide, gan_train_images, per_class, real_side
+from training.evaluation.report import ClassRow, DataFacts, Report
+from training.evaluation.splits import Splits
+from training.evaluation.subject import Subject
+
+# In the order of a report.
+ORDER: tuple[FigureName, ...] = (
+    "gan_train", "gan_test", "coverage", "recall", "precision", "density", "fd", "kid", "inception_score",
+    "class_balance", "ndb", "distance_ratio", "near_copies",
+)  # fmt: skip
+# Below this the real-data classifier is no judge.
+TELLING_ACCURACY = 0.6
+BY_CLASS: tuple[FigureName, ...] = ("gan_train", "gan_test")
+
+
+def silent(*_: object) -> None:
+    """Says nothing of the progress."""
+
+
+class Outcome(NamedTuple):
+    """What an evaluation leaves: figures, and pictures."""
+
+    report: Report
+    pictures: list[Picture]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Generated:
+    """Generated images of the protocol: uint8 (n, H, W, C), and the labels asked for, int64 (n,) or None."""
+
+    images: Images
+    labels: NDArray[np.int64] | None
+
+
+def evaluate(
+    subject: Subject,
+    splits: Splits,
+    protocol: Protocol = STANDARD,
+    cache: Path | None = None,
+    inception: FeatureSpace | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Measure a generator against real images.
+
+    Args:
+        subject: the generator; of another shape than the data, nothing can be compared, and the report
+            says so.
+        cache: a folder that keeps what depends on the real images only; None: nothing is kept.
+        inception: measures the distances once more in this space.
+        progress: called with what is done, how far, of how much.
+    """
+    with _threads(protocol.threads):
+        pictures = album.grids(subject, splits.test) + album.paths(subject)
+        if subject.shape != splits.train.shape:
+            return _nothing_to_compare(subject, splits, protocol, pictures)
+        real = real_side(splits, protocol, cache, progress)
+        made = _generate(subject, real, protocol, progress)
+        return _judged(subject, real, made, protocol, inception, progress, pictures)
+
+
+def _judged(
+    subject: Subject,
+    real: RealSide,
+    made: Generated,
+    protocol: Protocol,
+    inception: FeatureSpace | None,
+    progress: Progress,
+    pictures: list[Picture],
+) -> Outcome:
+    """Every figure of the generated images beside its floor."""
+    shown = made.images[: real.compared]
+    answers = real.classifier.answers(shown) if real.classifier else None
+    fake = image_set(shown, real.space, answers)
+    progress("images compared", 0, 1)
+    values = compare(real.test, fake, real.test_labels, protocol)
+    values |= _memorised(real, shown, protocol, pictures)
+    progress("images compared", 1, 1)
+    gan_train, rows = _by_class(subject, real, made, fake, protocol, progress)
+    values |= gan_train
+    if made.labels is not None and answers is not None and _same_classes(subject, real.splits):
+        pictures += album.mistakes(shown, made.labels[: len(shown)], answers.labels, subject.card.labels)
+    figures = [_figure(name, values[name], real.floors.get(name), subject) for name in ORDER]
+    figures += _in_inception(real, shown, inception, protocol, progress)
+    report = Report(
+        subject=subject.title,
+        protocol=protocol,
+        machine=subject.sampler.fingerprint + f"; the rest on {protocol.threads} thread(s)",
+        data=_facts(real.splits, protocol),
+        feature_space=real.space.name,
+        feature_space_sha256=real.space.sha256,
+        real_side="from the cache" if real.cached else "measured now",
+        figures=tuple(figures),
+        classes=tuple(rows),
+        verdict=gate.judge(figures, subject.gate),
+        notes=(*notes(subject, real.splits), *_blind(real)),
+    )
+    return Outcome(report, pictures)
+
+
+def _generate(subject: Subject, real: RealSide, protocol: Protocol, progress: Progress) -> Generated:
+    """Images with the labels of real training images, in a fixed random order: the data's class shares."""
+    count = max(gan_train_images(real.splits, protocol), real.compared)
+    seed, classes, labels = protocol.seed, len(subject.card.labels), None
+    if classes and real.train.labels is not None and _same_classes(subject, real.splits):
+        labels = real.train.labels[real.order[:count]]
+    elif classes:
+        z_dim = subject.card.latents.z_dim
+        labels = np.array([drawn_label(seed, index, z_dim, classes) for index in range(count)], np.int64)
+    images = subject.mint(seed, labels, count, lambda done, of: progress("images minted", done, of))
+    return Generated(images, labels)
+
+
+def _memorised(
+    real: RealSide, shown: Images, protocol: Protocol, pictures: list[Picture]
+) -> dict[FigureName, Measured]:
+    train = pixels(real.train.images)
+    try:
+        found = metrics.nearest(pixels(shown), train, min(protocol.neighbours, len(train) - 1))
+    except MetricError as error:
+        return {"distance_ratio": Measured(problem=str(error)), "near_copies": Measured(problem=str(error))}
+    pictures += album.twins(shown, real.train.images, found)
+    usual = float(np.median(real.test_distance))
+    if not usual:
+        ratio = Measured(problem="half of the test images are copies of training images")
+    else:
+        ratio = Measured(float(np.median(found.distance)) / usual)
+    return {"distance_ratio": ratio, "near_copies": Measured(float(found.copies(protocol.copy_share).mean()))}
+
+
+def _by_class(
+    subject: Subject, real: RealSide, made: Generated, fake: ImageSet, protocol: Protocol, progress: Progress
+) -> tuple[dict[FigureName, Measured], list[ClassRow]]:
+    """GAN-train and GAN-test, and the same class by class."""
+    try:
+        wanted, test_labels = _labels(subject, real, made)
+    except MetricError as error:
+        return {name: Measured(problem=str(error)) for name in BY_CLASS}, []
+    assert fake.answers is not None
+    classes, count = len(subject.card.labels), gan_train_images(real.splits, protocol)
+    learner = classifier.train(
+        made.images[:count],
+        wanted[:count],
+        classes,
+        protocol.classifier,
+        lambda done, of: progress("classifier on generated images", done, of),
+    )
+    right = learner.answers(real.splits.test.images).labels == test_labels
+    asked, seen = wanted[: len(fake.images)], fake.answers.labels
+    columns = (
+        per_class(right, test_labels, classes),
+        real.class_accuracy,
+        per_class(seen == asked, asked, classes),
+        np.bincount(asked, minlength=classes) / len(asked),
+        np.bincount(seen, minlength=classes) / len(seen),
+    )
+    rows = [
+        ClassRow.model_validate(dict(zip(ClassRow.model_fields, (name, *(_known(column[k]) for column in columns)))))
+        for k, name in enumerate(subject.card.labels)
+    ]
+    return {
+        "gan_train": Measured(float(right.mean())),
+        "gan_test": measured(lambda: float((seen == asked).mean())),
+    }, rows
+
+
+def _labels(subject: Subject, real: RealSide, made: Generated) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels of the generated and of the test images, of the same classes."""
+    if not subject.card.labels:
+        raise MetricError("the generator has no classes")
+    if real.classifier is None or real.splits.test.labels is None:
+        raise MetricError("the data has no labels")
+    if not _same_classes(subject, real.splits) or made.labels is None:
+        theirs, ours = (", ".join(names[:12]) for names in (real.train.label_names, subject.card.labels))
+        raise MetricError(f"the data's classes ({theirs}) are not the generator's ({ours})")
+    return made.labels, real.splits.test.labels
+
+
+def _in_inception(
+    real: RealSide, shown: Images, space: FeatureSpace | None, protocol: Protocol, progress: Progress
+) -> list[Figure]:
+    """The distances once more, in Inception-v3's features."""
+    if space is None:
+        return []
+    stand_in = real.train.images[real.order[: real.compared]]
+    found = []
+    for k, images in enumerate((real.test.images, shown, stand_in)):
+        progress("Inception-v3 features", k, 3)
+        found.append(space.features(images))
+    progress("Inception-v3 features", 3, 3)
+    values, floors = distances(found[0], found[1], protocol), distances(found[0], found[2], protocol)
+    return [_with_floor(INCEPTION + name, values[name], floors[name]) for name in ORDER if name in values]
+
+
+def _figure(name: FigureName, value: Measured, floor: Measured | None, subject: Subject) -> Figure:
+    figure = _with_floor(name, value, floor)
+    applies = name not in BY_CLASS or bool(subject.card.labels)
+    return figure.model_copy(update={"applies": applies})
+
+
+def _with_floor(name: str, value: Measured, floor: Measured | None) -> Figure:
+    return Figure(
+        name=name, value=value.value, sd=value.sd, problem=value.problem, floor=floor.value if floor else None
+    )
+
+
+def _nothing_to_compare(subject: Subject, splits: Splits, protocol: Protocol, pictures: list[Picture]) -> Outcome:
+    ours, theirs = ("x".join(map(str, shape)) for shape in (subject.shape, splits.train.shape))
+    problem = f"the data's images are {theirs} (channels, height, width), the generator's are {ours}"
+    figures = tuple(Figure(name=name, problem=problem) for name in ORDER)
+    report = Report(
+        subject=subject.title,
+        protocol=protocol,
+        machine=subject.sampler.fingerprint,
+        data=_facts(splits, protocol),
+        figures=figures,
+        verdict=gate.judge(figures, subject.gate),
+        notes=(f"Nothing could be compared: {problem}.",),
+    )
+    return Outcome(report, pictures)
+
+
+def _facts(splits: Splits, protocol: Protocol) -> DataFacts:
+    train, test = splits.train, splits.test
+    return DataFacts(
+        name=splits.whole.name,
+        digest=splits.whole.digest,
+        train_images=len(train),
+        test_images=len(test),
+        test_split=splits.origin,
+        compared_images=min(protocol.compared_images, len(test), len(train)),
+        gan_train_images=gan_train_images(splits, protocol),
+    )
+
+
+def notes(subject: Subject, splits: Splits) -> list[str]:
+    """Whether the generator was trained on these training images, on more of them, or on others."""
+    seen = subject.card.training.data
+    if seen.digest in (splits.train.digest, splits.whole.digest):
+        if not splits.learned or seen.digest == splits.train.digest:
+            return []
+        return [
+            "The data names no test images, so a share of it was held out for testing; but the generator was trained "
+            "on that share as well, which flatters it."
+        ]
+    return [f"The generator was trained on other data ({seen.name}, sha256 {seen.digest[:12]})."]
+
+
+def _blind(real: RealSide) -> list[str]:
+    """Whether the real-data classifier itself reads too little to judge by."""
+    accuracy = real.floors.get("gan_test", Measured()).value
+    if accuracy is None or accuracy >= TELLING_ACCURACY:
+        return []
+    return [
+        f"A classifier of real images reads only {accuracy:.0%} of real test images, so whatever rests on it (all but "
+        "NDB and memorisation) says little about the generator."
+    ]
+
+
+def _same_classes(subject: Subject, splits: Splits) -> bool:
+    return tuple(subject.card.labels) == tuple(splits.train.label_names)
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN."""
+    return float(value) if np.isfinite(value) else None
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Torch's threads, and as they were afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
