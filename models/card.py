@@ -19,6 +19,7 @@ def markdown(card: Manifest) -> str:
         f"# {card.name} {card.version}\n\n{card.description or 'No description.'}",
         "## Model\n\n" + _table(_model(card)),
         "## Training\n\n" + _table(_training(card)),
+        *([f"## Use\n\n{use}"] if (use := card.training.data.use) else []),
         "## Scores\n\n" + _scores(card.scores),
         "## Gate\n\n" + _gate(card.gate),
     ]

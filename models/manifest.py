@@ -50,6 +50,7 @@ class DataCard(_Frozen):
     held_out: int = Field(default=0, ge=0, description="how many of the images were kept aside and never trained on")
     licence: str
     attribution: str
+    use: str = Field(default="", description="what to know before the images are used: caveats, what they are not for")
 
 
 class TrainingCard(_Frozen):

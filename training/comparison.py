@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import FileError, InputError
+from training import run_folder
 from training.config import load_config
 from training.run_folder import CONFIG, STATS, flat
 
@@ -24,7 +25,7 @@ REPORT = Path("evaluation", "report.json")
 LAST_TICKS = 5
 PLOTTED = ("loss_G", "loss_D", "acc_pair", "r1")
 # What a run is called, not what it does.
-_NAMES = ("preset", "description", "total_kimg", "data.name", "data.licence", "data.attribution", "data.digest")
+_NAMES = {"preset", "total_kimg", *run_folder.WORDS}
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ class DataConfig(_Frozen):
     name: str = ""
     licence: str = ""
     attribution: str = ""
-    digest: str = Field(default="", description="if given, the three above hold for data of this sha256 only")
+    use: str = Field(default="", description="what the card says of using the images: caveats, what they are not for")
+    digest: str = Field(default="", description="if given, the four above hold for data of this sha256 only")
+    aligned_faces: bool = Field(default=False, description="the evaluation compares skin tones as well")
     mirror: bool = Field(default=False, description="flip each image shown with probability 1/2")
     labels: tuple[LabelColumn, ...] = Field(
         default=(), description="csv columns that make the label, joined by a space"
@@ -59,7 +61,8 @@ class DataConfig(_Frozen):
 
 FigureName = Literal[
     "gan_train", "gan_test", "fd", "kid", "precision", "recall", "density", "coverage", "inception_score",
-    "class_balance", "ndb", "distance_ratio", "near_copies", "modes", "on_a_mode", "mean_error", "sd_error",
+    "class_balance", "skin_tone", "ndb", "distance_ratio", "near_copies",
+    "modes", "on_a_mode", "mean_error", "sd_error",
 ]  # fmt: skip
 
 
@@ -81,7 +84,7 @@ class Bound(_Frozen):
 
 
 _GATE = TypeAdapter(dict[FigureName, Bound])
-_CARD = ("name", "licence", "attribution")
+_CARD = ("name", "licence", "attribution", "use")
 
 
 class Config(_Frozen):

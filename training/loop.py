@@ -118,6 +118,7 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
         "held_out": dataset.held_out(config.data.holdout),
         "licence": (card.licence if known else "") or "not stated",
         "attribution": card.attribution if known else "",
+        "use": card.use if known else "",
         "label_names": list(dataset.label_names),
     }
 

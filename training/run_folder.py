@@ -31,6 +31,16 @@ from training.config import Config, dump_config, load_config
 
 CODES = "codes.png"
 CONFIG, ORIGIN, STATS, GRIDS, LOCK = "config.yaml", "run.json", "stats.jsonl", "grids", ".lock"
+# Settings that only say what the run is called and how it is judged: they may change while it trains.
+WORDS = {
+    "description",
+    "data.name",
+    "data.licence",
+    "data.attribution",
+    "data.use",
+    "data.digest",
+    "data.aligned_faces",
+}
 
 
 @contextlib.contextmanager
@@ -111,7 +121,7 @@ def _is_leftover(path: Path) -> bool:
 
 def _check_same(config: Config, saved: Config, out: Path) -> None:
     ours, theirs = (flat(c.model_dump(mode="json", exclude={"total_kimg", "gate"})) for c in (config, saved))
-    for key in sorted(ours.keys() | theirs.keys()):
+    for key in sorted((ours.keys() | theirs.keys()) - WORDS):
         if ours.get(key) != theirs.get(key):
             raise InputError(
                 f"{out} holds a run with {key}={theirs.get(key)}, not {ours.get(key)}; "

@@ -68,6 +68,7 @@ def readme(job: Job, model: Manifest, manifest: dict[str, Any]) -> str:
         else f"The format has no place for marks in an image. Image k is minted by index {job.index} + k of the job."
     )
     data = model.training.data
+    use = f"\n## Use\n\n{data.use}\n" if data.use else ""
     return f"""---
 {front}
 ---
@@ -86,7 +87,7 @@ def readme(job: Job, model: Manifest, manifest: dict[str, Any]) -> str:
 | model digest | `{job.model_digest}` |
 | licence of the weights | {model.licence} |
 | trained on | {data.name}, {data.licence}. {data.attribution} |
-{classes}
+{classes}{use}
 ## Read it
 
 ```python

@@ -38,6 +38,7 @@ class Recipe(BaseModel):
     )
     features: int = Field(default=64, ge=1, description="size of the last hidden layer")
     epochs: int = Field(default=3, ge=1)
+    least_shown: int = Field(default=60_000, ge=0, description="more epochs for smaller data, until so many were shown")
     batch: int = Field(default=128, ge=2)
     peak_lr: float = Field(default=1e-2, gt=0, description="of AdamW, one cycle up and down (arXiv 1708.07120)")
     weight_decay: float = Field(default=1e-2, ge=0)
@@ -137,13 +138,19 @@ class Classifier:
 
 
 def train(
-    images: Images, labels: NDArray[np.int64], classes: int, recipe: Recipe, progress: Progress | None = None
+    images: Images,
+    labels: NDArray[np.int64],
+    classes: int,
+    recipe: Recipe,
+    mirror: bool = False,
+    progress: Progress | None = None,
 ) -> Classifier:
     """Train the recipe.
 
     Args:
         images: uint8 (n, H, W, C), at least two.
         labels: int64 (n,) in 0 .. classes - 1.
+        mirror: flip each image shown with probability 1/2.
         progress: called after each step with steps done and steps in all.
     """
     channels, (height, width) = images.shape[3], images.shape[1:3]
@@ -152,21 +159,26 @@ def train(
     # Whole batches only: normalisation cannot take the mean of one image.
     steps = len(images) // batch
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.peak_lr, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.peak_lr, total_steps=steps * recipe.epochs)
+    epochs = max(recipe.epochs, -(-recipe.least_shown // len(images)))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.peak_lr, total_steps=steps * epochs)
     targets = torch.from_numpy(labels)
     network.train()
-    for epoch in range(recipe.epochs):
-        order = np.random.RandomState((recipe.seed, epoch)).permutation(len(images))
+    for epoch in range(epochs):
+        random = np.random.RandomState((recipe.seed, epoch))
+        order = random.permutation(len(images))
+        flipped = random.randint(0, 2, len(images)).astype(bool) & mirror
         for step in range(steps):
             picked = np.sort(order[step * batch : (step + 1) * batch])
-            _, logits = network(_floats(images[picked]))
+            shown = images[picked]
+            shown[flipped[picked]] = shown[flipped[picked], :, ::-1]
+            _, logits = network(_floats(shown))
             loss = F.cross_entropy(logits, targets[torch.from_numpy(picked)])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
             if progress:
-                progress(epoch * steps + step + 1, recipe.epochs * steps)
+                progress(epoch * steps + step + 1, epochs * steps)
     return Classifier(network)
 
 

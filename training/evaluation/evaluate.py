@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.errors import MetricError
 from models.latents import drawn_label
 from training.config import FigureName
-from training.evaluation import album, classifier, gate, metrics
+from training.evaluation import album, classifier, gate, metrics, tones
 from training.evaluation.album import Picture
 from training.evaluation.classifier import Images
 from training.evaluation.compare import ImageSet, compare, distances, image_set
@@ -27,14 +27,14 @@ from training.evaluation.features import FeatureSpace, pixels
 from training.evaluation.figures import INCEPTION, Figure, Measured, measured
 from training.evaluation.protocol import STANDARD, Protocol
 from training.evaluation.real import Progress, RealSide, gan_train_images, per_class, real_side
-from training.evaluation.report import ClassRow, DataFacts, Report
+from training.evaluation.report import ClassRow, DataFacts, Report, ToneRow
 from training.evaluation.splits import Splits
 from training.evaluation.subject import Subject
 
 # In the order of a report.
 ORDER: tuple[FigureName, ...] = (
     "gan_train", "gan_test", "coverage", "recall", "precision", "density", "fd", "kid", "inception_score",
-    "class_balance", "ndb", "distance_ratio", "near_copies",
+    "class_balance", "skin_tone", "ndb", "distance_ratio", "near_copies",
 )  # fmt: skip
 # Below this the real-data classifier is no judge.
 TELLING_ACCURACY = 0.6
@@ -107,7 +107,9 @@ def _judged(
     values |= gan_train
     if made.labels is not None and answers is not None and _same_classes(subject, real.splits):
         pictures += album.mistakes(shown, made.labels[: len(shown)], answers.labels, subject.card.labels)
-    figures = [_figure(name, values[name], real.floors.get(name), subject) for name in ORDER]
+    tone_values, tone_floors, tone_rows = _tones(subject, real, shown)
+    values, floors = values | tone_values, real.floors | tone_floors
+    figures = [_figure(name, values[name], floors.get(name), subject) for name in ORDER if name in values]
     figures += _in_inception(real, shown, inception, protocol, progress)
     report = Report(
         subject=subject.title,
@@ -119,6 +121,7 @@ def _judged(
         real_side="from the cache" if real.cached else "measured now",
         figures=tuple(figures),
         classes=tuple(rows),
+        tones=tone_rows,
         verdict=gate.judge(figures, subject.gate),
         notes=(*notes(subject, real.splits), *_blind(real)),
     )
@@ -155,6 +158,22 @@ def _memorised(
     return {"distance_ratio": ratio, "near_copies": Measured(float(found.copies(protocol.copy_share).mean()))}
 
 
+def _tones(
+    subject: Subject, real: RealSide, shown: Images
+) -> tuple[dict[FigureName, Measured], dict[FigureName, Measured], tuple[ToneRow, ...]]:
+    """Skin tones of what was generated and their floor, where the data is of aligned faces."""
+    if not subject.data.aligned_faces or subject.shape[0] != 3:
+        return {}, {}, ()
+    test, stand_in = real.test.images, real.train.images[real.order[: real.compared]]
+    made, wanted, floor = (tones.angles(images) for images in (shown, test, stand_in))
+    rows = zip(tones.CLASSES, tones.shares(made).values(), tones.shares(wanted).values())
+    return (
+        {"skin_tone": Measured(tones.distance(made, wanted))},
+        {"skin_tone": Measured(tones.distance(floor, wanted))},
+        tuple(ToneRow(name=name, generated=generated, real=share) for name, generated, share in rows),
+    )
+
+
 def _by_class(
     subject: Subject, real: RealSide, made: Generated, fake: ImageSet, protocol: Protocol, progress: Progress
 ) -> tuple[dict[FigureName, Measured], list[ClassRow]]:
@@ -170,6 +189,7 @@ def _by_class(
         wanted[:count],
         classes,
         protocol.classifier,
+        real.splits.mirror,
         lambda done, of: progress("classifier on generated images", done, of),
     )
     right = learner.answers(real.splits.test.images).labels == test_labels
@@ -234,7 +254,7 @@ def _with_floor(name: str, value: Measured, floor: Measured | None) -> Figure:
 def _nothing_to_compare(subject: Subject, splits: Splits, protocol: Protocol, pictures: list[Picture]) -> Outcome:
     ours, theirs = ("x".join(map(str, shape)) for shape in (subject.shape, splits.train.shape))
     problem = f"the data's images are {theirs} (channels, height, width), the generator's are {ours}"
-    figures = tuple(Figure(name=name, problem=problem) for name in ORDER)
+    figures = tuple(Figure(name=name, problem=problem) for name in ORDER if name != "skin_tone")
     report = Report(
         subject=subject.title,
         protocol=protocol,

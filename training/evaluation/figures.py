@@ -49,6 +49,9 @@ KINDS: dict[FigureName, Kind] = {
     "class_balance": Kind(
         "class imbalance", "lower", ".2%", "share of images to be moved to another class to match the real shares"
     ),
+    "skin_tone": Kind(
+        "skin tone distance", "lower", ".2f", "mean move in degrees of typology angle from the real faces' tones"
+    ),
     "ndb": Kind("NDB / K", "lower", ".2%", "cells of the pixel space with too few or too many; chance alone gives 5%"),
     "distance_ratio": Kind(
         "distance ratio",

@@ -139,6 +139,7 @@ def _classifier(splits: Splits, order: NDArray[np.int64], protocol: Protocol, pr
         train.labels[rows],
         len(train.label_names),
         protocol.classifier,
+        splits.mirror,
         lambda done, of: progress("classifier on real images", done, of),
     )
 
@@ -152,7 +153,7 @@ def _neighbours(splits: Splits, test: Images, protocol: Protocol) -> tuple[Measu
 
 def _key(splits: Splits, protocol: Protocol) -> str:
     fingerprint = torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.cuda.is_available()
-    parts = (protocol.digest, splits.train.digest, splits.test.digest, fingerprint)
+    parts = (protocol.digest, splits.train.digest, splits.test.digest, splits.mirror, fingerprint)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

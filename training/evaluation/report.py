@@ -49,6 +49,14 @@ class ClassRow(_Frozen):
     seen: float | None
 
 
+class ToneRow(_Frozen):
+    """One class of skin tone, and the share of the faces, 0 .. 1, that are of it."""
+
+    name: str
+    generated: float
+    real: float
+
+
 class Report(_Frozen):
     """report.json: the same for the same subject, data, protocol and machine.
 
@@ -69,6 +77,7 @@ class Report(_Frozen):
     real_side: str = ""
     figures: tuple[Figure, ...] = ()
     classes: tuple[ClassRow, ...] = ()
+    tones: tuple[ToneRow, ...] = ()
     verdict: Verdict = Verdict()
     notes: tuple[str, ...] = ()
 

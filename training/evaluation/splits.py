@@ -26,6 +26,7 @@ class Splits:
         whole: the data set as training reads it.
         train, test: uint8 images; their labels are among the same label names.
         origin: where the test images come from, in words.
+        mirror: whether a flipped image is as real.
         learned: whether who trains on `whole` has seen the test images.
     """
 
@@ -34,6 +35,7 @@ class Splits:
     test: Dataset
     origin: str
     learned: bool = False
+    mirror: bool = False
 
 
 def load(path: Path, settings: DataConfig, held_out_share: float) -> Splits:
@@ -44,17 +46,19 @@ def load(path: Path, settings: DataConfig, held_out_share: float) -> Splits:
         held_out_share: to be held out where nothing else tells training images from test images.
     Raises: DataError.
     """
-    whole, test = data.load(path, settings.labels), data.load_test(path)
+    whole, test, mirror = data.load(path, settings.labels), data.load_test(path), settings.mirror
     if test is None and whole.held_out(settings.holdout):
-        return Splits(whole, *whole.split(settings.holdout), f"{settings.holdout:.0%}, kept aside in training")
+        return Splits(
+            whole, *whole.split(settings.holdout), f"{settings.holdout:.0%}, kept aside in training", mirror=mirror
+        )
     if test is None:
         parts = held_out(whole, held_out_share, path)
-        return Splits(whole, *parts, f"{held_out_share:.0%} of each class, held out", learned=True)
+        return Splits(whole, *parts, f"{held_out_share:.0%} of each class, held out", learned=True, mirror=mirror)
     if test.shape != whole.shape:
         raise DataError(path, f"has test images of shape {test.shape}, but training images of shape {whole.shape}")
     if not set(test.label_names) <= set(whole.label_names):
         raise DataError(path, "has test images of classes that no training image has")
-    return Splits(whole, whole, test, "the data's own")
+    return Splits(whole, whole, test, "the data's own", mirror=mirror)
 
 
 def held_out(dataset: Dataset, share: float, path: Path) -> tuple[Dataset, Dataset]:

@@ -30,7 +30,7 @@ def protocol() -> Protocol:
     return Protocol(
         name="small",
         held_out=0.3,
-        classifier=Recipe(width=8, features=16, epochs=8, batch=25),
+        classifier=Recipe(width=8, features=16, epochs=8, least_shown=0, batch=25),
         kid_subsets=5,
         kid_size=100,
         score_splits=5,

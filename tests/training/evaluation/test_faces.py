@@ -1,0 +1,119 @@
+"""What the evaluation measures of aligned faces: skin tones, and what training kept aside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models import images
+from training.config import DataConfig
+from training.evaluation import classifier, page, splits, tones
+from training.evaluation.classifier import Recipe
+from training.evaluation.evaluate import evaluate
+from training.evaluation.protocol import Protocol
+from training.evaluation.splits import Splits
+from training.evaluation.subject import Subject
+
+LIGHT, TAN, DARK = (240, 205, 180), (190, 140, 105), (75, 50, 40)
+
+
+def faces(*colours: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """One 16x16 face a colour, on blue: uint8 (n, 16, 16, 3)."""
+    found = np.full((len(colours), 16, 16, 3), (20, 40, 220), np.uint8)
+    found[:, 6:12, 4:12] = np.array(colours, np.uint8)[:, None, None]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("colour", "wanted"),
+    [((255, 255, 255), (100, 0, 0)), ((255, 0, 0), (53.24, 80.09, 67.20)), ((0, 0, 0), (0, 0, 0))],
+)
+def test_colours_have_their_published_coordinates(colour: tuple[int, int, int], wanted: tuple[float, ...]) -> None:
+    assert tones.lab(np.array(colour, np.uint8)) == pytest.approx(wanted, abs=0.05)
+
+
+def test_lighter_skin_has_a_larger_angle_and_the_background_none() -> None:
+    light, tan, dark = tones.angles(faces(LIGHT, TAN, DARK))
+
+    assert light > 41 > tan > 10 > -30 > dark
+    assert tones.shares(np.array([light, tan, dark])) == {
+        "very light": pytest.approx(1 / 3), "light": 0, "intermediate": 0, "tan": pytest.approx(1 / 3), "brown": 0,
+        "dark": pytest.approx(1 / 3),
+    }  # fmt: skip
+
+
+def test_the_distance_is_the_mean_move_in_degrees() -> None:
+    assert tones.distance(np.array([10.0, 30.0]), np.array([35.0, 10.0])) == pytest.approx(2.5)
+
+
+def test_a_generator_that_lost_a_tone_is_seen(
+    good: Subject, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = good.card.model_copy(
+        update={"labels": (), "image": good.card.image.model_copy(update={"channels": 3, "height": 16, "width": 16})}
+    )
+    skewed = Subject("skewed", _Fixed(card), data=DataConfig(aligned_faces=True))  # type: ignore[arg-type]
+    path = tmp_path / "faces"
+    path.mkdir()
+    for k in range(90):
+        (path / f"{k:02}.png").write_bytes(images.encode(faces((LIGHT, TAN, DARK)[k % 3])[0], "image/png", "a test"))
+
+    found = evaluate(skewed, splits.load(path, skewed.data, 0.3), protocol)
+
+    figure = found.report.figure("skin_tone")
+    assert figure is not None and figure.value is not None and figure.floor is not None
+    assert figure.value > 2 * figure.floor
+    shares = {row.name: (row.generated, row.real) for row in found.report.tones}
+    assert shares["dark"][0] == 0 < shares["dark"][1]
+    assert "Skin tones" in page.html(found)
+
+
+class _Fixed:
+    """A sampler of light faces."""
+
+    fingerprint = "none"
+
+    def __init__(self, card: object) -> None:
+        self.manifest = card
+
+    def mint(self, addresses: list[object]) -> NDArray[np.uint8]:
+        return faces(*[LIGHT] * len(addresses))
+
+    def render(self, z: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return faces(*[LIGHT] * len(z))
+
+
+def test_what_training_kept_aside_is_what_it_is_tested_with(digits: Splits) -> None:
+    path = Path(__file__).parents[3] / "tests" / "data" / "digits"
+
+    found = splits.load(path, DataConfig(holdout=0.2, mirror=True), 0.3)
+
+    assert (len(found.train), len(found.test)) == (400, 100)
+    assert found.test.digest == digits.whole.split(0.2)[1].digest
+    assert (found.origin, found.learned, found.mirror) == ("20%, kept aside in training", False, True)
+
+
+def test_mirrored_images_are_learned_from_where_they_are_as_real() -> None:
+    shown = np.random.RandomState(0).randint(0, 40, (80, 16, 16, 1)).astype(np.uint8)
+    labels = np.arange(80) % 2
+    shown[labels == 1, :, :5] += 200
+    recipe, kept = Recipe(width=4, features=4, epochs=20, least_shown=0, batch=20), shown.copy()
+
+    plain, mirrored = (classifier.train(shown, labels, 2, recipe, mirror) for mirror in (False, True))
+
+    assert (mirrored.answers(shown[:, :, ::-1].copy()).labels == labels).mean() > 0.95
+    assert mirrored.sha256 != plain.sha256
+    assert (shown == kept).all()
+
+
+def test_small_data_is_shown_more_often() -> None:
+    steps: list[int] = []
+    data = np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) % 2
+    recipe = Recipe(width=2, features=2, epochs=1, least_shown=100, batch=20)
+
+    classifier.train(*data, 2, recipe, progress=lambda done, of: steps.append(of))
+
+    assert steps == [6] * 6
