@@ -80,7 +80,7 @@ class RayEngine:
             raise InputError("the Ray cluster has no GPU", "--device")
         options = {"num_cpus": 1, "num_gpus": 1 / TASKS_PER_GPU if gpus else 0, "max_retries": RETRIES}
         task = ray.remote(**options)(make_shard)
-        names = [manifest.FILE_NAME, *artifact.FILES]
+        names = [manifest.FILE_NAME, *sorted({*artifact.FILES, *manifest.read(order.folder).files})]
         model = ray.put({name: (order.folder / name).read_bytes() for name in names})
         window = max(1, int(resources.get("CPU", 1))) * IN_FLIGHT_PER_CPU
         waiting: list[Shard] = list(reversed(shards))
