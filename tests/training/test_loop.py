@@ -606,6 +606,7 @@ def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tin
         "held_out": 0,
         "licence": "CC0",
         "attribution": "",
+        "use": "",
         "label_names": ["none", "flat", "upright"],
     }
 

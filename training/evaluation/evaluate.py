@@ -34,7 +34,7 @@ from training.evaluation.subject import Subject
 # In the order of a report.
 ORDER: tuple[FigureName, ...] = (
     "gan_train", "gan_test", "coverage", "recall", "precision", "density", "fd", "kid", "inception_score",
-    "class_balance", "skin_tone", "ndb", "distance_ratio", "near_copies",
+    "class_balance", "ndb", "distance_ratio", "near_copies",
 )  # fmt: skip
 # Below this the real-data classifier is no judge.
 TELLING_ACCURACY = 0.6
@@ -107,9 +107,9 @@ def _judged(
     values |= gan_train
     if made.labels is not None and answers is not None and _same_classes(subject, real.splits):
         pictures += album.mistakes(shown, made.labels[: len(shown)], answers.labels, subject.card.labels)
-    tone_values, tone_floors, tone_rows = _tones(subject, real, shown)
-    values, floors = values | tone_values, real.floors | tone_floors
-    figures = [_figure(name, values[name], floors.get(name), subject) for name in ORDER if name in values]
+    figures = [_figure(name, values[name], real.floors.get(name), subject) for name in ORDER]
+    tone, tone_rows = _tones(subject, real, shown)
+    figures += tone
     figures += _in_inception(real, shown, inception, protocol, progress)
     report = Report(
         subject=subject.title,
@@ -158,19 +158,16 @@ def _memorised(
     return {"distance_ratio": ratio, "near_copies": Measured(float(found.copies(protocol.copy_share).mean()))}
 
 
-def _tones(
-    subject: Subject, real: RealSide, shown: Images
-) -> tuple[dict[FigureName, Measured], dict[FigureName, Measured], tuple[ToneRow, ...]]:
-    """Skin tones of what was generated and their floor, where the data is of aligned faces."""
+def _tones(subject: Subject, real: RealSide, shown: Images) -> tuple[list[Figure], tuple[ToneRow, ...]]:
+    """How the skin tones of what was generated differ, where the data is of aligned faces."""
     if not subject.data.aligned_faces or subject.shape[0] != 3:
-        return {}, {}, ()
-    test, stand_in = real.test.images, real.train.images[real.order[: real.compared]]
-    made, wanted, floor = (tones.angles(images) for images in (shown, test, stand_in))
+        return [], ()
+    stand_in = real.train.images[real.order[: real.compared]]
+    made, wanted, floor = (tones.angles(images) for images in (shown, real.test.images, stand_in))
+    value, best = Measured(tones.distance(made, wanted)), Measured(tones.distance(floor, wanted))
     rows = zip(tones.CLASSES, tones.shares(made).values(), tones.shares(wanted).values())
-    return (
-        {"skin_tone": Measured(tones.distance(made, wanted))},
-        {"skin_tone": Measured(tones.distance(floor, wanted))},
-        tuple(ToneRow(name=name, generated=generated, real=share) for name, generated, share in rows),
+    return [_with_floor("skin_tone", value, best)], tuple(
+        ToneRow(name=name, generated=generated, real=share) for name, generated, share in rows
     )
 
 
@@ -254,7 +251,7 @@ def _with_floor(name: str, value: Measured, floor: Measured | None) -> Figure:
 def _nothing_to_compare(subject: Subject, splits: Splits, protocol: Protocol, pictures: list[Picture]) -> Outcome:
     ours, theirs = ("x".join(map(str, shape)) for shape in (subject.shape, splits.train.shape))
     problem = f"the data's images are {theirs} (channels, height, width), the generator's are {ours}"
-    figures = tuple(Figure(name=name, problem=problem) for name in ORDER if name != "skin_tone")
+    figures = tuple(Figure(name=name, problem=problem) for name in ORDER)
     report = Report(
         subject=subject.title,
         protocol=protocol,
