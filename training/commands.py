@@ -38,6 +38,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a setting, e.g. "
               "total_kimg=100 or lr.start=5e-4. VALUE is YAML; --dry-run shows every setting. Repeatable.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--init", type=PATH, metavar="RUN", help="Begin a new run with what this one has learnt: its newest "
+              "networks, optimisers and count of images, under settings of its own.")  # fmt: skip
 @click.option("--track", multiple=True, type=click.Choice(sorted(TRACKERS)), help="Report to MLflow too "
               "(MLFLOW_TRACKING_URI, or mlflow.db here).")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and the data, then stop.")
@@ -47,6 +49,7 @@ def train(
     out: Path,
     assignments: tuple[str, ...],
     device: str,
+    init: Path | None,
     track: tuple[str, ...],
     dry_run: bool,
 ) -> None:
@@ -66,7 +69,7 @@ def train(
         if dry_run:
             return
         click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
-        run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]), track)
+        run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]), track, init)
         if config.data.kind == "images":
             where = f"--name {_name(out)} --data {shlex.quote(str(data_path))}"
             click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} {where}")

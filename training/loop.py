@@ -39,7 +39,15 @@ CATCHING_UP = 0.99
 ADVICE = "Lower lr or raise gamma, in a new --out folder."
 
 
-def run(config: Config, dataset: Dataset, out: Path, device: str, command: str, track: Sequence[str] = ()) -> None:
+def run(
+    config: Config,
+    dataset: Dataset,
+    out: Path,
+    device: str,
+    command: str,
+    track: Sequence[str] = (),
+    init: Path | None = None,
+) -> None:
     """Train until `total_kimg`, resuming whatever `out` already holds.
 
     Args:
@@ -49,6 +57,7 @@ def run(config: Config, dataset: Dataset, out: Path, device: str, command: str, 
         device: torch device name.
         command: the command line that starts the run, kept for the model's card.
         track: names of TRACKERS to report to besides the folder.
+        init: a run whose newest checkpoint a new run begins with: networks, optimisers, images shown.
     Raises:
         InputError, FileError, CheckpointError: out cannot be used; nothing in it was changed.
         TrainingDivergedError: the run cannot go on; the last checkpoint stays.
@@ -65,6 +74,8 @@ def run(config: Config, dataset: Dataset, out: Path, device: str, command: str, 
         torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
         trainer = Trainer(config, dataset.split(config.data.holdout)[0], device, team)
         holds_run = _resumed(trainer, dataset, out)
+        if init and not trainer.images_shown:
+            _begin_with(trainer, init)
         # From here on the leader changes the folder.
         team.wait()
         if team.leads and not holds_run:
@@ -144,6 +155,18 @@ def _resumed(trainer: Trainer, dataset: Dataset, out: Path) -> bool:
         ) from None
     print(f"Resuming from {found[-1]} at {trainer.images_shown / 1000:g} kimg.")
     return True
+
+
+def _begin_with(trainer: Trainer, init: Path) -> None:
+    found = checkpoint.present(init)
+    if not found:
+        raise InputError(f"{init} holds no checkpoint; give the folder of a run", "--init")
+    try:
+        trainer.load_state(checkpoint.load(found[-1], str(trainer.device))["trainer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{found[-1]} does not fit these settings' networks ({reason})", "--init") from None
+    print(f"Beginning with {found[-1]} at {trainer.images_shown / 1000:g} kimg.")
 
 
 def _ticks(trainer: Trainer, card: dict[str, Any], out: Path, progress: Progress, stop: list[int]) -> None:

@@ -685,3 +685,32 @@ def test_a_run_with_codes_leaves_a_strip_of_each(tmp_path: Path, tiny_config: Ma
     rows = pixels[:80].reshape(10, 8, 11, 8)
     assert all(np.any(rows[:, :, 0] != rows[:, :, k]) for k in range(1, 11))
     assert np.any(pixels[:80] != pixels[84:])
+
+
+def test_a_run_begins_with_what_another_has_learnt_and_goes_on_without_it(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
+) -> None:
+    out, longer = tmp_path / "run", tiny_config("total_kimg=0.768", "schedule_kimg=0.8")
+    loop.run(longer, tiny_data, out, "cpu", "ganmint train", init=finished)
+    whole = ticks(out)
+    assert whole[0]["kimg"] > 0.640 and whole[-1]["kimg"] == 0.768
+    assert {path.name for path in finished.iterdir()} >= {"config.yaml", "run.json"}
+
+    # Stopped half way and gone on, with another run to begin with by now, it ends the same.
+    again = tmp_path / "again"
+    loop.run(tiny_config("total_kimg=0.704", "schedule_kimg=0.8"), tiny_data, again, "cpu", "t", init=finished)
+    loop.run(longer, tiny_data, again, "cpu", "ganmint train", init=out)
+    assert_same_weights(again, out)
+
+
+def test_what_a_run_cannot_begin_with_is_refused(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
+) -> None:
+    for assignment, init, words in (
+        ("seed=1", tmp_path / "none", "none holds no checkpoint; give the folder of a run"),
+        ("generator.widths=[8, 8]", finished, "does not fit these settings' networks"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            loop.run(tiny_config(assignment), tiny_data, tmp_path / "run", "cpu", "ganmint train", init=init)
+        assert caught.value.field == "--init"
+        assert not (tmp_path / "run" / "config.yaml").exists()
