@@ -16,6 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.start import processor
 from training import comparison
 from training.comparison import REPORT, Run
 
@@ -32,6 +33,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "adaptive augmentation": ("digits", "augment={}"),
     "bfloat16": ("digits", "precision=bfloat16"),
     "grouped blocks": ("digits", "generator.group=16", "discriminator.group=16"),
+    "narrower generator": ("digits", "generator.widths=[64, 32, 16]"),
+    "wider generator": ("digits", "generator.widths=[128, 64, 32]"),
     "wider discriminator": ("digits", "discriminator.widths=[96, 48, 24]"),
 }
 SCORES = ("gan_train", "gan_test", "fd", "recall", "coverage")
@@ -57,7 +60,7 @@ def main() -> None:
         if not (out / REPORT).exists():
             _ganmint("evaluate", str(out), "--data", str(arguments.data))
         runs[row] = comparison.read(out)
-    print(f"{platform.machine()}, Python {platform.python_version()}, {arguments.kimg:g} kimg, seed {arguments.seed}")
+    print(f"{processor()}, Python {platform.python_version()}, {arguments.kimg:g} kimg, seed {arguments.seed}")
     print("\n".join(_table(runs)))
 
 

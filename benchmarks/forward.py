@@ -1,0 +1,81 @@
+"""What a generator costs: size, operations, and images/s of the forward at the fixed batch on one thread.
+
+Run: python -m benchmarks.forward models/pretrained/digits runs/mine ... Takes artifact folders and runs; a
+run's generator is exported aside first. Rounds are interleaved; ratios are to the first of the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.start import processor
+from models import artifact, manifest
+from models.networks import GeneratorConfig, generator
+from models.sampler import Sampler
+from training import candidate
+
+
+def main() -> None:
+    """Print a row for each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("generators", nargs="+", type=Path, metavar="RUN-or-ARTIFACT")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as aside:
+        folders = [_artifact(path, Path(aside) / str(k)) for k, path in enumerate(arguments.generators)]
+        samplers = [artifact.load(folder) for folder in folders]
+        rounds = [[_images_per_second(s, arguments.seconds) for s in samplers] for _ in range(arguments.rounds)]
+        print(f"{processor()}, one thread, Python {platform.python_version()}, torch {torch.__version__}")
+        print("| generator | widths | weights | MiB | MFLOP an image | fixed batch | images/s | ratio |")
+        print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+        for k, (path, folder, sampler) in enumerate(zip(arguments.generators, folders, samplers)):
+            rate = statistics.median(row[k] for row in rounds)
+            ratio = statistics.median(row[k] / row[0] for row in rounds)
+            weights, mflop = _counted(sampler)
+            size = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
+            widths = sampler.manifest.network.get("network", {}).get("widths", "")
+            print(
+                f"| {path.name} | {widths} | {weights:,} | {size:.1f} | {mflop:.1f} | {sampler.batch_size} "
+                f"| {rate:.0f} | {ratio:.2f} |"
+            )
+
+
+def _artifact(path: Path, aside: Path) -> Path:
+    if (path / manifest.FILE_NAME).is_file():
+        return path
+    found = candidate.newest(path)
+    artifact.export(found.generator, found.card("run", "0.0.0"), aside)
+    return aside
+
+
+def _images_per_second(sampler: Sampler, seconds: float) -> float:
+    """Latents and forward, as a service has them."""
+    done, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < seconds:
+        sampler.mint(sampler.manifest.addresses(0, done, sampler.batch_size))
+        done += sampler.batch_size
+    return done / elapsed
+
+
+def _counted(sampler: Sampler) -> tuple[int, float]:
+    """Weights, and million floating-point operations an image; a multiplication and an addition count as two."""
+    config = GeneratorConfig.model_validate(sampler.manifest.network)
+    network = generator(config)
+    z, label = torch.zeros(1, config.z_dim), torch.zeros(1, dtype=torch.int64)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(z, label)
+    return sum(p.numel() for p in network.parameters()), counter.get_total_flops() / 1e6
+
+
+if __name__ == "__main__":
+    main()
