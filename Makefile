@@ -6,7 +6,7 @@ PORT ?= 3000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk bench-training soak soak-export clean
+.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk bench-training soak soak-export rolling clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ soak-export: $(VENV)/.dev  ## kill exports 60 times and compare what they end wi
 
 bench-training: $(VENV)/.ready  ## training speed by precision, switches and processes (10 minutes)
 	$(BIN)/python -m benchmarks.training
+
+rolling: $(VENV)/.dev  ## restart two services in turn under 5,000 requests and count the failed ones
+	GANMINT_TEST_RESTART_REQUESTS=5008 $(BIN)/python -m pytest -s tests/services/test_restart.py -k restarted
 
 clean:  ## remove the environment and caches; the model store and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -59,7 +59,8 @@ class Proxy:
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(ConnectionError):
+    # ENOTCONN, where the other side has closed already, is no ConnectionError.
+    with contextlib.suppress(OSError):
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
@@ -68,7 +69,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 async def closed(writer: asyncio.StreamWriter) -> None:
     writer.close()
-    with contextlib.suppress(ConnectionError):
+    with contextlib.suppress(OSError):
         await writer.wait_closed()
 
 
@@ -81,6 +82,7 @@ async def proxied(urls: list[str]) -> AsyncIterator[tuple[Proxy, str]]:
         yield proxy, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
         server.close()
         while proxy.open:
             await asyncio.sleep(0.01)
@@ -94,20 +96,26 @@ def home(tiny_artifact: Path, tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-async def ask(url: str, count: int, statuses: list[int]) -> None:
-    """So many requests, each on a connection of its own; a lost one is an error."""
-    where = httpx.URL(url)
+async def ask(url: str, count: int, keep: bool, statuses: list[int]) -> None:
+    """So many requests, each on a connection of its own, or on one until the server ends it; 0 for a lost one."""
+    writer: asyncio.StreamWriter | None = None
     for k in range(count):
         body = b'{"model": "tiny", "seed": %d}' % k
-        reader, writer = await asyncio.open_connection(where.host, where.port)
-        head = b"POST /generate HTTP/1.1\r\nHost: t\r\nAccept: image/png\r\nConnection: close\r\n"
-        writer.write(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-        answer = await reader.read()
+        sent = request(body, Accept="image/png", Connection="keep-alive" if keep else "close")
+        status, headers = 0, {"connection": "close"}
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            if writer is None:
+                reader, writer = await asyncio.open_connection(httpx.URL(url).host, httpx.URL(url).port)
+            writer.write(sent)
+            status, headers, image = await answer(reader)
+            # A PNG's last chunk.
+            assert status != 200 or image.endswith(b"IEND\xaeB`\x82")
+        statuses.append(status)
+        if writer and headers.get("connection") == "close":
+            await closed(writer)
+            writer = None
+    if writer:
         await closed(writer)
-        assert answer.startswith(b"HTTP/1.1 200 "), answer
-        # A PNG's last chunk.
-        assert answer.endswith(b"IEND\xaeB`\x82")
-        statuses.append(200)
 
 
 async def answered(statuses: list[int], count: int) -> None:
@@ -122,7 +130,7 @@ def test_two_servers_behind_a_proxy_restarted_in_turn_lose_nothing(home: Path, t
     async def main(first: Server, second: Server, stack: contextlib.ExitStack) -> Proxy:
         statuses: list[int] = []
         async with proxied([first.url, second.url]) as (proxy, url):
-            callers = [asyncio.create_task(ask(url, REQUESTS // CALLERS, statuses)) for _ in range(CALLERS)]
+            callers = [asyncio.create_task(ask(url, REQUESTS // CALLERS, k % 2 == 0, statuses)) for k in range(CALLERS)]
             for k, server in enumerate((first, second)):
                 await answered(statuses, REQUESTS * (2 * k + 1) // 5)
                 server.process.send_signal(signal.SIGTERM)
@@ -134,13 +142,16 @@ def test_two_servers_behind_a_proxy_restarted_in_turn_lose_nothing(home: Path, t
                 while not proxy.ready(server.url):
                     await asyncio.sleep(0.02)
             await asyncio.gather(*callers)
-        assert statuses == [200] * (REQUESTS // CALLERS * CALLERS)
+        failed = [status for status in statuses if status != 200]
+        print(f"{len(statuses)} requests on {sum(proxy.connections.values())} connections, {len(failed)} failed")
+        assert (failed, len(statuses)) == ([], REQUESTS // CALLERS * CALLERS)
         return proxy
 
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda name: stack.enter_context(draining(name)), ("first", "second"))
         proxy = asyncio.run(main(first, second, stack))
-    assert min(proxy.connections.values()) > REQUESTS // 10
+    # How many depends on how long the other one took to start.
+    assert min(proxy.connections.values()) > CALLERS
 
 
 # A connection that was being made when the server stopped listening cannot be closed by hand.
