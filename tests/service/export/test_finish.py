@@ -159,7 +159,7 @@ def test_finish_waits_for_the_shards_that_others_make(
         part, count = (*next(groups), 50)[:2]
         assert export(out, "--shard", str(part), count=int(count)).code == 0
 
-    monkeypatch.setattr(finishing.time, "sleep", others)
+    monkeypatch.setattr("service.export.finish.time.sleep", others)
     said: list[str] = []
     finishing.wait(Target(str(out)), 90, 100, 1, said.append)
 
