@@ -53,7 +53,7 @@ bench-training: $(VENV)/.ready  ## training speed by precision, switches and pro
 	$(BIN)/python -m benchmarks.training
 
 rolling: $(VENV)/.dev  ## restart two services in turn under 5,000 requests and count the failed ones
-	GANMINT_TEST_RESTART_REQUESTS=5008 $(BIN)/python -m pytest -s tests/services/test_restart.py -k restarted
+	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/services/test_restart.py -k restarted
 
 clean:  ## remove the environment and caches; the model store and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

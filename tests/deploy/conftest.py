@@ -41,7 +41,7 @@ MATRIX: dict[str, Values] = {
     },
     "everything else": {
         "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": ["registry"]},
-        "models": {"claim": "store"},
+        "models": {"claim": "store", "publicKey": "-----BEGIN PUBLIC KEY-----\nM\n-----END PUBLIC KEY-----\n"},
         "apiKeys": {"existingSecret": "keys"},
         "networkPolicy": {"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "egress": [{"ports": [{"port": 4318}]}]},
         "serviceAccount": {"annotations": {"role": "writer"}},

@@ -300,8 +300,8 @@ def test_the_arguments_of_the_jobs_make_a_whole_data_set(
     arguments = jobs(wanted)
     for part, index in (("export", 0), ("export", 1), ("finish", 0)):
         line = [a.replace("$(JOB_COMPLETION_INDEX)", str(index)) for a in arguments[part]]
-        assert line[:3] == ["python", "-m", "ganmint"]
-        run(monkeypatch, [a.replace("/data/set", str(out)) for a in line[3:]])
+        assert line[0] == "ganmint"
+        run(monkeypatch, [a.replace("/data/set", str(out)) for a in line[1:]])
     written = json.loads((out / "manifest.json").read_text())
     assert (written["images"], written["job"]["seed"], written["job"]["labels"]) == (50, 2**53 - 1, 0)
 
