@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.deploy.conftest import EXPORT, KEY, MATRIX, OUTSIDE, Values, render
+from tests.deploy.chart import EXPORT, KEY, MATRIX, OUTSIDE, Values, render
 
 DIGEST = {"digest": "sha256:" + "0" * 64}
 COMBINED: dict[str, Values] = {

@@ -16,7 +16,7 @@ from models import store
 from service import http
 from service.access import parse_keys
 from service.settings import Settings
-from tests.deploy.conftest import (
+from tests.deploy.chart import (
     CHART,
     EXPORT,
     KEY,

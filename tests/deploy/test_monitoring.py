@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
-from tests.deploy.conftest import CHART, DEPLOY, one, render
+from tests.deploy.chart import CHART, DEPLOY, one, render
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="needs promtool, of Debian's package prometheus")
@@ -100,7 +100,7 @@ def test_every_query_is_of_series_and_labels_that_the_service_has(where: str, qu
         name: set(kind._labelnames) | {"namespace", "job", "instance", "le"}
         for kind in vars(metrics).values()
         if hasattr(kind, "_labelnames")
-        for name in metrics.registry._get_names(kind)
+        for name in metrics.registry._get_names(kind)  # type: ignore[no-untyped-call]
     }
     for name, labels in re.findall(r"\b(ganmint_\w+|up)\{([^}]*)\}", query):
         assert name in names or name in PROMETHEUS_OWN, (where, name)
