@@ -296,7 +296,8 @@ def test_the_arguments_of_the_jobs_make_a_whole_data_set(
     store.install(tiny_artifact)
     out = tmp_path / "set"
     wanted = {"enabled": True, "model": "tiny", "count": 50, "seed": 2**53 - 1, "labels": 0, "shardSize": 20,
-              "format": "npz", "groups": 2, "parallelism": 2, "claim": "sets", "out": "/data/set"}  # fmt: skip
+              "format": "npz", "groups": 2, "parallelism": 2, "claim": "sets", "out": "/data/set",
+              "deadlineSeconds": 5}  # fmt: skip
     arguments = jobs(wanted)
     for part, index in (("export", 0), ("export", 1), ("finish", 0)):
         line = [a.replace("$(JOB_COMPLETION_INDEX)", str(index)) for a in arguments[part]]

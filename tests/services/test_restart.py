@@ -114,7 +114,7 @@ async def ask(url: str, keep: bool, statuses: list[int], over: asyncio.Event) ->
     writer: asyncio.StreamWriter | None = None
     while not over.is_set() or len(statuses) < REQUESTS:
         # Room for the servers that are starting.
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.05)
         body = b'{"model": "tiny", "seed": %d}' % len(statuses)
         sent = request(body, Accept="image/png", Connection="keep-alive" if keep else "close")
         status, headers = 0, {"connection": "close"}
