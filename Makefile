@@ -6,7 +6,7 @@ PORT ?= 3000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk bench-training soak soak-export clean
+.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk bench-training soak soak-export check-deploy monitoring rolling clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,16 @@ soak-export: $(VENV)/.dev  ## kill exports 60 times and compare what they end wi
 bench-training: $(VENV)/.ready  ## training speed by precision, switches and processes (10 minutes)
 	$(BIN)/python -m benchmarks.training
 
+check-deploy: $(VENV)/.dev $(VENV)/.checkov  ## checkov on the rendered chart, from an environment of its own
+	rm -rf build/chart && $(BIN)/python -m tests.deploy.rendered build/chart
+	$(VENV)/checkov/bin/checkov --config-file deploy/checkov.yaml --directory build/chart
+
+monitoring: $(VENV)/.dev  ## every query of dashboard and alerts against a real Prometheus (needs one; 1 minute)
+	$(BIN)/python -m tests.deploy.live
+
+rolling: $(VENV)/.dev  ## restart two services in turn under 5,000 requests and count the failed ones
+	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/services/test_restart.py -k restarted
+
 clean:  ## remove the environment and caches; the model store and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 
@@ -66,4 +76,10 @@ $(VENV)/.ready: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.ready
 	@$(PIP) --editable '.[train,dev]'
+	@touch $@
+
+# Its pins are not ours.
+$(VENV)/.checkov: $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/checkov
+	$(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check checkov==3.3.30
 	@touch $@

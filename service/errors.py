@@ -147,7 +147,10 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of the app a problem+json answer."""
+    """Make every error of the app a problem+json answer, and count what is shed in `app.state.metrics`."""
+    for reason in SHED.values():
+        # From 0 on: what appears with its first count has no rate until the second.
+        app.state.metrics.shed.labels(reason)
     app.add_exception_handler(GanmintError, on_ganmint_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_bug)

@@ -35,7 +35,7 @@ from service.answers import NPZ, ZIP, PatientStream
 from service.batcher import Job
 from service.errors import ClientGoneError, InvalidRequestError, MalformedBodyError
 from service.metrics import Metrics
-from service.middleware import Express, HeadAsGet, RequestMetrics
+from service.middleware import CloseWhileDraining, Express, HeadAsGet, RequestMetrics
 from service.negotiation import JSON, check_json, choose, matches
 from service.registry import Registry, Served
 from service.schemas import GenerateRequest, GenerateResponse, Problem
@@ -118,6 +118,7 @@ def create_app(settings: Settings, loaded: Callable[[], None] = lambda: None) ->
             CORSMiddleware, allow_origins=settings.origins, allow_headers=["*"], allow_methods=["GET", "POST"],
             expose_headers=exposed,
         )  # fmt: skip
+    app.add_middleware(CloseWhileDraining, draining=lambda: registry.draining)
     app.add_middleware(RequestMetrics, metrics=metrics, access_log=settings.access_log)
     if settings.tracing:
         send_traces = tracing.install(app)

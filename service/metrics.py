@@ -43,6 +43,7 @@ class Metrics:
         self.encode = histogram("ganmint_encode_duration_seconds", "One batch: pixels to files.", MODEL)
         self.fill = histogram("ganmint_batch_fill_ratio", "Share of the fixed batch asked for.", MODEL, RATIOS)
         self.queue = gauge("ganmint_queue_images", "Images waiting for a batch.", MODEL)
+        self.limit = gauge("ganmint_queue_limit_images", "Images that may wait before requests are refused.", MODEL)
         self.golden = gauge("ganmint_model_golden_ok", "1 if hashes and goldens passed.", MODEL, "livemin")
         self.info = gauge("ganmint_model_info", "Always 1.", (*MODEL, "digest", "device", "batch_size"), "livemax")
         self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}

@@ -1,8 +1,8 @@
 """What every request passes through.
 
 Knows: counting and timing by route template, so that strangers' paths cannot grow the series, that
-HEAD is GET without the body, and a way around the framework for the busiest route. Does not know:
-what routes answer.
+HEAD is GET without the body, how callers are sent elsewhere before the end, and a way around the
+framework for the busiest route. Does not know: what routes answer.
 """
 
 from __future__ import annotations
@@ -53,6 +53,26 @@ class RequestMetrics:
                 client = (scope.get("client") or ("", 0))[0]
                 line = {"time": time.time(), "client": client, "method": scope["method"], "path": scope["path"]}
                 print(json.dumps({**line, "status": status, "seconds": elapsed}), file=sys.stderr, flush=True)
+
+
+class CloseWhileDraining:
+    """Ends each kept-alive connection behind its next answer once the service is going to stop.
+
+    Callers then take a new connection, which goes elsewhere; one that is kept to the end would be closed while the
+    next request may be on its way.
+    """
+
+    def __init__(self, app: ASGIApp, draining: Callable[[], bool]) -> None:
+        self._app, self._draining = app, draining
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def last(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._draining():
+                kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
+                message = {**message, "headers": [*kept, (b"connection", b"close")]}
+            await send(message)
+
+        await self._app(scope, receive, last if scope["type"] == "http" else send)
 
 
 class HeadAsGet:

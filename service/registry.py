@@ -167,6 +167,7 @@ class Registry:
         digest = artifact.digest(stored.path)
         self._served[key] = served = Served(sampler.manifest, digest, sampler.fingerprint, self._batcher(sampler, key))
         self._metrics.golden.labels(*key).set(1)
+        self._metrics.limit.labels(*key).set(self._settings.queue_images)
         self._metrics.info.labels(*key, digest[:12], self._device, str(sampler.batch_size)).set(1)
         log.info("serving %s (%s) on %s", stored, digest[:12], sampler.fingerprint)
         return served

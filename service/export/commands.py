@@ -21,6 +21,8 @@ from service.export.progress import Progress, size_text
 from service.export.run import Engine, Order
 from service.export.target import Target
 
+# A cluster's pods take minutes a shard; every look lists the markers.
+WAIT_POLL_S = 10.0
 URL = click.argument("url")
 DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 
@@ -131,15 +133,24 @@ def export(
     _say_finished(target, finishing.finish(target, thorough=False))
 
 
-@export.command(epilog="\b\nExample:\n  ganmint export finish s3://bucket/digits")
+@export.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint export finish s3://bucket/digits\n"
+    "  ganmint export finish digits --wait 3600 --count 60000"
+)
 @URL
-def finish(url: str) -> None:
+@click.option("--wait", "wait_s", type=click.FloatRange(0), default=0.0, show_default=True,
+              help="Seconds to wait for shards that others are making.")  # fmt: skip
+@click.option("--count", type=click.IntRange(0), default=0, help="With --wait: images that there must be.")
+def finish(url: str, wait_s: float, count: int) -> None:
     """Verify every shard of the export at URL and write README.md, croissant.json and manifest.json.
 
     An export that makes all shards does this by itself. Every byte is read again and compared with its digest; a
     damaged shard is made again by the next run of the export.
     """
     target = Target(url)
+    if wait_s:
+        finishing.wait(target, count, wait_s, WAIT_POLL_S, click.echo)
     _say_finished(target, finishing.finish(target, thorough=True))
 
 

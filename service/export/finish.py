@@ -1,8 +1,8 @@
 """The last step of an export: prove that every shard is whole, then write what people and tools read first.
 
 Knows: README.md, croissant.json, manifest.json (last, so that its presence says that the export is whole),
-and, for idx, MNIST's own files made of the shards' parts. No timestamps: finishing again changes
-nothing. Does not know: how shards are made.
+and, for idx, MNIST's own files made of the shards' parts; when all shards are there. No timestamps:
+finishing again changes nothing. Does not know: how shards are made.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import gzip
 import json
 import struct
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -43,6 +44,36 @@ def finish(target: Target, thorough: bool) -> dict[str, Any]:
     target.write(CROISSANT, _json(card.croissant(job, model, manifest)))
     target.write(MANIFEST, _json(manifest))
     return manifest
+
+
+def wait(target: Target, count: int, timeout_s: float, poll_s: float, say: Callable[[str], None]) -> None:
+    """Return when every shard of an export of at least `count` images is committed.
+
+    Looks again every `poll_s`, and says how far it is when that has changed.
+    Raises: ExportError naming what is missing after `timeout_s`.
+    """
+    deadline, said = time.monotonic() + timeout_s, ""
+    while (missing := _missing(target, count)) and time.monotonic() < deadline:
+        if missing != said:
+            say(f"waiting: {missing}")
+        said = missing
+        time.sleep(min(poll_s, max(0.0, deadline - time.monotonic())))
+    if missing:
+        raise ExportError(target.url, f"after {timeout_s:g} s, {missing}")
+
+
+def _missing(target: Target, count: int) -> str:
+    """What is not there yet, in words."""
+    # Whoever comes first writes the model, then the job.
+    if ledger.find_job(target) is None or target.read(ledger.MODEL) is None:
+        return "no export has begun here"
+    job, _ = ledger.read_job(target)
+    if job.count < count:
+        # Its extension has not begun.
+        return f"the export here has {job.count} images instead of {count}"
+    shards = job.shards()
+    missing = {s.number for s in shards} - ledger.commits(target, job, shards).keys()
+    return f"{len(missing)} of {len(shards)} shards are not committed" if missing else ""
 
 
 def _finished(target: Target, job: Job, model: Manifest, commits: Sequence[Commit]) -> dict[str, Any] | None:

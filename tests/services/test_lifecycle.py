@@ -53,9 +53,14 @@ def alive(pid: int) -> bool:
 
 def test_after_sigterm_it_is_not_ready_but_serves_on_for_a_pause_then_exits_0(home: Path, tmp_path: Path) -> None:
     with running(home, tmp_path / "log", GANMINT_DRAIN_PAUSE_S="2") as server:
+        kept = httpx.Client(base_url=server.url)
+        assert "connection" not in kept.post("/generate", json={"model": "tiny"}).headers
         server.process.send_signal(signal.SIGTERM)
         until(lambda: httpx.get(server.url + "/readyz").status_code == 503)
-        assert httpx.post(server.url + "/generate", json={"model": "tiny"}).status_code == 200
+        # So that its next request takes a new connection, which a load balancer sends elsewhere.
+        last = kept.post("/generate", json={"model": "tiny"})
+        assert (last.status_code, last.headers["connection"]) == (200, "close")
+        kept.close()
         assert httpx.get(server.url + "/livez").status_code == 200
         assert server.process.wait(20) == 0
 

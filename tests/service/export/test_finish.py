@@ -11,6 +11,7 @@ import yaml
 
 from models.files import sha256
 from models.sampler import Sampler
+from service.export import finish as finishing
 from service.export import ledger
 from service.export.plan import FORMATS
 from service.export.target import Target
@@ -145,6 +146,41 @@ def test_finish_reads_every_byte_and_the_damaged_shard_is_made_again(
     assert tree(out) == whole
     assert command("export", "finish", str(out)).code == 0
     assert tree(out) == whole
+
+
+def test_finish_waits_for_the_shards_that_others_make(
+    export: Command, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    # What others do meanwhile: each look at the target comes after one of these.
+    groups = iter([("0/2",), ("1/2",), ("0/2", 90), ("1/2", 90)])
+
+    def others(_: float) -> None:
+        part, count = (*next(groups), 50)[:2]
+        assert export(out, "--shard", str(part), count=int(count)).code == 0
+
+    monkeypatch.setattr("service.export.finish.time.sleep", others)
+    said: list[str] = []
+    finishing.wait(Target(str(out)), 90, 100, 1, said.append)
+
+    assert said == [
+        "waiting: no export has begun here",
+        "waiting: the export here has 50 images instead of 90",
+        "waiting: 2 of 6 shards are not committed",
+    ]
+    assert command("export", "finish", str(out), "--wait", "1", "--count", "90").code == 0
+    assert json.loads((out / "manifest.json").read_text())["images"] == 90
+
+
+def test_waiting_ends_and_says_what_is_missing(export: Command, command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    nothing = command("export", "finish", str(out), "--wait", "0.01")
+    export(out, "--shard", "0/2")
+    half = command("export", "finish", str(out), "--wait", "0.01")
+
+    assert nothing.code == half.code == 1
+    assert "after 0.01 s, no export has begun here" in nothing.errors
+    assert "after 0.01 s, 1 of 3 shards are not committed" in half.errors
 
 
 @pytest.mark.parametrize("action", ["finish", "verify"])

@@ -1,0 +1,176 @@
+{{- define "ganmint.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ganmint.selector" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "ganmint.labels" -}}
+{{ include "ganmint.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- /* Context: the root and the component, as a list. */ -}}
+{{- define "ganmint.metadata" -}}
+{{- $root := index . 0 -}}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "ganmint.labels" $root | nindent 2 }}
+  app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{- define "ganmint.image" -}}
+{{- $tag := default (printf "%s%s" .Chart.AppVersion (ternary "-cuda" "" .Values.gpu.enabled)) .Values.image.tag -}}
+{{- .Values.image.repository -}}
+{{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ $tag }}{{ end -}}
+{{- end -}}
+
+{{- define "ganmint.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "ganmint.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ganmint.keysSecret" -}}
+{{- if .Values.apiKeys.existingSecret -}}
+{{- .Values.apiKeys.existingSecret -}}
+{{- else if .Values.apiKeys.records -}}
+{{- include "ganmint.fullname" . }}-keys
+{{- end -}}
+{{- end -}}
+
+{{- /* What every pod has: who it runs as, and where. */ -}}
+{{- define "ganmint.pod" -}}
+serviceAccountName: {{ include "ganmint.serviceAccount" . }}
+automountServiceAccountToken: false
+# They would set GANMINT_PORT and the like.
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ .Values.runAsUser }}
+  runAsGroup: {{ .Values.runAsUser }}
+  fsGroup: {{ .Values.runAsUser }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with merge (dict) .Values.nodeSelector (ternary .Values.gpu.nodeSelector (dict) .Values.gpu.enabled) }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with concat .Values.tolerations (ternary .Values.gpu.tolerations (list) .Values.gpu.enabled) }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if and .Values.gpu.enabled .Values.gpu.runtimeClassName }}
+runtimeClassName: {{ .Values.gpu.runtimeClassName }}
+{{- end }}
+{{- end -}}
+
+{{- define "ganmint.container" -}}
+image: {{ include "ganmint.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  privileged: false
+  capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- define "ganmint.env" -}}
+- {name: HOME, value: /tmp}
+- {name: GANMINT_DEVICE, value: {{ ternary "cuda" "cpu" .Values.gpu.enabled }}}
+{{- if .Values.models.claim }}
+- {name: BENTOML_HOME, value: /store}
+{{- end }}
+{{- end -}}
+
+{{- /* /store is writable but for the models: BentoML makes folders of its own in its home. */ -}}
+{{- define "ganmint.mounts" -}}
+- {name: scratch, mountPath: /tmp, subPath: tmp}
+{{- if .Values.models.claim }}
+- {name: scratch, mountPath: /store, subPath: store}
+- {name: store, mountPath: /store/models, subPath: models, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- define "ganmint.volumes" -}}
+- name: scratch
+  emptyDir: {sizeLimit: {{ .Values.scratchSize }}}
+{{- with .Values.models.claim }}
+- name: store
+  persistentVolumeClaim: {claimName: {{ . }}, readOnly: true}
+{{- end }}
+{{- end -}}
+
+{{- /* Context: the root and the resources of the CPU, as a list. */ -}}
+{{- define "ganmint.resources" -}}
+{{- $root := index . 0 -}}
+{{- if $root.Values.gpu.enabled -}}
+{{- $gpu := dict $root.Values.gpu.resource 1 -}}
+{{- toYaml (mergeOverwrite (deepCopy $root.Values.gpu.resources) (dict "limits" $gpu "requests" $gpu)) -}}
+{{- else -}}
+{{- toYaml (index . 1) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "ganmint.series" -}}
+namespace="{{ .Release.Namespace }}",job="{{ include "ganmint.fullname" . }}"
+{{- end -}}
+
+{{- /* What one value alone cannot say; the schema has the rest. */ -}}
+{{- define "ganmint.check" -}}
+{{- with .Values -}}
+{{- if lt (int .settings.queueImages) (int .settings.maxN) -}}
+{{- fail (printf "settings.queueImages (%d) must be at least settings.maxN (%d)" (int .settings.queueImages) (int .settings.maxN)) -}}
+{{- end -}}
+{{- if lt (int .autoscaling.maxReplicas) (int .autoscaling.minReplicas) -}}
+{{- fail (printf "autoscaling.maxReplicas (%d) must be at least autoscaling.minReplicas (%d)" (int .autoscaling.maxReplicas) (int .autoscaling.minReplicas)) -}}
+{{- end -}}
+{{- if and .apiKeys.records .apiKeys.existingSecret -}}
+{{- fail "apiKeys.records and apiKeys.existingSecret: give one of them" -}}
+{{- end -}}
+{{- if and (eq (int .strategy.maxSurge) 0) (eq (int .strategy.maxUnavailable) 0) -}}
+{{- fail "strategy.maxSurge and strategy.maxUnavailable must not both be 0: no pod could ever be replaced" -}}
+{{- end -}}
+{{- if and .ingress.enabled (not .ingress.host) -}}
+{{- fail "ingress.host must be set where ingress.enabled" -}}
+{{- end -}}
+{{- if and .ingress.enabled (not .apiKeys.records) (not .apiKeys.existingSecret) (not .apiKeys.open) -}}
+{{- fail "ingress.enabled without API keys lets anyone in: set apiKeys.records (ganmint keys new) or apiKeys.existingSecret, or apiKeys.open=true if it is meant" -}}
+{{- end -}}
+{{- if .export.enabled -}}
+{{- if not .export.model -}}{{- fail "export.model must be set where export.enabled" -}}{{- end -}}
+{{- if lt (int .export.count) 1 -}}{{- fail "export.count must be at least 1 where export.enabled" -}}{{- end -}}
+{{- if not .export.out -}}{{- fail "export.out must be set where export.enabled" -}}{{- end -}}
+{{- if and .export.claim (not (hasPrefix "/data/" .export.out)) -}}
+{{- fail (printf "export.out must begin with /data/ where export.claim is set, got %s" .export.out) -}}
+{{- end -}}
+{{- if and (not .export.claim) (not (contains "://" .export.out)) -}}
+{{- fail (printf "export.out must be a URL such as s3://bucket/folder, or export.claim set, got %s" .export.out) -}}
+{{- end -}}
+{{- if gt (int .export.parallelism) (int .export.groups) -}}
+{{- fail (printf "export.parallelism (%d) must be at most export.groups (%d)" (int .export.parallelism) (int .export.groups)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
