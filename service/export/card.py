@@ -12,7 +12,7 @@ from typing import Any
 from models.manifest import Manifest
 from service.export.formats import parquet_features
 from service.export.plan import Format, Job
-from service.export.progress import size_text
+from service.export.progress import counted, size_text
 
 # https://huggingface.co/docs/hub/datasets-cards: the sizes that the hub knows.
 _SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7))
@@ -79,7 +79,7 @@ def readme(job: Job, model: Manifest, manifest: dict[str, Any]) -> str:
 
 | | |
 | --- | --- |
-| images | {job.count} in {len(manifest["shards"])} shards, {size_text(manifest["bytes"])} |
+| images | {job.count} in {counted(len(manifest["shards"]), "shard")}, {size_text(manifest["bytes"])} |
 | format | {job.format}{f", {job.image_format}" if job.image_format else ""} |
 | labels | {_labels_text(job, model)} |
 | psi | {job.psi:g} |
@@ -98,7 +98,7 @@ def readme(job: Job, model: Manifest, manifest: dict[str, Any]) -> str:
 
 {marked} Same address, same bytes: `ganmint export verify`
 mints images again and compares; `manifest.json` has the digest of every file. Made by
-`{_command(job)}`.
+{" and then ".join(f"`{command}`" for command in _commands(job))}.
 """
 
 
@@ -126,8 +126,13 @@ def _labels_text(job: Job, model: Manifest) -> str:
     return "balanced: index modulo the number of classes" if job.labels == "balanced" else f"all {job.labels}"
 
 
-def _command(job: Job) -> str:
-    parts = [f"ganmint export {job.model}/{job.version} --count {job.count} --seed {job.seed} --format {job.format}"]
+def _commands(job: Job) -> list[str]:
+    """One for each time that the export was extended within a shard, which cut the shard."""
+    return [_command(job, count) for count in job.counts]
+
+
+def _command(job: Job, count: int) -> str:
+    parts = [f"ganmint export {job.model}/{job.version} --count {count} --seed {job.seed} --format {job.format}"]
     parts += [f"--index {job.index}"] if job.index else []
     parts += [f"--labels {job.labels}"] if job.labels is not None else []
     parts += [f"--psi {job.psi:g}"] if job.psi != 1 else []

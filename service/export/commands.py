@@ -17,7 +17,7 @@ from service.export import formats, ledger, plan
 from service.export import run as running
 from service.export import verify as verifying
 from service.export.plan import PIXEL_FORMATS, Format, ImageFormat, Job, Split
-from service.export.progress import Progress, size_text
+from service.export.progress import Progress, counted, size_text
 from service.export.run import Engine, Order
 from service.export.target import Target
 
@@ -227,6 +227,6 @@ def _say_finished(target: Target, written: dict[str, Any]) -> None:
         for fingerprint in written["fingerprints"]:
             click.echo(f"  {fingerprint}")
     click.echo(
-        f"Finished: {written['images']} images, {size_text(written['bytes'])}, {len(written['shards'])} shards in "
-        f"{target.url}; see {target.sibling(finishing.README)}"
+        f"Finished: {written['images']} images, {size_text(written['bytes'])}, "
+        f"{counted(len(written['shards']), 'shard')} in {target.url}; see {target.sibling(finishing.README)}"
     )

@@ -63,6 +63,11 @@ class Progress:
         )
 
 
+def counted(count: int, noun: str) -> str:
+    """1 shard, 2 shards."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """1h05m, 2m07s."""
     minutes, s = divmod(max(round(seconds), 0), 60)

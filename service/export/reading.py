@@ -50,7 +50,10 @@ def read(target: Target, job: Job, card: Manifest, shard: Shard, wanted: list[in
     """
     reader: Any = _READERS[job.format]
     count = 0
-    with told(target.url, f"shard {shard.number} cannot be read"):
+    with told(
+        target.url,
+        f"shard {shard.number} cannot be read; ganmint export finish says which file, the export makes it again",
+    ):
         for found in reader(target, job, card, shard, wanted):
             count += 1
             yield found

@@ -85,6 +85,11 @@ def run(order: Order, engine: Engine, say: Say) -> int:
             error.path, f"{error.reason}. {progress.done_shards} of {len(order.shards)} shards are committed and kept; "
             "run the same command again to go on",
         ) from error  # fmt: skip
+    except KeyboardInterrupt:
+        progress.end()
+        say(f"Interrupted. {progress.done_shards} of {len(order.shards)} shards are committed and kept; "
+            "run the same command again to go on")  # fmt: skip
+        raise
     progress.end()
     return len(missing)
 

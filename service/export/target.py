@@ -47,6 +47,9 @@ class Part(BaseModel):
     sha256: str
 
 
+WRITING = "cannot be written"
+
+
 @contextlib.contextmanager
 def told(url: str, what: str) -> Iterator[None]:
     """Any failure of a file system, a store or its plug-in, as an ExportError in words."""
@@ -57,6 +60,8 @@ def told(url: str, what: str) -> Iterator[None]:
     # Plug-ins raise what their own libraries raise; there is no common base.
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        if isinstance(error, FileNotFoundError) and what == WRITING:
+            reason = "what was written so far has been removed; is another export writing here?"
         raise ExportError(url, f"{what}: {reason or type(error).__name__}") from error
 
 
@@ -216,7 +221,7 @@ class Sink(io.RawIOBase):
         return self._size
 
     def write(self, data: Any, /) -> int:
-        with told(self._url, "cannot be written"):
+        with told(self._url, WRITING):
             self.file.write(data)
         self._seen.update(data)
         size = memoryview(data).nbytes
@@ -244,7 +249,7 @@ class Draft:
         self.parts = {name: sink.part for name, sink in self._sinks.items()}
         self.parts |= {name: folder_part(files) for name, files in self._folders.items()}
         try:
-            with told(self._url, "cannot be written"):
+            with told(self._url, WRITING):
                 self._publish()
         except BaseException:
             self._discard()
@@ -252,13 +257,13 @@ class Draft:
 
     def create(self, name: str) -> Sink:
         """A new file."""
-        with told(f"{self._url}/{name}", "cannot be written"):
+        with told(f"{self._url}/{name}", WRITING):
             self._sinks[name] = Sink(f"{self._url}/{name}", self._open(name))
         return self._sinks[name]
 
     def put(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Small files into a folder, which is a part of its own; its name ends with a slash."""
-        with told(f"{self._url}/{folder}", "cannot be written"):
+        with told(f"{self._url}/{folder}", WRITING):
             self._put(folder, files)
         parts = {n: Part(bytes=len(data), sha256=hashlib.sha256(data).hexdigest()) for n, data in files.items()}
         self._folders.setdefault(folder, {}).update(parts)

@@ -53,6 +53,9 @@ def make(sampler: Sampler, target: Target, job: Job, shard: Shard, report: Repor
                 report(len(addresses), draft.written() - written)
             written = draft.written()
         writer.close()
+    if report:
+        # What the writer kept to the end.
+        report(0, sum(part.bytes for part in draft.parts.values()) - written)
     made = Commit(
         number=shard.number,
         first=shard.first,

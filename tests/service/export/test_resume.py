@@ -109,6 +109,8 @@ def test_growth_leaves_what_is_committed_untouched(format: str, export: Command,
     written = json.loads((out / "manifest.json").read_text())
     assert written["images"] == 90 and [s["count"] for s in written["shards"]] == [20, 20, 10, 10, 20, 10]
     assert [row["images"] for row in written["labels"]] == [30, 30, 30]
+    made_by = (out / "README.md").read_text().partition("Made by")[2]
+    assert made_by.index("--count 50") < made_by.index(" and then ") < made_by.index("--count 90")
 
 
 def test_growth_from_whole_shards_gives_the_tree_of_doing_it_at_once(export: Command, tmp_path: Path) -> None:
@@ -171,7 +173,9 @@ def test_an_interrupted_export_ends_with_130_and_goes_on(
         return make(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(worker, "make", interrupted)
-    assert export(tmp_path / "out").code == 130
+    stopped = export(tmp_path / "out")
+    assert stopped.code == 130
+    assert "Interrupted. 1 of 3 shards are committed and kept; run the same command again" in stopped.output
     monkeypatch.setattr(worker, "make", make)
     again = export(tmp_path / "out")
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pytest
 
+from models.errors import ExportError
+from service.export.target import Target
 from tests.service.export.conftest import Command, tree
 from tests.services.conftest import free_port
 
@@ -328,3 +330,16 @@ def test_json_of_an_export_is_readable(export: Command, tmp_path: Path) -> None:
     export(tmp_path / "out")
     for path in (tmp_path / "out").rglob("*.json"):
         json.loads(path.read_text())
+
+
+def test_an_export_whose_drafts_another_one_clears_away_says_so(tmp_path: Path) -> None:
+    target = Target(str(tmp_path / "out"))
+
+    with (
+        pytest.raises(
+            ExportError, match="out: cannot be written: what was written so far has been removed; is another"
+        ),
+        target.draft("data/0") as draft,
+    ):
+        draft.create("data/0").write(b"mine")
+        Target(target.url).tidy()
