@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 3000
+VARIANT ?= cpu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk bench-training soak soak-export clean
+.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk bench-training soak soak-export bento bento-parts smoke-container sbom audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +52,24 @@ soak-export: $(VENV)/.dev  ## kill exports 60 times and compare what they end wi
 
 bench-training: $(VENV)/.ready  ## training speed by precision, switches and processes (10 minutes)
 	$(BIN)/python -m benchmarks.training
+
+bento: bento-parts  ## a bento of the store's models (VARIANT=cpu or cuda); then: bentoml containerize ganmint:latest
+	$(BIN)/bentoml build deploy --arg variant=$(VARIANT)
+
+bento-parts: setup
+	@$(PIP) uv
+	@rm -rf build deploy/wheels
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir deploy/wheels .
+	@cp constraints.txt deploy/
+
+smoke-container: setup $(VENV)/.dev  ## build the container, ask it for images, stop it under load (root, Debian, 10 minutes)
+	@deploy/smoke-container.sh
+
+sbom: $(VENV)/.dev  ## list the image's Python packages as CycloneDX: sbom.json
+	@$(BIN)/python -m deploy.packages --sbom sbom.json
+
+audit: $(VENV)/.dev  ## look the image's Python packages up among known vulnerabilities (network)
+	@$(BIN)/python -m deploy.audit
 
 clean:  ## remove the environment and caches; the model store and runs stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
