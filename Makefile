@@ -7,7 +7,7 @@ VARIANT ?= cpu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk bench-training soak soak-export bento bento-parts smoke-container sbom audit clean
+.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-killed bench-bulk bench-training soak soak-export bento bento-parts smoke-container sbom audit clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench-serving: $(VENV)/.dev  ## throughput, CPU and latency against the ceiling 
 
 bench-overload: $(VENV)/.ready  ## three times the capacity, recovery, fairness (3 minutes)
 	$(BIN)/python -m benchmarks.overload
+
+bench-killed: $(VENV)/.ready  ## a worker killed under load: what is lost, how long until ready again (2 minutes)
+	$(BIN)/python -m benchmarks.killed
 
 soak: $(VENV)/.ready  ## 200,000 requests of every kind, every answer checked (15 minutes)
 	$(BIN)/python -m benchmarks.soak

@@ -23,6 +23,7 @@ from service.bento import Ganmint
 PYTHON = "3.11"
 # Where BentoML's image has the bento.
 HOME = "/home/bentoml/bento"
+TORCH = f"/app/.venv/lib/python{PYTHON}/site-packages/torch"
 
 
 class Arguments(BaseModel):
@@ -53,6 +54,8 @@ def image(arguments: Arguments) -> Image:
     made.build_include("constraints.txt", "wheels")
     # BentoML's template puts uv beside the base's Python, whose pip has no more to do.
     made.run("rm -rf /root/.cache /usr/local/lib/python*/site-packages/pip* $(which -a uv uvx pip pip3 pip3.11)")
+    # 190 MB of C++ headers, torch's own tests and a compiler; without this one program torch is not imported.
+    made.run(f"cd {TORCH} && rm -rf include test && find bin -type f ! -name torch_shm_manager -delete")
     # BENTOML_HOME is the folder above: its store is the bento's, and what BentoML would make there a read-only
     # root would not let it.
     made.run("mkdir ../bentos ../envs ../tmp && ln -s bento/models ../models")

@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly PYTHON="${PYTHON:-.venv/bin/python}" DIR="$PWD/${SMOKE_DIR:-.smoke}" PORT="${SMOKE_PORT:-3917}"
+readonly ENTRYPOINT=/home/bentoml/bento/env/docker/entrypoint.sh
 readonly BASE=localhost/ganmint-smoke-base IMAGE=localhost/ganmint-smoke
 # The release whose Python constraints.txt was tested with.
 readonly DEBIAN=bookworm
@@ -45,8 +46,8 @@ clean_up() {
 
 check_machine() {
     [ "$(id -u)" = 0 ] || fail 'run it as root: debootstrap and chroot need it'
-    for tool in buildah debootstrap curl; do
-        command -v "$tool" >/dev/null || fail "$tool is missing: apt-get install buildah debootstrap curl"
+    for tool in buildah debootstrap curl openssl; do
+        command -v "$tool" >/dev/null || fail "$tool is missing: apt-get install buildah debootstrap curl openssl"
     done
     [ "$("$PYTHON" -c 'import sys; print(*sys.version_info[:2])')" = '3 11' ] ||
         fail "the wheels must be for Python 3.11, as $DEBIAN has it; $PYTHON is another"
@@ -83,6 +84,9 @@ fetch_wheels() {
 build() {
     export BENTOML_HOME="$DIR/home" BENTOML_DO_NOT_TRACK=true
     "$PYTHON" -m ganmint models install
+    openssl ecparam -name prime256v1 -genkey -noout -out "$DIR/key.pem"
+    openssl ec -in "$DIR/key.pem" -pubout -out "$DIR/key.pub" 2>/dev/null
+    "$PYTHON" -m ganmint models sign digits --private-key "$DIR/key.pem"
     local tag
     tag="$("$PYTHON" -m bentoml build deploy --arg variant=cpu --arg "base_image=$BASE" --output tag)"
     tag="${tag##*__tag__:}"
@@ -108,15 +112,19 @@ inside() {
 start() {
     rm -rf "$DIR/tmp"
     mkdir -m 1777 "$DIR/tmp"
+    cp "$DIR/key.pub" "$DIR/tmp"
     ! inside "$container" -- touch /home/bentoml/bento/written 2>/dev/null || fail 'the root is not read-only'
     local left
     left="$(inside "$container" -- sh -c 'id -u; command -v git gcc cc make pip uv || true')"
     [ "$left" = 1034 ] || fail "the image runs as another user or has tools that a service does not need: $left"
+    check_packages
+    inside "$container" -- "$ENTRYPOINT" ganmint export digits --count 20 --shard-size 10 --out /tmp/exported >/dev/null
+    "$PYTHON" -m ganmint export verify "$DIR/tmp/exported" --sample 20 || fail 'what it exported does not verify'
     local began
     began="$(date +%s%N)"
     set -m
-    inside --env BENTOML_PORT="$PORT" --env GANMINT_ACCESS_LOG=1 "$container" -- \
-        /home/bentoml/bento/env/docker/entrypoint.sh >"$DIR/container.log" 2>&1 &
+    inside --env GANMINT_ACCESS_LOG=1 --env GANMINT_REQUIRE_SIGNED=1 --env GANMINT_PUBLIC_KEY=/tmp/key.pub "$container" -- \
+        "$ENTRYPOINT" serve --port "$PORT" --timeout-graceful-shutdown 35 >"$DIR/container.log" 2>&1 &
     pid=$!
     set +m
     until curl --fail --silent --output "$DIR/null" "http://127.0.0.1:$PORT/readyz"; do
@@ -125,6 +133,14 @@ start() {
         sleep 0.1
     done
     ready_s="$(awk "BEGIN { printf \"%.1f\", ($(date +%s%N) - $began) / 1e9 }")"
+}
+
+# What `make sbom` lists is what the image has.
+check_packages() {
+    local list='import re; from importlib.metadata import distributions as every
+print(*{re.sub("[-_.]+", "-", d.name).lower() + "==" + d.version for d in every() if d.name != "ganmint"}, sep="\n")'
+    inside "$container" -- /app/.venv/bin/python -c "$list" | sort >"$DIR/packages.txt"
+    "$PYTHON" -m deploy.packages | sort | diff - "$DIR/packages.txt" || fail 'the image has other packages than make sbom lists'
 }
 
 # The container's first process, which a cluster signals: buildah's own are above it.
