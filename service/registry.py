@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models import artifact, images, signing, store
+from models import artifact, images, manifest, signing, store
 from models.address import check_name, check_version
 from models.errors import ArtifactError, GanmintError, ModelNotFoundError
 from models.manifest import Manifest
@@ -158,7 +158,7 @@ class Registry:
         # Before the checks: what is changed while they run is looked at again.
         identity = _identity(stored)
         try:
-            sampler = await asyncio.to_thread(_load_and_warm, stored.path, self._device, self._settings.trusted_key)
+            sampler = await asyncio.to_thread(_load_and_warm, stored, self._device, self._settings.trusted_key)
         except Exception as cause:
             error = (
                 cause if isinstance(cause, GanmintError) else ArtifactError(stored.path, f"cannot be loaded: {cause}")
@@ -187,11 +187,15 @@ class Registry:
         )
 
 
-def _load_and_warm(path: Path, device: str, trusted_key: Path | None) -> Sampler:
+def _load_and_warm(stored: Stored, device: str, trusted_key: Path | None) -> Sampler:
     """Goldens warm the forward; Pillow reads its encoders from disk when each is first used."""
     if trusted_key:
-        signing.verify(path, trusted_key)
-    sampler = artifact.load(path, device)
+        signing.verify(stored.path, trusted_key)
+    card = manifest.read(stored.path)
+    # Else an old version could come again as the newest, signature and all.
+    if (card.name, card.version) != (stored.name, stored.version):
+        raise ArtifactError(stored.path, f"holds {card.name} {card.version}, whatever the folder is called")
+    sampler = artifact.load(stored.path, device)
     shape = sampler.manifest.image
     blank = np.zeros((shape.height, shape.width, shape.channels), np.uint8)
     for media_type in images.MEDIA_TYPES:

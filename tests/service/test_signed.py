@@ -86,6 +86,19 @@ def test_a_signed_model_is_served_and_an_unsigned_one_beside_it_is_not(
     run(scenario, keys[1])
 
 
+def test_an_old_version_does_not_come_again_under_a_newer_number(
+    store_home: Path, tiny_artifact: Path, tmp_path: Path, keys: Keys
+) -> None:
+    signed = shutil.copytree(tiny_artifact, tmp_path / "signed")
+    signing.sign(signed, keys[0])
+    shutil.copytree(store.install(signed).path, store_home / "models" / "tiny" / "2.0.0")
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        assert "tiny/2.0.0: this model failed its checks" in (await until(client, 503, "tiny")).text
+
+    run(scenario, keys[1])
+
+
 def test_a_refused_model_is_never_loaded(
     store_home: Path, tiny_artifact: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
