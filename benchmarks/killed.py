@@ -3,8 +3,8 @@
 Run: make bench-killed. Callers ask for single images on connections of their own and count each request as
 answered (200), refused (another status, with Retry-After), or lost (no whole answer). BentoML's arbiter keeps the
 port, so that connections wait rather than fail while it starts another worker. The reference is the time
-that the same service took to start. In a container BentoML starts no other worker: there the cluster's liveness
-probe restarts the pod.
+that the same service took to start. In a container BentoML starts no other worker: there the container ends, and the
+cluster starts it again.
 """
 
 from __future__ import annotations

@@ -118,12 +118,14 @@ start() {
     left="$(inside "$container" -- sh -c 'id -u; command -v git gcc cc make pip uv || true')"
     [ "$left" = 1034 ] || fail "the image runs as another user or has tools that a service does not need: $left"
     check_packages
-    inside "$container" -- "$ENTRYPOINT" ganmint export digits --count 20 --shard-size 10 --out /tmp/exported >/dev/null
+    inside "$container" -- "$ENTRYPOINT" \
+        ganmint export digits --count 20 --shard-size 10 --format imagefolder --out /tmp/exported >/dev/null
     "$PYTHON" -m ganmint export verify "$DIR/tmp/exported" --sample 20 || fail 'what it exported does not verify'
     local began
     began="$(date +%s%N)"
     set -m
-    inside --env GANMINT_ACCESS_LOG=1 --env GANMINT_REQUIRE_SIGNED=1 --env GANMINT_PUBLIC_KEY=/tmp/key.pub "$container" -- \
+    inside --env GANMINT_ACCESS_LOG=1 --env GANMINT_REQUIRE_SIGNED=1 --env GANMINT_PUBLIC_KEY=/tmp/key.pub \
+        "$container" -- \
         "$ENTRYPOINT" serve --port "$PORT" --timeout-graceful-shutdown 35 >"$DIR/container.log" 2>&1 &
     pid=$!
     set +m
