@@ -59,11 +59,14 @@ bench-training: $(VENV)/.ready  ## training speed by precision, switches and pro
 bento: bento-parts  ## a bento of the store's models (VARIANT=cpu or cuda); then: bentoml containerize ganmint:latest
 	$(BIN)/bentoml build deploy --arg variant=$(VARIANT)
 
-bento-parts: setup
+bento-parts: setup deploy/wheels/.made
+
+deploy/wheels/.made: $(VENV)/.ready README.md ganmint.py $(shell find models service training -type f ! -name '*.pyc')
 	@$(PIP) uv
 	@rm -rf build deploy/wheels
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir deploy/wheels .
 	@cp constraints.txt deploy/
+	@touch $@
 
 smoke-container: setup $(VENV)/.dev  ## build the container, ask it for images, stop it under load (root, Debian, 10 minutes)
 	@deploy/smoke-container.sh
@@ -75,7 +78,7 @@ audit: $(VENV)/.dev  ## look the image's Python packages up among known vulnerab
 	@$(BIN)/python -m deploy.audit
 
 clean:  ## remove the environment and caches; the model store and runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .smoke deploy/wheels deploy/constraints.txt *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Ganmint needs Python 3.10 to 3.13, this is %d.%d; try: make PYTHON=python3.11 ..." % v)'

@@ -50,9 +50,12 @@ def image(arguments: Arguments) -> Image:
         raise FileNotFoundError(f"{here} has no constraints.txt or no wheels/ganmint-*.whl; run: make bento")
     # Any distribution that BentoML knows by name would get a compiler and git.
     made = Image(base_image=arguments.base_image, distro="as it is", python_version=PYTHON, lock_python_packages=False)
+    # BentoML's template would take the newest.
+    (uv,) = [line for line in (here / "constraints.txt").read_text().splitlines() if line.startswith("uv==")]
+    made.run(f"command -v uv >/dev/null || pip install --no-cache-dir {uv}")
     made.python_packages(f"ganmint[{arguments.extras}]" if arguments.extras else "ganmint")
     made.build_include("constraints.txt", "wheels")
-    # BentoML's template puts uv beside the base's Python, whose pip has no more to do.
+    # What installs has no more to do.
     made.run("rm -rf /root/.cache /usr/local/lib/python*/site-packages/pip* $(which -a uv uvx pip pip3 pip3.11)")
     # 190 MB of C++ headers, torch's own tests and a compiler; without this one program torch is not imported.
     made.run(f"cd {TORCH} && rm -rf include test && find bin -type f ! -name torch_shm_manager -delete")

@@ -64,6 +64,7 @@ def test_a_bento_has_the_newest_models_and_an_image_without_build_tools(
     assert bento["image"]["python_version"] == "3.11"
     assert "\nFROM python:3.11-slim AS" in dockerfile
     assert not re.search(r"apt-get|build-essential|\bgit\b", dockerfile)
+    assert re.search(r"\nRUN command -v uv >/dev/null \|\| pip install --no-cache-dir uv==\d", dockerfile)
     assert "ENV UV_CONSTRAINT=" in dockerfile and "\nARG UV_TORCH_BACKEND=cpu\n" in dockerfile
     assert "\nUSER bentoml\n" in dockerfile
     assert str(Path.home()) not in dockerfile.replace("/root/.cache", "")
