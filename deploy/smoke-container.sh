@@ -124,7 +124,7 @@ start() {
     local began
     began="$(date +%s%N)"
     set -m
-    inside --env GANMINT_ACCESS_LOG=1 --env GANMINT_REQUIRE_SIGNED=1 --env GANMINT_PUBLIC_KEY=/tmp/key.pub \
+    inside --env GANMINT_DRAIN_PAUSE_S=1 --env GANMINT_REQUIRE_SIGNED=1 --env GANMINT_PUBLIC_KEY=/tmp/key.pub \
         "$container" -- \
         "$ENTRYPOINT" serve --port "$PORT" --timeout-graceful-shutdown 35 >"$DIR/container.log" 2>&1 &
     pid=$!
