@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 3000
+VARIANT ?= cpu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-bulk bench-training soak soak-export check-deploy monitoring rolling clean
+.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-killed bench-bulk \
+	bench-training soak soak-export bento bento-parts smoke-container sbom audit check-deploy monitoring rolling clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +42,9 @@ bench-serving: $(VENV)/.dev  ## throughput, CPU and latency against the ceiling 
 bench-overload: $(VENV)/.ready  ## three times the capacity, recovery, fairness (3 minutes)
 	$(BIN)/python -m benchmarks.overload
 
+bench-killed: $(VENV)/.ready  ## a worker killed under load: what is lost, how long until ready again (2 minutes)
+	$(BIN)/python -m benchmarks.killed
+
 soak: $(VENV)/.ready  ## 200,000 requests of every kind, every answer checked (15 minutes)
 	$(BIN)/python -m benchmarks.soak
 
@@ -62,8 +67,29 @@ monitoring: $(VENV)/.dev  ## every query of dashboard and alerts against a real 
 rolling: $(VENV)/.dev  ## restart two services in turn under 5,000 requests and count the failed ones
 	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/services/test_restart.py -k restarted
 
+bento: bento-parts  ## a bento of the store's models (VARIANT=cpu or cuda); then: bentoml containerize ganmint:latest
+	$(BIN)/bentoml build deploy --arg variant=$(VARIANT)
+
+bento-parts: setup deploy/wheels/.made
+
+deploy/wheels/.made: $(VENV)/.ready README.md ganmint.py $(shell find models service training -type f ! -name '*.pyc')
+	@$(PIP) uv
+	@rm -rf build deploy/wheels
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir deploy/wheels .
+	@cp constraints.txt deploy/
+	@touch $@
+
+smoke-container: setup $(VENV)/.dev  ## build the container, ask it for images, stop it under load (root, Debian, 10 minutes)
+	@deploy/smoke-container.sh
+
+sbom: $(VENV)/.dev  ## list the image's Python packages as CycloneDX: sbom.json
+	@$(BIN)/python -m deploy.packages --sbom sbom.json
+
+audit: $(VENV)/.dev  ## look the image's Python packages up among known vulnerabilities (network)
+	@$(BIN)/python -m deploy.audit
+
 clean:  ## remove the environment and caches; the model store and runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .smoke deploy/wheels deploy/constraints.txt *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Ganmint needs Python 3.10 to 3.13, this is %d.%d; try: make PYTHON=python3.11 ..." % v)'

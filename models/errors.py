@@ -70,6 +70,10 @@ class ArtifactError(FileError):
     """An artifact folder fails its checks (hash, manifest, goldens)."""
 
 
+class SignatureError(ArtifactError):
+    """An artifact has no signature, or none by the key that was given."""
+
+
 class DataError(FileError):
     """Training data cannot be read."""
 

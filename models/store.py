@@ -18,6 +18,7 @@ from models.address import NAME, VERSION, check_name, check_version
 from models.errors import ArtifactError, FileError, ModelNotFoundError, VersionExistsError
 from models.files import sync_folder, write_atomically
 from models.manifest import Manifest
+from models.signing import SIGNATURE
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -97,6 +98,8 @@ def next_version(name: str) -> str:
 def install(folder: Path) -> Stored:
     """Copy an artifact folder into the store after every check; again for the same one does nothing.
 
+    A signature goes with it, also where the artifact is there already.
+
     Raises:
         ArtifactError: the folder fails its checks.
         VersionExistsError: the store has this name and version with other content.
@@ -104,10 +107,11 @@ def install(folder: Path) -> Stored:
     """
     card = artifact.load(folder).manifest
     target = home() / "models" / card.name / card.version
-    if _is_there(folder, card, target):
-        return Stored(card.name, card.version, target)
     try:
-        _copy_in(folder, card, target)
+        if _is_there(folder, card, target):
+            _copy_signature(folder, target)
+        else:
+            _copy_in(folder, card, target)
     except OSError as error:
         # Another process may have been faster.
         if not _is_there(folder, card, target):
@@ -134,6 +138,12 @@ def _is_there(folder: Path, card: Manifest, target: Path) -> bool:
             target.rename(Path(aside) / "damaged")
         return False
     return True
+
+
+def _copy_signature(folder: Path, target: Path) -> None:
+    mine, there = folder / SIGNATURE, target / SIGNATURE
+    if mine.is_file() and not (there.is_file() and there.read_bytes() == mine.read_bytes()):
+        write_atomically(there, mine.read_bytes())
 
 
 def pretrained() -> list[Path]:
@@ -173,4 +183,6 @@ def _bento_model(folder: Path, card: Manifest, aside: Path) -> Path:
     with bentoml.models.create(f"{card.name}:{card.version}", labels=labels, _model_store=ModelStore(aside)) as model:
         for name in (*card.files, manifest.FILE_NAME):
             shutil.copyfile(folder / name, model.path_of(name))
+        if (folder / SIGNATURE).is_file():
+            shutil.copyfile(folder / SIGNATURE, model.path_of(SIGNATURE))
     return aside / card.name / card.version

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from models import artifact, images, manifest, store
+from models import artifact, images, manifest, signing, store
 from models.address import SampleAddress
 from models.card import markdown
 from models.errors import InputError, ModelNotFoundError
@@ -32,7 +32,7 @@ LARGEST_GRID = 10_000
 
 @click.group()
 def models() -> None:
-    """List, show, verify and install models in the store (BENTOML_HOME, or ~/bentoml)."""
+    """List, show, verify, sign and install models in the store (BENTOML_HOME, or ~/bentoml)."""
 
 
 @models.command("list", epilog="\b\nExample:\n  ganmint models list")
@@ -69,25 +69,60 @@ def show(model: str, as_json: bool) -> None:
     click.echo(f"## Files\n\n- digest: {artifact.digest(stored.path)}\n- folder: {stored.path}")
 
 
-@models.command(epilog="\b\nExamples:\n  ganmint models verify\n  ganmint models verify models/pretrained/digits")
+@models.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint models verify\n"
+    "  ganmint models verify models/pretrained/digits\n"
+    "  ganmint models verify digits --public-key key.pub"
+)
 @click.argument("model", required=False)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-def verify(model: str | None, device: str) -> None:
+@click.option("--public-key", type=PATH, help="PEM; check the signature by this key, too.")
+def verify(model: str | None, device: str, public_key: Path | None) -> None:
     """Check hashes and goldens. MODEL is a name, name/version, or an artifact folder; without it, the whole store."""
     if model is None:
         folders = [stored.path for name in store.names() for stored in store.versions(name)]
     else:
-        folders = [Path(model) if (Path(model) / manifest.FILE_NAME).is_file() else store.find_text(model).path]
+        folders = [_folder(model)]
     for folder in folders:
-        _verify(folder, device)
+        _verify(folder, device, public_key)
 
 
-def _verify(folder: Path, device: str) -> None:
+def _folder(model: str) -> Path:
+    return Path(model) if (Path(model) / manifest.FILE_NAME).is_file() else store.find_text(model).path
+
+
+def _verify(folder: Path, device: str, public_key: Path | None) -> None:
+    # First: what comes next reads files that anyone may have written.
+    if public_key:
+        signing.verify(folder, public_key)
     card = artifact.check_files(folder)
+    if public_key:
+        click.echo(f"{card.name} {card.version}: signed by the key of {public_key}")
     click.echo(f"{card.name} {card.version}: {len(card.files)} files have the hashes that manifest.json names")
     sampler = artifact.load(folder, resolve_device(device))
     worst = artifact.check_goldens(sampler, folder / artifact.GOLDEN)
     click.echo(f"goldens match to {worst} of 255 on {sampler.fingerprint}")
+
+
+@models.command(epilog="\b\nExample:\n  ganmint models sign digits --private-key key.pem")
+@click.argument("model")
+@click.option("--private-key", type=PATH, required=True, help="PEM, elliptic curve P-256, P-384 or P-521. "
+              "GANMINT_KEY_PASSWORD is its password.")  # fmt: skip
+def sign(model: str, private_key: Path) -> None:
+    """Sign a model with your own key. MODEL is a name, name/version, or an artifact folder.
+
+    The signature (OpenSSF Model Signing) is a file, model.sig, beside the model's: name, version and digest
+    stay. A service with GANMINT_REQUIRE_SIGNED=1 and GANMINT_PUBLIC_KEY serves nothing else. Keys are made by:
+
+    \b
+    openssl ecparam -name prime256v1 -genkey -noout -out key.pem
+    openssl ec -in key.pem -pubout -out key.pub
+    """
+    folder = _folder(model)
+    card = artifact.check_files(folder)
+    path = signing.sign(folder, private_key, os.environ.get("GANMINT_KEY_PASSWORD"))
+    click.echo(f"Signed {card.name} {card.version} ({artifact.digest(folder)[:12]}): {path}")
 
 
 @models.command(epilog="\b\nExamples:\n  ganmint models install\n  ganmint models install models/pretrained/digits")
@@ -193,6 +228,7 @@ def serve(host: str, port: int) -> None:
     GANMINT_TIMEOUT_S=30     longest a request may take
     GANMINT_DRAIN_PAUSE_S=0  after SIGTERM: not ready, but still serving
     GANMINT_API_KEYS_FILE=   JSON list of keys (ganmint keys new); empty: open to all
+    GANMINT_REQUIRE_SIGNED=0  1: serve only models signed by the owner of GANMINT_PUBLIC_KEY, a PEM file
     GANMINT_CORS_ORIGINS=    origins that browsers may call from, or *
     GANMINT_ACCESS_LOG=0     one JSON line per request
     GANMINT_POLL_S=5         how often new models and keys are looked for
@@ -202,6 +238,8 @@ def serve(host: str, port: int) -> None:
     Access(settings.api_keys_file, settings.api_keys)
     if not store.names():
         raise ModelNotFoundError(f"no model in {store.home()}; install the bundled ones with: ganmint models install")
+    if settings.trusted_key:
+        signing.check_key(settings.trusted_key)
     missing = sorted(settings.names - set(store.names()))
     if missing:
         raise ModelNotFoundError(f"GANMINT_MODELS names {missing[0]!r}; there are: {', '.join(store.names())}")

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from models.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError
+from models.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError, SignatureError
 
 MEDIA_TYPE = "application/problem+json"
 log = logging.getLogger("ganmint.service")
@@ -177,8 +177,15 @@ async def on_ganmint_error(request: Request, error: Exception) -> Response:
     # A file's path is the operator's business, not the caller's.
     detail = str(error)
     if isinstance(error, ArtifactError):
-        detail = "this model failed its checks and is not served; the server's log and ganmint models verify say why"
+        detail = refusal(error)
     return problem(status, title, detail, fields, headers)
+
+
+def refusal(error: GanmintError) -> str:
+    """Why a model is not served, for callers: without the paths of this machine."""
+    if isinstance(error, SignatureError):
+        return "this model is not signed by the key that this service trusts, and is not served"
+    return "this model failed its checks and is not served; the server's log and ganmint models verify say why"
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

@@ -204,8 +204,12 @@ async def permanent_image(
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """The newest version of every model, with its card."""
-    return {"models": [served.manifest.model_dump(mode="json") for served in _registry(request).newest()]}
+    """The newest version of every model, with its card; and the versions that are refused, with the reason."""
+    registry = _registry(request)
+    return {
+        "models": [served.manifest.model_dump(mode="json") for served in registry.newest()],
+        "broken": _broken(registry),
+    }
 
 
 @router.get("/v1/models/{model}", responses={k: PROBLEMS[k] for k in (404, 422, 503)})
@@ -232,6 +236,8 @@ async def readyz(request: Request) -> Any:
     registry = _registry(request)
     if not registry.ready or registry.draining:
         reason = "the service is shutting down" if registry.draining else "no model is loaded and checked yet"
+        if not registry.draining and (broken := _broken(registry)):
+            reason += "".join(f"; {one['model']}/{one['version']}: {one['reason']}" for one in broken)
         return errors.problem(503, "Not ready", reason, headers={"Retry-After": "5"})
     return {
         "status": "ready",
@@ -260,6 +266,11 @@ def _route(name: str) -> APIRoute:
 def _registry(request: Request) -> Registry:
     registry: Registry = request.app.state.registry
     return registry
+
+
+def _broken(registry: Registry) -> list[dict[str, str]]:
+    broken = sorted(registry.broken().items())
+    return [{"model": name, "version": version, "reason": errors.refusal(error)} for (name, version), error in broken]
 
 
 async def _load(registry: Registry, settings: Settings, loaded: Callable[[], None]) -> None:

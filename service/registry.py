@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models import artifact, images, store
+from models import artifact, images, manifest, signing, store
 from models.address import check_name, check_version
 from models.errors import ArtifactError, GanmintError, ModelNotFoundError
 from models.manifest import Manifest
@@ -46,11 +46,13 @@ class Registry:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
         self._device = resolve_device(settings.device)
+        if settings.trusted_key:
+            signing.check_key(settings.trusted_key)
         # One thread each for all models: two forwards at once would only share the same cores.
         self._forward = ThreadPoolExecutor(1, "ganmint-forward")
         self._encoder = ThreadPoolExecutor(1, "ganmint-encode")
         self._served: dict[Key, Served] = {}
-        self._broken: dict[Key, tuple[GanmintError, tuple[int, int]]] = {}
+        self._broken: dict[Key, tuple[GanmintError, tuple[int, ...]]] = {}
         self._newest: dict[str, Stored] = {}
         self._loading: dict[Key, asyncio.Task[Served]] = {}
         self._poll: asyncio.Task[None] | None = None
@@ -139,7 +141,7 @@ class Registry:
         key = (stored.name, stored.version)
         if key in self._broken:
             error, folder = self._broken[key]
-            # An installation over a damaged one makes a new folder.
+            # An installation over a damaged one makes a new folder, signing makes a new file.
             if _identity(stored) == folder:
                 raise error
         if key not in self._loading:
@@ -153,14 +155,16 @@ class Registry:
 
     async def _load_checked(self, stored: Stored) -> Served:
         key = (stored.name, stored.version)
+        # Before the checks: what is changed while they run is looked at again.
+        identity = _identity(stored)
         try:
-            sampler = await asyncio.to_thread(_load_and_warm, stored.path, self._device)
+            sampler = await asyncio.to_thread(_load_and_warm, stored, self._device, self._settings.trusted_key)
         except Exception as cause:
             error = (
                 cause if isinstance(cause, GanmintError) else ArtifactError(stored.path, f"cannot be loaded: {cause}")
             )
             log.error("%s is not served: %s", stored, error)
-            self._broken[key] = (error, _identity(stored))
+            self._broken[key] = (error, identity)
             self._metrics.golden.labels(*key).set(0)
             raise error from None
         self._broken.pop(key, None)
@@ -184,9 +188,15 @@ class Registry:
         )
 
 
-def _load_and_warm(path: Path, device: str) -> Sampler:
+def _load_and_warm(stored: Stored, device: str, trusted_key: Path | None) -> Sampler:
     """Goldens warm the forward; Pillow reads its encoders from disk when each is first used."""
-    sampler = artifact.load(path, device)
+    if trusted_key:
+        signing.verify(stored.path, trusted_key)
+    card = manifest.read(stored.path)
+    # Else an old version could come again as the newest, signature and all.
+    if (card.name, card.version) != (stored.name, stored.version):
+        raise ArtifactError(stored.path, f"holds {card.name} {card.version}, whatever the folder is called")
+    sampler = artifact.load(stored.path, device)
     shape = sampler.manifest.image
     blank = np.zeros((shape.height, shape.width, shape.channels), np.uint8)
     for media_type in images.MEDIA_TYPES:
@@ -194,10 +204,13 @@ def _load_and_warm(path: Path, device: str) -> Sampler:
     return sampler
 
 
-def _identity(stored: Stored) -> tuple[int, int]:
-    """Another one when the folder was replaced; its inode alone may be used again."""
-    try:
-        status = stored.path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_ino, status.st_ctime_ns
+def _identity(stored: Stored) -> tuple[int, ...]:
+    """Another one when the folder was replaced, or signed; an inode alone may be used again."""
+    found: list[int] = []
+    for path in (stored.path, stored.path / signing.SIGNATURE):
+        try:
+            status = path.stat()
+        except OSError:
+            continue
+        found += status.st_ino, status.st_ctime_ns
+    return tuple(found)

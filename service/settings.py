@@ -5,6 +5,8 @@ Knows: names, defaults and bounds. Does not know: what uses them.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -24,6 +26,8 @@ class Settings(BaseSettings):
     cors_origins: str = Field(default="", description="origins that browsers may call from, comma-separated, or *")
     api_keys_file: str = Field(default="", description="JSON list of keys; empty: anyone may ask")
     api_keys: str = Field(default="", description="the same JSON list, in place of a file")
+    require_signed: bool = Field(default=False, description="serve only models that public_key's owner has signed")
+    public_key: str = Field(default="", description="PEM file of the key that require_signed asks for")
     access_log: bool = Field(default=False, description="one JSON line per request on standard error")
     tracing: bool = Field(default=False, description="OpenTelemetry spans by OTLP; OTEL_* variables say where to")
     drain_pause_s: float = Field(default=0.0, ge=0, description="after SIGTERM: not ready, but still serving")
@@ -37,6 +41,17 @@ class Settings(BaseSettings):
         if self.queue_images < self.max_n:
             raise ValueError(f"queue_images ({self.queue_images}) must be at least max_n ({self.max_n})")
         return self
+
+    @model_validator(mode="after")
+    def _signed_by_whom(self) -> Settings:
+        if self.require_signed and not self.public_key:
+            raise ValueError("require_signed needs public_key: the PEM file of the key that models must be signed with")
+        return self
+
+    @property
+    def trusted_key(self) -> Path | None:
+        """The key that every model must be signed with; None: any model is served."""
+        return Path(self.public_key) if self.require_signed else None
 
     @property
     def names(self) -> frozenset[str]:

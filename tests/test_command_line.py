@@ -19,6 +19,7 @@ import torch
 
 import ganmint
 from models import store
+from tests.models.test_signing import key_pair
 
 REPOSITORY = Path(ganmint.__file__).parent
 TINY = (
@@ -596,3 +597,26 @@ def test_serve_refuses_a_port_that_is_none(port: str, command: Command) -> None:
 
     assert result.code == 2
     assert "--port" in result.errors
+
+
+def test_a_model_is_signed_and_verified_by_key(models: Path, tmp_path: Path, command: Command) -> None:
+    private, public = key_pair(tmp_path / "keys")
+    _, other = key_pair(tmp_path / "stranger")
+    unsigned = command("models", "verify", "tiny", "--public-key", str(public))
+    signed = command("models", "sign", "tiny", "--private-key", str(private))
+    good = command("models", "verify", "tiny", "--public-key", str(public))
+    wrong = command("models", "verify", "tiny", "--public-key", str(other))
+
+    assert (unsigned.code, signed.code, good.code, wrong.code) == (1, 0, 0, 1)
+    assert "is not signed: it has no model.sig" in unsigned.errors
+    assert signed.output.startswith("Signed tiny 1.0.0 (")
+    assert good.output.startswith(f"tiny 1.0.0: signed by the key of {public}\n")
+    assert "is not signed by key.pub" in wrong.errors
+    assert "Traceback" not in unsigned.errors + wrong.errors
+
+
+def test_a_damaged_model_is_not_signed(tampered: Path, tmp_path: Path, command: Command) -> None:
+    private, _ = key_pair(tmp_path / "keys")
+
+    assert command("models", "sign", "tiny", "--private-key", str(private)).code == 1
+    assert not (tampered.parent / "model.sig").exists()

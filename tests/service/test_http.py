@@ -234,7 +234,7 @@ def test_every_other_refusal_is_a_problem_document_too(
 def test_cards_are_the_manifest(serve: Callable[..., None], tiny_artifact: Path) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         card = manifest.read(tiny_artifact).model_dump(mode="json")
-        assert (await client.get("/v1/models")).json() == {"models": [card]}
+        assert (await client.get("/v1/models")).json() == {"models": [card], "broken": []}
         assert (await client.get("/v1/models/tiny")).json() == card
         assert (await client.get("/v1/models/tiny/1.0.0")).json() == card
 

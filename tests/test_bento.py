@@ -1,0 +1,107 @@
+"""The bento: what is packed, and what the image is made of. deploy/smoke-container.sh builds and runs it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import ganmint
+from models import store
+
+REPOSITORY = Path(ganmint.__file__).parent
+Built = tuple[subprocess.CompletedProcess[str], Path]
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """deploy/ as `make bento` leaves it; that the wheel is empty matters to the container only."""
+    folder = tmp_path / "deploy"
+    (folder / "wheels").mkdir(parents=True)
+    for name in ("bento.py", "bentofile.yaml"):
+        shutil.copy(REPOSITORY / "deploy" / name, folder)
+    shutil.copy(REPOSITORY / "constraints.txt", folder)
+    (folder / "wheels" / "ganmint-0.1.0-py3-none-any.whl").touch()
+    return folder
+
+
+def build(context: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    given = [part for argument in arguments for part in ("--arg", argument)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "BENTOML_HOME": str(home),
+        "BENTOML_DO_NOT_TRACK": "true",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", context.name, "--output", "tag", *given],
+        cwd=context.parent, env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def built(home: Path) -> tuple[dict[str, Any], str]:
+    """The newest bento's description and its Dockerfile."""
+    (folder,) = (home / "bentos" / "ganmint").glob("*/")
+    return yaml.safe_load((folder / "bento.yaml").read_text()), (folder / "env" / "docker" / "Dockerfile").read_text()
+
+
+def test_a_bento_has_the_newest_models_and_an_image_without_build_tools(
+    context: Path, store_home: Path, tiny_artifact: Path
+) -> None:
+    store.install(tiny_artifact)
+
+    done = build(context, store_home, "variant=cpu")
+    assert done.returncode == 0, done.stderr
+    bento, dockerfile = built(store_home)
+    assert [model["tag"] for model in bento["services"][0]["models"]] == ["tiny:1.0.0"]
+    assert bento["image"]["python_version"] == "3.11"
+    assert "\nFROM python:3.11-slim AS" in dockerfile
+    assert not re.search(r"apt-get|build-essential|\bgit\b", dockerfile)
+    assert re.search(r"\nRUN command -v uv >/dev/null \|\| pip install --no-cache-dir uv==\d", dockerfile)
+    assert "ENV UV_CONSTRAINT=" in dockerfile and "\nARG UV_TORCH_BACKEND=cpu\n" in dockerfile
+    assert "\nUSER bentoml\n" in dockerfile
+    assert str(Path.home()) not in dockerfile.replace("/root/.cache", "")
+
+
+def test_the_variant_for_gpus_differs_by_one_argument(context: Path, store_home: Path, tiny_artifact: Path) -> None:
+    store.install(tiny_artifact)
+
+    done = build(context, store_home, "variant=cuda")
+    assert done.returncode == 0, done.stderr
+    _, dockerfile = built(store_home)
+    assert "UV_TORCH_BACKEND" not in dockerfile
+    assert "\nARG NVIDIA_DRIVER_CAPABILITIES=compute,utility\n" in dockerfile
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("variant=tpu", "'cpu' or 'cuda'"),
+        ("varient=cuda", "varient Extra inputs are not permitted"),
+        ("models=nosuch", "there is no model 'nosuch'; there are: tiny"),
+    ],
+)
+def test_a_wrong_argument_is_named(
+    context: Path, store_home: Path, tiny_artifact: Path, argument: str, says: str
+) -> None:
+    store.install(tiny_artifact)
+
+    done = build(context, store_home, argument)
+    assert done.returncode != 0
+    assert says in re.sub(r"\s+", " ", done.stdout + done.stderr)
+
+
+def test_without_the_wheel_it_says_what_makes_it(context: Path, store_home: Path, tiny_artifact: Path) -> None:
+    store.install(tiny_artifact)
+    shutil.rmtree(context / "wheels")
+
+    done = build(context, store_home)
+    assert done.returncode != 0
+    assert "run: make bento" in re.sub(r"\s+", " ", done.stdout + done.stderr)

@@ -1,0 +1,94 @@
+"""What is said of the image's packages: all of them, and no comfort where nobody looked."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.utils import canonicalize_name
+
+import ganmint
+from deploy import audit, packages
+
+REPOSITORY = Path(ganmint.__file__).parent
+PINNED = {
+    str(canonicalize_name(name)): version
+    for name, version in re.findall(
+        r"^([\w.-]+)==([^\s;]+)", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE
+    )
+}
+of_the_image = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the image and its pins are for Python 3.11")
+
+
+@of_the_image
+def test_every_package_of_the_image_is_pinned() -> None:
+    found = packages.packages()
+    assert {"torch", "bentoml", "model-signing", "s3fs", "opentelemetry-sdk"} <= found.keys()
+    assert not {"ganmint", "pytest", "matplotlib", "pyarrow"} & found.keys()
+    assert {name: version.partition("+")[0] for name, version in found.items()} == {
+        name: PINNED.get(name) for name in found
+    }
+
+
+def test_more_parts_are_more_packages() -> None:
+    assert "pyarrow" in packages.packages("image,parquet")
+    assert "s3fs" not in packages.packages("tracing")
+
+
+@of_the_image
+def test_the_bill_of_materials_lists_these_packages_with_licences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(sys, "argv", ["packages", "--sbom", str(tmp_path / "sbom.json")])
+    packages.main()
+    bom: dict[str, Any] = json.loads((tmp_path / "sbom.json").read_text())
+    listed = {str(canonicalize_name(c["name"])): c["version"] for c in bom["components"]}
+    assert (bom["bomFormat"], bom["metadata"]["component"]["name"]) == ("CycloneDX", "ganmint")
+    assert listed == packages.packages()
+    assert all(c["purl"].startswith("pkg:pypi/") for c in bom["components"])
+    numpy = next(c for c in bom["components"] if c["name"] == "numpy")
+    assert numpy["licenses"]
+    refs = {c["bom-ref"] for c in bom["components"]} | {bom["metadata"]["component"]["bom-ref"]}
+    needed = {d["ref"]: set(d["dependsOn"]) for d in bom["dependencies"]}
+    assert needed.keys() == refs and set().union(*needed.values()) <= refs
+    assert any("torch" in ref for ref in needed[bom["metadata"]["component"]["bom-ref"]])
+
+
+CLEAN = {"name": "a", "version": "1", "vulns": []}
+LISTED = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1"]}]}
+SKIPPED = {"name": "c", "skip_reason": "Dependency not found"}
+
+
+@pytest.mark.parametrize(
+    ("report", "code", "says"),
+    [
+        ([CLEAN], 0, r"^1 packages, no known vulnerability$"),
+        ([CLEAN, LISTED], 1, r"^b 2: PYSEC-1, fixed in 2.1$"),
+        ([CLEAN, SKIPPED], 1, r"^NOT AUDITED: 1 of 2 packages could not be looked up \(Dependency not found\)"),
+        ([LISTED, SKIPPED], 1, r"^b 2: PYSEC-1, fixed in 2.1\nNOT AUDITED: 1 of 2"),
+    ],
+    ids=["clean", "listed", "skipped", "both"],
+)
+def test_only_what_was_looked_up_is_called_clean(report: list[dict[str, Any]], code: int, says: str) -> None:
+    ended, words = audit.verdict({"dependencies": report})
+    assert ended == code
+    assert re.search(says, words)
+
+
+def test_an_advisory_service_that_is_not_reached_is_no_audit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A port where nobody listens.
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setattr(sys, "argv", ["audit", "--service", "osv"])
+    monkeypatch.setattr(audit, "packages", lambda: {"anyio": "4.16.0"})
+    with pytest.raises(SystemExit) as caught:
+        audit.main()
+    assert caught.value.code == 1
+    assert capsys.readouterr().out.startswith("NOT AUDITED: ")
