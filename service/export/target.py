@@ -8,6 +8,7 @@ told with the URL. Does not know: jobs, formats, which files there should be.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import itertools
@@ -60,7 +61,7 @@ def told(url: str, what: str) -> Iterator[None]:
     # Plug-ins raise what their own libraries raise; there is no common base.
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if isinstance(error, FileNotFoundError) and what == WRITING:
+        if what == WRITING and reason == os.strerror(errno.ENOENT):
             reason = "what was written so far has been removed; is another export writing here?"
         raise ExportError(url, f"{what}: {reason or type(error).__name__}") from error
 

@@ -201,10 +201,12 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
             "pollSeconds": 0.5,
         },
         "apiKeys": {"existingSecret": "mine"},
+        "models": {"publicKey": "-----BEGIN PUBLIC KEY-----"},
     }  # fmt: skip
     here = settings(values, monkeypatch)
     assert here.names == {"digits", "faces"} and here.origins == ["https://a.example", "https://b.example"]
     assert (here.max_n, here.queue_images, here.max_body_bytes) == (65536, 20_000_000, 2_000_000)
+    assert here.require_signed and here.trusted_key
     assert (here.timeout_s, here.poll_s, here.access_log, here.device) == (2.5, 0.5, True, "cuda")
     (pod,) = pods(render(values))
     (keys,) = [volume for volume in pod["volumes"] if volume["name"] == "keys"]
