@@ -98,7 +98,7 @@ def load(server: Server, seconds: float) -> dict[int, int]:
         with httpx.Client(base_url=server.url, timeout=60) as client:
             while time.monotonic() < until:
                 found.append(client.post("/generate", **kinds[number % len(kinds)]).status_code)
-                found.append(client.get(f"/v1/images/digits/2.0.0/7/{number}.png").status_code)
+                found.append(client.get(f"/v1/images/digits/1.1.0/7/{number}.png").status_code)
         return found
 
     with ThreadPoolExecutor(2 * len(kinds)) as pool:
