@@ -91,6 +91,7 @@ def load(server: Server, seconds: float) -> dict[int, int]:
         # Together more than the queue holds.
         {"json": {"model": "digits", "n": QUEUE_IMAGES}, "headers": {"Accept": "application/x-npz"}},
     ]
+    version = httpx.get(f"{server.url}/v1/models/digits").raise_for_status().json()["version"]
     until, counts = time.monotonic() + seconds, dict[int, int]()
 
     def caller(number: int) -> list[int]:
@@ -98,7 +99,7 @@ def load(server: Server, seconds: float) -> dict[int, int]:
         with httpx.Client(base_url=server.url, timeout=60) as client:
             while time.monotonic() < until:
                 found.append(client.post("/generate", **kinds[number % len(kinds)]).status_code)
-                found.append(client.get(f"/v1/images/digits/1.1.0/7/{number}.png").status_code)
+                found.append(client.get(f"/v1/images/digits/{version}/7/{number}.png").status_code)
         return found
 
     with ThreadPoolExecutor(2 * len(kinds)) as pool:

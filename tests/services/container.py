@@ -40,10 +40,11 @@ def compare_images(url: str) -> int:
         body = {"model": "digits", "seed": 7, "n": 10, "labels": "balanced"}
         grid = httpx.post(url + "/generate", json=body, headers={"Accept": "image/png"}, timeout=30).raise_for_status()
         assert grid.content == (folder / "grid.png").read_bytes(), "the grid differs from the command line's"
+        version = httpx.get(url + "/v1/models/digits", timeout=30).raise_for_status().json()["version"]
         for index in range(10):
-            image = httpx.get(f"{url}/v1/images/digits/1.1.0/7/{index}.png?label={index}", timeout=30)
+            image = httpx.get(f"{url}/v1/images/digits/{version}/7/{index}.png?label={index}", timeout=30)
             image.raise_for_status()
-            mine = (folder / f"digits_1.0.0_7_{index}.png").read_bytes()
+            mine = (folder / f"digits_{version}_7_{index}.png").read_bytes()
             assert image.content == mine, f"image {index} differs from the command line's"
     return 11
 
