@@ -11,7 +11,6 @@ import argparse
 import math
 import platform
 import shlex
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -78,20 +77,17 @@ def _ganmint(*arguments: str) -> None:
 
 
 def _table(runs: dict[str, Run]) -> list[str]:
-    """Markdown; speeds as ratios to the first row."""
-    reference = statistics.median(tick["images_per_second"] for tick in next(iter(runs.values())).ticks)
+    """Markdown. How fast a row trains is another benchmark's (benchmarks.training): these run for hours."""
     lines = [
-        f"| recipe | settings | {' | '.join(SCORES)} | kimg | speed |",
-        f"| --- | --- |{' --- |' * (len(SCORES) + 2)}",
+        f"| recipe | settings | {' | '.join(SCORES)} | kimg |",
+        f"| --- | --- |{' --- |' * (len(SCORES) + 1)}",
     ]
     for row, run in runs.items():
         preset, *settings = ROWS[row]
         found = run.results()
         scores = [f"{found.get(name, math.nan):.4g}" for name in SCORES]
         words = ", ".join(f"`{setting}`" for setting in settings) or f"preset `{preset}`"
-        lines.append(
-            f"| {row} | {words} | {' | '.join(scores)} | {found['kimg']:g} | {found['images/s'] / reference:.2f} |"
-        )
+        lines.append(f"| {row} | {words} | {' | '.join(scores)} | {found['kimg']:g} |")
     return lines
 
 

@@ -77,7 +77,9 @@ def read_all(paths: Sequence[Path]) -> list[Run]:
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """The settings in which the runs differ, one value per run; None where a run has no such setting."""
-    names = dict.fromkeys(name for run in runs for name in run.settings if name not in _NAMES)
+    names = dict.fromkeys(
+        name for run in runs for name in run.settings if name not in _NAMES and not name.startswith("gate.")
+    )
     values = {name: [run.settings.get(name) for run in runs] for name in names}
     return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
 
