@@ -89,6 +89,14 @@ def find_text(text: str, field: str = "MODEL") -> Stored:
     return find(name, check_version(version, field) if version else None)
 
 
+def find_folder(text: str, field: str = "MODEL") -> Path:
+    """The same for a command that takes an artifact folder as well, in the store or not.
+
+    Raises: InputError naming the field; ModelNotFoundError naming what there is.
+    """
+    return Path(text) if (Path(text) / manifest.FILE_NAME).is_file() else find_text(text, field).path
+
+
 def next_version(name: str) -> str:
     """The version that a new model of this name gets: the next major one, for every image changes."""
     there = versions(name)

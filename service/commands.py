@@ -83,13 +83,9 @@ def verify(model: str | None, device: str, public_key: Path | None) -> None:
     if model is None:
         folders = [stored.path for name in store.names() for stored in store.versions(name)]
     else:
-        folders = [_folder(model)]
+        folders = [store.find_folder(model)]
     for folder in folders:
         _verify(folder, device, public_key)
-
-
-def _folder(model: str) -> Path:
-    return Path(model) if (Path(model) / manifest.FILE_NAME).is_file() else store.find_text(model).path
 
 
 def _verify(folder: Path, device: str, public_key: Path | None) -> None:
@@ -119,7 +115,7 @@ def sign(model: str, private_key: Path) -> None:
     openssl ecparam -name prime256v1 -genkey -noout -out key.pem
     openssl ec -in key.pem -pubout -out key.pub
     """
-    folder = _folder(model)
+    folder = store.find_folder(model)
     card = artifact.check_files(folder)
     path = signing.sign(folder, private_key, os.environ.get("GANMINT_KEY_PASSWORD"))
     click.echo(f"Signed {card.name} {card.version} ({artifact.digest(folder)[:12]}): {path}")

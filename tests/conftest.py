@@ -1,7 +1,10 @@
-"""What all tests share: a tiny untrained model, and a model store of their own."""
+"""What all tests share: a tiny untrained model, a model store of their own, and the command line."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ import torch
 from hypothesis import settings
 from torch import nn
 
+import ganmint
 from models import artifact, networks
 from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
 
@@ -19,6 +23,18 @@ settings.load_profile("fixed")
 TINY = networks.GeneratorConfig(
     z_dim=8, labels=3, shape=(1, 8, 8), network=networks.ResNetConfig(base=4, widths=(8, 4), label_dim=4)
 )
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command came to."""
+
+    code: int
+    output: str
+    errors: str
+
+
+Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +96,21 @@ def store_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("BENTOML_HOME", str(home))
     monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "true")
     return home
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs the entry point in this process; an exception that would be a stack trace fails the test."""
+
+    def run(*arguments: str) -> Result:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["ganmint", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            ganmint.main()
+        printed = capsys.readouterr()
+        code = caught.value.code or 0
+        assert isinstance(code, int)
+        assert "Traceback" not in printed.out + printed.err
+        return Result(code, printed.out, printed.err)
+
+    return run

@@ -8,8 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -19,6 +18,7 @@ import torch
 
 import ganmint
 from models import store
+from tests.conftest import Command
 from tests.models.test_signing import key_pair
 
 REPOSITORY = Path(ganmint.__file__).parent
@@ -37,18 +37,6 @@ TINY = (
 SETTINGS = tuple(part for assignment in TINY for part in ("--set", assignment))
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a command came to."""
-
-    code: int
-    output: str
-    errors: str
-
-
-Command = Callable[..., Result]
-
-
 @pytest.fixture(autouse=True)
 def torch_as_it_was() -> Iterator[None]:
     """A training run sets torch's threads and determinism for its whole process; undo that."""
@@ -57,24 +45,6 @@ def torch_as_it_was() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("default")
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the entry point in this process; an exception that would be a stack trace fails the test."""
-
-    def run(*arguments: str) -> Result:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["ganmint", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            ganmint.main()
-        printed = capsys.readouterr()
-        code = caught.value.code or 0
-        assert isinstance(code, int)
-        assert "Traceback" not in printed.out + printed.err
-        return Result(code, printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

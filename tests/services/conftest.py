@@ -89,6 +89,15 @@ def wait_until_ready(server: Server, timeout_s: float = 90) -> None:
     pytest.fail(f"the server is not ready:\n{server.log.read_text()}")
 
 
+@pytest.fixture
+def home(tiny_artifact: Path, tmp_path: Path) -> Path:
+    """A store with the tiny model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(tmp_path / "home"))
+        store.install(tiny_artifact)
+    return tmp_path / "home"
+
+
 @pytest.fixture(scope="session")
 def digits_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server with the bundled models, for all tests that do not disturb it."""

@@ -17,17 +17,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from models import store
 from tests.services.conftest import Server, running
-
-
-@pytest.fixture
-def home(tiny_artifact: Path, tmp_path: Path) -> Path:
-    """A store with the tiny model."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTOML_HOME", str(tmp_path / "home"))
-        store.install(tiny_artifact)
-    return tmp_path / "home"
 
 
 def children(pid: int) -> list[int]:

@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from models import store
 from tests.services.conftest import Server, running
 from tests.services.wire import answer, request
 
@@ -99,14 +98,6 @@ async def proxied(urls: list[str]) -> AsyncIterator[tuple[Proxy, str]]:
         server.close()
         while proxy.open:
             await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-def home(tiny_artifact: Path, tmp_path: Path) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTOML_HOME", str(tmp_path / "home"))
-        store.install(tiny_artifact)
-    return tmp_path / "home"
 
 
 async def ask(url: str, keep: bool, statuses: list[int], over: asyncio.Event) -> None:

@@ -83,10 +83,7 @@ def of_model(model: str, device: str = "cpu") -> Subject:
 
     Raises: ArtifactError, InputError, ModelNotFoundError.
     """
-    folder = Path(model)
-    if not (folder / manifest.FILE_NAME).is_file():
-        folder = store.find_text(model, "RUN-or-MODEL").path
-    sampler = artifact.load(folder, device)
+    sampler = artifact.load(store.find_folder(model, "RUN-or-MODEL"), device)
     card = sampler.manifest
     saved = card.training.config
     return Subject(f"{card.name} {card.version}", sampler, thresholds(saved), data_settings(saved))

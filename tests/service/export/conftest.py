@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,21 +14,10 @@ import torch
 import ganmint
 from models import artifact, store
 from models.sampler import Sampler
+from tests.conftest import Command, Result
 
 REPOSITORY = Path(ganmint.__file__).parent
 ARGUMENTS = ("--labels", "balanced", "--seed", "1", "--device", "cpu")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command came to."""
-
-    code: int
-    output: str
-    errors: str
-
-
-Command = Callable[..., Result]
 
 
 @pytest.fixture(autouse=True)
@@ -44,23 +32,6 @@ def home(store_home: Path, tiny_artifact: Path) -> Iterator[Path]:
 @pytest.fixture
 def sampler(tiny_artifact: Path) -> Sampler:
     return artifact.load(tiny_artifact)
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs the entry point in this process; an exception that would be a stack trace fails the test."""
-
-    def run(*arguments: str) -> Result:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["ganmint", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            ganmint.main()
-        printed = capsys.readouterr()
-        code = caught.value.code or 0
-        assert isinstance(code, int)
-        return Result(code, printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import pytest
 
 from service.export import run as running
 from service.export.plan import FORMATS
-from tests.service.export.conftest import ARGUMENTS, REPOSITORY, Command, program, tree
+from tests.conftest import Command
+from tests.service.export.conftest import ARGUMENTS, REPOSITORY, program, tree
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -15,7 +15,8 @@ from service.export import finish as finishing
 from service.export import ledger
 from service.export.plan import FORMATS
 from service.export.target import Target
-from tests.service.export.conftest import Command, tree
+from tests.conftest import Command
+from tests.service.export.conftest import tree
 
 # mlcroissant's own, in what it calls.
 RDFLIB = pytest.mark.filterwarnings("ignore::DeprecationWarning:rdflib", "ignore::DeprecationWarning:mlcroissant")

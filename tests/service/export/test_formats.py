@@ -19,7 +19,8 @@ from models.manifest import Manifest
 from models.sampler import Sampler
 from service.export import formats
 from service.export.plan import FORMATS
-from tests.service.export.conftest import Command, tree
+from tests.conftest import Command
+from tests.service.export.conftest import tree
 
 COUNT = 50
 

@@ -12,7 +12,8 @@ from models.errors import ExportError
 from models.files import sha256
 from service.export import worker
 from service.export.plan import FORMATS
-from tests.service.export.conftest import Command, tree
+from tests.conftest import Command
+from tests.service.export.conftest import tree
 from tests.service.export.soak import survive
 
 

@@ -22,7 +22,8 @@ import pytest
 
 from models.errors import ExportError
 from service.export.target import Target
-from tests.service.export.conftest import Command, tree
+from tests.conftest import Command
+from tests.service.export.conftest import tree
 from tests.services.conftest import free_port
 
 BUCKET = "bucket"

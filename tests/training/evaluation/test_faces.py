@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models import images
+from tests.training.evaluation.conftest import DIGITS
 from training.config import DataConfig
 from training.evaluation import classifier, page, splits, tones
 from training.evaluation.classifier import Recipe
@@ -87,9 +88,7 @@ class _Fixed:
 
 
 def test_what_training_kept_aside_is_what_it_is_tested_with(digits: Splits) -> None:
-    path = Path(__file__).parents[3] / "tests" / "data" / "digits"
-
-    found = splits.load(path, DataConfig(holdout=0.2, mirror=True), 0.3)
+    found = splits.load(DIGITS, DataConfig(holdout=0.2, mirror=True), 0.3)
 
     assert (len(found.train), len(found.test)) == (400, 100)
     assert found.test.digest == digits.whole.split(0.2)[1].digest
