@@ -49,6 +49,7 @@ class Part(BaseModel):
 
 
 WRITING = "cannot be written"
+MAKE_TRIES = 20
 
 
 @contextlib.contextmanager
@@ -296,13 +297,13 @@ class _LocalDraft(Draft):
 
     def _open(self, name: str) -> BinaryIO:
         path = self._aside / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         return path.open("wb")
 
     def _put(self, folder: str, files: Mapping[str, bytes]) -> None:
         where = self._aside / folder
         if folder not in self._folders:
-            where.mkdir(parents=True, exist_ok=True)
+            _make_folder(where)
         for name, data in files.items():
             # Without pathlib's and buffering's share of a small file's time.
             with open(f"{where}/{name}", "wb", buffering=0) as file:  # noqa: PTH123
@@ -338,6 +339,15 @@ class _LocalDraft(Draft):
         shutil.rmtree(self._aside, ignore_errors=True)
         with contextlib.suppress(OSError):
             self._aside.parent.rmdir()
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder of a draft, with its parents; another writer may remove the emptied common one between two of them."""
+    for _ in range(MAKE_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 class _RemoteDraft(Draft):

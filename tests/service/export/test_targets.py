@@ -6,6 +6,7 @@ S3 is moto's server in a process of its own; a tiny proxy before it answers 500 
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import http.server
 import json
@@ -331,6 +332,25 @@ def test_json_of_an_export_is_readable(export: Command, tmp_path: Path) -> None:
     export(tmp_path / "out")
     for path in (tmp_path / "out").rglob("*.json"):
         json.loads(path.read_text())
+
+
+def test_a_writer_outlasts_another_one_that_removes_their_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, raced = Path.mkdir, list[Path]()
+
+    def mkdir(folder: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        if "aside" in folder.parts and not raced:
+            raced.append(folder)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+        make(folder, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    target = Target(str(tmp_path / "out"))
+
+    target.write("data/0", b"mine")
+
+    assert raced and target.read("data/0") == b"mine"
 
 
 def test_an_export_whose_drafts_another_one_clears_away_says_so(tmp_path: Path) -> None:
