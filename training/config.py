@@ -20,6 +20,7 @@ from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
 from models.networks import DiscriminatorNetworkConfig, NetworkConfig, ResNetDiscriminatorConfig
 from training.augment import AugmentConfig
+from training.cover import CoverConfig
 from training.labels import LabelColumn
 
 
@@ -104,11 +105,20 @@ class Config(_Frozen):
     augment: AugmentConfig | None = Field(
         default=None, description="adaptive augmentation, for small data; {} to use it"
     )
+    cover: CoverConfig | None = Field(
+        default=None, description="draws G to real images that it leaves out; {} to use it"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the convolutions; weights, losses and penalties stay float32"
     )
     threads: int = Field(default=0, ge=0, description="torch threads; 0: torch's default, kept for the whole run")
     z_dim: int = Field(ge=1)
+    latent_sd: float = Field(
+        default=1.0,
+        gt=0,
+        le=2,
+        description="of the latents in training; the model's have 1, so below 1 it goes further: truncation reversed",
+    )
     codes: int = Field(default=0, ge=0, description="leading entries of z that D learns to read from images (InfoGAN)")
     code_weight: float = Field(default=0.1, ge=0, description="of the codes' loss, for both networks")
     objective: Literal["relativistic", "classic"] = "relativistic"

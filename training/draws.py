@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.distributed import ALONE, Team
 
 # Second words of the Philox key; 1 is the latents' own (models.latents).
-DATA, NOISE, MIRROR, HOLDOUT, AUGMENT, DIRECTION = range(2, 8)
+DATA, NOISE, MIRROR, HOLDOUT, AUGMENT, DIRECTION, CANDIDATE, REFERENCE = range(2, 10)
 
 
 def stream(seed: int, purpose: int, counter: int, part: int = 0) -> RandomState:
@@ -38,7 +38,11 @@ class Draws:
 
     def indices(self, images_shown: int) -> NDArray[np.int64]:
         """The batch's data: each epoch is a fresh permutation, cut without regard to its end."""
-        parts, position, end = [], images_shown, images_shown + self._batch
+        return self.coming(images_shown, self._batch)[self._team.rows(self._batch)]
+
+    def coming(self, images_shown: int, count: int) -> NDArray[np.int64]:
+        """The data that all processes will be shown next."""
+        parts, position, end = [], images_shown, images_shown + count
         while position < end:
             epoch, offset = divmod(position, self._size)
             if epoch != self._epoch:
@@ -46,7 +50,18 @@ class Draws:
                 self._epoch = epoch
             parts.append(self._order[offset : offset + end - position])
             position += len(parts[-1])
-        return np.concatenate(parts)[self._team.rows(self._batch)]
+        return np.concatenate(parts)
+
+    def candidates(self, images_shown: int, label: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Standard normal latents of one class, the same in all processes."""
+        numbers = stream(self._seed, CANDIDATE, images_shown, label).standard_normal(shape)
+        return numbers.astype(np.float32)
+
+    def picked(self, images_shown: int, label: int, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """At most `count` of these rows, the same in all processes."""
+        if len(rows) <= count:
+            return rows
+        return stream(self._seed, REFERENCE, images_shown, label).permutation(rows)[:count]
 
     def mirrored(self, images_shown: int) -> NDArray[np.bool_]:
         """Which of the batch's images are flipped."""

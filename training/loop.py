@@ -210,6 +210,7 @@ def _tick(trainer: Trainer, progress: Progress, stop: list[int]) -> Tick | None:
         lr=trainer.scheduled(config.lr),
         gamma=trainer.scheduled(config.gamma),
         augment_p=trainer.strength.p,
+        left_out=trainer.cover.left_out,
         **dict(zip(STATS, (sums / steps).tolist())),
     )
 

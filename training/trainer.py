@@ -2,7 +2,7 @@
 
 Knows: the networks, their optimisers, the schedules, and how one step changes them. Every random
 number is a pure function of (seed, images shown), so the state is the weights, the optimisers'
-moments, one counter and the strength of augmentation: a run that is stopped and resumed takes the
+moments, one counter, the strength of augmentation and what was left out: a run that is stopped and resumed takes the
 very same steps. Does not know: files, progress, when to stop.
 """
 
@@ -11,7 +11,9 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.discriminators import Verdict, discriminator
@@ -19,6 +21,7 @@ from models.latents import MAX_INTEGER
 from models.networks import DiscriminatorConfig, GeneratorConfig, generator
 from training.augment import Strength, augment
 from training.config import Config, Cosine
+from training.cover import Cover
 from training.data import Dataset
 from training.distributed import ALONE, Team
 from training.draws import Draws
@@ -83,6 +86,7 @@ class Trainer:
         self.objective = OBJECTIVES[config.objective]
         self.strength = Strength(config.augment)
         self.draws = Draws(config.seed, config.batch, len(dataset), team)
+        self.cover = Cover(config.cover, dataset, self.draws, config.z_dim)
 
     def _placed(self, network: nn.Module) -> nn.Module:
         # Convolutions of the weights' memory format are the faster ones, above all in bfloat16.
@@ -99,6 +103,7 @@ class Trainer:
             "optimizer_G": self.optimizer_G.state_dict(),
             "optimizer_D": self.optimizer_D.state_dict(),
             "augment": self.strength.state(),
+            "cover": self.cover.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -106,8 +111,9 @@ class Trainer:
         self.images_shown = state["images_shown"]
         for name in ("G", "D", "ema", "optimizer_G", "optimizer_D"):
             getattr(self, name).load_state_dict(state[name])
-        # Checkpoints of the first versions have none.
+        # Checkpoints of the first versions have neither.
         self.strength.load_state({**self.strength.state(), **state.get("augment", {})})
+        self.cover.load_state(state.get("cover", {}))
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
@@ -143,9 +149,27 @@ class Trainer:
         fake = self._judge(self._fake(z, labels), labels, FAKE_FOR_G)
         loss = self.objective.generator(real_logits, fake.logit)
         codes = code_loss(fake.codes, z[:, : self.config.codes])
-        norm = self._follow(self.optimizer_G, self.G, loss + self.config.code_weight * codes)
+        total = loss + self.config.code_weight * codes + self._cover_loss()
+        norm = self._follow(self.optimizer_G, self.G, total)
         self.D.requires_grad_(True)
         return torch.stack([self.team.gather(loss.detach()).mean(), norm])
+
+    def _cover_loss(self) -> Tensor:
+        """Of the batch's samples that were left out, (N,); 0 for the others."""
+        if self.cover.due(self.images_shown):
+            self.cover.match(self.images_shown, self._imagined)
+        rows = self.draws.indices(self.images_shown)
+        out, latents = self.cover.drawn(rows)
+        loss = torch.zeros(len(rows), device=self.device)
+        if out.any():
+            labels = self.dataset.batch(rows[out])[1]
+            made = self._fake(self._latents(latents), torch.from_numpy(labels).to(self.device))
+            loss[torch.from_numpy(out).to(self.device)] = self.cover.loss(made, rows[out])
+        return self.config.cover.weight * loss if self.config.cover else loss
+
+    @torch.no_grad()
+    def _imagined(self, latents: NDArray[np.float32], labels: Tensor) -> Tensor:
+        return self._fake(self._latents(latents), labels.to(self.device))
 
     def _update_discriminator(self, real: Tensor, labels: Tensor) -> Tensor:
         z = self._noise(1)
@@ -215,7 +239,10 @@ class Trainer:
                 kept.copy_(running)
 
     def _noise(self, part: int) -> Tensor:
-        return torch.from_numpy(self.draws.noise(self.images_shown, part, self.config.z_dim)).to(self.device)
+        return self._latents(self.draws.noise(self.images_shown, part, self.config.z_dim))
+
+    def _latents(self, normal: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(normal).to(self.device) * self.config.latent_sd
 
     def _real_batch(self) -> tuple[Tensor, Tensor]:
         images, labels = self.dataset.batch(self.draws.indices(self.images_shown))

@@ -33,6 +33,7 @@ EVERYTHING = (
     "augment={start: 0.5, adjust_kimg: 1}",
     "discriminator.minibatch_group=4",
     "codes=2",
+    "cover={every_kimg: 0.1, candidates: 4}",
     "total_kimg=0.32",
 )
 

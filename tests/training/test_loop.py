@@ -584,7 +584,7 @@ def test_a_discriminator_that_has_won_outright_stops_the_run(tmp_path: Path) -> 
 def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tiny_data: Dataset) -> None:
     lines = ticks(finished)
     assert [line["kimg"] for line in lines] == pytest.approx([0.064 * k for k in range(1, 11)])
-    assert all(line.keys() == {"kimg", "lr", "gamma", "augment_p", *STATS} for line in lines)
+    assert all(line.keys() == {"kimg", "lr", "gamma", "augment_p", "left_out", *STATS} for line in lines)
     assert all(math.isfinite(value) for line in lines for value in line.values())
     assert lines[-1]["lr"] == pytest.approx(1e-4) and lines[-1]["gamma"] == pytest.approx(0.1)
 

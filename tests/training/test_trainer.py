@@ -122,10 +122,11 @@ def test_another_seed_begins_with_other_weights(tiny_config: MakeConfig, tiny_da
     assert not same(weights(one.D), weights(other.D))
 
 
+@pytest.mark.parametrize("settings", ["data.mirror=true", "cover={every_kimg: 0.032, candidates: 4}"])
 def test_a_restored_trainer_takes_the_same_steps_as_one_never_stopped(
-    tiny_config: MakeConfig, tiny_data: Dataset, tmp_path: Path
+    settings: str, tiny_config: MakeConfig, tiny_data: Dataset, tmp_path: Path
 ) -> None:
-    config = tiny_config("data.mirror=true")
+    config = tiny_config(settings)
     whole = Trainer(config, tiny_data, "cpu")
     for _ in range(3):
         whole.step()
