@@ -20,7 +20,7 @@ import tempfile
 import time
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,18 @@ MEASURE_ROUNDS = 9
 SAMPLE_ROWS, SAMPLE_COLUMNS = 8, 10
 
 
-def export(generator: nn.Module, draft: Manifest, folder: Path, batch_size: int | None = None) -> Manifest:
+def as_drafted(sampler: Sampler) -> Manifest:
+    """Nothing to add to the card."""
+    return sampler.manifest
+
+
+def export(
+    generator: nn.Module,
+    draft: Manifest,
+    folder: Path,
+    batch_size: int | None = None,
+    judged: Callable[[Sampler], Manifest] = as_drafted,
+) -> Manifest:
     """Write an artifact folder and prove that it loads.
 
     Args:
@@ -65,6 +76,7 @@ def export(generator: nn.Module, draft: Manifest, folder: Path, batch_size: int 
         folder: where to; must not exist. It appears whole or not at all.
         batch_size: for the CPU, instead of measuring. With it, another export of the same generator has the
             same weights, goldens and pixels; generator.ts may differ in the order of its constants.
+        judged: the card with what is to be said of what was exported; if it raises, nothing is written.
     Returns: the card as written.
     Raises: ArtifactError.
     """
@@ -82,6 +94,7 @@ def export(generator: nn.Module, draft: Manifest, folder: Path, batch_size: int 
         sampler = Sampler(_script(aside / SCRIPT, "cpu"), card)
         _write_goldens(sampler, aside / GOLDEN)
         _write_samples(sampler, aside / SAMPLES)
+        card = judged(sampler)
         (aside / CARD).write_text(markdown(card), encoding="utf-8")
         card = card.model_copy(update={"files": {name: sha256(aside / name) for name in (*FILES, CARD)}})
         write_atomically(aside / manifest.FILE_NAME, manifest.dump(card))

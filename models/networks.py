@@ -38,7 +38,8 @@ def _check_side(base: int, doublings: int, shape: Shape) -> None:
     side = base * 2**doublings
     if shape[1:] != (side, side):
         raise ValueError(
-            f"base {base} doubled {doublings} times makes {side}x{side} images, but the data has {shape[1]}x{shape[2]}"
+            f"the networks make {side}x{side} images (base {base}, doubled {doublings} times), "
+            f"but the data has {shape[1]}x{shape[2]}"
         )
 
 

@@ -209,7 +209,11 @@ def test_interrupting_ends_with_130(monkeypatch: pytest.MonkeyPatch, command: Co
         (("--preset", "digits", "--data", "/nosuch"), 1, "/nosuch: does not exist"),
         (("--preset", "digits", "--data", "{broken}"), 1, "{broken}: is not a whole npz"),
         (("--preset", "digits", "--data", "{text}"), 1, "{text}: is no data set"),
-        (("--preset", "digits", "--data", "{data}"), 2, "--data: base 7 doubled 2 times makes 28x28 images"),
+        (
+            ("--preset", "digits", "--data", "{data}"),
+            2,
+            "--data: the networks make 28x28 images",
+        ),
         (("--preset", "toy1d", "--set", "batch=many"), 2, "batch: Input should be a valid integer"),
         (("--preset", "toy1d", "--set", "nosuch=1"), 2, "nosuch: there is no such setting"),
         (("--preset", "toy1d", "--set", "batch"), 2, "--set: expected NAME=VALUE, got 'batch'"),

@@ -65,6 +65,8 @@ def train(
         config, dataset = _chosen(preset, data_path, assignments)
         chosen = own_device(resolve_device(device))
         check_fits(config, dataset)
+        if dry_run:
+            click.echo(dump_config(config), nl=False)
         _print_plan(config, dataset, chosen, out)
         if dry_run:
             return
@@ -76,7 +78,6 @@ def train(
 
 
 def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> None:
-    click.echo(dump_config(config), nl=False)
     classes = f"{len(dataset.label_names)} classes" if dataset.label_names else "no labels"
     shape = "x".join(map(str, dataset.shape))
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
@@ -84,7 +85,7 @@ def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> Non
     click.echo(f"# the card will say: {card['name']}, licence {card['licence']}", nl=False)
     hint = "; give --set data.name=... --set data.licence=... --set data.attribution=..."
     click.echo(hint if card["licence"] == "not stated" else "")
-    click.echo(f"# device: {device}\n# out: {out}")
+    click.echo(f"# settings: by preset {config.preset}; --dry-run shows them all\n# device: {device}\n# out: {out}")
 
 
 def _chosen(preset: str | None, path: Path | None, assignments: tuple[str, ...]) -> tuple[Config, Dataset]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,12 +38,14 @@ class Run:
         settings: dotted name -> value.
         ticks: the lines of stats.jsonl, at least one.
         scores: figures of its newest evaluation, by name; empty if there is none.
+        scored_at: how far training was at that evaluation, in kimg.
     """
 
     name: str
     settings: Mapping[str, Any]
     ticks: Sequence[Mapping[str, float]]
     scores: Mapping[str, float]
+    scored_at: float | None = None
 
     def results(self) -> dict[str, float]:
         """Where the run stands: kimg, speed, the last ticks' means, scores."""
@@ -50,7 +53,10 @@ class Run:
         # A tick that SIGTERM cut short, or a machine that slept, says little of the speed.
         rate = statistics.median(tick["images_per_second"] for tick in self.ticks)
         means = {name: statistics.fmean(tick.get(name, math.nan) for tick in last) for name in PLOTTED}
-        return {"kimg": self.ticks[-1]["kimg"], "images/s": rate, **means, **self.scores}
+        kimg = self.ticks[-1]["kimg"]
+        # Trained on since.
+        scored = {} if self.scored_at in (None, kimg) else {"scored at kimg": self.scored_at}
+        return {"kimg": kimg, "images/s": rate, **means, **scored, **self.scores}
 
 
 def read(path: Path) -> Run:
@@ -61,7 +67,7 @@ def read(path: Path) -> Run:
     if not (path / CONFIG).is_file():
         raise FileError(path, "holds no run (no config.yaml); give the --out folder of a ganmint train")
     settings = flat(load_config(path / CONFIG).model_dump(mode="json"))
-    return Run(str(path), settings, _ticks(path), _scores(path / REPORT))
+    return Run(str(path), settings, _ticks(path), *_scores(path / REPORT))
 
 
 def read_all(paths: Sequence[Path]) -> list[Run]:
@@ -103,11 +109,14 @@ def _ticks(path: Path) -> list[dict[str, float]]:
     return ticks
 
 
-def _scores(path: Path) -> dict[str, float]:
+def _scores(path: Path) -> tuple[dict[str, float], float | None]:
+    """The figures, and the kimg that the report's title names."""
     try:
-        figures = json.loads(path.read_text())["figures"]
-        return {str(f["name"]): float(f["value"]) for f in figures if f.get("value") is not None}
+        report = json.loads(path.read_text())
+        named = re.search(r" at (\S+) kimg$", str(report.get("subject")))
+        scores = {str(f["name"]): float(f["value"]) for f in report["figures"] if f.get("value") is not None}
+        return scores, float(named[1]) if named else None
     except FileNotFoundError:
-        return {}
+        return {}, None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise FileError(path, "is no report of ganmint evaluate; evaluate the run again") from None

@@ -6,7 +6,7 @@ Knows: the fields, their units and bounds, the presets (YAML beside this file) a
 
 from __future__ import annotations
 
-import math
+import difflib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -22,25 +22,11 @@ from models.networks import DiscriminatorNetworkConfig, NetworkConfig, ResNetDis
 from training.augment import AugmentConfig
 from training.cover import CoverConfig
 from training.labels import LabelColumn
+from training.schedule import Cosine
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Cosine(_Frozen):
-    """A value that moves from `start` to `end` along half a cosine, then stays.
-
-    The schedule of R3GAN (arXiv 2501.05441, appendix D); it spans `Config.schedule_kimg`.
-    """
-
-    start: float
-    end: float
-
-    def at(self, progress: float) -> float:
-        """The value at `progress` in 0 .. 1 of the schedule; beyond 1 it is `end`."""
-        weight = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
-        return self.end + (self.start - self.end) * weight
 
 
 class DataConfig(_Frozen):
@@ -273,5 +259,12 @@ def _validate(values: Any) -> Config:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part not in ("resnet", "mlp")) or "config"
         if first["type"] == "extra_forbidden":
-            raise InputError("there is no such setting", where) from None
+            raise InputError(f"there is no such setting{_near(where)}; --dry-run lists them all", where) from None
         raise InputError(first["msg"].removeprefix("Value error, "), where) from None
+
+
+def _near(setting: str) -> str:
+    """A suggestion where a setting of the same name but for a slip exists."""
+    known = sorted({*Config.model_fields, *DataConfig.model_fields})
+    found = difflib.get_close_matches(setting.rpartition(".")[2], known, n=1, cutoff=0.8)
+    return f" (did you mean {found[0]}?)" if found else ""

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from training.data import Dataset
 from training.draws import Draws
+from training.schedule import Cosine
 
 # Pixels are averaged until a side is at most this: strokes shall meet, not pixels.
 SIDE = 16
@@ -37,12 +38,27 @@ class CoverConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    weight: float = Field(default=40.0, ge=0, description="of the squared distance, in averaged pixels from -1 to 1")
+    weight: Cosine = Field(
+        default=Cosine(start=0.0, end=40.0),
+        description="of the squared distance in averaged pixels, -1 .. 1; rising, or D wins while G only blurs",
+    )
     every_kimg: float = Field(default=20.0, gt=0, description="images shown between two matchings")
     candidates: int = Field(default=2000, ge=1, description="images generated for a class, at most a third of its own")
     nearest: int = Field(
         default=3, ge=1, description="a real image is left out if so many real ones are nearer than any generated one"
     )
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _one_number_stays(cls, value: Any) -> Any:
+        return {"start": value, "end": value} if isinstance(value, int | float) else value
+
+    @field_validator("weight")
+    @classmethod
+    def _not_negative(cls, value: Cosine) -> Cosine:
+        if min(value.start, value.end) < 0:
+            raise ValueError("start and end must not be negative")
+        return value
 
 
 class Cover:
@@ -81,7 +97,7 @@ class Cover:
 
     def due(self, images_shown: int) -> bool:
         """Whether it is time to match again."""
-        if not self.config or not self.config.weight:
+        if not self.config:
             return False
         since = images_shown - self._matched_at
         return self._matched_at < 0 or since < 0 or since >= self.config.every_kimg * 1000

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from models.errors import CheckpointError, InputError, TrainingDivergedError
 from models.networks import DCGANConfig, ResNetDiscriminatorConfig
 from training import checkpoint, distributed, run_folder
-from training.config import Config
+from training.config import PRESET_BY_SIDE, Config
 from training.data import Dataset
 from training.distributed import Team
 from training.pictures import snapshot
@@ -115,7 +115,10 @@ def check_fits(config: Config, dataset: Dataset) -> None:
         generator_config(config, dataset)
         discriminator_config(config, dataset)
     except ValidationError as error:
-        raise InputError(error.errors()[0]["msg"].removeprefix("Value error, "), "--data") from None
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        fitting = PRESET_BY_SIDE.get(dataset.shape[1]) if dataset.shape[1] == dataset.shape[2] else None
+        hint = f"; without --preset, {fitting} is taken, which fits" if fitting and fitting != config.preset else ""
+        raise InputError(f"{problem} (preset {config.preset}){hint}", "--data") from None
 
 
 def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:

@@ -6,13 +6,15 @@ store. Does not know: training steps, metrics, TorchScript, the store's layout.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
 from models import artifact, store
 from models.address import check_name, check_version
 from models.errors import DataError, GateError, InputError, VersionExistsError
-from models.manifest import GateCard, Score
+from models.manifest import GateCard, Manifest, Score
+from models.sampler import Sampler
 from models.store import Stored
 from training import candidate
 from training.candidate import Candidate
@@ -67,32 +69,45 @@ def publish(
     found = candidate.newest(run)
     if not found.makes_images:
         raise InputError(f"{run} holds a toy run that makes no images; only image runs can be published", "RUN")
-    card = found.card(name, version, licence)
-    scores, gate = _judged(found, data, accept.strip(), protocol, cache, progress)
-    card = card.model_copy(update={"scores": scores, "gate": gate})
+    _check_measurable(found, data, accept.strip())
+
+    def judged(sampler: Sampler) -> Manifest:
+        scores, gate = _judged(found, sampler, data, accept.strip(), protocol, cache, progress)
+        return sampler.manifest.model_copy(update={"scores": scores, "gate": gate})
+
+    draft = found.card(name, version, licence)
     if to is not None:
-        artifact.export(found.generator, card, to, batch_size)
+        artifact.export(found.generator, draft, to, batch_size, judged)
         return Stored(name, version, to)
     with tempfile.TemporaryDirectory(prefix="ganmint-publish-") as aside:
-        artifact.export(found.generator, card, Path(aside) / name, batch_size)
+        artifact.export(found.generator, draft, Path(aside) / name, batch_size, judged)
         return store.install(Path(aside) / name)
 
 
+def _check_measurable(found: Candidate, data: Path | None, accept: str) -> None:
+    if data is None and not accept:
+        raise GateError(
+            f"{found.run} was not evaluated, so nobody knows whether it is any good. Give what it was trained on "
+            '(--data PATH), or publish it unmeasured with --accept "REASON", which its card will say.'
+        )
+
+
 def _judged(
-    found: Candidate, data: Path | None, accept: str, protocol: Protocol, cache: Path | None, progress: Progress
+    found: Candidate,
+    sampler: Sampler,
+    data: Path | None,
+    accept: str,
+    protocol: Protocol,
+    cache: Path | None,
+    progress: Progress,
 ) -> tuple[tuple[Score, ...], GateCard]:
-    """The scores and what the gate says of them.
+    """The scores of what was exported, and what the gate says of them.
 
     Raises: GateError when it does not pass and nobody accepts that.
     """
     if data is None:
-        if not accept:
-            raise GateError(
-                f"{found.run} was not evaluated, so nobody knows whether it is any good. Give what it was trained on "
-                '(--data PATH), or publish it unmeasured with --accept "REASON", which its card will say.'
-            )
         return (), GateCard(passed=False, checks=(NOT_EVALUATED,), accepted=accept)
-    report, where = _report(found, data, protocol, cache, progress)
+    report, where = _report(found, sampler, data, protocol, cache, progress)
     verdict = report.verdict
     if verdict.passed:
         return report.scores(), GateCard(passed=True, checks=tuple(check.words for check in verdict.checks))
@@ -101,16 +116,18 @@ def _judged(
             f"{found.run} does not pass its gate:\n"
             + "\n".join(f"  {words}" for words in verdict.failures)
             + f"\nThe report: {where}\n"
-            'Train on, or publish it all the same with --accept "REASON", which its card will say.'
+            f'Train on, or publish it all the same with --data {data} --accept "REASON", which its card will say.'
         )
     return report.scores(), GateCard(passed=False, checks=verdict.failures, accepted=accept)
 
 
 def _report(
-    found: Candidate, data: Path, protocol: Protocol, cache: Path | None, progress: Progress
+    found: Candidate, sampler: Sampler, data: Path, protocol: Protocol, cache: Path | None, progress: Progress
 ) -> tuple[Report, Path]:
     both = splits.load(data, found.config.data, protocol.held_out)
     if found.data["digest"] not in (both.whole.digest, both.train.digest):
         raise DataError(data, f"is not what {found.run} was trained on ({found.data['name']}); give that --data")
-    outcome = evaluate(of_run(found), both, protocol, cache, None, progress)
+    # Not the run's own generator: TorchScript's last bits are its own.
+    subject = dataclasses.replace(of_run(found), sampler=sampler)
+    outcome = evaluate(subject, both, protocol, cache, None, progress)
     return outcome.report, page.write(outcome, found.run / EVALUATION, found.run)

@@ -20,7 +20,7 @@ from models.discriminators import Verdict, discriminator
 from models.latents import MAX_INTEGER
 from models.networks import DiscriminatorConfig, GeneratorConfig, generator
 from training.augment import Strength, augment
-from training.config import Config, Cosine
+from training.config import Config
 from training.cover import Cover
 from training.data import Dataset
 from training.distributed import ALONE, Team
@@ -32,6 +32,7 @@ from training.losses import (
     finite_difference_penalty,
     zero_centered_gradient_penalty,
 )
+from training.schedule import Cosine
 
 NO_PENALTY = Cosine(start=0.0, end=0.0)
 # What D is shown in one step, each augmented by draws of its own.
@@ -161,11 +162,12 @@ class Trainer:
         rows = self.draws.indices(self.images_shown)
         out, latents = self.cover.drawn(rows)
         loss = torch.zeros(len(rows), device=self.device)
-        if out.any():
+        weight = self.scheduled(self.config.cover.weight) if self.config.cover else 0.0
+        if out.any() and weight > 0:
             labels = self.dataset.batch(rows[out])[1]
             made = self._fake(self._latents(latents), torch.from_numpy(labels).to(self.device))
             loss[torch.from_numpy(out).to(self.device)] = self.cover.loss(made, rows[out])
-        return self.config.cover.weight * loss if self.config.cover else loss
+        return weight * loss
 
     @torch.no_grad()
     def _imagined(self, latents: NDArray[np.float32], labels: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from models.errors import InputError
 from models.networks import ResNetConfig
-from training.config import Config, Cosine, dump_config, load_config, load_preset, preset_names
+from training.config import Config, dump_config, load_config, load_preset, preset_names
+from training.schedule import Cosine
 
 
 def test_there_are_presets_for_digits_and_for_toys() -> None:

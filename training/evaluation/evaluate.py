@@ -285,7 +285,7 @@ def notes(subject: Subject, splits: Splits) -> list[str]:
             return []
         return [
             "The data names no test images, so a share of it was held out for testing; but the generator was trained "
-            "on that share as well, which flatters it."
+            "on that share as well, which flatters it. Train with --set data.holdout=0.1 to keep it aside."
         ]
     return [f"The generator was trained on other data ({seen.name}, sha256 {seen.digest[:12]})."]
 

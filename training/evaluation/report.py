@@ -131,8 +131,11 @@ def _faithful(report: Report) -> str:
     if found is None or found.value is None:
         return ""
     wrong = 1 - found.value
+    made = f"Asked for a class, it makes that class {found.shown(found.value)} of the time"
+    if wrong > 0.25:
+        return f"{made}: {wrong:.0%} of its images look like another."
     often = f"about one image in {1 / wrong:,.0f}" if wrong > 0 else "no image"
-    return f"Asked for a class, it makes that class {found.shown(found.value)} of the time: {often} looks like another."
+    return f"{made}: {often} looks like another."
 
 
 def _varied(report: Report) -> str:

@@ -97,6 +97,8 @@ def run_of(text: str) -> Candidate | None:
     path = Path(text)
     if (path / run_folder.CONFIG).is_file():
         return candidate.newest(path)
+    if not path.exists() and (len(path.parts) > 2 or (path.parent.is_dir() and path.parent != Path())):
+        raise InputError(f"{text}: there is no such run folder, and no model is called so", "RUN-or-MODEL")
     if path.is_dir() and not (path / manifest.FILE_NAME).is_file():
         raise InputError(
             f"{text} holds neither a run (config.yaml) nor an artifact ({manifest.FILE_NAME})", "RUN-or-MODEL"

@@ -1,0 +1,27 @@
+"""How a setting moves in the course of a run.
+
+Knows: the shape of the schedule. Does not know: which settings follow one.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Cosine(BaseModel):
+    """A value that moves from `start` to `end` along half a cosine, then stays.
+
+    The schedule of R3GAN (arXiv 2501.05441, appendix D); it spans `Config.schedule_kimg`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    start: float
+    end: float
+
+    def at(self, progress: float) -> float:
+        """The value at `progress` in 0 .. 1 of the schedule; beyond 1 it is `end`."""
+        weight = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+        return self.end + (self.start - self.end) * weight
