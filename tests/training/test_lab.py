@@ -61,8 +61,8 @@ def test_a_movie_shows_each_ticks_picture_in_order_and_rests_at_the_end(finished
     assert sum(durations) == 9 * 100 + 2500 and durations[-1] >= 2500
     # Above the caption, the first frame is the first grid, but for compression.
     with Image.open(sorted((finished / "grids").glob("*.png"))[0]) as grid:
-        wanted = grid.convert("RGB").resize((grid.width * 8, grid.height * 8), Image.Resampling.NEAREST)
-    assert shown[0].width == wanted.width == 640 and shown[0].height > wanted.height
+        wanted = grid.convert("RGB").resize((grid.width * 9, grid.height * 9), Image.Resampling.NEAREST)
+    assert shown[0].width == wanted.width == 648 and shown[0].height > wanted.height
     difference = np.asarray(shown[0].crop((0, 0, *wanted.size)), float) - np.asarray(wanted, float)
     assert np.abs(difference).mean() < 12
 
