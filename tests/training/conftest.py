@@ -13,15 +13,8 @@ from training import loop
 from training.config import Config, load_preset
 from training.data import Dataset
 
-# 8x8 images, 4 steps of 16 images a tick, 10 ticks, every switch of the recipe off.
+# 8x8 images, 4 steps of 16 images a tick, 10 ticks.
 TINY = (
-    "cover=null",
-    "latent_sd=1",
-    "penalty_every=1",
-    "discriminator.minibatch_group=1",
-    "lr={start: 0.001, end: 0.0001}",
-    "gamma={start: 1, end: 0.1}",
-    "ema_halflife_kimg={start: 0, end: 15}",
     "generator.base=4",
     "generator.widths=[8, 4]",
     "generator.label_dim=4",
