@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from models.errors import CheckpointError, InputError, TrainingDivergedError
 from models.networks import DCGANConfig, ResNetDiscriminatorConfig
 from training import checkpoint, distributed, run_folder
-from training.config import PRESET_BY_SIDE, Config
+from training.config import Config, preset_for
 from training.data import Dataset
 from training.distributed import Team
 from training.pictures import snapshot
@@ -116,8 +116,10 @@ def check_fits(config: Config, dataset: Dataset) -> None:
         discriminator_config(config, dataset)
     except ValidationError as error:
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-        fitting = PRESET_BY_SIDE.get(dataset.shape[1]) if dataset.shape[1] == dataset.shape[2] else None
-        hint = f"; without --preset, {fitting} is taken, which fits" if fitting and fitting != config.preset else ""
+        hint = ""
+        with contextlib.suppress(InputError):
+            if (fitting := preset_for(dataset.shape)) != config.preset:
+                hint = f"; without --preset, {fitting} is taken, which fits"
         raise InputError(f"{problem} (preset {config.preset}){hint}", "--data") from None
 
 

@@ -69,10 +69,11 @@ def publish(
     found = candidate.newest(run)
     if not found.makes_images:
         raise InputError(f"{run} holds a toy run that makes no images; only image runs can be published", "RUN")
-    _check_measurable(found, data, accept.strip())
+    accept = accept.strip()
+    _check_measurable(found, data, accept)
 
     def judged(sampler: Sampler) -> Manifest:
-        scores, gate = _judged(found, sampler, data, accept.strip(), protocol, cache, progress)
+        scores, gate = _judged(found, sampler, data, accept, protocol, cache, progress)
         return sampler.manifest.model_copy(update={"scores": scores, "gate": gate})
 
     draft = found.card(name, version, licence)

@@ -150,23 +150,25 @@ class Trainer:
         fake = self._judge(self._fake(z, labels), labels, FAKE_FOR_G)
         loss = self.objective.generator(real_logits, fake.logit)
         codes = code_loss(fake.codes, z[:, : self.config.codes])
-        total = loss + self.config.code_weight * codes + self._cover_loss()
+        total = loss + self.config.code_weight * codes + self._cover_loss(labels)
         norm = self._follow(self.optimizer_G, self.G, total)
         self.D.requires_grad_(True)
         return torch.stack([self.team.gather(loss.detach()).mean(), norm])
 
-    def _cover_loss(self) -> Tensor:
+    def _cover_loss(self, labels: Tensor) -> Tensor:
         """Of the batch's samples that were left out, (N,); 0 for the others."""
+        loss = torch.zeros(len(labels), device=self.device)
+        if not self.config.cover:
+            return loss
         if self.cover.due(self.images_shown):
             self.cover.match(self.images_shown, self._imagined)
         rows = self.draws.indices(self.images_shown)
         out, latents = self.cover.drawn(rows)
-        loss = torch.zeros(len(rows), device=self.device)
-        weight = self.scheduled(self.config.cover.weight) if self.config.cover else 0.0
+        weight = self.scheduled(self.config.cover.weight)
         if out.any() and weight > 0:
-            labels = self.dataset.batch(rows[out])[1]
-            made = self._fake(self._latents(latents), torch.from_numpy(labels).to(self.device))
-            loss[torch.from_numpy(out).to(self.device)] = self.cover.loss(made, rows[out])
+            left_out = torch.from_numpy(out).to(self.device)
+            made = self._fake(self._latents(latents), labels[left_out])
+            loss[left_out] = self.cover.loss(made, rows[out])
         return weight * loss
 
     @torch.no_grad()
