@@ -30,6 +30,11 @@ ROWS: dict[str, tuple[str, ...]] = {
     "minibatch standard deviation": ("digits", "discriminator.minibatch_group=4"),
     "cover": ("digits", "cover={}"),
     "cover, minibatch standard deviation": ("digits", "cover={}", "discriminator.minibatch_group=4"),
+    "encoder": ("digits", "encoder={}"),
+    "clipped images": ("digits", "clip=true"),
+    "dense start": ("digits", "generator.start=dense"),
+    "encoder, clipped images": ("digits", "encoder={}", "clip=true"),
+    "encoder, clipped images, dense start": ("digits", "encoder={}", "clip=true", "generator.start=dense"),
     "narrower latents": ("digits", "latent_sd=0.9"),
     "InfoGAN codes": ("digits", "codes=2"),
     "adaptive augmentation": ("digits", "augment={}"),
@@ -52,17 +57,22 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", default=list(ROWS), choices=list(ROWS), metavar="ROW", help=", ".join(ROWS)
     )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help="a setting of every row"
+    )
     arguments = parser.parse_args()
     runs = {}
     for row in arguments.only:
         out = arguments.runs / f"{arguments.kimg:g}-kimg-seed-{arguments.seed}" / row.replace(" ", "-")
         preset, *settings = ROWS[row]
         amount = [f"{name}={arguments.kimg}" for name in ("total_kimg", "schedule_kimg")]
-        _train(preset, [*settings, *amount, f"seed={arguments.seed}", "threads=1"], arguments.data, out)
+        shared = [*amount, f"seed={arguments.seed}", "threads=1", *arguments.settings]
+        _train(preset, [*shared, *settings], arguments.data, out)
         if not (out / REPORT).exists():
             _ganmint("evaluate", str(out), "--data", str(arguments.data))
         runs[row] = comparison.read(out)
-    print(f"{processor()}, Python {platform.python_version()}, {arguments.kimg:g} kimg, seed {arguments.seed}")
+    where = [processor(), f"Python {platform.python_version()}"]
+    print(", ".join([*where, f"{arguments.kimg:g} kimg, seed {arguments.seed}", *arguments.settings]))
     print("\n".join(_table(runs)))
 
 

@@ -50,6 +50,17 @@ class Down(nn.Module):
         return out
 
 
+def pyramid(channels: int, network: ResNetDiscriminatorConfig) -> list[nn.Module]:
+    """From an image to the features of its lowest resolution, (N, widths[0], base, base)."""
+    widths = network.widths[::-1]
+    layers: list[nn.Module] = [conv(channels, widths[0], 1, 1.0)]
+    for level, width in enumerate(widths):
+        if level:
+            layers.append(Down(widths[level - 1], width))
+        layers += blocks(width, network)
+    return layers
+
+
 class MinibatchStd(nn.Module):
     """Appends a channel: how much the images of a group differ (Karras et al., arXiv 1710.10196, section 3).
 
@@ -74,16 +85,10 @@ class ResNetDiscriminator(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, network: ResNetDiscriminatorConfig) -> None:
         super().__init__()
-        widths = network.widths[::-1]
         self.conditional = config.labels > 0
         self.labels = max(config.labels, 1)
-        self.into = conv(config.shape[0], widths[0], 1, 1.0)
-        layers: list[nn.Module] = []
-        for level, width in enumerate(widths):
-            if level:
-                layers.append(Down(widths[level - 1], width))
-            layers += blocks(width, network)
-        features = widths[-1]
+        self.into, *layers = pyramid(config.shape[0], network)
+        features = network.widths[0]
         if network.minibatch_group > 1:
             layers.append(MinibatchStd(network.minibatch_group))
             features += 1

@@ -43,7 +43,7 @@ def _check_side(base: int, doublings: int, shape: Shape) -> None:
         )
 
 
-class ResNetConfig(_Config):
+class PyramidConfig(_Config):
     """A pyramid of residual blocks.
 
     `widths` are channels per level, from the lowest resolution (`base` pixels a side) upwards; each
@@ -71,7 +71,16 @@ class ResNetConfig(_Config):
         _check_side(self.base, len(self.widths) - 1, shape)
 
 
-class ResNetDiscriminatorConfig(ResNetConfig):
+class ResNetConfig(PyramidConfig):
+    """The pyramid, walked upwards."""
+
+    start: Literal["basis", "dense"] = Field(
+        default="basis",
+        description="the lowest resolution: a learned picture a channel, scaled by the latent; or linear in the latent",
+    )
+
+
+class ResNetDiscriminatorConfig(PyramidConfig):
     """The same pyramid, walked downwards."""
 
     minibatch_group: int = Field(
@@ -197,7 +206,7 @@ class Bottleneck(nn.Module):
         return out
 
 
-def blocks(width: int, network: ResNetConfig) -> list[nn.Module]:
+def blocks(width: int, network: PyramidConfig) -> list[nn.Module]:
     """One level's residual blocks."""
     depth = network.blocks * len(network.widths)
     if network.group:
@@ -221,11 +230,13 @@ class ResNetGenerator(nn.Module):
 
     def __init__(self, config: GeneratorConfig, network: ResNetConfig) -> None:
         super().__init__()
-        label_dim = network.label_dim if config.labels else 0
+        latent_dim = config.z_dim + (network.label_dim if config.labels else 0)
         self.embed = linear(max(config.labels, 1), network.label_dim)
         self.conditional = config.labels > 0
-        self.basis = nn.Parameter(torch.randn(1, network.widths[0], network.base, network.base))
-        self.project = linear(config.z_dim + label_dim, network.widths[0])
+        self.start = (network.widths[0], network.base, network.base)
+        learned = nn.Parameter(torch.randn(1, *self.start)) if network.start == "basis" else None
+        self.register_parameter("basis", learned)
+        self.project = linear(latent_dim, network.widths[0] if network.start == "basis" else math.prod(self.start))
         layers: list[nn.Module] = []
         for level, width in enumerate(network.widths):
             if level:
@@ -238,7 +249,8 @@ class ResNetGenerator(nn.Module):
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         if self.conditional:
             z = torch.cat([z, self.embed(F.one_hot(label, self.labels).to(z.dtype))], dim=1)
-        h = self.project(z).unsqueeze(-1).unsqueeze(-1) * self.basis
+        h = self.project(z)
+        h = h.unflatten(1, self.start) if self.basis is None else h.unsqueeze(-1).unsqueeze(-1) * self.basis
         image: Tensor = self.out(self.layers(h))
         return image
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ class Run:
         ticks: the lines of stats.jsonl, at least one.
         scores: figures of its newest evaluation, by name; empty if there is none.
         scored_at: how far training was at that evaluation, in kimg.
+        scored_on: the name and the digest of that evaluation's data.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Run:
     ticks: Sequence[Mapping[str, float]]
     scores: Mapping[str, float]
     scored_at: float | None = None
+    scored_on: tuple[str, str] | None = None
 
     def results(self) -> dict[str, float]:
         """Where the run stands: kimg, speed, the last ticks' means, scores."""
@@ -109,14 +110,22 @@ def _ticks(path: Path) -> list[dict[str, float]]:
     return ticks
 
 
-def _scores(path: Path) -> tuple[dict[str, float], float | None]:
-    """The figures, and the kimg that the report's title names."""
+def incomparable(runs: Sequence[Run]) -> list[str]:
+    """Which runs were scored on which data, a sentence each; none where all scores are of the same data."""
+    scored = {run.name: run.scored_on for run in runs if run.scored_on}
+    if len({digest for _, digest in scored.values()}) < 2:
+        return []
+    return [f"{run} was scored on {name} ({digest[:12]})" for run, (name, digest) in scored.items()]
+
+
+def _scores(path: Path) -> tuple[dict[str, float], float | None, tuple[str, str] | None]:
+    """The figures, how far training was, and on which data."""
     try:
         report = json.loads(path.read_text())
-        named = re.search(r" at (\S+) kimg$", str(report.get("subject")))
         scores = {str(f["name"]): float(f["value"]) for f in report["figures"] if f.get("value") is not None}
-        return scores, float(named[1]) if named else None
+        at, data = report.get("kimg"), report.get("data")
+        return scores, None if at is None else float(at), (str(data["name"]), str(data["digest"])) if data else None
     except FileNotFoundError:
-        return {}, None
+        return {}, None, None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise FileError(path, "is no report of ganmint evaluate; evaluate the run again") from None

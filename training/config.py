@@ -22,6 +22,7 @@ from models.networks import DiscriminatorNetworkConfig, NetworkConfig, ResNetDis
 from training.augment import AugmentConfig
 from training.cover import CoverConfig
 from training.labels import LabelColumn
+from training.reconstruction import EncoderConfig
 from training.schedule import Cosine
 
 
@@ -94,6 +95,12 @@ class Config(_Frozen):
     cover: CoverConfig | None = Field(
         default=None, description="draws G to real images that it leaves out; {} to use it"
     )
+    encoder: EncoderConfig | None = Field(
+        default=None, description="half of G's batch are real images, read by an encoder and made again; {} to use it"
+    )
+    clip: bool = Field(
+        default=False, description="show D generated images as users get them: clipped to the range of pixels"
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the convolutions; weights, losses and penalties stay float32"
     )
@@ -137,6 +144,8 @@ class Config(_Frozen):
     def _parts_fit(self) -> Self:
         if self.codes > self.z_dim:
             raise ValueError(f"codes {self.codes} must be at most z_dim {self.z_dim}")
+        if self.encoder and not isinstance(self.discriminator, ResNetDiscriminatorConfig):
+            raise ValueError("encoder needs a discriminator of kind resnet, whose pyramid it has")
         if self.penalty == "finite" and self.precision != "float32":
             raise ValueError("penalty finite needs precision float32: bfloat16 does not resolve so small a step")
         if (

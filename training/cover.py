@@ -16,17 +16,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from training.data import Dataset
 from training.draws import Draws
-from training.schedule import Cosine
+from training.pixels import averaged, distance
+from training.schedule import Cosine, Weight
 
-# Pixels are averaged until a side is at most this: strokes shall meet, not pixels.
-SIDE = 16
 CHUNK = 1000
 
 # Latents, float32 (n, z_dim), and labels, int64 (n,), to images, float32 (n, C, H, W).
@@ -38,7 +36,7 @@ class CoverConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    weight: Cosine = Field(
+    weight: Weight = Field(
         default=Cosine(start=0.0, end=40.0),
         description="of the squared distance in averaged pixels, -1 .. 1; rising, or D wins while G only blurs",
     )
@@ -47,18 +45,6 @@ class CoverConfig(BaseModel):
     nearest: int = Field(
         default=3, ge=1, description="a real image is left out if so many real ones are nearer than any generated one"
     )
-
-    @field_validator("weight", mode="before")
-    @classmethod
-    def _one_number_stays(cls, value: Any) -> Any:
-        return {"start": value, "end": value} if isinstance(value, int | float) else value
-
-    @field_validator("weight")
-    @classmethod
-    def _not_negative(cls, value: Cosine) -> Cosine:
-        if min(value.start, value.end) < 0:
-            raise ValueError("start and end must not be negative")
-        return value
 
 
 class Cover:
@@ -132,8 +118,7 @@ class Cover:
 
     def loss(self, made: Tensor, rows: NDArray[np.int64]) -> Tensor:
         """Mean squared distance of generated images to the samples `rows`, float (n,)."""
-        wanted = averaged(torch.from_numpy(self._dataset.batch(rows)[0]).to(made.device))
-        return (averaged(made) - wanted).square().flatten(1).mean(1)
+        return distance(made, torch.from_numpy(self._dataset.batch(rows)[0]).to(made.device))
 
     def _of_class(self, label: int) -> NDArray[np.float32]:
         """The candidates' latents, float32 (n, z_dim)."""
@@ -164,11 +149,3 @@ class Cover:
             averaged(torch.from_numpy(self._dataset.batch(rows[k : k + CHUNK])[0])) for k in range(0, len(rows), CHUNK)
         ]
         return torch.cat(parts).flatten(1)
-
-
-def averaged(images: Tensor) -> Tensor:
-    """Images, float (n, C, H, W), halved until a side is at most SIDE."""
-    factor = 1
-    while min(images.shape[2:]) > SIDE * factor:
-        factor *= 2
-    return F.avg_pool2d(images, factor) if factor > 1 else images

@@ -22,6 +22,8 @@ from training.survey import Pixels, Survey, survey
 PATH = click.Path(path_type=Path)
 # How many findings of a kind are listed.
 LISTED = 10
+# Adaptive augmentation is for "only a few thousand training images" (Karras et al., arXiv 2006.06676, abstract).
+FEW = 5000
 
 
 @click.group()
@@ -84,4 +86,8 @@ def _verdict(path: Path, found: Survey, columns: tuple[str, ...]) -> str:
         return f"Readable, but no preset fits by itself: {error.reason}."
     labels = "".join(f"{{column: {column}}}, " for column in columns)[:-2]
     setting = f" --set {shlex.quote(f'data.labels=[{labels}]')}" if columns else ""
-    return f"Ready (preset {name}): ganmint train --data {shlex.quote(str(path))} --out runs/mine{setting}"
+    ready = f"Ready (preset {name}): ganmint train --data {shlex.quote(str(path))} --out runs/mine{setting}"
+    if found.pictures >= FEW:
+        return ready
+    words = f"Few pictures: below some {FEW:,} the discriminator soon knows them by heart, so with augmentation."
+    return f"{words}\n{ready} --set 'augment={{}}'"

@@ -55,6 +55,8 @@ def compare(run_folders: tuple[Path, ...], plot: Path | None) -> None:
     runs = comparison.read_all(run_folders)
     for line in _table(runs):
         click.echo(line)
+    if found := comparison.incomparable(runs):
+        click.echo(f"scores of different data do not compare: {', '.join(found)}")
     if plot:
         _write(plot, _plotted(runs, plot.suffix.lower()[1:]))
         click.echo(f"plot: {plot}")

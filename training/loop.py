@@ -101,7 +101,9 @@ def check_shares(config: Config, team: Team) -> None:
     if any(isinstance(network, DCGANConfig) for network in (config.generator, config.discriminator)):
         raise InputError("dcgan has BatchNorm, which would see one process's images only; use one process", "generator")
     judge = config.discriminator
-    unit = team.size * (judge.minibatch_group if isinstance(judge, ResNetDiscriminatorConfig) else 1)
+    # Whole groups, and pairs of one image to read and one not.
+    group = judge.minibatch_group if isinstance(judge, ResNetDiscriminatorConfig) else 1
+    unit = team.size * math.lcm(group, 2 if config.encoder else 1)
     if config.batch % unit:
         raise InputError(f"{config.batch} must be a multiple of {unit}, for {team.size} processes", "batch")
 

@@ -19,6 +19,9 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
+# Seconds between two looks at work that goes on: on a terminal, and in a log.
+LIVE_S, LOGGED_S = 1.0, 30.0
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -31,6 +34,9 @@ class Tick:
         left_out: share of real images that no generated one was near at the last matching; 0 without.
         loss_G, loss_D: relativistic losses, without penalties.
         grad_norm_G, grad_norm_D: Euclidean norms of the gradients that the optimisers were given.
+        reconstruction: mean squared distance, in averaged pixels, of real images to those made of what the
+            encoder read; 0 without.
+        divergence: of what it read from the prior, in nats; 0 without.
         loss_codes: of reading the codes back from generated images; 0 where there are none.
         r1, r2: squared gradient norms on real and fake images, before gamma; lazy ones count as
             0 in steps without, and k times as much in those with.
@@ -47,6 +53,8 @@ class Tick:
     left_out: float
     loss_G: float
     grad_norm_G: float
+    reconstruction: float
+    divergence: float
     loss_D: float
     grad_norm_D: float
     loss_codes: float
@@ -136,7 +144,7 @@ class Terminal(Sink):
     def live(self, images_shown: int, done: int, elapsed_s: float) -> None:
         """Rewrite the status line, at most once a second."""
         now = time.monotonic()
-        if self._is_terminal and now - self._last_live >= 1.0:
+        if self._is_terminal and now - self._last_live >= LIVE_S:
             self._last_live = now
             rate = done / elapsed_s
             left = _duration((self._total_kimg * 1000 - images_shown) / rate)
@@ -160,11 +168,11 @@ def sinks(out: Path, total_kimg: float, images_shown: int) -> list[Sink]:
 
 
 class Steps:
-    """Progress of work in named steps: rewritten in place on a terminal, a line at each step's end in a log."""
+    """Progress of work in named steps: rewritten in place on a terminal, a line now and then in a log."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
-        self._step, self._started, self._first, self._last_live = "", 0.0, 0, 0.0
+        self._step, self._started, self._first, self._last_live = "", 0.0, 0, time.monotonic()
 
     def __call__(self, step: str, done: int, of: int) -> None:
         now = time.monotonic()
@@ -174,10 +182,12 @@ class Steps:
         if done >= of:
             start = "\r\033[K" if self._terminal else ""
             print(f"{start}{step}: done in {_duration(elapsed)}", flush=True)
-        elif self._terminal and now - self._last_live >= 1.0 and done > self._first:
+            self._last_live = now
+        elif now - self._last_live >= (LIVE_S if self._terminal else LOGGED_S) and done > self._first:
             self._last_live = now
             left = _duration(elapsed / (done - self._first) * (of - done))
-            print(f"\r\033[K{step}: {done}/{of}  {left} left", end="", flush=True)
+            start, end = ("\r\033[K", "") if self._terminal else ("", "\n")
+            print(f"{start}{step}: {done}/{of}  {left} left", end=end, flush=True)
 
 
 def _duration(seconds: float) -> str:

@@ -6,8 +6,9 @@ Knows: the shape of the schedule. Does not know: which settings follow one.
 from __future__ import annotations
 
 import math
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 
 class Cosine(BaseModel):
@@ -25,3 +26,17 @@ class Cosine(BaseModel):
         """The value at `progress` in 0 .. 1 of the schedule; beyond 1 it is `end`."""
         weight = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
         return self.end + (self.start - self.end) * weight
+
+
+def _one_number_stays(value: Any) -> Any:
+    return {"start": value, "end": value} if isinstance(value, int | float) else value
+
+
+def _not_negative(value: Cosine) -> Cosine:
+    if min(value.start, value.end) < 0:
+        raise ValueError("start and end must not be negative")
+    return value
+
+
+# Of a loss beside the adversarial one; one number is a weight that stays.
+Weight = Annotated[Cosine, BeforeValidator(_one_number_stays), AfterValidator(_not_negative)]

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.discriminators import Verdict, discriminator
+from models.encoders import ResNetEncoder
 from models.latents import MAX_INTEGER
-from models.networks import DiscriminatorConfig, GeneratorConfig, generator
+from models.networks import DiscriminatorConfig, GeneratorConfig, ResNetDiscriminatorConfig, generator
 from training.augment import Strength, augment
 from training.config import Config
 from training.cover import Cover
@@ -32,13 +33,15 @@ from training.losses import (
     finite_difference_penalty,
     zero_centered_gradient_penalty,
 )
+from training.pixels import clipped, distance
+from training.reconstruction import SHARE, divergence, read
 from training.schedule import Cosine
 
 NO_PENALTY = Cosine(start=0.0, end=0.0)
 # What D is shown in one step, each augmented by draws of its own.
 REAL_FOR_G, FAKE_FOR_G, REAL_FOR_D, FAKE_FOR_D = range(4)
 D_STATS = ("loss_D", "grad_norm_D", "loss_codes", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
-STATS = ("loss_G", "grad_norm_G", *D_STATS)
+STATS = ("loss_G", "grad_norm_G", "reconstruction", "divergence", *D_STATS)
 
 
 def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
@@ -61,6 +64,12 @@ def discriminator_config(config: Config, dataset: Dataset) -> DiscriminatorConfi
     )
 
 
+def encoder(config: Config, dataset: Dataset) -> nn.Module:
+    """A freshly initialised encoder, with the discriminator's pyramid."""
+    assert isinstance(config.discriminator, ResNetDiscriminatorConfig)
+    return ResNetEncoder(discriminator_config(config, dataset), config.discriminator, config.z_dim)
+
+
 class Trainer:
     """Networks, optimisers and the counter of real images shown to D.
 
@@ -81,9 +90,11 @@ class Trainer:
             torch.manual_seed(config.seed % (MAX_INTEGER + 1))
             self.G = self._placed(generator(generator_config(config, dataset)))
             self.D = self._placed(discriminator(discriminator_config(config, dataset)))
+            self.E = self._placed(encoder(config, dataset)) if config.encoder else None
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
+        self.optimizer_E = torch.optim.Adam(self.E.parameters(), lr=config.lr.start, eps=1e-8) if self.E else None
         self.objective = OBJECTIVES[config.objective]
         self.strength = Strength(config.augment)
         self.draws = Draws(config.seed, config.batch, len(dataset), team)
@@ -105,6 +116,7 @@ class Trainer:
             "optimizer_D": self.optimizer_D.state_dict(),
             "augment": self.strength.state(),
             "cover": self.cover.state(),
+            "encoder": {name: part.state_dict() for name, part in self._encoder_parts().items()},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -112,13 +124,20 @@ class Trainer:
         self.images_shown = state["images_shown"]
         for name in ("G", "D", "ema", "optimizer_G", "optimizer_D"):
             getattr(self, name).load_state_dict(state[name])
+        # A run that begins with another's may be the first of the two that has an encoder.
+        for name, part in self._encoder_parts().items():
+            if state.get("encoder"):
+                part.load_state_dict(state["encoder"][name])
         # Checkpoints of the first versions have neither.
         self.strength.load_state({**self.strength.state(), **state.get("augment", {})})
         self.cover.load_state(state.get("cover", {}))
 
+    def _encoder_parts(self) -> dict[str, Any]:
+        return {"E": self.E, "optimizer_E": self.optimizer_E} if self.E else {}
+
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
-        weights = [w for network in (self.G, self.D, self.ema) for w in network.parameters()]
+        weights = [w for network in (self.G, self.D, self.ema, self.E) if network for w in network.parameters()]
         return bool(torch.stack([w.isfinite().all() for w in weights]).all())
 
     def scheduled(self, schedule: Cosine) -> float:
@@ -132,7 +151,7 @@ class Trainer:
         """
         config = self.config
         beta2, lr = self.scheduled(config.beta2), self.scheduled(config.lr)
-        for optimizer in (self.optimizer_G, self.optimizer_D):
+        for optimizer in filter(None, (self.optimizer_G, self.optimizer_D, self.optimizer_E)):
             optimizer.param_groups[0].update(lr=lr, betas=(config.beta1, beta2))
         real, labels = self._real_batch()
         stats_g = self._update_generator(real, labels)
@@ -146,14 +165,34 @@ class Trainer:
         self.D.requires_grad_(False)
         with torch.no_grad():
             real_logits = self._judge(real, labels, REAL_FOR_G).logit
-        z = self._noise(0)
-        fake = self._judge(self._fake(z, labels), labels, FAKE_FOR_G)
+        z, apart = self._read(real, labels, self._noise(0))
+        made = self._fake(z, labels)
+        fake = self._judge(made, labels, FAKE_FOR_G)
         loss = self.objective.generator(real_logits, fake.logit)
         codes = code_loss(fake.codes, z[:, : self.config.codes])
         total = loss + self.config.code_weight * codes + self._cover_loss(labels)
-        norm = self._follow(self.optimizer_G, self.G, total)
+        learners = [(self.optimizer_G, self.G)]
+        away = torch.zeros_like(apart)
+        if self.config.encoder and self.E and self.optimizer_E:
+            away = distance(made[SHARE], real[SHARE])
+            weight = self.scheduled(self.config.encoder.weight)
+            total[SHARE] += weight * (away + self.config.encoder.divergence * apart)
+            learners.append((self.optimizer_E, self.E))
+        norm = self._follow(total, *learners)
         self.D.requires_grad_(True)
-        return torch.stack([self.team.gather(loss.detach()).mean(), norm])
+        means = [self.team.gather(row.detach()).mean() for row in (loss, away, apart)]
+        return torch.stack([means[0], norm, *means[1:]])
+
+    def _read(self, real: Tensor, labels: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents of which the encoder's share is read from the images; that share's divergence from the prior."""
+        if not self.E:
+            return z, torch.zeros_like(z[SHARE, 0])
+        with self._autocast():
+            posterior = self.E(real[SHARE], labels[SHARE])
+        sd = self.config.latent_sd
+        z = z.clone()
+        z[SHARE] = sd * read(posterior, z[SHARE] / sd)
+        return z, divergence(posterior)
 
     def _cover_loss(self, labels: Tensor) -> Tensor:
         """Of the batch's samples that were left out, (N,); 0 for the others."""
@@ -191,17 +230,19 @@ class Trainer:
             r1 = weight * penalty(real, on_real.logit, labels, REAL_FOR_D)
             r2 = weight * penalty(fake, on_fake.logit, labels, FAKE_FOR_D)
         total = loss + self.config.code_weight * codes + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)
-        norm = self._follow(self.optimizer_D, self.D, total)
+        norm = self._follow(total, (self.optimizer_D, self.D))
         rows = torch.stack([loss, codes, r1, r2, on_real.logit, on_fake.logit]).detach()
         return _discriminator_stats(norm, *self.team.gather(rows))
 
-    def _follow(self, optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> Tensor:
-        """One step down the mean of a loss (N,); the gradient's norm before it."""
-        optimizer.zero_grad(set_to_none=True)
+    def _follow(self, loss: Tensor, *learners: tuple[torch.optim.Optimizer, nn.Module]) -> Tensor:
+        """One step down the mean of a loss (N,); the norm of the first network's gradient before it."""
+        for optimizer, _ in learners:
+            optimizer.zero_grad(set_to_none=True)
         loss.mean().backward()  # type: ignore[no-untyped-call]
-        self.team.average_gradients(network.parameters())
-        optimizer.step()
-        return _gradient_norm(network)
+        for optimizer, network in learners:
+            self.team.average_gradients(network.parameters())
+            optimizer.step()
+        return _gradient_norm(learners[0][1])
 
     def _exact_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
         return zero_centered_gradient_penalty(images, logits)
@@ -220,7 +261,7 @@ class Trainer:
     def _fake(self, z: Tensor, labels: Tensor) -> Tensor:
         with self._autocast():
             images: Tensor = self.G(z, labels)
-        return images.float()
+        return clipped(images.float()) if self.config.clip else images.float()
 
     def _judge(self, images: Tensor, labels: Tensor, view: int) -> Verdict:
         random = self.draws.augmentation(self.images_shown, view)

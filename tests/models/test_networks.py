@@ -24,10 +24,11 @@ from models.networks import (
 Network = ResNetConfig | MLPConfig | DCGANConfig
 
 RESNET = ResNetConfig(base=4, widths=(8, 6, 4), blocks=2, label_dim=5)
+DENSE = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, start="dense")
 GROUPED = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, group=4)
 MLP = MLPConfig(width=16, layers=2)
 DCGAN = DCGANConfig(base=4, widths=(8, 6))
-KINDS = [(RESNET, (1, 16, 16)), (RESNET, (3, 16, 16)), (GROUPED, (3, 16, 16)), (MLP, (2, 1, 1))]
+KINDS = [(RESNET, (1, 16, 16)), (RESNET, (3, 16, 16)), (GROUPED, (3, 16, 16)), (DENSE, (1, 16, 16)), (MLP, (2, 1, 1))]
 ALL = [*KINDS, (DCGAN, (1, 16, 16)), (DCGAN, (3, 16, 16))]
 
 
@@ -42,7 +43,9 @@ def inputs(n: int, z_dim: int, labels: int) -> tuple[Tensor, Tensor]:
 
 def judging(labels: int, shape: tuple[int, int, int], network: Network, codes: int = 0, **settings: int) -> nn.Module:
     """The discriminator with the settings of a generator's network."""
-    judge: Any = TypeAdapter(DiscriminatorNetworkConfig).validate_python({**network.model_dump(), **settings})
+    judge: Any = TypeAdapter(DiscriminatorNetworkConfig).validate_python(
+        {**network.model_dump(exclude={"start"}), **settings}
+    )
     return discriminator(DiscriminatorConfig(labels=labels, shape=shape, codes=codes, network=judge))
 
 

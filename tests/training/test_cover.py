@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.config import Config
-from training.cover import SIDE, Cover, CoverConfig, averaged
+from training.cover import Cover, CoverConfig
 from training.data import Dataset
 from training.draws import Draws
+from training.pixels import SIDE, averaged
 from training.trainer import Trainer
 
 Z_DIM = 5

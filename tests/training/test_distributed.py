@@ -34,6 +34,7 @@ EVERYTHING = (
     "discriminator.minibatch_group=4",
     "codes=2",
     "cover={every_kimg: 0.1, candidates: 4}",
+    "encoder={}",
     "total_kimg=0.32",
 )
 

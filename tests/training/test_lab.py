@@ -157,6 +157,28 @@ def test_scores_of_an_evaluation_are_shown_where_there_is_one(finished: Path, ot
     assert "kid" not in found
 
 
+def test_scores_of_an_earlier_state_or_of_other_data_are_marked(finished: Path, tmp_path: Path) -> None:
+    for name, kimg, data in (("a", 0.32, "one"), ("b", 0.64, "two")):
+        shutil.copytree(finished, tmp_path / name)
+        report = {
+            "kimg": kimg,
+            "data": {"name": data, "digest": data * 20},
+            "figures": [{"name": "gan_train", "value": 0.9}],
+        }
+        (tmp_path / name / "evaluation").mkdir()
+        (tmp_path / name / "evaluation" / "report.json").write_text(json.dumps(report))
+
+    lines = ganmint("compare", tmp_path / "a", tmp_path / "b").output.splitlines()
+    alone = ganmint("compare", tmp_path / "a", finished).output
+
+    assert ["scored", "at", "kimg", "0.32", "-"] in [line.split() for line in lines]
+    assert lines[-1] == (
+        f"scores of different data do not compare: {tmp_path / 'a'} was scored on one (oneoneoneone), "
+        f"{tmp_path / 'b'} was scored on two (twotwotwotwo)"
+    )
+    assert "do not compare" not in alone
+
+
 def test_the_table_lists_settings_then_results(finished: Path, other: Path) -> None:
     lines = ganmint("compare", finished, other).output.splitlines()
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ganmint import cli
 from models.errors import DataError, InputError
+from training import data_commands
 from training.config import PRESET_BY_SIDE, load_preset, preset_for
 from training.data import Dataset
 from training.labels import LabelColumn
@@ -159,7 +160,9 @@ def test_what_is_no_data_at_all_is_refused(tmp_path: Path) -> None:
         assert caught.value.path == path
 
 
-def test_the_command_tells_all_and_how_to_go_on(tmp_path: Path, checked: Callable[..., Answer]) -> None:
+def test_the_command_tells_all_and_how_to_go_on(
+    tmp_path: Path, checked: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = classes(tmp_path / "set")
 
     answer = checked(folder, "--sheet", tmp_path / "sheet.png")
@@ -172,7 +175,11 @@ def test_the_command_tells_all_and_how_to_go_on(tmp_path: Path, checked: Callabl
         "unreadable: none",
         "duplicates: none",
     ]
-    assert answer.lines[-1] == f"Ready (preset images28): ganmint train --data {folder} --out runs/mine"
+    assert answer.lines[6].startswith("Few pictures: below some 5,000 ")
+    ready = f"Ready (preset images28): ganmint train --data {folder} --out runs/mine"
+    assert answer.lines[-1] == f"{ready} --set 'augment={{}}'"
+    monkeypatch.setattr(data_commands, "FEW", 6)
+    assert checked(folder).lines[5:] == [ready]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (3 * 28, 3 * 28)
         # Real pictures are not marked as synthetic.

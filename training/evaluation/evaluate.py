@@ -113,6 +113,7 @@ def _judged(
     figures += _in_inception(real, shown, inception, protocol, progress)
     report = Report(
         subject=subject.title,
+        kimg=subject.kimg,
         protocol=protocol,
         machine=subject.sampler.fingerprint + f"; the rest on {protocol.threads} thread(s)",
         data=_facts(real.splits, protocol),
@@ -254,6 +255,7 @@ def _nothing_to_compare(subject: Subject, splits: Splits, protocol: Protocol, pi
     figures = tuple(Figure(name=name, problem=problem) for name in ORDER)
     report = Report(
         subject=subject.title,
+        kimg=subject.kimg,
         protocol=protocol,
         machine=subject.sampler.fingerprint,
         data=_facts(splits, protocol),

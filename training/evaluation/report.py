@@ -62,6 +62,7 @@ class Report(_Frozen):
 
     Attributes:
         subject: what was judged.
+        kimg: how far its training was, in thousand images, where a run was judged.
         machine: what the last digits depend on.
         feature_space, feature_space_sha256: where distances are measured.
         real_side: whether the real images' figures were measured now or earlier.
@@ -69,6 +70,7 @@ class Report(_Frozen):
     """
 
     subject: str
+    kimg: float | None = None
     protocol: Protocol
     machine: str
     data: DataFacts | None = None

@@ -39,6 +39,7 @@ class Subject:
         gate: the thresholds that it is held against; none where nothing states them.
         data: how its training read the data.
         run: the run's folder, if it is a run.
+        kimg: how far its training is, if it is a run.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Subject:
     gate: Mapping[FigureName, Bound] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     run: Path | None = None
+    kimg: float | None = None
 
     @property
     def card(self) -> Manifest:
@@ -75,7 +77,8 @@ def of_run(found: Candidate, device: str = "cpu") -> Subject:
     card = found.card(name, "0.0.0").model_copy(update={"batch_size": {"cpu": RUN_BATCH, "cuda": 64}})
     sampler = Sampler(found.generator.to(device), card, device)
     saved = found.config.model_dump()
-    return Subject(f"{found.run} at {found.kimg:g} kimg", sampler, thresholds(saved), found.config.data, found.run)
+    title = f"{found.run} at {found.kimg:g} kimg"
+    return Subject(title, sampler, thresholds(saved), found.config.data, found.run, found.kimg)
 
 
 def of_model(model: str, device: str = "cpu") -> Subject:
