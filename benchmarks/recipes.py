@@ -19,30 +19,40 @@ from benchmarks.start import processor
 from training import comparison
 from training.comparison import REPORT, Run
 
+# The digits preset without its switches: R3GAN's recipe alone.
+PLAIN = (
+    "digits", "encoder=null", "clip=false", "generator.start=basis", "discriminator.minibatch_group=1",
+    "penalty_every=1", "lr.end=1e-4", "ema_halflife_kimg.end=15",
+)  # fmt: skip
 # Row: preset and the settings that make it.
 ROWS: dict[str, tuple[str, ...]] = {
-    "R3GAN (reference)": ("digits",),
+    "the digits preset": ("digits",),
+    "R3GAN (reference)": PLAIN,
     "DCGAN": ("dcgan",),
-    "classic loss": ("digits", "objective=classic"),
-    "lazy penalties, every 4": ("digits", "penalty_every=4"),
-    "finite-difference penalties": ("digits", "penalty=finite"),
-    "no penalties": ("digits", "gamma={start: 0, end: 0}"),
-    "minibatch standard deviation": ("digits", "discriminator.minibatch_group=4"),
-    "cover": ("digits", "cover={}"),
-    "cover, minibatch standard deviation": ("digits", "cover={}", "discriminator.minibatch_group=4"),
-    "encoder": ("digits", "encoder={}"),
-    "clipped images": ("digits", "clip=true"),
-    "dense start": ("digits", "generator.start=dense"),
-    "encoder, clipped images": ("digits", "encoder={}", "clip=true"),
-    "encoder, clipped images, dense start": ("digits", "encoder={}", "clip=true", "generator.start=dense"),
-    "narrower latents": ("digits", "latent_sd=0.9"),
-    "InfoGAN codes": ("digits", "codes=2"),
-    "adaptive augmentation": ("digits", "augment={}"),
-    "bfloat16": ("digits", "precision=bfloat16"),
-    "grouped blocks": ("digits", "generator.group=16", "discriminator.group=16"),
-    "narrower generator": ("digits", "generator.widths=[64, 32, 16]"),
-    "wider generator": ("digits", "generator.widths=[128, 64, 32]"),
-    "wider discriminator": ("digits", "discriminator.widths=[96, 48, 24]"),
+    **{
+        name: (*PLAIN, *settings)
+        for name, settings in {
+            "classic loss": ("objective=classic",),
+            "lazy penalties, every 4": ("penalty_every=4",),
+            "finite-difference penalties": ("penalty=finite",),
+            "no penalties": ("gamma={start: 0, end: 0}",),
+            "minibatch standard deviation": ("discriminator.minibatch_group=4",),
+            "cover": ("cover={}",),
+            "cover, minibatch standard deviation": ("cover={}", "discriminator.minibatch_group=4"),
+            "encoder": ("encoder={}",),
+            "clipped images": ("clip=true",),
+            "dense start": ("generator.start=dense",),
+            "encoder, clipped images": ("encoder={}", "clip=true"),
+            "narrower latents": ("latent_sd=0.9",),
+            "InfoGAN codes": ("codes=2",),
+            "adaptive augmentation": ("augment={}",),
+            "bfloat16": ("precision=bfloat16",),
+            "grouped blocks": ("generator.group=16", "discriminator.group=16"),
+            "narrower generator": ("generator.widths=[64, 32, 16]",),
+            "wider generator": ("generator.widths=[128, 64, 32]",),
+            "wider discriminator": ("discriminator.widths=[96, 48, 24]",),
+        }.items()
+    },
 }
 SCORES = ("gan_train", "gan_test", "fd", "recall", "coverage")
 
@@ -67,7 +77,7 @@ def main() -> None:
         preset, *settings = ROWS[row]
         amount = [f"{name}={arguments.kimg}" for name in ("total_kimg", "schedule_kimg")]
         shared = [*amount, f"seed={arguments.seed}", "threads=1", *arguments.settings]
-        _train(preset, [*shared, *settings], arguments.data, out)
+        _train(preset, [*settings, *shared], arguments.data, out)
         if not (out / REPORT).exists():
             _ganmint("evaluate", str(out), "--data", str(arguments.data))
         runs[row] = comparison.read(out)
@@ -99,7 +109,8 @@ def _table(runs: dict[str, Run]) -> list[str]:
         preset, *settings = ROWS[row]
         found = run.results()
         scores = [f"{found.get(name, math.nan):.4g}" for name in SCORES]
-        words = ", ".join(f"`{setting}`" for setting in settings) or f"preset `{preset}`"
+        own = [setting for setting in settings if setting not in PLAIN]
+        words = ", ".join(f"`{setting}`" for setting in own) or ("plain" if settings else f"preset `{preset}`")
         lines.append(f"| {row} | {words} | {' | '.join(scores)} | {found['kimg']:g} |")
     return lines
 

@@ -25,7 +25,7 @@ class EncoderConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     weight: Weight = Field(
-        default=Cosine(start=4.0, end=40.0),
+        default=Cosine(start=8.0, end=8.0),
         description="of the squared distance in averaged pixels, -1 .. 1; one number for a weight that stays",
     )
     divergence: float = Field(

@@ -70,7 +70,7 @@ def test_settings_take_the_type_of_what_they_set() -> None:
     assert config.total_kimg == 12.0
     assert config.batch == 32
     assert config.seed == 2**53 - 1
-    assert config.lr == Cosine(start=5e-4, end=1e-4)
+    assert config.lr == Cosine(start=5e-4, end=5e-5)
     assert config.gamma == Cosine(start=2.0, end=3.0)
     assert config.data.mirror is True
     assert config.data.name == "my digits"
