@@ -36,6 +36,7 @@ VARIANTS = (
     Variant("penalties every 4th step", 1, ("penalty_every=4",)),
     Variant("bfloat16, penalties every 4th step", 1, ("precision=bfloat16", "penalty_every=4")),
     Variant("augmented", 1, ("augment={start: 0.5}",)),
+    Variant("encoder", 1, ("encoder={}",)),
     Variant("finite-difference penalties", 1, ("penalty=finite",)),
 )
 

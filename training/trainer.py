@@ -176,6 +176,7 @@ class Trainer:
         if self.config.encoder and self.E and self.optimizer_E:
             away = distance(made[SHARE], real[SHARE])
             weight = self.scheduled(self.config.encoder.weight)
+            # The encoder feels the adversarial loss as well: what it reads shall look real, too.
             total[SHARE] += weight * (away + self.config.encoder.divergence * apart)
             learners.append((self.optimizer_E, self.E))
         norm = self._follow(total, *learners)
