@@ -30,7 +30,7 @@ def test_what_is_outside_the_range_is_clipped_and_can_only_come_back() -> None:
     slope = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0])
 
     images = clipped(raw)
-    (images * slope).sum().backward()
+    (images * slope).sum().backward()  # type: ignore[no-untyped-call]
 
     assert images.tolist() == [-1, -1, -1, 0.5, 1, 1, 1]
     # Descending goes against the slope.
@@ -51,7 +51,7 @@ def test_the_discriminator_is_shown_clipped_images_where_that_is_asked(
         verdict: Verdict = judge(images, labels)
         return verdict
 
-    trainer.D.forward = watched  # type: ignore[method-assign]
+    trainer.D.forward = watched
     trainer.step()
 
     assert len(seen) == 4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from training import progress
 from training.progress import Steps
 
 
@@ -12,7 +11,7 @@ def test_a_log_has_a_line_now_and_then_and_one_at_each_steps_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("training.progress.time.monotonic", lambda: now[0])
     steps = Steps()
 
     for done in range(0, 101, 10):
