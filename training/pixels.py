@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
@@ -51,4 +50,4 @@ class _Clip(Function):
         (images,) = ctx.saved_tensors
         # A descent goes against the gradient.
         outwards = ((images < -1) & (gradient > 0)) | ((images > 1) & (gradient < 0))
-        return torch.where(outwards, torch.zeros_like(gradient), gradient)
+        return gradient.masked_fill(outwards, 0.0)

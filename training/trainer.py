@@ -181,8 +181,10 @@ class Trainer:
             learners.append((self.optimizer_E, self.E))
         norm = self._follow(total, *learners)
         self.D.requires_grad_(True)
-        means = [self.team.gather(row.detach()).mean() for row in (loss, away, apart)]
-        return torch.stack([means[0], norm, *means[1:]])
+        # Shares are equal, so the mean of the processes' means is the batch's; one exchange for all three.
+        means = torch.stack([row.detach().mean() for row in (loss, away, apart)]).unsqueeze(1)
+        loss_mean, *others = self.team.gather(means).mean(dim=1)
+        return torch.stack([loss_mean, norm, *others])
 
     def _read(self, real: Tensor, labels: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Latents of which the encoder's share is read from the images; that share's divergence from the prior."""
