@@ -140,6 +140,13 @@ class Config(_Frozen):
             raise ValueError("start and end must be from 0 to below 1")
         return value
 
+    @property
+    def inseparable(self) -> int:
+        """So many of a batch's images go to one process: whole groups, also where half of the images is read."""
+        network = self.discriminator
+        group = network.minibatch_group if isinstance(network, ResNetDiscriminatorConfig) else 1
+        return group * (2 if self.encoder else 1)
+
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.codes > self.z_dim:
@@ -148,13 +155,9 @@ class Config(_Frozen):
             raise ValueError("encoder needs a discriminator of kind resnet, whose pyramid it has")
         if self.penalty == "finite" and self.precision != "float32":
             raise ValueError("penalty finite needs precision float32: bfloat16 does not resolve so small a step")
-        if (
-            isinstance(self.discriminator, ResNetDiscriminatorConfig)
-            and self.batch % self.discriminator.minibatch_group
-        ):
-            raise ValueError(
-                f"batch {self.batch} must be a multiple of minibatch_group {self.discriminator.minibatch_group}"
-            )
+        if self.batch % self.inseparable:
+            why = "twice minibatch_group, as encoder reads half of it" if self.encoder else "minibatch_group"
+            raise ValueError(f"batch {self.batch} must be a multiple of {self.inseparable}: {why}")
         return self
 
 

@@ -20,7 +20,7 @@ import torch
 from pydantic import ValidationError
 
 from models.errors import CheckpointError, InputError, TrainingDivergedError
-from models.networks import DCGANConfig, ResNetDiscriminatorConfig
+from models.networks import DCGANConfig
 from training import checkpoint, distributed, run_folder
 from training.config import Config, preset_for
 from training.data import Dataset
@@ -100,10 +100,7 @@ def check_shares(config: Config, team: Team) -> None:
         return
     if any(isinstance(network, DCGANConfig) for network in (config.generator, config.discriminator)):
         raise InputError("dcgan has BatchNorm, which would see one process's images only; use one process", "generator")
-    judge = config.discriminator
-    # Whole groups, and pairs of one image to read and one not.
-    group = judge.minibatch_group if isinstance(judge, ResNetDiscriminatorConfig) else 1
-    unit = team.size * math.lcm(group, 2 if config.encoder else 1)
+    unit = team.size * config.inseparable
     if config.batch % unit:
         raise InputError(f"{config.batch} must be a multiple of {unit}, for {team.size} processes", "batch")
 

@@ -3,8 +3,10 @@
 An adversarial loss alone leaves latents unused: two that differ in one entry give nearly the same image, and
 small ways of writing are lost. So every second image of G's batch is made from a latent of the encoder's, and
 shall be like the real image that was read (VAE/GAN, Larsen et al., arXiv 1512.09300, sections 2.1-2.3, with
-averaged pixels in the place of D's features). Knows: the encoder's configuration, what is read, and how far that is
-from the prior. Does not know: networks' insides, schedules, the other losses.
+averaged pixels in the place of D's features). D judges the others only: what is read it never saw among the generated
+images, and an encoder that heard of its judgement would rather fool it than be true to the image. Knows: the
+encoder's configuration, which images are read, and how far a reading is from the prior. Does not know: networks'
+insides, schedules, the other losses.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from torch import Tensor
 from models.encoders import Posterior
 from training.schedule import Cosine, Weight
 
-# Every second image: what G is asked for without an encoder stays the other half of what it learns from.
-SHARE = slice(0, None, 2)
+# Rows of G's batch: read off real images, drawn from the prior, and all of them drawn where there is no encoder.
+READ, DRAWN, ALL = slice(0, None, 2), slice(1, None, 2), slice(None)
 
 
 class EncoderConfig(BaseModel):

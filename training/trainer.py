@@ -9,7 +9,7 @@ very same steps. Does not know: files, progress, when to stop.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from training.losses import (
     zero_centered_gradient_penalty,
 )
 from training.pixels import clipped, distance
-from training.reconstruction import SHARE, divergence, read
+from training.reconstruction import ALL, DRAWN, READ, divergence, read
 from training.schedule import Cosine
 
 NO_PENALTY = Cosine(start=0.0, end=0.0)
@@ -70,6 +70,13 @@ def encoder(config: Config, dataset: Dataset) -> nn.Module:
     return ResNetEncoder(discriminator_config(config, dataset), config.discriminator, config.z_dim)
 
 
+class Learner(NamedTuple):
+    """A network and what moves it."""
+
+    network: nn.Module
+    optimizer: torch.optim.Adam
+
+
 class Trainer:
     """Networks, optimisers and the counter of real images shown to D.
 
@@ -90,11 +97,12 @@ class Trainer:
             torch.manual_seed(config.seed % (MAX_INTEGER + 1))
             self.G = self._placed(generator(generator_config(config, dataset)))
             self.D = self._placed(discriminator(discriminator_config(config, dataset)))
-            self.E = self._placed(encoder(config, dataset)) if config.encoder else None
+            E = self._placed(encoder(config, dataset)) if config.encoder else None
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
-        self.optimizer_E = torch.optim.Adam(self.E.parameters(), lr=config.lr.start, eps=1e-8) if self.E else None
+        # Without one, G is asked for drawn images only.
+        self.reader = Learner(E, torch.optim.Adam(E.parameters(), lr=config.lr.start, eps=1e-8)) if E else None
         self.objective = OBJECTIVES[config.objective]
         self.strength = Strength(config.augment)
         self.draws = Draws(config.seed, config.batch, len(dataset), team)
@@ -133,11 +141,12 @@ class Trainer:
         self.cover.load_state(state.get("cover", {}))
 
     def _encoder_parts(self) -> dict[str, Any]:
-        return {"E": self.E, "optimizer_E": self.optimizer_E} if self.E else {}
+        return {"E": self.reader.network, "optimizer_E": self.reader.optimizer} if self.reader else {}
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
-        weights = [w for network in (self.G, self.D, self.ema, self.E) if network for w in network.parameters()]
+        networks = [self.G, self.D, self.ema, *([self.reader.network] if self.reader else [])]
+        weights = [w for network in networks for w in network.parameters()]
         return bool(torch.stack([w.isfinite().all() for w in weights]).all())
 
     def scheduled(self, schedule: Cosine) -> float:
@@ -151,7 +160,7 @@ class Trainer:
         """
         config = self.config
         beta2, lr = self.scheduled(config.beta2), self.scheduled(config.lr)
-        for optimizer in filter(None, (self.optimizer_G, self.optimizer_D, self.optimizer_E)):
+        for optimizer in (self.optimizer_G, self.optimizer_D, *([self.reader.optimizer] if self.reader else [])):
             optimizer.param_groups[0].update(lr=lr, betas=(config.beta1, beta2))
         real, labels = self._real_batch()
         stats_g = self._update_generator(real, labels)
@@ -163,22 +172,23 @@ class Trainer:
 
     def _update_generator(self, real: Tensor, labels: Tensor) -> Tensor:
         self.D.requires_grad_(False)
-        with torch.no_grad():
-            real_logits = self._judge(real, labels, REAL_FOR_G).logit
+        drawn = DRAWN if self.reader else ALL
         z, apart = self._read(real, labels, self._noise(0))
         made = self._fake(z, labels)
-        fake = self._judge(made, labels, FAKE_FOR_G)
+        with torch.no_grad():
+            real_logits = self._judge(real[drawn], labels[drawn], REAL_FOR_G).logit
+        fake = self._judge(made[drawn], labels[drawn], FAKE_FOR_G)
         loss = self.objective.generator(real_logits, fake.logit)
-        codes = code_loss(fake.codes, z[:, : self.config.codes])
-        total = loss + self.config.code_weight * codes + self._cover_loss(labels)
-        learners = [(self.optimizer_G, self.G)]
+        codes = code_loss(fake.codes, z[drawn, : self.config.codes])
+        total = self._cover_loss(labels)
+        total[drawn] += loss + self.config.code_weight * codes
+        learners = [Learner(self.G, self.optimizer_G)]
         away = torch.zeros_like(apart)
-        if self.config.encoder and self.E and self.optimizer_E:
-            away = distance(made[SHARE], real[SHARE])
+        if self.config.encoder and self.reader:
+            away = distance(made[READ], real[READ])
             weight = self.scheduled(self.config.encoder.weight)
-            # The encoder feels the adversarial loss as well: what it reads shall look real, too.
-            total[SHARE] += weight * (away + self.config.encoder.divergence * apart)
-            learners.append((self.optimizer_E, self.E))
+            total[READ] += weight * (away + self.config.encoder.divergence * apart)
+            learners.append(self.reader)
         norm = self._follow(total, *learners)
         self.D.requires_grad_(True)
         # Shares are equal, so the mean of the processes' means is the batch's; one exchange for all three.
@@ -187,14 +197,14 @@ class Trainer:
         return torch.stack([loss_mean, norm, *others])
 
     def _read(self, real: Tensor, labels: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents of which the encoder's share is read from the images; that share's divergence from the prior."""
-        if not self.E:
-            return z, torch.zeros_like(z[SHARE, 0])
+        """Latents of which READ are read from the images; those rows' divergence from the prior."""
+        if not self.reader:
+            return z, torch.zeros_like(z[:, 0])
         with self._autocast():
-            posterior = self.E(real[SHARE], labels[SHARE])
+            posterior = self.reader.network(real[READ], labels[READ])
         sd = self.config.latent_sd
         z = z.clone()
-        z[SHARE] = sd * read(posterior, z[SHARE] / sd)
+        z[READ] = sd * read(posterior, z[READ] / sd)
         return z, divergence(posterior)
 
     def _cover_loss(self, labels: Tensor) -> Tensor:
@@ -233,19 +243,19 @@ class Trainer:
             r1 = weight * penalty(real, on_real.logit, labels, REAL_FOR_D)
             r2 = weight * penalty(fake, on_fake.logit, labels, FAKE_FOR_D)
         total = loss + self.config.code_weight * codes + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)
-        norm = self._follow(total, (self.optimizer_D, self.D))
+        norm = self._follow(total, Learner(self.D, self.optimizer_D))
         rows = torch.stack([loss, codes, r1, r2, on_real.logit, on_fake.logit]).detach()
         return _discriminator_stats(norm, *self.team.gather(rows))
 
-    def _follow(self, loss: Tensor, *learners: tuple[torch.optim.Optimizer, nn.Module]) -> Tensor:
+    def _follow(self, loss: Tensor, *learners: Learner) -> Tensor:
         """One step down the mean of a loss (N,); the norm of the first network's gradient before it."""
-        for optimizer, _ in learners:
-            optimizer.zero_grad(set_to_none=True)
+        for learner in learners:
+            learner.optimizer.zero_grad(set_to_none=True)
         loss.mean().backward()  # type: ignore[no-untyped-call]
-        for optimizer, network in learners:
-            self.team.average_gradients(network.parameters())
-            optimizer.step()
-        return _gradient_norm(learners[0][1])
+        for learner in learners:
+            self.team.average_gradients(learner.network.parameters())
+            learner.optimizer.step()
+        return _gradient_norm(learners[0].network)
 
     def _exact_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
         return zero_centered_gradient_penalty(images, logits)

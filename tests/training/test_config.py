@@ -80,7 +80,7 @@ def test_settings_take_the_type_of_what_they_set() -> None:
 
 
 def test_of_two_values_for_a_setting_the_later_one_counts() -> None:
-    assert load_preset("digits", ("batch=8", "batch=4")).batch == 4
+    assert load_preset("digits", ("batch=32", "batch=8")).batch == 8
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_of_two_values_for_a_setting_the_later_one_counts() -> None:
         ("generator.widths=[]", "generator.widths", "at least 1"),
         ("generator.width=3", "generator.width", "no such setting"),
         ("codes=65", "config", "at most z_dim 64"),
-        ("discriminator.minibatch_group=5", "config", "multiple of minibatch_group 5"),
+        ("discriminator.minibatch_group=5", "config", "multiple of 10: twice minibatch_group, as encoder"),
         ("generator.minibatch_group=4", "generator.minibatch_group", "no such setting"),
         ("data.holdout=1", "data.holdout", "less than 1"),
         ("data.labels=[{colum: age}]", "data.labels.0.column", "required"),

@@ -61,40 +61,50 @@ def test_every_second_image_of_gs_batch_is_read_and_the_others_are_not(
     assert not torch.isclose(z[::2], elsewhere[::2]).any()
     assert apart.shape == (8,)
     # Scaled as all latents of this run are, from the same standard normal numbers.
-    assert trainer.E is not None
-    posterior = trainer.E(real[::2], labels[::2])
+    assert trainer.reader is not None
+    posterior = trainer.reader.network(real[::2], labels[::2])
     assert torch.allclose(z[::2], 0.5 * read(posterior, noise[::2] / 0.5))
     assert torch.equal(apart, divergence(posterior))
 
 
 def test_what_is_read_comes_out_again(tiny_config: MakeConfig) -> None:
-    """Against half of the images' own variance, 0.44: what G makes knows what was read."""
+    """Against less than half of the images' own variance, 0.44: what G makes knows what was read."""
     data = bars()
-    trainer = Trainer(tiny_config("encoder={weight: 40}", "schedule_kimg=10"), data, "cpu")
+    trainer = Trainer(tiny_config("encoder={weight: 40}", "lr={start: 0.003, end: 0.003}"), data, "cpu")
 
-    stats = [dict(zip(STATS, trainer.step().tolist())) for _ in range(400)]
+    stats = [dict(zip(STATS, trainer.step().tolist())) for _ in range(300)]
 
     late = float(np.mean([row["reconstruction"] for row in stats[-50:]]))
-    assert late < 0.22
+    assert late < 0.2
     assert all(row["divergence"] > 0 for row in stats)
     spread = averaged(torch.from_numpy(data.batch(np.arange(256))[0])).var(dim=0, unbiased=False).mean().item()
     assert spread == pytest.approx(0.44, abs=0.01)
 
 
-def test_an_encoder_without_weight_leaves_g_to_the_adversarial_loss(
-    tiny_config: MakeConfig, tiny_data: Dataset
-) -> None:
-    """But for the latents that it read: with those put back, the step is that of a run without."""
+def test_the_encoder_does_not_hear_the_discriminator(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    """Or it would rather fool D than be true to the image: without weight, nothing is left to follow."""
     trainer = Trainer(tiny_config("encoder={weight: 0}"), tiny_data, "cpu")
-    plain = Trainer(tiny_config(), tiny_data, "cpu")
-    real, labels = trainer._real_batch()
-    trainer._read = lambda real, labels, z: (z, torch.zeros(8, requires_grad=True))  # type: ignore[method-assign]
+    assert trainer.reader is not None
+    before = [w.clone() for w in trainer.reader.network.parameters()]
 
-    trainer._update_generator(real, labels)
-    plain._update_generator(real, labels)
+    trainer.step()
 
-    for ours, theirs in zip(trainer.G.parameters(), plain.G.parameters()):
-        assert torch.equal(ours, theirs)
+    for old, new in zip(before, trainer.reader.network.parameters()):
+        assert torch.equal(old, new)
+
+
+def test_d_judges_none_of_what_was_read(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    def learnt(read_as: float) -> list[torch.Tensor]:
+        trainer = Trainer(tiny_config("encoder={weight: 0}"), tiny_data, "cpu")
+        real, labels = trainer._real_batch()
+        noise = trainer._noise(0)
+        noise[::2] = read_as
+        trainer._read = lambda *_: (noise, torch.zeros(8, requires_grad=True))  # type: ignore[method-assign]
+        trainer._update_generator(real, labels)
+        return list(trainer.G.parameters())
+
+    for one, other in zip(learnt(0.5), learnt(-3.0)):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
