@@ -31,7 +31,7 @@ class EncoderConfig(BaseModel):
         description="of the squared distance in averaged pixels, -1 .. 1; one number for a weight that stays",
     )
     divergence: float = Field(
-        default=1.5e-4, ge=0, description="of the latents' divergence from the prior, in nats, beside that distance"
+        default=6e-4, ge=0, description="of the latents' divergence from the prior, in nats, beside that distance"
     )
 
 
