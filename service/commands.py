@@ -55,7 +55,7 @@ def list_(as_json: bool) -> None:
         )
 
 
-@models.command(epilog="\b\nExamples:\n  ganmint models show digits\n  ganmint models show digits/2.0.0 --json")
+@models.command(epilog="\b\nExamples:\n  ganmint models show digits\n  ganmint models show digits/3.0.0 --json")
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="manifest.json as it is.")
 def show(model: str, as_json: bool) -> None:

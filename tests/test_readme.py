@@ -76,7 +76,7 @@ def test_every_command_of_the_readme_works(checkout: Path, tmp_path: Path) -> No
     for picture, size in sizes.items():
         with Image.open(checkout / f"{picture}.png") as opened:
             assert opened.size == size
-    assert read_address((checkout / "three.png").read_bytes()) == "digits/2.0.0/7/0?label=3"
+    assert read_address((checkout / "three.png").read_bytes()) == "digits/3.0.0/7/0?label=3"
     assert len(list((checkout / "pictures").glob("*.png"))) == 10
     printed = re.search(r"^  (curl .*)$", (tmp_path / "serve.log").read_text(), re.MULTILINE)
     assert printed, "make serve prints a curl line"
