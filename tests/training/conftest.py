@@ -21,6 +21,7 @@ TINY = (
     "generator.start=basis",
     "discriminator.minibatch_group=1",
     "lr.end=1e-4",
+    "gamma.end=0.1",
     "ema_halflife_kimg.end=15",
     "generator.base=4",
     "generator.widths=[8, 4]",
