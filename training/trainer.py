@@ -143,9 +143,13 @@ class Trainer:
     def _encoder_parts(self) -> dict[str, Any]:
         return {"E": self.reader.network, "optimizer_E": self.reader.optimizer} if self.reader else {}
 
+    def _makers(self) -> list[Learner]:
+        """What G's loss moves: G, and the encoder where there is one."""
+        return [Learner(self.G, self.optimizer_G), *([self.reader] if self.reader else [])]
+
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
-        networks = [self.G, self.D, self.ema, *([self.reader.network] if self.reader else [])]
+        networks = [self.D, self.ema, *(learner.network for learner in self._makers())]
         weights = [w for network in networks for w in network.parameters()]
         return bool(torch.stack([w.isfinite().all() for w in weights]).all())
 
@@ -160,7 +164,7 @@ class Trainer:
         """
         config = self.config
         beta2, lr = self.scheduled(config.beta2), self.scheduled(config.lr)
-        for optimizer in (self.optimizer_G, self.optimizer_D, *([self.reader.optimizer] if self.reader else [])):
+        for optimizer in (self.optimizer_D, *(learner.optimizer for learner in self._makers())):
             optimizer.param_groups[0].update(lr=lr, betas=(config.beta1, beta2))
         real, labels = self._real_batch()
         stats_g = self._update_generator(real, labels)
@@ -182,14 +186,12 @@ class Trainer:
         codes = code_loss(fake.codes, z[drawn, : self.config.codes])
         total = self._cover_loss(labels)
         total[drawn] += loss + self.config.code_weight * codes
-        learners = [Learner(self.G, self.optimizer_G)]
         away = torch.zeros_like(apart)
         if self.config.encoder and self.reader:
             away = distance(made[READ], real[READ])
             weight = self.scheduled(self.config.encoder.weight)
             total[READ] += weight * (away + self.config.encoder.divergence * apart)
-            learners.append(self.reader)
-        norm = self._follow(total, *learners)
+        norm = self._follow(total, *self._makers())
         self.D.requires_grad_(True)
         # Shares are equal, so the mean of the processes' means is the batch's; one exchange for all three.
         means = torch.stack([row.detach().mean() for row in (loss, away, apart)]).unsqueeze(1)
