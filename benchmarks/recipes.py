@@ -22,7 +22,7 @@ from training.comparison import REPORT, Run
 # The digits preset without its switches: R3GAN's recipe alone.
 PLAIN = (
     "digits", "encoder=null", "clip=false", "generator.start=basis", "generator.label_dim=32",
-    "discriminator.minibatch_group=1", "penalty_every=1", "lr.end=1e-4", "ema_halflife_kimg.end=15",
+    "discriminator.minibatch_group=1", "penalty_every=1", "lr.end=1e-4", "gamma.end=0.1", "ema_halflife_kimg.end=15",
 )  # fmt: skip
 # Row: preset and the settings that make it.
 ROWS: dict[str, tuple[str, ...]] = {
