@@ -65,7 +65,7 @@ monitoring: $(VENV)/.dev  ## every query of dashboard and alerts against a real 
 	$(BIN)/python -m tests.deploy.live
 
 rolling: $(VENV)/.dev  ## restart two services in turn under 5,000 requests and count the failed ones
-	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/services/test_restart.py -k restarted
+	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/live/test_restart.py -k restarted
 
 bento: bento-parts  ## a bento of the store's models (VARIANT=cpu or cuda); then: bentoml containerize ganmint:latest
 	$(BIN)/bentoml build deploy --arg variant=$(VARIANT)

@@ -15,12 +15,12 @@ from models.errors import GanmintError, InputError
 
 # Command -> where it lives; imported when it is asked for, so that `ganmint serve` needs no trainer.
 COMMANDS = {
-    "train": "training.commands",
-    "evaluate": "training.evaluation_commands",
-    "publish": "training.evaluation_commands",
-    "data": "training.data_commands",
-    "movie": "training.lab_commands",
-    "compare": "training.lab_commands",
+    "train": "training.commands.train",
+    "evaluate": "training.commands.evaluate",
+    "publish": "training.commands.evaluate",
+    "data": "training.commands.data",
+    "movie": "training.commands.runs",
+    "compare": "training.commands.runs",
     "models": "service.commands",
     "sample": "service.commands",
     "export": "service.export.commands",

@@ -20,7 +20,7 @@ from benchmarks.start import processor
 from models import artifact, manifest
 from models.networks import GeneratorConfig, generator
 from models.sampler import Sampler
-from training import candidate
+from training.runs import trained_run
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
 def _artifact(path: Path, aside: Path) -> Path:
     if (path / manifest.FILE_NAME).is_file():
         return path
-    found = candidate.newest(path)
+    found = trained_run.load_latest(path)
     artifact.export(found.generator, found.card("run", "0.0.0"), aside)
     return aside
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from models import artifact
-from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
+from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
 from models.networks import GeneratorConfig, ResNetConfig, generator
 
 # What 64x64 RGB faces take on a CPU.
@@ -26,8 +26,8 @@ SMALLEST = GeneratorConfig(z_dim=4, labels=2, shape=(1, 8, 8), network=ResNetCon
 def export(name: str, config: GeneratorConfig, folder: Path, batch_size: int | None = None) -> Path:
     """Write the artifact `folder / name`, version 1.0.0, of an untrained generator; psi allowed."""
     channels, height, width = config.shape
-    data = DataCard(name="none", digest="0" * 64, images=1, licence="none", attribution="")
-    training = TrainingCard(
+    data = DataInfo(name="none", digest="0" * 64, images=1, licence="none", attribution="")
+    training = TrainingInfo(
         command="none", code_version="none", torch=torch.__version__, device="cpu", kimg=0, config={}, data=data
     )
     card = Manifest(

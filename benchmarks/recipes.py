@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 from benchmarks.start import processor
-from training import comparison
-from training.comparison import REPORT, Run
+from training.runs import comparison
+from training.runs.comparison import REPORT, Run
 
 # The digits preset without its switches: R3GAN's recipe alone.
 PLAIN = (

@@ -37,7 +37,7 @@ from benchmarks.models import SMALL, export
 from benchmarks.servers import ganmint, rss_mib
 from benchmarks.start import processor
 from models import artifact, images, store
-from models.address import SampleAddress
+from models.address import Address
 from models.images import EXTENSIONS
 from models.manifest import Manifest
 from models.sampler import Sampler
@@ -115,12 +115,12 @@ def _pool(samplers: list[Sampler], size: int) -> list[Exchange]:
     return pool
 
 
-def _addresses(kind: str, card: Manifest, rng: random.Random) -> list[SampleAddress]:
+def _addresses(kind: str, card: Manifest, rng: random.Random) -> list[Address]:
     n = {"json": rng.randint(1, 8), "grid": 16, "zip": 4, "npz": 8}.get(kind, 1)
     return card.addresses(rng.randrange(2**53), rng.randrange(2**40), n, rng.choice([None, "balanced", 0]))
 
 
-def _exchange(kind: str, addresses: list[SampleAddress], pixels: Pixels, rng: random.Random) -> Exchange:
+def _exchange(kind: str, addresses: list[Address], pixels: Pixels, rng: random.Random) -> Exchange:
     if kind == "refused":
         return _refused(addresses[0].model, rng)
     texts = [str(address) for address in addresses]

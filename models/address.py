@@ -64,7 +64,7 @@ def check_psi(psi: float, field: str = "psi") -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class SampleAddress:
+class Address:
     """(model, version, seed, index, label, psi): an image is a pure function of these.
 
     Attributes:
@@ -99,7 +99,7 @@ class SampleAddress:
         return f"{path}?{'&'.join(query)}" if query else path
 
     @classmethod
-    def parse(cls, text: str) -> SampleAddress:
+    def parse(cls, text: str) -> Address:
         """The address that a text names; str() of the result is canonical.
 
         Raises: InputError naming the part at fault.

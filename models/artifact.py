@@ -32,12 +32,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from models import images, manifest
-from models.address import SampleAddress
-from models.card import markdown
+from models.address import Address
 from models.errors import ArtifactError, InputError
 from models.files import sha256, sync_folder, write_atomically
 from models.latents import MAX_INTEGER
 from models.manifest import DeviceClass, Manifest
+from models.model_card import markdown
 from models.sampler import Sampler
 
 SCRIPT, WEIGHTS, GOLDEN, SAMPLES, CARD = (
@@ -163,7 +163,7 @@ def check_goldens(sampler: Sampler, path: Path) -> int:
     try:
         # Opened here, because NumPy leaves its own file open when the archive is bad.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            addresses = [sampler.manifest.check(SampleAddress.parse(str(text))) for text in archive["addresses"]]
+            addresses = [sampler.manifest.check(Address.parse(str(text))) for text in archive["addresses"]]
             expected: NDArray[np.uint8] = archive["pixels"]
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, InputError) as error:
         raise ArtifactError(path, f"cannot be read: {error}; install the model again") from None

@@ -43,7 +43,7 @@ def _stream(seed: int, index: int) -> np.random.RandomState:
     return _philox.at(seed, index)
 
 
-def latent(seed: int, index: int, z_dim: int) -> NDArray[np.float32]:
+def draw_latent(seed: int, index: int, z_dim: int) -> NDArray[np.float32]:
     """z of one sample.
 
     Args:
@@ -55,7 +55,7 @@ def latent(seed: int, index: int, z_dim: int) -> NDArray[np.float32]:
     return _stream(seed, index).standard_normal(z_dim).astype(np.float32)
 
 
-def drawn_label(seed: int, index: int, z_dim: int, labels: int) -> int:
+def draw_label(seed: int, index: int, z_dim: int, labels: int) -> int:
     """The label of a sample whose caller named none: uniform, from the same stream, after z.
 
     Args: as `latent`; labels is the number of classes, at least 1.

@@ -13,13 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from models import address
-from models.address import SampleAddress
+from models.address import Address
 from models.errors import ArtifactError, InputError
-from models.latents import MAX_INTEGER, drawn_label
+from models.latents import MAX_INTEGER, draw_label
 
 FILE_NAME = "manifest.json"
 DeviceClass = Literal["cpu", "cuda"]
-Labels = int | Sequence[int] | Literal["balanced"] | None
+LabelSpec = int | Sequence[int] | Literal["balanced"] | None
 
 
 class _Frozen(BaseModel):
@@ -41,7 +41,7 @@ class Latents(_Frozen):
     z_dim: int = Field(ge=1)
 
 
-class DataCard(_Frozen):
+class DataInfo(_Frozen):
     """What the model was trained on, and under which terms."""
 
     name: str
@@ -53,7 +53,7 @@ class DataCard(_Frozen):
     use: str = Field(default="", description="what to know before the images are used: caveats, what they are not for")
 
 
-class TrainingCard(_Frozen):
+class TrainingInfo(_Frozen):
     """How the model was made."""
 
     command: str
@@ -62,7 +62,7 @@ class TrainingCard(_Frozen):
     device: str
     kimg: float = Field(ge=0, description="thousand real images shown to the discriminator")
     config: dict[str, Any]
-    data: DataCard
+    data: DataInfo
 
 
 class Score(_Frozen):
@@ -74,7 +74,7 @@ class Score(_Frozen):
     protocol: str
 
 
-class GateCard(_Frozen):
+class GateRecord(_Frozen):
     """What the gate said before the model was published."""
 
     passed: bool
@@ -99,9 +99,9 @@ class Manifest(_Frozen):
     )
     batch_size_measured: dict[DeviceClass, bool] = Field(description="false where a default was taken")
     network: dict[str, Any] = Field(description="builds the generator of generator.safetensors")
-    training: TrainingCard
+    training: TrainingInfo
     scores: tuple[Score, ...] = ()
-    gate: GateCard | None = Field(default=None, description="none where the model was made before there was a gate")
+    gate: GateRecord | None = Field(default=None, description="none where the model was made before there was a gate")
     files: dict[str, str] = Field(default={}, description="file name -> sha256")
 
     @field_validator("name")
@@ -115,8 +115,8 @@ class Manifest(_Frozen):
         return _checked(address.check_version, value)
 
     def addresses(
-        self, seed: int, index: int = 0, n: int = 1, labels: Labels = None, psi: float = 1.0
-    ) -> list[SampleAddress]:
+        self, seed: int, index: int = 0, n: int = 1, labels: LabelSpec = None, psi: float = 1.0
+    ) -> list[Address]:
         """The n addresses from `index` on, with every label resolved.
 
         Args:
@@ -137,9 +137,9 @@ class Manifest(_Frozen):
         if psi != 1.0 and not self.truncation:
             raise InputError(f"{self.name} {self.version} takes no psi other than 1", "psi")
         resolved = self._resolved_labels(seed, index, n, labels)
-        return [SampleAddress(self.name, self.version, seed, index + k, label, psi) for k, label in enumerate(resolved)]
+        return [Address(self.name, self.version, seed, index + k, label, psi) for k, label in enumerate(resolved)]
 
-    def check(self, wanted: SampleAddress) -> SampleAddress:
+    def check(self, wanted: Address) -> Address:
         """The address with its label resolved, if it is one of this model's.
 
         Raises: InputError naming the field at fault.
@@ -156,14 +156,14 @@ class Manifest(_Frozen):
         """A label's name, None for None."""
         return None if label is None else self.labels[label]
 
-    def _resolved_labels(self, seed: int, index: int, n: int, labels: Labels) -> list[int | None]:
+    def _resolved_labels(self, seed: int, index: int, n: int, labels: LabelSpec) -> list[int | None]:
         classes = len(self.labels)
         if not classes:
             if labels is not None:
                 raise InputError(f"{self.name} {self.version} has no labels; leave it out", "labels")
             return [None] * n
         if labels is None:
-            return [drawn_label(seed, index + k, self.latents.z_dim, classes) for k in range(n)]
+            return [draw_label(seed, index + k, self.latents.z_dim, classes) for k in range(n)]
         if labels == "balanced":
             return [(index + k) % classes for k in range(n)]
         if isinstance(labels, str):

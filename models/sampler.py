@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models import images
-from models.address import SampleAddress
+from models.address import Address
 from models.cuda_graph import CudaGraph
 from models.errors import ArtifactError, InputError
-from models.latents import latent
+from models.latents import draw_latent
 from models.manifest import DeviceClass, Manifest
 
 THREADS = 1
@@ -78,7 +78,7 @@ class Sampler:
             f"batch {self.batch_size}, Pillow {PIL.__version__}"
         )
 
-    def mint(self, addresses: Sequence[SampleAddress]) -> NDArray[np.uint8]:
+    def mint(self, addresses: Sequence[Address]) -> NDArray[np.uint8]:
         """The pixels of these addresses, in their order.
 
         Args: addresses of this model, labels resolved (`Manifest.addresses`); any number.
@@ -87,7 +87,7 @@ class Sampler:
         z_dim = self.manifest.latents.z_dim
         z = np.zeros((len(addresses), z_dim), np.float32)
         for row, a in enumerate(addresses):
-            z[row] = latent(a.seed, a.index, z_dim) * np.float32(a.psi)
+            z[row] = draw_latent(a.seed, a.index, z_dim) * np.float32(a.psi)
         return self.render(z, np.array([a.label or 0 for a in addresses], np.int64))
 
     def render(self, z: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.uint8]:

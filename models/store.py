@@ -24,7 +24,7 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredModel:
     """One version in the store."""
 
     name: str
@@ -52,15 +52,15 @@ def names() -> list[str]:
     return sorted(d.name for d in root.iterdir() if NAME.fullmatch(d.name) and d.is_dir() and versions(d.name))
 
 
-def versions(name: str) -> list[Stored]:
+def versions(name: str) -> list[StoredModel]:
     """The versions of a name, oldest number first; other BentoML models are passed over."""
     root = home() / "models" / check_name(name)
-    found = [Stored(name, p.parent.name, p.parent) for p in root.glob(f"*/{manifest.FILE_NAME}")]
+    found = [StoredModel(name, p.parent.name, p.parent) for p in root.glob(f"*/{manifest.FILE_NAME}")]
     found = [stored for stored in found if VERSION.fullmatch(stored.version)]
     return sorted(found, key=lambda stored: stored.sort_key)
 
 
-def find(name: str, version: str | None = None) -> Stored:
+def find(name: str, version: str | None = None) -> StoredModel:
     """A version of a model; the newest when none is named.
 
     Raises: ModelNotFoundError naming what there is.
@@ -79,7 +79,7 @@ def find(name: str, version: str | None = None) -> Stored:
     )
 
 
-def find_text(text: str, field: str = "MODEL") -> Stored:
+def find_model(text: str, field: str = "MODEL") -> StoredModel:
     """The version that a command line names: name or name/version.
 
     Raises: InputError naming the field; ModelNotFoundError naming what there is.
@@ -89,12 +89,12 @@ def find_text(text: str, field: str = "MODEL") -> Stored:
     return find(name, check_version(version, field) if version else None)
 
 
-def find_folder(text: str, field: str = "MODEL") -> Path:
+def find_artifact(text: str, field: str = "MODEL") -> Path:
     """The same for a command that takes an artifact folder as well, in the store or not.
 
     Raises: InputError naming the field; ModelNotFoundError naming what there is.
     """
-    return Path(text) if (Path(text) / manifest.FILE_NAME).is_file() else find_text(text, field).path
+    return Path(text) if (Path(text) / manifest.FILE_NAME).is_file() else find_model(text, field).path
 
 
 def next_version(name: str) -> str:
@@ -103,7 +103,7 @@ def next_version(name: str) -> str:
     return f"{there[-1].sort_key[0] + 1}.0.0" if there else "1.0.0"
 
 
-def install(folder: Path) -> Stored:
+def install(folder: Path) -> StoredModel:
     """Copy an artifact folder into the store after every check; again for the same one does nothing.
 
     A signature goes with it, also where the artifact is there already.
@@ -124,7 +124,7 @@ def install(folder: Path) -> Stored:
         # Another process may have been faster.
         if not _is_there(folder, card, target):
             raise FileError(target, f"cannot be written: {error.strerror or error}") from None
-    return Stored(card.name, card.version, target)
+    return StoredModel(card.name, card.version, target)
 
 
 def _is_there(folder: Path, card: Manifest, target: Path) -> bool:

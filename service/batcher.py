@@ -21,20 +21,20 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from models.address import SampleAddress
+from models.address import Address
 from models.images import MediaType
 from service.errors import DeadlineError, QueueFullError
 from service.metrics import ModelMetrics
 
 log = logging.getLogger("ganmint.service")
 Pixels = NDArray[np.uint8]
-Mint = Callable[[Sequence[SampleAddress]], Pixels]
+Mint = Callable[[Sequence[Address]], Pixels]
 Encode = Callable[[Pixels, MediaType, str], bytes]
 # How much the newest batch counts in the rate that Retry-After is computed from.
 RATE_WEIGHT = 0.2
 
 
-class Job:
+class PendingRequest:
     """One request's images on their way. Made by `Batcher.job`.
 
     Attributes:
@@ -44,7 +44,7 @@ class Job:
         answer: done when every image is there, or with the error that ended the job.
     """
 
-    def __init__(self, addresses: Sequence[SampleAddress], media_type: MediaType | None) -> None:
+    def __init__(self, addresses: Sequence[Address], media_type: MediaType | None) -> None:
         self.addresses, self.media_type = addresses, media_type
         self.loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[None] = self.loop.create_future()
@@ -103,8 +103,8 @@ class Job:
             self._news.set()
 
 
-Item = tuple[Job, int]
-Minted = tuple[Job, int, Pixels]
+Item = tuple[PendingRequest, int]
+Minted = tuple[PendingRequest, int, Pixels]
 # Batches that may wait to be encoded; the next forward begins when there are fewer.
 ENCODING_AHEAD = 2
 
@@ -139,7 +139,7 @@ class Batcher:
         self._forward, self._encoder, self._metrics = forward, encoder, metrics
         # Guards all that follows: the event loop adds and drops, the forward thread takes.
         self._lock = threading.Lock()
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[PendingRequest] = deque()
         self._waiting = 0
         self._minting = False
         self._encoding = 0
@@ -161,14 +161,16 @@ class Batcher:
             raise QueueFullError(max(1, math.ceil(self._seconds(self._waiting))))
 
     @contextmanager
-    def job(self, addresses: Sequence[SampleAddress], media_type: MediaType | None, timeout_s: float) -> Iterator[Job]:
+    def job(
+        self, addresses: Sequence[Address], media_type: MediaType | None, timeout_s: float
+    ) -> Iterator[PendingRequest]:
         """Queue a request's images; whatever still waits when the block is left is dropped.
 
         Raises: QueueFullError at once; the job's own methods raise DeadlineError after `timeout_s`,
             or what minting or encoding one of its images raised.
         """
         self.check_room(len(addresses), timeout_s)
-        job = Job(addresses, media_type)
+        job = PendingRequest(addresses, media_type)
         with self._lock:
             self._jobs.append(job)
             self._count(len(addresses))
@@ -244,7 +246,7 @@ class Batcher:
     def _encoded(self, minted: list[Minted]) -> None:
         """Encode a batch. In the encoder's thread."""
         started = time.perf_counter()
-        files: list[tuple[Job, int, bytes | Pixels]] = []
+        files: list[tuple[PendingRequest, int, bytes | Pixels]] = []
         for job, position, image in minted:
             try:
                 assert job.media_type is not None
@@ -257,23 +259,23 @@ class Batcher:
         self._go_on()
         self._deliver(files)
 
-    def _deliver(self, images: Sequence[tuple[Job, int, bytes | Pixels]]) -> None:
+    def _deliver(self, images: Sequence[tuple[PendingRequest, int, bytes | Pixels]]) -> None:
         """Hand images to their jobs, on the event loop."""
         if images:
             _on_loop(images[0][0], _put_all, images)
 
-    def _give_up(self, job: Job, error: Exception) -> None:
+    def _give_up(self, job: PendingRequest, error: Exception) -> None:
         log.error("minting for %s failed", job.addresses[0], exc_info=error)
         self._metrics.failed()
         self._drop(job)
         _on_loop(job, job.fail, error)
 
-    def _expire(self, job: Job, timeout_s: float) -> None:
+    def _expire(self, job: PendingRequest, timeout_s: float) -> None:
         if job.open:
             job.fail(DeadlineError(timeout_s))
             self._drop(job)
 
-    def _drop(self, job: Job) -> None:
+    def _drop(self, job: PendingRequest) -> None:
         """Forget what has not been taken of a job that is answered, failed or given up."""
         if job.taken == len(job.addresses):
             return
@@ -290,12 +292,12 @@ class Batcher:
         return images / self._batch_size * self._batch_s
 
 
-def _on_loop(job: Job, what: Callable[..., None], argument: object) -> None:
+def _on_loop(job: PendingRequest, what: Callable[..., None], argument: object) -> None:
     # After the end of the loop nobody waits for an answer.
     with suppress(RuntimeError):
         job.loop.call_soon_threadsafe(what, argument)
 
 
-def _put_all(images: Sequence[tuple[Job, int, bytes | Pixels]]) -> None:
+def _put_all(images: Sequence[tuple[PendingRequest, int, bytes | Pixels]]) -> None:
     for job, position, image in images:
         job.put(position, image)

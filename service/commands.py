@@ -16,14 +16,14 @@ from pathlib import Path
 import click
 
 from models import artifact, images, manifest, signing, store
-from models.address import SampleAddress
-from models.card import markdown
+from models.address import Address
 from models.errors import InputError, ModelNotFoundError
 from models.files import write_atomically
 from models.images import EXTENSIONS, MediaType
-from models.manifest import Labels, Manifest
+from models.manifest import LabelSpec, Manifest
+from models.model_card import markdown
 from models.sampler import Sampler, resolve_device
-from service.access import Access, new_key
+from service.auth import Authenticator, new_key
 from service.settings import from_environment
 
 PATH = click.Path(path_type=Path)
@@ -60,7 +60,7 @@ def list_(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="manifest.json as it is.")
 def show(model: str, as_json: bool) -> None:
     """Show a model's card. MODEL is a name or name/version."""
-    stored = store.find_text(model)
+    stored = store.find_model(model)
     card = manifest.read(stored.path)
     if as_json:
         click.echo(manifest.dump(card), nl=False)
@@ -83,7 +83,7 @@ def verify(model: str | None, device: str, public_key: Path | None) -> None:
     if model is None:
         folders = [stored.path for name in store.names() for stored in store.versions(name)]
     else:
-        folders = [store.find_folder(model)]
+        folders = [store.find_artifact(model)]
     for folder in folders:
         _verify(folder, device, public_key)
 
@@ -115,7 +115,7 @@ def sign(model: str, private_key: Path) -> None:
     openssl ecparam -name prime256v1 -genkey -noout -out key.pem
     openssl ec -in key.pem -pubout -out key.pub
     """
-    folder = store.find_folder(model)
+    folder = store.find_artifact(model)
     card = artifact.check_files(folder)
     path = signing.sign(folder, private_key, os.environ.get("GANMINT_KEY_PASSWORD"))
     click.echo(f"Signed {card.name} {card.version} ({artifact.digest(folder)[:12]}): {path}")
@@ -161,7 +161,7 @@ def sample(
 
     Each file is byte for byte what the service answers for the same address.
     """
-    sampler = artifact.load(store.find_text(model).path, resolve_device(device))
+    sampler = artifact.load(store.find_model(model).path, resolve_device(device))
     card, wanted = sampler.manifest, _labels(labels)
     media_type = EXTENSIONS.get(out.suffix.removeprefix("."))
     if media_type:
@@ -187,11 +187,11 @@ def sample(
     click.echo(f"Wrote {count} images to {out}")
 
 
-def _picture(sampler: Sampler, addresses: list[SampleAddress], media_type: MediaType) -> bytes:
+def _picture(sampler: Sampler, addresses: list[Address], media_type: MediaType) -> bytes:
     return images.encode_one_or_grid(sampler.mint(addresses), media_type, [str(a) for a in addresses])
 
 
-def _labels(text: str | None) -> Labels:
+def _labels(text: str | None) -> LabelSpec:
     if text is None:
         return None
     if text == "balanced":
@@ -231,7 +231,7 @@ def serve(host: str, port: int) -> None:
     """
     settings = from_environment()
     # Read here, too: a wrong file is one clear line now rather than a worker that never starts.
-    Access(settings.api_keys_file, settings.api_keys)
+    Authenticator(settings.api_keys_file, settings.api_keys)
     if not store.names():
         raise ModelNotFoundError(f"no model in {store.home()}; install the bundled ones with: ganmint models install")
     if settings.trusted_key:

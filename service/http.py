@@ -2,7 +2,7 @@
 
 Knows: the routes and what each answers. Does not know: how images are minted or batched
 (service.batcher), which file makes them (service.registry), how an answer is written
-(service.answers), how errors look (service.errors).
+(service.responses), how errors look (service.errors).
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from models import images
-from models.address import NAME, VERSION, SampleAddress
+from models.address import NAME, VERSION, Address
 from models.errors import InputError
 from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from models.latents import MAX_INTEGER
-from service import answers, bodies, errors, tracing
-from service.access import Access
-from service.answers import NPZ, ZIP, PatientStream
-from service.batcher import Job
+from service import errors, request_body, responses, tracing
+from service.auth import Authenticator
+from service.batcher import PendingRequest
 from service.errors import ClientGoneError, InvalidRequestError, MalformedBodyError
 from service.metrics import Metrics
-from service.middleware import CloseWhileDraining, Express, HeadAsGet, RequestMetrics
+from service.middleware import CloseWhileDraining, FastRouteMiddleware, HeadAsGet, RequestMetrics
 from service.negotiation import JSON, check_json, choose, matches
-from service.registry import Registry, Served
+from service.registry import LoadedModel, Registry
+from service.responses import NPZ, ZIP, TimeoutStreamingResponse
 from service.schemas import GenerateRequest, GenerateResponse, Problem
 from service.settings import Settings
 
@@ -84,7 +84,7 @@ def create_app(settings: Settings, loaded: Callable[[], None] = lambda: None) ->
     Args: loaded, called once when the models have been loaded.
     Raises: FileError when the key file cannot be used.
     """
-    metrics, access = Metrics(), Access(settings.api_keys_file, settings.api_keys)
+    metrics, access = Metrics(), Authenticator(settings.api_keys_file, settings.api_keys)
     registry = Registry(settings, metrics)
 
     @asynccontextmanager
@@ -110,10 +110,10 @@ def create_app(settings: Settings, loaded: Callable[[], None] = lambda: None) ->
     app.state.settings, app.state.registry, app.state.metrics, app.state.access = settings, registry, metrics, access
     app.include_router(router)
     errors.install(app)
-    app.add_middleware(Express, route=_route("generate"), endpoint=generate)
+    app.add_middleware(FastRouteMiddleware, route=_route("generate"), endpoint=generate)
     app.add_middleware(HeadAsGet)
     if settings.origins:
-        exposed = [*answers.HEADERS, "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"]
+        exposed = [*responses.HEADERS, "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"]
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_headers=["*"], allow_methods=["GET", "POST"],
             expose_headers=exposed,
@@ -152,13 +152,13 @@ async def generate(request: Request) -> Response:
     # Before the addresses are made: to refuse must cost little when there is much to refuse.
     served.batcher.check_room(wanted.n, timeout_s)
     addresses = await _addresses(served, wanted)
-    headers = {**answers.address_headers(addresses), **allowance}
+    headers = {**responses.address_headers(addresses), **allowance}
     if offer in (ZIP, NPZ):
         return await _streamed(served, addresses, offer, timeout_s, headers)
     if offer == JSON:
         with served.batcher.job(addresses, "image/png", timeout_s) as job:
             files = await _wanted(request, job, job.files)
-        return Response(answers.json_body(served.manifest, addresses, files), media_type=JSON, headers=allowance)
+        return Response(responses.json_body(served.manifest, addresses, files), media_type=JSON, headers=allowance)
     picture: MediaType = next(media for media in MEDIA_TYPES if media == offer)
     body = await _picture(request, served, addresses, picture, timeout_s)
     return Response(body, media_type=picture, headers=headers)
@@ -188,7 +188,7 @@ async def permanent_image(
     timeout_s = _timeout_s(request)
     # The query as it stands: an address has no escapes, no unknown parts, nothing twice.
     query = request.url.query
-    asked = SampleAddress.parse(f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else ""))
+    asked = Address.parse(f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else ""))
     allowance = _admit(request, 1)
     served = await _registry(request).get(model, version)
     address = served.manifest.check(asked)
@@ -282,14 +282,14 @@ async def _load(registry: Registry, settings: Settings, loaded: Callable[[], Non
         print(f"Ready on {url}\n  curl -fsS {url}/generate -H 'Accept: image/png' -d '{body}' -o grid.png", flush=True)
 
 
-async def _watch_keys(access: Access, settings: Settings) -> None:
+async def _watch_keys(access: Authenticator, settings: Settings) -> None:
     while True:
         await asyncio.sleep(settings.poll_s)
         access.refresh()
 
 
 def _admit(request: Request, count: int) -> dict[str, str]:
-    access: Access = request.app.state.access
+    access: Authenticator = request.app.state.access
     return access.admit(request.headers.get("authorization"), count)
 
 
@@ -310,7 +310,7 @@ def _timeout_s(request: Request) -> float:
 async def _parse(request: Request, timeout_s: float) -> GenerateRequest:
     check_json(request.headers.get("content-type"))
     settings: Settings = request.app.state.settings
-    body = await bodies.read(request, settings.max_body_bytes, timeout_s)
+    body = await request_body.read(request, settings.max_body_bytes, timeout_s)
     if not body:
         raise MalformedBodyError('the body is empty; send JSON such as {"model": "digits", "n": 4}')
     try:
@@ -324,7 +324,7 @@ async def _parse(request: Request, timeout_s: float) -> GenerateRequest:
     return wanted
 
 
-async def _addresses(served: Served, wanted: GenerateRequest) -> list[SampleAddress]:
+async def _addresses(served: LoadedModel, wanted: GenerateRequest) -> list[Address]:
     seed = secrets.randbelow(MAX_INTEGER + 1) if wanted.seed is None else wanted.seed
     arguments = (seed, wanted.index, wanted.n, wanted.labels, wanted.psi)
     if wanted.n <= RESOLVE_INLINE:
@@ -333,7 +333,7 @@ async def _addresses(served: Served, wanted: GenerateRequest) -> list[SampleAddr
 
 
 async def _picture(
-    request: Request, served: Served, addresses: list[SampleAddress], media_type: MediaType, timeout_s: float
+    request: Request, served: LoadedModel, addresses: list[Address], media_type: MediaType, timeout_s: float
 ) -> bytes:
     """The image itself, or a grid of several."""
     if len(addresses) == 1:
@@ -346,10 +346,10 @@ async def _picture(
 
 
 async def _streamed(
-    served: Served, addresses: list[SampleAddress], offer: str, timeout_s: float, headers: dict[str, str]
+    served: LoadedModel, addresses: list[Address], offer: str, timeout_s: float, headers: dict[str, str]
 ) -> Response:
     """An archive that is written while its images are minted."""
-    write = answers.zip_stream if offer == ZIP else answers.npz_stream
+    write = responses.zip_stream if offer == ZIP else responses.npz_stream
 
     async def chunks() -> AsyncIterator[bytes]:
         # Opened here, so that it ends with the stream, whoever ends that.
@@ -361,10 +361,10 @@ async def _streamed(
     stream = chunks()
     # A full queue must be a 429, so the job is queued before the status is sent.
     await anext(stream)
-    return PatientStream(stream, timeout_s, media_type=offer, headers=headers)
+    return TimeoutStreamingResponse(stream, timeout_s, media_type=offer, headers=headers)
 
 
-async def _wanted(request: Request, job: Job, result: Callable[[], Awaitable[T]]) -> T:
+async def _wanted(request: Request, job: PendingRequest, result: Callable[[], Awaitable[T]]) -> T:
     """The job's result, unless the caller hangs up first: then the job ends with ClientGoneError."""
     watch: asyncio.Task[None] | None = None
 
@@ -381,7 +381,7 @@ async def _wanted(request: Request, job: Job, result: Callable[[], Awaitable[T]]
             watch.cancel()
 
 
-async def _end_when_gone(request: Request, job: Job) -> None:
+async def _end_when_gone(request: Request, job: PendingRequest) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     job.fail(ClientGoneError("the caller hung up"))

@@ -100,7 +100,7 @@ class HeadAsGet:
             scope["route"] = inner.get("route")
 
 
-class Express:
+class FastRouteMiddleware:
     """Answers one route without the framework's matching, dependencies and exit stacks.
 
     They take as long as the endpoint itself does. Everything else about the route stays the

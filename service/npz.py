@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.address import SampleAddress
+from models.address import Address
 from models.manifest import Manifest
 
 # The least that the zip format can say, so that equal images give equal archives.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def write_arrays(archive: zipfile.ZipFile, card: Manifest, addresses: Sequence[SampleAddress]) -> None:
+def write_arrays(archive: zipfile.ZipFile, card: Manifest, addresses: Sequence[Address]) -> None:
     """labels int64 (n,), -1 for none; addresses and label_names as text."""
     arrays: dict[str, NDArray[Any]] = {
         "labels": np.array([-1 if a.label is None else a.label for a in addresses], np.int64),

@@ -20,7 +20,7 @@ from models.address import check_name, check_version
 from models.errors import ArtifactError, GanmintError, ModelNotFoundError
 from models.manifest import Manifest
 from models.sampler import Sampler, resolve_device
-from models.store import Stored
+from models.store import StoredModel
 from service.batcher import Batcher
 from service.errors import NotReadyError
 from service.metrics import Metrics, ModelMetrics
@@ -31,7 +31,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Served:
+class LoadedModel:
     """One loaded version: its card, its queue, and what its bytes depend on."""
 
     manifest: Manifest
@@ -51,10 +51,10 @@ class Registry:
         # One thread each for all models: two forwards at once would only share the same cores.
         self._forward = ThreadPoolExecutor(1, "ganmint-forward")
         self._encoder = ThreadPoolExecutor(1, "ganmint-encode")
-        self._served: dict[Key, Served] = {}
+        self._served: dict[Key, LoadedModel] = {}
         self._broken: dict[Key, tuple[GanmintError, tuple[int, ...]]] = {}
-        self._newest: dict[str, Stored] = {}
-        self._loading: dict[Key, asyncio.Task[Served]] = {}
+        self._newest: dict[str, StoredModel] = {}
+        self._loading: dict[Key, asyncio.Task[LoadedModel]] = {}
         self._poll: asyncio.Task[None] | None = None
         self.ready = False
         self.draining = False
@@ -90,7 +90,7 @@ class Registry:
             self._newest[name] = stored
         self.ready = bool(self._served)
 
-    async def get(self, name: str, version: str | None = None) -> Served:
+    async def get(self, name: str, version: str | None = None) -> LoadedModel:
         """A loaded model; one that the store has and that is not loaded yet is loaded first.
 
         Raises: ModelNotFoundError, NotReadyError, ArtifactError.
@@ -112,7 +112,7 @@ class Registry:
             self._newest[name] = stored
         return served
 
-    def newest(self) -> list[Served]:
+    def newest(self) -> list[LoadedModel]:
         """The newest loaded version of each name, by name."""
         return [self._served[s.name, s.version] for _, s in sorted(self._newest.items())]
 
@@ -120,7 +120,7 @@ class Registry:
         """The versions that failed their checks, and why."""
         return {key: error for key, (error, _) in self._broken.items()}
 
-    def _look(self) -> dict[str, Stored]:
+    def _look(self) -> dict[str, StoredModel]:
         wanted = self._settings.names
         return {name: store.versions(name)[-1] for name in store.names() if not wanted or name in wanted}
 
@@ -137,7 +137,7 @@ class Registry:
         except Exception:
             log.exception("looking for models in %s failed", store.home())
 
-    async def _load(self, stored: Stored) -> Served:
+    async def _load(self, stored: StoredModel) -> LoadedModel:
         key = (stored.name, stored.version)
         if key in self._broken:
             error, folder = self._broken[key]
@@ -153,7 +153,7 @@ class Registry:
             if (task := self._loading.get(key)) and task.done():
                 del self._loading[key]
 
-    async def _load_checked(self, stored: Stored) -> Served:
+    async def _load_checked(self, stored: StoredModel) -> LoadedModel:
         key = (stored.name, stored.version)
         # Before the checks: what is changed while they run is looked at again.
         identity = _identity(stored)
@@ -169,7 +169,9 @@ class Registry:
             raise error from None
         self._broken.pop(key, None)
         digest = artifact.digest(stored.path)
-        self._served[key] = served = Served(sampler.manifest, digest, sampler.fingerprint, self._batcher(sampler, key))
+        self._served[key] = served = LoadedModel(
+            sampler.manifest, digest, sampler.fingerprint, self._batcher(sampler, key)
+        )
         self._metrics.golden.labels(*key).set(1)
         self._metrics.limit.labels(*key).set(self._settings.queue_images)
         self._metrics.info.labels(*key, digest[:12], self._device, str(sampler.batch_size)).set(1)
@@ -188,7 +190,7 @@ class Registry:
         )
 
 
-def _load_and_warm(stored: Stored, device: str, trusted_key: Path | None) -> Sampler:
+def _load_and_warm(stored: StoredModel, device: str, trusted_key: Path | None) -> Sampler:
     """Goldens warm the forward; Pillow reads its encoders from disk when each is first used."""
     if trusted_key:
         signing.verify(stored.path, trusted_key)
@@ -204,7 +206,7 @@ def _load_and_warm(stored: Stored, device: str, trusted_key: Path | None) -> Sam
     return sampler
 
 
-def _identity(stored: Stored) -> tuple[int, ...]:
+def _identity(stored: StoredModel) -> tuple[int, ...]:
     """Another one when the folder was replaced, or signed; an inode alone may be used again."""
     found: list[int] = []
     for path in (stored.path, stored.path / signing.SIGNATURE):

@@ -14,7 +14,7 @@ from torch import nn
 
 import ganmint
 from models import artifact, networks
-from models.manifest import DataCard, ImageShape, Latents, Manifest, TrainingCard
+from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
 
 # The same examples at every run, and no database beside the sources.
 settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
@@ -52,14 +52,14 @@ def tiny_card() -> Manifest:
         batch_size={},
         batch_size_measured={},
         network=TINY.model_dump(mode="json"),
-        training=TrainingCard(
+        training=TrainingInfo(
             command="none",
             code_version="0",
             torch=str(torch.__version__),
             device="cpu",
             kimg=0,
             config={},
-            data=DataCard(name="nothing", digest="0" * 64, images=1, licence="CC0-1.0", attribution="nobody"),
+            data=DataInfo(name="nothing", digest="0" * 64, images=1, licence="CC0-1.0", attribution="nobody"),
         ),
     )
 

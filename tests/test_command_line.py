@@ -108,7 +108,7 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_real_program_ends_with_the_code_of_what_happened(tampered: Path, tmp_path: Path) -> None:
-    """130 is in tests/training/test_loop.py, where a real run is interrupted."""
+    """130 is in tests/training/runs/test_loop.py, where a real run is interrupted."""
     done = program("models", "list", "--json")
     failed = program("models", "verify", "tiny")
     misused = program("train", "--preset", "nosuch", "--out", str(tmp_path / "run"))

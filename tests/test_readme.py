@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from models.images import read_address
-from tests.services.conftest import environment, free_port
+from tests.live.conftest import environment, free_port
 
 ROOT = Path(__file__).parent.parent
 COPIED = ("models", "training", "service", "benchmarks", "tests/data")

@@ -19,11 +19,11 @@ from typing_extensions import Self
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
 from models.networks import DiscriminatorNetworkConfig, NetworkConfig, ResNetDiscriminatorConfig
-from training.augment import AugmentConfig
-from training.cover import CoverConfig
-from training.labels import LabelColumn
-from training.reconstruction import EncoderConfig
-from training.schedule import Cosine
+from training.data.labels import LabelColumn
+from training.gan.augment import AugmentConfig
+from training.gan.cover import CoverConfig
+from training.gan.vae_gan import EncoderConfig
+from training.schedule import CosineSchedule
 
 
 class _Frozen(BaseModel):
@@ -47,7 +47,7 @@ class DataConfig(_Frozen):
     holdout: float = Field(default=0.0, ge=0, lt=1, description="share of the images kept aside for evaluation")
 
 
-FigureName = Literal[
+MetricName = Literal[
     "gan_train", "gan_test", "fd", "kid", "precision", "recall", "density", "coverage", "inception_score",
     "class_balance", "skin_tone", "ndb", "distance_ratio", "near_copies",
     "modes", "on_a_mode", "mean_error", "sd_error",
@@ -71,7 +71,7 @@ class Bound(_Frozen):
         return self
 
 
-_GATE = TypeAdapter(dict[FigureName, Bound])
+_GATE = TypeAdapter(dict[MetricName, Bound])
 _CARD = ("name", "licence", "attribution", "use")
 
 
@@ -115,19 +115,19 @@ class Config(_Frozen):
     codes: int = Field(default=0, ge=0, description="leading entries of z that D learns to read from images (InfoGAN)")
     code_weight: float = Field(default=0.1, ge=0, description="of the codes' loss, for both networks")
     objective: Literal["relativistic", "classic"] = "relativistic"
-    lr: Cosine
-    gamma: Cosine = Field(description="weight of the R1 and R2 penalties; none where it is 0")
+    lr: CosineSchedule
+    gamma: CosineSchedule = Field(description="weight of the R1 and R2 penalties; none where it is 0")
     beta1: float = Field(default=0.0, ge=0, lt=1, description="Adam's first-moment decay")
-    beta2: Cosine = Field(description="Adam's second-moment decay")
-    ema_halflife_kimg: Cosine
+    beta2: CosineSchedule = Field(description="Adam's second-moment decay")
+    ema_halflife_kimg: CosineSchedule
     data: DataConfig
     generator: NetworkConfig
     discriminator: DiscriminatorNetworkConfig
-    gate: dict[FigureName, Bound] = Field(default={}, description="what the evaluation must show before publishing")
+    gate: dict[MetricName, Bound] = Field(default={}, description="what the evaluation must show before publishing")
 
     @field_validator("lr", "gamma", "ema_halflife_kimg")
     @classmethod
-    def _not_negative(cls, value: Cosine) -> Cosine:
+    def _not_negative(cls, value: CosineSchedule) -> CosineSchedule:
         # Far above anything that trains, far below what float32 can hold.
         if not 0 <= min(value.start, value.end) <= max(value.start, value.end) <= 1e9:
             raise ValueError("start and end must be from 0 to 1e9")
@@ -135,7 +135,7 @@ class Config(_Frozen):
 
     @field_validator("beta2")
     @classmethod
-    def _below_one(cls, value: Cosine) -> Cosine:
+    def _below_one(cls, value: CosineSchedule) -> CosineSchedule:
         if not 0 <= min(value.start, value.end) <= max(value.start, value.end) < 1:
             raise ValueError("start and end must be from 0 to below 1")
         return value
@@ -204,7 +204,7 @@ def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
     return _validate(values)
 
 
-def thresholds(saved: Mapping[str, Any]) -> dict[FigureName, Bound]:
+def thresholds(saved: Mapping[str, Any]) -> dict[MetricName, Bound]:
     """The gate of a saved configuration, also of another version's; its preset's where it has none of its own.
 
     Args: saved, as `Config.model_dump` makes it and model cards keep it.

@@ -21,11 +21,11 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """This process among its equals.
 
     Attributes:
-        rank: 0 .. size - 1; 0 leads: it alone writes and prints.
+        rank: 0 .. size - 1; 0 is_main: it alone writes and prints.
         size: number of processes; 1 makes every method do nothing.
     """
 
@@ -33,7 +33,7 @@ class Team:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:
@@ -74,35 +74,35 @@ class Team:
             dist.barrier()
 
 
-ALONE = Team()
+SINGLE = ProcessGroup()
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[Team]:
+def init_distributed(device: str) -> Iterator[ProcessGroup]:
     """The processes that torchrun started this one with; alone without torchrun.
 
     Args: device, a torch device name, of this process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield ALONE
+        yield SINGLE
         return
     is_cuda = device.startswith("cuda")
     if is_cuda:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if is_cuda else "gloo")
     try:
-        yield Team(dist.get_rank(), dist.get_world_size())
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
 
 
-def own_device(device: str) -> str:
+def local_device(device: str) -> str:
     """The GPU of this process, where "cuda" means one for each."""
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
 @contextlib.contextmanager
-def leader_speaks() -> Iterator[None]:
+def main_process_output() -> Iterator[None]:
     """Drops what other processes than the first print to stdout."""
     if os.environ.get("RANK", "0") == "0":
         yield

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 
-class Cosine(BaseModel):
+class CosineSchedule(BaseModel):
     """A value that moves from `start` to `end` along half a cosine, then stays.
 
     The schedule of R3GAN (arXiv 2501.05441, appendix D); it spans `Config.schedule_kimg`.
@@ -32,11 +32,11 @@ def _one_number_stays(value: Any) -> Any:
     return {"start": value, "end": value} if isinstance(value, int | float) else value
 
 
-def _not_negative(value: Cosine) -> Cosine:
+def _not_negative(value: CosineSchedule) -> CosineSchedule:
     if min(value.start, value.end) < 0:
         raise ValueError("start and end must not be negative")
     return value
 
 
 # Of a loss beside the adversarial one; one number is a weight that stays.
-Weight = Annotated[Cosine, BeforeValidator(_one_number_stays), AfterValidator(_not_negative)]
+Weight = Annotated[CosineSchedule, BeforeValidator(_one_number_stays), AfterValidator(_not_negative)]

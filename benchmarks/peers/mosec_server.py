@@ -16,7 +16,7 @@ from mosec import Server, Worker
 from PIL import Image
 
 from models import manifest
-from models.latents import latent
+from models.latents import draw_latent
 
 ARTIFACT = Path(os.environ["PEER_ARTIFACT"])
 CARD = manifest.read(ARTIFACT)
@@ -37,7 +37,7 @@ class Mint(Worker):
         z = np.zeros((BATCH, CARD.latents.z_dim), np.float32)
         label = np.zeros(BATCH, np.int64)
         for row, item in enumerate(data):
-            z[row] = latent(item["seed"], item["index"], CARD.latents.z_dim)
+            z[row] = draw_latent(item["seed"], item["index"], CARD.latents.z_dim)
             label[row] = item["label"]
         with torch.inference_mode():
             out = self._module(torch.from_numpy(z), torch.from_numpy(label))

@@ -13,10 +13,10 @@ from models import artifact, manifest, store
 from models.errors import InputError
 from models.sampler import resolve_device
 from service.export import finish as finishing
-from service.export import formats, ledger, plan
+from service.export import formats, plan, state
 from service.export import run as running
 from service.export import verify as verifying
-from service.export.plan import PIXEL_FORMATS, Format, ImageFormat, Job, Split
+from service.export.plan import PIXEL_FORMATS, ExportSpec, Format, ImageFormat, Split
 from service.export.progress import Progress, counted, size_text
 from service.export.run import Engine, Order
 from service.export.target import Target
@@ -76,7 +76,7 @@ class _Export(click.Group):
 @click.option("--workers", type=click.IntRange(1, 1024), default=1, show_default=True,
               help="Processes, each with its own copy of the model.")  # fmt: skip
 @click.option("--shard", help="I/N: make only the shards whose number modulo N is I, and leave out finish; "
-              "for a Kubernetes Indexed Job: $JOB_COMPLETION_INDEX/N.")  # fmt: skip
+              "for a Kubernetes Indexed ExportSpec: $JOB_COMPLETION_INDEX/N.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
               help="ray: one task a shard, on RAY_ADDRESS or this machine.")  # fmt: skip
 @DEVICE
@@ -105,9 +105,9 @@ def export(
     skips the shards that are committed; a killed export ends with the same bytes as an undisturbed one.
     A model called finish or verify is asked for with its version.
     """
-    stored = store.find_text(model)
+    stored = store.find_model(model)
     card = manifest.read(stored.path)
-    wanted = Job(
+    wanted = ExportSpec(
         model=stored.name, version=stored.version, model_digest=artifact.digest(stored.path), seed=seed, index=index,
         counts=(count,), labels=_labels(labels), psi=psi, format=format_,
         image_format=_image_format(format_, image_format), shard_size=shard_size, split=split,
@@ -116,7 +116,7 @@ def export(
     part, parts = plan.parse_group(shard) if shard else (0, 1)
     formats.require_packages(format_)
     target = Target(out)
-    job, notes = ledger.settle(target, wanted)
+    job, notes = state.settle(target, wanted)
     mine = plan.group(job.shards(), part, parts)
     click.echo(_resolved(job, target, len(mine), shard, f"{engine}, {workers} worker(s), {device}"))
     for note in notes:
@@ -161,7 +161,7 @@ def finish(url: str, wait_s: float, count: int) -> None:
 def verify(url: str, sample: int | None, device: str) -> None:
     """Mint images of the export at URL again from the addresses they carry, and compare byte by byte."""
     target = Target(url)
-    job, _ = ledger.read_job(target)
+    job, _ = state.read_job(target)
     stored = store.find(job.model, job.version)
     if artifact.digest(stored.path) != job.model_digest:
         raise InputError(f"the store's {stored} is another model than the one that made this export", "URL")
@@ -206,7 +206,7 @@ def _engine(engine: str, workers: int) -> Engine:
     return running.in_this_process if workers == 1 else running.in_processes(workers)
 
 
-def _resolved(job: Job, target: Target, mine: int, shard: str | None, how: str) -> str:
+def _resolved(job: ExportSpec, target: Target, mine: int, shard: str | None, how: str) -> str:
     rows = {
         "model": f"{job.model} {job.version} ({job.model_digest[:12]})",
         "images": f"{job.count}, seed {job.seed}, index {job.index} to {job.index + job.count - 1}",

@@ -17,11 +17,11 @@ from typing import Any
 
 from models.errors import ExportError
 from models.manifest import Manifest
-from service.export import card, formats, ledger
-from service.export.ledger import Commit
-from service.export.plan import Job, ranges
+from service.export import dataset_card, formats, state
+from service.export.plan import ExportSpec, ranges
 from service.export.reading import idx_files
-from service.export.target import Draft, Part, Sink, Target
+from service.export.state import Commit
+from service.export.target import Draft, HashingWriter, Part, Target
 
 README, CROISSANT, MANIFEST = "README.md", "croissant.json", "manifest.json"
 CHUNK_BYTES = 1 << 20
@@ -33,15 +33,15 @@ def finish(target: Target, thorough: bool) -> dict[str, Any]:
     Args: thorough: read every byte again rather than look at sizes.
     Raises: ExportError naming the shards that are missing or damaged.
     """
-    job, model = ledger.read_job(target)
+    job, model = state.read_job(target)
     commits = whole(target, job, thorough)
     target.tidy()
     if not thorough and (done := _finished(target, job, model, commits)):
         return done
     files = _assemble_idx(target, job, model) if job.format == "idx" else _files(commits)
     manifest = _manifest(job, model, commits, files)
-    target.write(README, card.readme(job, model, manifest).encode())
-    target.write(CROISSANT, _json(card.croissant(job, model, manifest)))
+    target.write(README, dataset_card.readme(job, model, manifest).encode())
+    target.write(CROISSANT, _json(dataset_card.croissant(job, model, manifest)))
     target.write(MANIFEST, _json(manifest))
     return manifest
 
@@ -65,18 +65,18 @@ def wait(target: Target, count: int, timeout_s: float, poll_s: float, say: Calla
 def _missing(target: Target, count: int) -> str:
     """What is not there yet, in words."""
     # Whoever comes first writes the model, then the job.
-    if ledger.find_job(target) is None or target.read(ledger.MODEL) is None:
+    if state.find_job(target) is None or target.read(state.MODEL) is None:
         return "no export has begun here"
-    job, _ = ledger.read_job(target)
+    job, _ = state.read_job(target)
     if job.count < count:
         # Its extension has not begun.
         return f"the export here has {job.count} images instead of {count}"
     shards = job.shards()
-    missing = {s.number for s in shards} - ledger.commits(target, job, shards).keys()
+    missing = {s.number for s in shards} - state.commits(target, job, shards).keys()
     return f"{len(missing)} of {len(shards)} shards are not committed" if missing else ""
 
 
-def _finished(target: Target, job: Job, model: Manifest, commits: Sequence[Commit]) -> dict[str, Any] | None:
+def _finished(target: Target, job: ExportSpec, model: Manifest, commits: Sequence[Commit]) -> dict[str, Any] | None:
     """manifest.json, if this export has been finished already and its files are there."""
     data = target.read(MANIFEST)
     try:
@@ -86,9 +86,9 @@ def _finished(target: Target, job: Job, model: Manifest, commits: Sequence[Commi
     wanted = {"job": job.model_dump(mode="json"), "shards": _shards(commits)}
     if data != _json(written) or any(written.get(name) != value for name, value in wanted.items()):
         return None
-    if target.read(README) != card.readme(job, model, written).encode():
+    if target.read(README) != dataset_card.readme(job, model, written).encode():
         return None
-    if target.read(CROISSANT) != _json(card.croissant(job, model, written)):
+    if target.read(CROISSANT) != _json(dataset_card.croissant(job, model, written)):
         return None
     sizes = {name: (part["files"], part["bytes"]) for name, part in written["files"].items()}
     return written if all(target.measure(name) == size for name, size in sizes.items()) else None
@@ -98,22 +98,22 @@ def _shards(commits: Sequence[Commit]) -> list[dict[str, Any]]:
     return [made.model_dump(mode="json", exclude={"job", "labels"}) for made in commits]
 
 
-def whole(target: Target, job: Job, thorough: bool) -> list[Commit]:
+def whole(target: Target, job: ExportSpec, thorough: bool) -> list[Commit]:
     """The commits of all shards.
 
     Raises: ExportError naming the shards that are missing or damaged.
     """
     shards = job.shards()
-    commits = ledger.commits(target, job, shards)
+    commits = state.commits(target, job, shards)
     if missing := [s.number for s in shards if s.number not in commits]:
         raise ExportError(
             target.url,
             f"{len(missing)} of {len(shards)} shards are not committed: {ranges(missing)}; run the export again",
         )
     for number in range(len(shards)):
-        if wrong := ledger.damage(target, commits[number], thorough):
+        if wrong := state.damage(target, commits[number], thorough):
             # Without its marker, the next run makes the shard again.
-            target.remove(ledger.marker(number))
+            target.remove(state.marker(number))
             raise ExportError(
                 target.url, f"shard {number} is damaged: {wrong}; run the export again, it will be made anew"
             )
@@ -124,7 +124,7 @@ def _files(commits: Sequence[Commit]) -> dict[str, Part]:
     return {name: part for made in commits for name, part in made.parts.items()}
 
 
-def _manifest(job: Job, model: Manifest, commits: Sequence[Commit], files: dict[str, Part]) -> dict[str, Any]:
+def _manifest(job: ExportSpec, model: Manifest, commits: Sequence[Commit], files: dict[str, Part]) -> dict[str, Any]:
     labels = [sum(counts) for counts in zip(*(made.labels for made in commits))]
     return {
         "schema_version": 1,
@@ -145,7 +145,7 @@ def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
 
 
-def _assemble_idx(target: Target, job: Job, model: Manifest) -> dict[str, Part]:
+def _assemble_idx(target: Target, job: ExportSpec, model: Manifest) -> dict[str, Part]:
     """MNIST's files, plain and gzipped: some loaders take the one, some the other.
 
     The layout: http://yann.lecun.com/exdb/mnist, "the IDX file format": magic, sizes, bytes; big-endian.
@@ -162,7 +162,7 @@ def _assemble_idx(target: Target, job: Job, model: Manifest) -> dict[str, Part]:
 
 
 def _assemble(target: Target, draft: Draft, name: str, header: bytes, parts: Sequence[str]) -> None:
-    plain: Sink = draft.create(name)
+    plain: HashingWriter = draft.create(name)
     with gzip.GzipFile("", "wb", compresslevel=6, fileobj=draft.create(f"{name}.gz"), mtime=0) as packed:
         plain.write(header)
         packed.write(header)

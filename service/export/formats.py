@@ -24,10 +24,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.address import SampleAddress
+from models.address import Address
 from models.errors import InputError
 from models.manifest import Manifest
-from service.export.plan import FORMATS, Format, Job, Shard
+from service.export.plan import FORMATS, ExportSpec, Format, Shard
 from service.export.target import PRIVATE, Draft
 from service.npz import EPOCH, images_header, write_arrays
 
@@ -40,20 +40,20 @@ Image = bytes | NDArray[np.uint8]
 class Writer(Protocol):
     """Writes a shard's images, in order."""
 
-    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+    def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         """The next images: picture files, or pixels uint8 (H, W, C) where the format holds pixels."""
 
     def close(self) -> None:
         """After the last image."""
 
 
-def writer(draft: Draft, job: Job, card: Manifest, shard: Shard) -> Writer:
+def writer(draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> Writer:
     """What writes this shard into the draft."""
     made: Writer = _WRITERS[job.format](draft, job, card, shard)
     return made
 
 
-def data_file(job: Job, shard: Shard) -> str:
+def data_file(job: ExportSpec, shard: Shard) -> str:
     """The name of a shard's one file, in the formats that have one."""
     return f"data/{job.split}-{shard.name}.{_EXTENSIONS[job.format]}"
 
@@ -72,25 +72,25 @@ def class_folders(card: Manifest) -> list[str]:
     return [f"{label:03d}-{slug}".rstrip("-") for label, slug in enumerate(slugs)]
 
 
-def leaf(job: Job, card: Manifest, shard: Shard, label: int | None) -> str:
+def leaf(job: ExportSpec, card: Manifest, shard: Shard, label: int | None) -> str:
     """The folder of a shard's images of one class, with its slash."""
     between = "" if label is None else f"{class_folders(card)[label]}/"
     return f"{job.split}/{between}{shard.name}/"
 
 
-def metadata(address: SampleAddress, card: Manifest) -> dict[str, Any]:
+def metadata(address: Address, card: Manifest) -> dict[str, Any]:
     """What is said of an image beside it."""
     return {"address": str(address), "label": address.label, "label_name": card.label_name(address.label)}
 
 
 class _ImageFolder:
-    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
         self._draft, self._card, self._extension = draft, card, job.image_format
         labels = range(len(card.labels)) if card.labels else [None]
         self._leaves = {label: leaf(job, card, shard, label) for label in labels}
         self._rows: dict[int | None, list[str]] = {}
 
-    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+    def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         files: dict[int | None, dict[str, bytes]] = {}
         for address, image in zip(addresses, images):
             name = f"{address.index}.{self._extension}"
@@ -106,10 +106,10 @@ class _ImageFolder:
 
 
 class _WebDataset:
-    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
         self._sink, self._card, self._extension = draft.create(data_file(job, shard)), card, job.image_format
 
-    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+    def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         for address, image in zip(addresses, images):
             key = f"{address.index:012d}"
             self._entry(f"{key}.{self._extension}", bytes(image))
@@ -128,7 +128,7 @@ class _WebDataset:
 
 
 class _Parquet:
-    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
@@ -144,7 +144,7 @@ class _Parquet:
         )  # fmt: skip
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+    def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         for address, image in zip(addresses, images):
             picture = {"bytes": bytes(image), "path": f"{address.index}.{self._extension}"}
             self._rows.append({"image": picture, **metadata(address, self._card)})
@@ -169,7 +169,7 @@ def parquet_features(card: Manifest) -> dict[str, Any]:
 
 
 class _Npz:
-    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
         self._archive = zipfile.ZipFile(draft.create(data_file(job, shard)), "w")
         write_arrays(self._archive, card, job.addresses(card, shard.first, shard.count))
         shape = card.image
@@ -178,7 +178,7 @@ class _Npz:
         self._entry = self._archive.open(zipfile.ZipInfo("images.npy", EPOCH), "w", force_zip64=large)
         self._entry.write(header)
 
-    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+    def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         self._entry.write(np.ascontiguousarray(images).tobytes())
 
     def close(self) -> None:
@@ -187,13 +187,13 @@ class _Npz:
 
 
 class _Idx:
-    def __init__(self, draft: Draft, job: Job, card: Manifest, shard: Shard) -> None:
+    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
         # Fast: these are read again only by finish.
         self._images, self._labels = (
             gzip.GzipFile("", "wb", compresslevel=1, fileobj=draft.create(name), mtime=0) for name in idx_parts(shard)
         )
 
-    def add(self, addresses: Sequence[SampleAddress], images: Sequence[Image]) -> None:
+    def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         self._images.write(np.ascontiguousarray(images).tobytes())
         self._labels.write(bytes(address.label or 0 for address in addresses))
 

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.address import SampleAddress
+from models.address import Address
 from models.errors import InputError
 from models.manifest import Manifest
 
@@ -31,7 +31,7 @@ LARGEST_FOLDER = 10_000
 MOST_SHARDS = 100_000
 
 
-class Job(BaseModel):
+class ExportSpec(BaseModel):
     """Everything that an export's bytes depend on, besides the runtime fingerprint.
 
     Attributes:
@@ -69,11 +69,11 @@ class Job(BaseModel):
         cuts = sorted({*range(0, self.count, self.shard_size), *self.counts})
         return [Shard(number, first, end - first) for number, (first, end) in enumerate(pairwise(cuts))]
 
-    def addresses(self, card: Manifest, first: int, n: int) -> list[SampleAddress]:
+    def addresses(self, card: Manifest, first: int, n: int) -> list[Address]:
         """The addresses of images first .. first + n - 1 of the export."""
         return card.addresses(self.seed, self.index + first, n, self.labels, self.psi)
 
-    def extended(self, count: int) -> Job:
+    def extended(self, count: int) -> ExportSpec:
         """The same export with more images; the shards that there are stay as they are.
 
         Raises: InputError when there are more already.
@@ -101,7 +101,7 @@ class Shard:
         return f"{self.number:05d}"
 
 
-def check(job: Job, card: Manifest) -> Job:
+def check(job: ExportSpec, card: Manifest) -> ExportSpec:
     """The job itself, if this model can do it.
 
     Raises: InputError naming the option at fault.
@@ -135,10 +135,10 @@ def _check_idx(card: Manifest) -> None:
         raise InputError(f"idx is MNIST's format: grey, with up to 256 classes; {card.name} has {wrong}", "--format")
 
 
-def differences(there: Job, wanted: Job) -> list[str]:
+def differences(there: ExportSpec, wanted: ExportSpec) -> list[str]:
     """In words, how a wanted job differs from the one that a target holds; counts are not compared."""
     found = []
-    for name in Job.model_fields:
+    for name in ExportSpec.model_fields:
         a, b = getattr(there, name), getattr(wanted, name)
         if name not in ("counts", "schema_version") and a != b:
             option = {"model": "MODEL", "version": "MODEL's version", "model_digest": "the model's digest"}.get(

@@ -17,7 +17,7 @@ from models import artifact, manifest
 from models.errors import ExportError, InputError
 from models.sampler import Sampler
 from service.export import worker
-from service.export.plan import Job, Shard
+from service.export.plan import ExportSpec, Shard
 from service.export.progress import Progress
 from service.export.run import Order, one_thread
 from service.export.target import Target
@@ -108,7 +108,7 @@ class RayEngine:
         return result
 
 
-def make_shard(url: str, job: Job, model: dict[str, bytes], device: str, shard: Shard) -> tuple[int, int]:
+def make_shard(url: str, job: ExportSpec, model: dict[str, bytes], device: str, shard: Shard) -> tuple[int, int]:
     """A task: make and commit one shard; returns its images and bytes."""
     key = (job.model_digest, device)
     if key not in _samplers:

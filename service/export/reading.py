@@ -19,7 +19,7 @@ from models import images
 from models.errors import ExportError
 from models.manifest import Manifest
 from service.export import formats
-from service.export.plan import Format, Job, Shard
+from service.export.plan import ExportSpec, Format, Shard
 from service.export.target import Target, told
 
 ROWS = 256
@@ -42,7 +42,7 @@ class Found:
     image: formats.Image
 
 
-def read(target: Target, job: Job, card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
+def read(target: Target, job: ExportSpec, card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
     """The wanted images of a shard, in order.
 
     Args: wanted: sorted positions within the export, all in the shard.
@@ -68,7 +68,7 @@ def _picture(where: str, data: bytes, label: int | None, beside: str) -> Found:
     return Found(where, embedded, label, data)
 
 
-def _imagefolder(target: Target, job: Job, card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
+def _imagefolder(target: Target, job: ExportSpec, card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
     beside: dict[str, dict[str, dict[str, Any]]] = {}
     for k in wanted:
         (address,) = job.addresses(card, k, 1)
@@ -84,7 +84,7 @@ def _imagefolder(target: Target, job: Job, card: Manifest, shard: Shard, wanted:
         yield _picture(target.sibling(folder + name), data, row["label"], row["address"])
 
 
-def _webdataset(target: Target, job: Job, _card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
+def _webdataset(target: Target, job: ExportSpec, _card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
     keys = {f"{job.index + k:012d}" for k in wanted}
     name = formats.data_file(job, shard)
     sample: dict[str, bytes] = {}
@@ -104,7 +104,7 @@ def _webdataset(target: Target, job: Job, _card: Manifest, shard: Shard, wanted:
                 sample = {}
 
 
-def _parquet(target: Target, job: Job, _card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
+def _parquet(target: Target, job: ExportSpec, _card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
     from pyarrow import parquet
 
     name, first, left = formats.data_file(job, shard), shard.first, set(wanted)
@@ -118,7 +118,7 @@ def _parquet(target: Target, job: Job, _card: Manifest, shard: Shard, wanted: li
             first += batch.num_rows
 
 
-def _npz(target: Target, job: Job, card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
+def _npz(target: Target, job: ExportSpec, card: Manifest, shard: Shard, wanted: list[int]) -> Iterator[Found]:
     name, shape = formats.data_file(job, shard), card.image
     size = shape.height * shape.width * shape.channels
     with target.open(name) as file, zipfile.ZipFile(file) as archive:
@@ -142,13 +142,13 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     return array
 
 
-def idx_files(job: Job) -> tuple[str, str]:
+def idx_files(job: ExportSpec) -> tuple[str, str]:
     """MNIST's names for images and labels."""
     prefix = "train" if job.split == "train" else "t10k"
     return f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
 
 
-def _idx(target: Target, job: Job, card: Manifest, _shard: Shard, wanted: list[int]) -> Iterator[Found]:
+def _idx(target: Target, job: ExportSpec, card: Manifest, _shard: Shard, wanted: list[int]) -> Iterator[Found]:
     height, width = card.image.height, card.image.width
     names = idx_files(job)
     with target.open(names[0]) as pixels, target.open(names[1]) as labels:

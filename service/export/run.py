@@ -25,8 +25,8 @@ import torch
 from models import artifact, memory
 from models.errors import ExportError
 from models.sampler import Sampler
-from service.export import ledger, worker
-from service.export.plan import Job, Shard
+from service.export import state, worker
+from service.export.plan import ExportSpec, Shard
 from service.export.progress import Progress
 from service.export.target import Target
 
@@ -47,7 +47,7 @@ class Order:
     """
 
     url: str
-    job: Job
+    job: ExportSpec
     folder: Path
     device: str
     shards: tuple[Shard, ...]
@@ -63,11 +63,11 @@ def run(order: Order, engine: Engine, say: Say) -> int:
     Raises: ExportError; what was committed is kept, and another run goes on from there.
     """
     target = Target(order.url)
-    ledger.begin(target, order.job, order.folder)
-    target.tidy(name for s in order.shards for name in (s.name, ledger.marker(s.number)))
-    committed = ledger.commits(target, order.job, list(order.shards))
+    state.begin(target, order.job, order.folder)
+    target.tidy(name for s in order.shards for name in (s.name, state.marker(s.number)))
+    committed = state.commits(target, order.job, list(order.shards))
     for number, made in sorted(committed.items()):
-        if wrong := ledger.damage(target, made, thorough=False):
+        if wrong := state.damage(target, made, thorough=False):
             say(f"shard {number} is made again: {wrong}")
             del committed[number]
     missing = [s for s in order.shards if s.number not in committed]

@@ -203,7 +203,7 @@ def folder_part(files: Mapping[str, Part]) -> Part:
     )
 
 
-class Sink(io.RawIOBase):
+class HashingWriter(io.RawIOBase):
     """A file of a draft: counts and hashes what passes. Not seekable, so nothing is patched afterwards."""
 
     def __init__(self, url: str, file: BinaryIO) -> None:
@@ -236,7 +236,7 @@ class Draft:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._sinks: dict[str, Sink] = {}
+        self._sinks: dict[str, HashingWriter] = {}
         self._folders: dict[str, dict[str, Part]] = {}
         self._put_bytes = 0
         self.parts: dict[str, Part] = {}
@@ -257,10 +257,10 @@ class Draft:
             self._discard()
             raise
 
-    def create(self, name: str) -> Sink:
+    def create(self, name: str) -> HashingWriter:
         """A new file."""
         with told(f"{self._url}/{name}", WRITING):
-            self._sinks[name] = Sink(f"{self._url}/{name}", self._open(name))
+            self._sinks[name] = HashingWriter(f"{self._url}/{name}", self._open(name))
         return self._sinks[name]
 
     def put(self, folder: str, files: Mapping[str, bytes]) -> None:

@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models import images
-from models.address import SampleAddress
+from models.address import Address
 from models.artifact import GOLDEN_TOLERANCE
 from models.errors import ExportError
 from models.sampler import Sampler
-from service.export import ledger
-from service.export.plan import Job, Shard
+from service.export import state
+from service.export.plan import ExportSpec, Shard
 from service.export.reading import Found, read
 from service.export.target import Target
 
 
 @dataclass
-class Outcome:
+class VerifyResult:
     """How many images were compared, and how many of them only come close; by how much at most."""
 
     images: int = 0
@@ -35,16 +35,16 @@ class Outcome:
     worst: int = 0
 
 
-def drawn(job: Job, sample: int | None) -> list[int]:
+def drawn(job: ExportSpec, sample: int | None) -> list[int]:
     """The positions to check: all, or so many drawn; the same ones each time."""
     if sample is None or sample >= job.count:
         return list(range(job.count))
-    return sorted(random.Random(ledger.identity(job)).sample(range(job.count), sample))
+    return sorted(random.Random(state.identity(job)).sample(range(job.count), sample))
 
 
 def verify(
-    target: Target, job: Job, sampler: Sampler, sample: int | None, report: Callable[[int], None] | None = None
-) -> Outcome:
+    target: Target, job: ExportSpec, sampler: Sampler, sample: int | None, report: Callable[[int], None] | None = None
+) -> VerifyResult:
     """Mint images of an export again from their addresses and compare.
 
     Files must be equal byte by byte; on another runtime fingerprint than the shard's, pixels may be off by
@@ -52,8 +52,8 @@ def verify(
     Raises: ExportError naming the first image at fault, or the shards that are not committed.
     """
     shards = job.shards()
-    commits = ledger.commits(target, job, shards)
-    outcome, positions = Outcome(), drawn(job, sample)
+    commits = state.commits(target, job, shards)
+    outcome, positions = VerifyResult(), drawn(job, sample)
     at = 0
     for shard in shards:
         end = at
@@ -71,15 +71,15 @@ def verify(
 
 def _compare_shard(
     target: Target,
-    job: Job,
+    job: ExportSpec,
     sampler: Sampler,
     shard: Shard,
     wanted: list[int],
     same: bool,
-    outcome: Outcome,
+    outcome: VerifyResult,
     report: Callable[[int], None] | None,
 ) -> None:
-    pending: list[tuple[Found, SampleAddress]] = []
+    pending: list[tuple[Found, Address]] = []
 
     def flush() -> None:
         minted = sampler.mint([address for _, address in pending])
@@ -101,10 +101,10 @@ def _compare_shard(
     flush()
 
 
-def _address(found: Found, job: Job, sampler: Sampler, k: int) -> SampleAddress:
+def _address(found: Found, job: ExportSpec, sampler: Sampler, k: int) -> Address:
     """The address that the image carries, which must be the one at its place in the export."""
     (planned,) = job.addresses(sampler.manifest, k, 1)
-    carried = planned if found.address is None else sampler.manifest.check(SampleAddress.parse(found.address))
+    carried = planned if found.address is None else sampler.manifest.check(Address.parse(found.address))
     if carried != planned:
         raise ExportError(found.where, f"carries the address {carried}, but {planned} belongs there")
     if found.label != carried.label:
@@ -112,7 +112,7 @@ def _address(found: Found, job: Job, sampler: Sampler, k: int) -> SampleAddress:
     return carried
 
 
-def _difference(found: Found, address: SampleAddress, pixels: NDArray[np.uint8], job: Job) -> tuple[bool, int]:
+def _difference(found: Found, address: Address, pixels: NDArray[np.uint8], job: ExportSpec) -> tuple[bool, int]:
     """Whether the image is byte for byte what is minted here, and the largest difference of two pixels."""
     if isinstance(found.image, bytes):
         assert job.image_format is not None

@@ -17,23 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import images
-from models.address import SampleAddress
+from models.address import Address
 from models.sampler import Sampler
-from service.export import formats, ledger
-from service.export.ledger import Commit
-from service.export.plan import Job, Shard, chunks
+from service.export import formats, state
+from service.export.plan import ExportSpec, Shard, chunks
+from service.export.state import Commit
 from service.export.target import Target
 
 # Images that pass from thread to thread at once, rounded to whole batches; and how many such chunks wait.
 CHUNK = 64
 AHEAD = 2
 Report = Callable[[int, int], None]
-Minted = tuple[list[SampleAddress], NDArray[np.uint8]]
-Chunk = tuple[list[SampleAddress], Sequence[formats.Image]]
+Minted = tuple[list[Address], NDArray[np.uint8]]
+Chunk = tuple[list[Address], Sequence[formats.Image]]
 T = TypeVar("T")
 
 
-def make(sampler: Sampler, target: Target, job: Job, shard: Shard, report: Report | None = None) -> Commit:
+def make(sampler: Sampler, target: Target, job: ExportSpec, shard: Shard, report: Report | None = None) -> Commit:
     """Mint a shard, publish it, commit it.
 
     Args: report: is told of images and bytes as they are written.
@@ -60,23 +60,23 @@ def make(sampler: Sampler, target: Target, job: Job, shard: Shard, report: Repor
         number=shard.number,
         first=shard.first,
         count=shard.count,
-        job=ledger.identity(job),
+        job=state.identity(job),
         labels=tuple(labels.tolist()),
         fingerprint=sampler.fingerprint,
         parts=draft.parts,
     )
-    ledger.commit(target, made)
+    state.commit(target, made)
     return made
 
 
-def _mint(sampler: Sampler, job: Job, shard: Shard) -> Generator[Minted, None, None]:
+def _mint(sampler: Sampler, job: ExportSpec, shard: Shard) -> Generator[Minted, None, None]:
     size = -(-CHUNK // sampler.batch_size) * sampler.batch_size
     for first, n in chunks(shard, size):
         addresses = job.addresses(sampler.manifest, first, n)
         yield addresses, sampler.mint(addresses)
 
 
-def _encode(minted: Generator[Minted, None, None], job: Job) -> Generator[Chunk, None, None]:
+def _encode(minted: Generator[Minted, None, None], job: ExportSpec) -> Generator[Chunk, None, None]:
     for addresses, pixels in minted:
         if job.image_format is None:
             yield addresses, list(pixels)

@@ -25,7 +25,7 @@ import yaml
 
 from models import store
 from tests.deploy.test_monitoring import queries, rule_groups
-from tests.services.conftest import Server, free_port, running
+from tests.live.conftest import Server, free_port, running
 
 LOAD_S = 30.0
 QUEUE_IMAGES = 1024

@@ -14,7 +14,7 @@ import yaml
 
 from models import store
 from service import http
-from service.access import parse_keys
+from service.auth import parse_keys
 from service.settings import Settings
 from tests.deploy.chart import (
     CHART,

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.address import SampleAddress, check_integer, check_name, check_psi, check_version
+from models.address import Address, check_integer, check_name, check_psi, check_version
 from models.errors import InputError
 from models.latents import MAX_INTEGER
 
 integers = st.integers(0, MAX_INTEGER)
 part = st.integers(0, 999_999)
 addresses = st.builds(
-    SampleAddress,
+    Address,
     model=st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", fullmatch=True),
     version=st.builds("{}.{}.{}".format, part, part, part),
     seed=integers,
@@ -29,36 +29,36 @@ addresses = st.builds(
 
 
 @given(addresses)
-def test_an_address_comes_back_from_its_text(address: SampleAddress) -> None:
+def test_an_address_comes_back_from_its_text(address: Address) -> None:
     text = str(address)
-    again = SampleAddress.parse(text)
+    again = Address.parse(text)
     assert again == address
     assert str(again) == text
     assert text.isascii() and text.isprintable() and " " not in text
 
 
 @given(addresses, addresses)
-def test_two_addresses_never_share_a_text(a: SampleAddress, b: SampleAddress) -> None:
+def test_two_addresses_never_share_a_text(a: Address, b: Address) -> None:
     assert (str(a) == str(b)) == (a == b)
 
 
 @pytest.mark.parametrize(
     ("address", "text"),
     [
-        (SampleAddress("digits", "1.0.0", 7, 0), "digits/1.0.0/7/0"),
-        (SampleAddress("digits", "1.0.0", 7, 0, 3), "digits/1.0.0/7/0?label=3"),
-        (SampleAddress("digits", "1.0.0", 7, 0, 3, 0.7), "digits/1.0.0/7/0?label=3&psi=0.7"),
+        (Address("digits", "1.0.0", 7, 0), "digits/1.0.0/7/0"),
+        (Address("digits", "1.0.0", 7, 0, 3), "digits/1.0.0/7/0?label=3"),
+        (Address("digits", "1.0.0", 7, 0, 3, 0.7), "digits/1.0.0/7/0?label=3&psi=0.7"),
         (
-            SampleAddress("my-faces_2", "10.0.12", MAX_INTEGER, MAX_INTEGER, None, 0.1),
+            Address("my-faces_2", "10.0.12", MAX_INTEGER, MAX_INTEGER, None, 0.1),
             "my-faces_2/10.0.12/9007199254740991/9007199254740991?psi=0.1",
         ),
-        (SampleAddress("d", "0.0.0", 0, 0, 0, 1), "d/0.0.0/0/0?label=0"),
-        (SampleAddress("d", "0.0.0", 0, 0, None, 1e-05), "d/0.0.0/0/0?psi=1e-05"),
+        (Address("d", "0.0.0", 0, 0, 0, 1), "d/0.0.0/0/0?label=0"),
+        (Address("d", "0.0.0", 0, 0, None, 1e-05), "d/0.0.0/0/0?psi=1e-05"),
     ],
 )
-def test_the_canonical_text_never_changes(address: SampleAddress, text: str) -> None:
+def test_the_canonical_text_never_changes(address: Address, text: str) -> None:
     assert str(address) == text
-    assert SampleAddress.parse(text) == address
+    assert Address.parse(text) == address
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_the_canonical_text_never_changes(address: SampleAddress, text: str) -> 
     ],
 )
 def test_other_spellings_of_psi_and_another_order_become_canonical(text: str, canonical: str) -> None:
-    assert str(SampleAddress.parse(text)) == canonical
+    assert str(Address.parse(text)) == canonical
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_other_spellings_of_psi_and_another_order_become_canonical(text: str, ca
 )
 def test_a_text_that_is_no_address_is_refused_by_the_part_at_fault(text: str, field: str) -> None:
     with pytest.raises(InputError) as refused:
-        SampleAddress.parse(text)
+        Address.parse(text)
     assert refused.value.field == field
     assert str(refused.value) == f"{field}: {refused.value.reason}"
 
@@ -171,17 +171,17 @@ def test_a_text_that_is_no_address_is_refused_by_the_part_at_fault(text: str, fi
 )
 def test_a_text_that_looks_like_an_address_is_refused_by_the_part_at_fault(text: str, field: str) -> None:
     with pytest.raises(InputError) as refused:
-        SampleAddress.parse(text)
+        Address.parse(text)
     assert refused.value.field == field
 
 
 @given(st.text(max_size=40) | st.text("d/10.?&=labepsi ", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        address = SampleAddress.parse(text)
+        address = Address.parse(text)
     except InputError:
         return
-    assert SampleAddress.parse(str(address)) == address
+    assert Address.parse(str(address)) == address
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     ],
 )
 def test_an_address_cannot_be_made_of_a_bad_part(change: dict[str, Any], field: str) -> None:
-    good = SampleAddress("d", "1.0.0", 7, 0, 3, 0.5)
+    good = Address("d", "1.0.0", 7, 0, 3, 0.5)
     with pytest.raises(InputError) as refused:
         dataclasses.replace(good, **change)
     assert refused.value.field == field
@@ -229,7 +229,7 @@ def test_the_checks_return_what_they_accept() -> None:
 
 
 def test_an_address_is_a_frozen_value() -> None:
-    address = SampleAddress("d", "1.0.0", 7, 0)
+    address = Address("d", "1.0.0", 7, 0)
     with pytest.raises(dataclasses.FrozenInstanceError):
         address.seed = 8  # type: ignore[misc]
-    assert len({address, SampleAddress.parse(str(address))}) == 1
+    assert len({address, Address.parse(str(address))}) == 1

@@ -17,13 +17,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models import artifact, images, manifest, networks
-from models.address import SampleAddress
-from models.card import markdown
+from models.address import Address
 from models.errors import ArtifactError
 from models.files import sha256
 from models.images import read_address
 from models.latents import MAX_INTEGER
 from models.manifest import ImageShape, Manifest
+from models.model_card import markdown
 from models.sampler import Sampler
 
 
@@ -144,7 +144,7 @@ def test_the_generator_can_be_built_again_without_torchscript(tiny_artifact: Pat
 
 def test_the_goldens_reach_every_class_the_far_corner_and_truncation(tiny_artifact: Path) -> None:
     texts, pixels = goldens(tiny_artifact)
-    addresses = [SampleAddress.parse(text) for text in texts]
+    addresses = [Address.parse(text) for text in texts]
     assert len(addresses) == len(pixels) == len(set(addresses))
     assert {a.label for a in addresses} == {0, 1, 2}
     assert any(a.seed == a.index == MAX_INTEGER for a in addresses)
@@ -183,7 +183,7 @@ def test_the_samples_are_a_picture_with_one_class_a_column(tiny_artifact: Path) 
     with Image.open(tiny_artifact / artifact.SAMPLES) as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (3 * 8, 8 * 8))
         pixels = np.asarray(picture)[..., None]
-    addresses = [SampleAddress.parse(line) for line in read_address(data).split("\n")]
+    addresses = [Address.parse(line) for line in read_address(data).split("\n")]
     assert [a.label for a in addresses] == [0, 1, 2] * 8
     assert (pixels == images.grid(artifact.load(tiny_artifact).mint(addresses), 3)).all()
 

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, JpegImagePlugin
 
-from models.address import SampleAddress
+from models.address import Address
 from models.errors import FileError, InputError
 from models.images import EXTENSIONS, MEDIA_TYPES, MediaType, encode, encode_one_or_grid, grid, read_address, to_uint8
 
-ADDRESS = str(SampleAddress("faces", "1.0.0", 7, 2**53 - 1, 3, 0.7))
+ADDRESS = str(Address("faces", "1.0.0", 7, 2**53 - 1, 3, 0.7))
 TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 LOSSLESS: tuple[MediaType, ...] = ("image/png", "image/webp")
 
@@ -189,7 +189,7 @@ def test_the_xmp_is_where_readers_look_for_it() -> None:
 def test_the_address_can_be_read_back(media_type: MediaType, channels: int) -> None:
     data = encode(noise(8, 8, channels), media_type, ADDRESS)
     assert read_address(data) == ADDRESS
-    assert str(SampleAddress.parse(read_address(data))) == ADDRESS
+    assert str(Address.parse(read_address(data))) == ADDRESS
 
 
 @pytest.mark.parametrize("media_type", MEDIA_TYPES)
@@ -215,7 +215,7 @@ def test_one_image_is_itself_and_more_are_a_grid_with_an_address_a_line(media_ty
 )
 def test_a_grid_as_large_as_a_request_allows_carries_its_addresses_or_is_refused(media_type: MediaType) -> None:
     """Settings.max_n is 1024 by default; EXIF in a JPEG ends at 64 KiB."""
-    addresses = [str(SampleAddress("digits", "1.0.0", 2**53 - 1, 2**53 - 1 - k, 3, 0.75)) for k in range(1024)]
+    addresses = [str(Address("digits", "1.0.0", 2**53 - 1, 2**53 - 1 - k, 3, 0.75)) for k in range(1024)]
     with contextlib.suppress(InputError):
         assert read_address(encode_one_or_grid(noise(1024, 4, 4, 1), media_type, addresses)).split("\n") == addresses
 

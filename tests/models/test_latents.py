@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from models.latents import MAX_INTEGER, drawn_label, latent
+from models.latents import MAX_INTEGER, draw_label, draw_latent
 
 FIRST_FOUR = [
     (0, 0, [0.5854918956756592, 0.7299773693084717, -0.2018883228302002, 2.0534424781799316]),
@@ -22,7 +22,7 @@ FIRST_FOUR = [
 @pytest.mark.parametrize("z_dim", [4, 8, 64, 512])
 @pytest.mark.parametrize(("seed", "index", "first_four"), FIRST_FOUR)
 def test_the_first_values_of_a_latent_never_change(seed: int, index: int, z_dim: int, first_four: list[float]) -> None:
-    assert latent(seed, index, z_dim)[:4].tolist() == first_four
+    assert draw_latent(seed, index, z_dim)[:4].tolist() == first_four
 
 
 def test_the_largest_integer_is_the_largest_that_javascript_counts_with() -> None:
@@ -30,34 +30,34 @@ def test_the_largest_integer_is_the_largest_that_javascript_counts_with() -> Non
 
 
 def test_a_latent_is_float32_of_the_length_asked_for() -> None:
-    z = latent(3, 4, 5)
+    z = draw_latent(3, 4, 5)
     assert z.dtype == np.float32 and z.shape == (5,)
 
 
 @pytest.mark.parametrize("z_dim", [1, 7, 8, 63])
 def test_a_shorter_latent_is_the_beginning_of_a_longer_one(z_dim: int) -> None:
-    np.testing.assert_array_equal(latent(5, 6, z_dim), latent(5, 6, 64)[:z_dim])
+    np.testing.assert_array_equal(draw_latent(5, 6, z_dim), draw_latent(5, 6, 64)[:z_dim])
 
 
 def test_a_latent_does_not_depend_on_what_was_drawn_before() -> None:
     places = [(seed, index) for seed in (0, 1, MAX_INTEGER) for index in (0, 1, 2, MAX_INTEGER)]
-    in_order = {place: latent(*place, 16).tobytes() for place in places}
+    in_order = {place: draw_latent(*place, 16).tobytes() for place in places}
     shuffled = places * 2
     random.Random(0).shuffle(shuffled)
     np.random.seed(1)
     for place in shuffled:
-        drawn_label(*place, 16, 10)
+        draw_label(*place, 16, 10)
         np.random.standard_normal(3)
-        assert latent(*place, 16).tobytes() == in_order[place]
+        assert draw_latent(*place, 16).tobytes() == in_order[place]
 
 
 def test_no_two_streams_share_a_value() -> None:
-    streams = [latent(seed, index, 1000) for seed in (0, 1) for index in (0, 1, 2, 2**52)]
+    streams = [draw_latent(seed, index, 1000) for seed in (0, 1) for index in (0, 1, 2, 2**52)]
     assert len(np.unique(np.concatenate(streams))) > 0.999 * 8000
 
 
 def test_a_latent_is_standard_normal_over_indices() -> None:
-    z = np.stack([latent(11, index, 8) for index in range(2000)])
+    z = np.stack([draw_latent(11, index, 8) for index in range(2000)])
     assert np.abs(z.mean(axis=0)).max() < 0.1
     assert np.abs(np.cov(z, rowvar=False) - np.eye(8)).max() < 0.15
 
@@ -78,7 +78,7 @@ def test_a_latent_is_standard_normal_over_indices() -> None:
     ],
 )
 def test_drawn_labels_never_change(seed: int, index: int, z_dim: int, labels: int, label: int) -> None:
-    assert drawn_label(seed, index, z_dim, labels) == label
+    assert draw_label(seed, index, z_dim, labels) == label
 
 
 def test_a_label_left_out_is_drawn_from_the_samples_own_stream_after_z() -> None:
@@ -86,10 +86,10 @@ def test_a_label_left_out_is_drawn_from_the_samples_own_stream_after_z() -> None
         stream = np.random.RandomState(np.random.Philox(key=[9, 1], counter=[0, 0, index, 0]))
         z = stream.standard_normal(16)
         label = stream.randint(0, 10, dtype=np.int64)
-        np.testing.assert_array_equal(latent(9, index, 16), z.astype(np.float32))
-        assert drawn_label(9, index, 16, 10) == label
+        np.testing.assert_array_equal(draw_latent(9, index, 16), z.astype(np.float32))
+        assert draw_label(9, index, 16, 10) == label
 
 
 def test_drawn_labels_are_uniform() -> None:
-    counts = np.bincount([drawn_label(1, index, 8, 5) for index in range(2000)], minlength=5)
+    counts = np.bincount([draw_label(1, index, 8, 5) for index in range(2000)], minlength=5)
     assert counts.shape == (5,) and counts.min() > 340 and counts.max() < 460

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from models import manifest
-from models.address import SampleAddress
+from models.address import Address
 from models.errors import ArtifactError, InputError
-from models.latents import MAX_INTEGER, drawn_label
+from models.latents import MAX_INTEGER, draw_label
 from models.manifest import ImageShape, Latents, Manifest, Score
 
 
@@ -24,13 +24,13 @@ def unconditional(tiny_card: Manifest) -> Manifest:
     return tiny_card.model_copy(update={"labels": ()})
 
 
-def labels_of(addresses: list[SampleAddress]) -> list[int | None]:
+def labels_of(addresses: list[Address]) -> list[int | None]:
     return [a.label for a in addresses]
 
 
 def test_addresses_count_up_from_the_index(tiny_card: Manifest) -> None:
     made = tiny_card.addresses(seed=7, index=5, n=3, labels=1, psi=0.5)
-    assert made == [SampleAddress("tiny", "1.0.0", 7, index, 1, 0.5) for index in (5, 6, 7)]
+    assert made == [Address("tiny", "1.0.0", 7, index, 1, 0.5) for index in (5, 6, 7)]
 
 
 def test_one_address_is_the_default(tiny_card: Manifest) -> None:
@@ -43,13 +43,13 @@ def test_a_label_left_out_is_drawn_from_the_samples_own_stream(
     tiny_card: Manifest, seed: int, index: int, n: int
 ) -> None:
     made = tiny_card.addresses(seed, index, n)
-    assert labels_of(made) == [drawn_label(seed, index + k, 8, 3) for k in range(n)]
+    assert labels_of(made) == [draw_label(seed, index + k, 8, 3) for k in range(n)]
     assert made[-1:] == tiny_card.addresses(seed, index + n - 1)
 
 
 def test_drawn_labels_follow_the_length_of_z(tiny_card: Manifest) -> None:
     longer = tiny_card.model_copy(update={"latents": Latents(z_dim=64)})
-    assert labels_of(longer.addresses(0, n=20)) == [drawn_label(0, k, 64, 3) for k in range(20)]
+    assert labels_of(longer.addresses(0, n=20)) == [draw_label(0, k, 64, 3) for k in range(20)]
     assert labels_of(longer.addresses(0, n=20)) != labels_of(tiny_card.addresses(0, n=20))
 
 
@@ -139,23 +139,23 @@ def test_psi_is_allowed_only_where_the_card_says_so(tiny_card: Manifest) -> None
 
 
 def test_checking_an_address_resolves_its_label(tiny_card: Manifest) -> None:
-    given_label = SampleAddress("tiny", "1.0.0", 7, 5, 2, 0.5)
+    given_label = Address("tiny", "1.0.0", 7, 5, 2, 0.5)
     assert tiny_card.check(given_label) == given_label
-    left_out = SampleAddress("tiny", "1.0.0", 7, 5)
+    left_out = Address("tiny", "1.0.0", 7, 5)
     assert tiny_card.check(left_out) == tiny_card.addresses(7, 5)[0]
     assert tiny_card.check(left_out).label is not None
 
 
 def test_checking_an_address_refuses_by_the_addresss_own_field(tiny_card: Manifest) -> None:
     with pytest.raises(InputError) as refused:
-        tiny_card.check(SampleAddress("tiny", "1.0.0", 7, 5, 3))
+        tiny_card.check(Address("tiny", "1.0.0", 7, 5, 3))
     assert refused.value.field == "label"
 
 
 @pytest.mark.parametrize(("model", "version", "field"), [("other", "1.0.0", "model"), ("tiny", "2.0.0", "version")])
 def test_an_address_of_another_model_is_refused(tiny_card: Manifest, model: str, version: str, field: str) -> None:
     with pytest.raises(InputError) as refused:
-        tiny_card.check(SampleAddress(model, version, 7, 5))
+        tiny_card.check(Address(model, version, 7, 5))
     assert refused.value.field == field
 
 
@@ -208,7 +208,7 @@ def change(card: Manifest, where: str, value: Any) -> bytes:
         ("image.channels", 4),
         ("image.height", 0),
         ("training.kimg", -1),
-        ("training.data.licence", None),
+        ("training.data.dataset.licence", None),
         ("labels", "abc"),
         ("surprise", 1),
         ("training.surprise", 1),

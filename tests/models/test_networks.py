@@ -9,7 +9,6 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from models.discriminators import MinibatchStd, discriminator
 from models.networks import (
     DCGANConfig,
     DiscriminatorConfig,
@@ -20,6 +19,7 @@ from models.networks import (
     ResNetConfig,
     generator,
 )
+from training.gan.discriminators import MinibatchStd, discriminator
 
 Network = ResNetConfig | MLPConfig | DCGANConfig
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from models import artifact
-from models.address import SampleAddress
-from models.latents import MAX_INTEGER, latent
+from models.address import Address
+from models.latents import MAX_INTEGER, draw_latent
 from models.manifest import ImageShape, Manifest
 from models.sampler import Generator, Sampler, resolve_device
 
@@ -67,14 +67,14 @@ def depends_on_the_batch_size(z: Tensor, label: Tensor) -> Tensor:
     return (value * torch.linspace(0.5, 1.0, 64)).reshape(-1, 1, 8, 8)
 
 
-def forty(card: Manifest) -> list[SampleAddress]:
+def forty(card: Manifest) -> list[Address]:
     """Every kind of address: near and far, each label, with and without psi."""
     near = card.addresses(seed=3, n=20)
     far = card.addresses(seed=MAX_INTEGER, index=MAX_INTEGER - 9, n=10, labels="balanced")
     return near + far + card.addresses(seed=2**40, index=1, n=10, labels=2, psi=0.7)
 
 
-def mint_alone(sampler: Sampler, addresses: list[SampleAddress]) -> dict[SampleAddress, bytes]:
+def mint_alone(sampler: Sampler, addresses: list[Address]) -> dict[Address, bytes]:
     return {a: sampler.mint([a])[0].tobytes() for a in addresses}
 
 
@@ -83,14 +83,14 @@ cuts = st.lists(st.integers(0, 40), max_size=12).map(lambda places: [0, *sorted(
 
 
 @pytest.fixture(scope="module")
-def minted_alone(real: Sampler, card: Manifest) -> dict[SampleAddress, bytes]:
+def minted_alone(real: Sampler, card: Manifest) -> dict[Address, bytes]:
     return mint_alone(real, forty(card))
 
 
 @settings(max_examples=40)
 @given(order=permutations, cuts=cuts)
 def test_bytes_do_not_depend_on_position_neighbours_order_or_grouping(
-    real: Sampler, card: Manifest, minted_alone: dict[SampleAddress, bytes], order: list[int], cuts: list[int]
+    real: Sampler, card: Manifest, minted_alone: dict[Address, bytes], order: list[int], cuts: list[int]
 ) -> None:
     addresses = forty(card)
     shuffled = [addresses[k] for k in order]
@@ -162,7 +162,7 @@ def test_the_generator_gets_the_addresses_latents_and_labels(card: Manifest) -> 
     Sampler(recorder, card).mint(addresses)
     z, label = torch.cat(recorder.z), torch.cat(recorder.label)
     assert z.dtype == torch.float32 and label.dtype == torch.int64
-    assert z[:6].tolist() == [latent(5, 2 + k, 8).tolist() for k in range(6)]
+    assert z[:6].tolist() == [draw_latent(5, 2 + k, 8).tolist() for k in range(6)]
     assert label[:6].tolist() == [2, 0, 1, 1, 0, 2]
 
 
@@ -177,7 +177,7 @@ def test_psi_scales_the_latent_of_its_own_sample_only(card: Manifest) -> None:
     recorder = Recorder()
     addresses = card.addresses(1, psi=0.5) + card.addresses(1) + card.addresses(1, psi=0.7)
     Sampler(recorder, card).mint(addresses)
-    z = latent(1, 0, 8)
+    z = draw_latent(1, 0, 8)
     np.testing.assert_array_equal(recorder.z[0][0].numpy(), z * np.float32(0.5))
     np.testing.assert_array_equal(recorder.z[0][1].numpy(), z)
     np.testing.assert_array_equal(recorder.z[0][2].numpy(), z * np.float32(0.7))
@@ -233,7 +233,7 @@ def test_a_failing_generator_leaves_the_thread_count_as_it_was(card: Manifest) -
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_bytes_do_not_depend_on_the_callers_thread_count(
-    real: Sampler, card: Manifest, minted_alone: dict[SampleAddress, bytes], threads: int
+    real: Sampler, card: Manifest, minted_alone: dict[Address, bytes], threads: int
 ) -> None:
     torch.set_num_threads(threads)
     assert mint_alone(real, forty(card)) == minted_alone

@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.address import SampleAddress
+from models.address import Address
 from models.images import MediaType
 from service.batcher import Batcher
 from service.errors import DeadlineError, QueueFullError
 from service.metrics import Metrics, ModelMetrics
 
 
-def addresses(start: int, n: int) -> list[SampleAddress]:
-    return [SampleAddress("m", "1.0.0", 0, start + k) for k in range(n)]
+def addresses(start: int, n: int) -> list[Address]:
+    return [Address("m", "1.0.0", 0, start + k) for k in range(n)]
 
 
 class Minter:
@@ -34,7 +34,7 @@ class Minter:
         if not held:
             self.gate.set()
 
-    def __call__(self, batch: Sequence[SampleAddress]) -> NDArray[np.uint8]:
+    def __call__(self, batch: Sequence[Address]) -> NDArray[np.uint8]:
         assert self.gate.wait(10)
         self.batches.append([a.index for a in batch])
         if any(a.index == 66 for a in batch):
@@ -45,7 +45,7 @@ class Minter:
 class Slow(Minter):
     """Takes as long as a forward."""
 
-    def __call__(self, batch: Sequence[SampleAddress]) -> NDArray[np.uint8]:
+    def __call__(self, batch: Sequence[Address]) -> NDArray[np.uint8]:
         time.sleep(0.02)
         return super().__call__(batch)
 
@@ -63,7 +63,7 @@ class Queue(Batcher):
         metrics = ModelMetrics(Metrics(), "m", "1.0.0")
         super().__init__(minter, encode, batch_size, queue_images, executor, executor, metrics)
 
-    async def mint(self, wanted: list[SampleAddress], timeout_s: float = 30) -> list[int]:
+    async def mint(self, wanted: list[Address], timeout_s: float = 30) -> list[int]:
         with self.job(wanted, None, timeout_s) as job:
             return [int(value) for value in (await job.pixels()).ravel()]
 

@@ -19,7 +19,7 @@ from PIL import Image
 from models import artifact, images, manifest, store
 from models.errors import FileError
 from models.files import sha256
-from service.access import new_key
+from service.auth import new_key
 from service.http import create_app
 from service.settings import Settings
 
@@ -350,7 +350,7 @@ def test_a_bug_is_a_plain_500_without_a_stack_trace(
     def broken(*_: object) -> bytes:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("service.answers.json_body", broken)
+    monkeypatch.setattr("service.responses.json_body", broken)
 
     async def scenario(client: httpx.AsyncClient) -> None:
         answer = await client.post("/generate", json={"model": "tiny"})
@@ -445,7 +445,7 @@ def test_head_is_get_without_a_body_and_options_names_the_methods(serve: Callabl
 
 
 def test_browsers_of_allowed_origins_may_call(serve: Callable[..., None]) -> None:
-    asking = {"Origin": "https://lab.example", "Access-Control-Request-Method": "POST"}
+    asking = {"Origin": "https://lab.example", "Authenticator-Control-Request-Method": "POST"}
 
     async def closed(client: httpx.AsyncClient) -> None:
         assert "access-control-allow-origin" not in (await client.options("/generate", headers=asking)).headers

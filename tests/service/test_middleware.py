@@ -1,4 +1,4 @@
-"""The express way of /generate answers what the framework's own way answers."""
+"""The express way of /generate answers what the framework's own way responses."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ import httpx
 import pytest
 
 from models import store
-from service import answers
-from service.access import new_key
+from service import responses
+from service.auth import new_key
 from service.http import create_app
 from service.settings import Settings
 
 SECRET, KEY = new_key("lab")
 KEYS = json.dumps([{**KEY.model_dump(), "requests_per_minute": 1000}])
 ORIGIN = {"Origin": "https://lab.example"}
-PREFLIGHT = {**ORIGIN, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+PREFLIGHT = {
+    **ORIGIN,
+    "Authenticator-Control-Request-Method": "POST",
+    "Authenticator-Control-Request-Headers": "authorization",
+}
 GOOD = '{"model": "tiny", "seed": 7, "n": 2}'
 COUNTED = re.compile(r'^(?:ganmint_shed|ganmint_requests_total.*"(?:/generate|unmatched)").*$', re.MULTILINE)
 
@@ -56,7 +60,7 @@ REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
 async def client(express: bool) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(Settings(device="cpu", cors_origins="https://lab.example", api_keys=KEYS))
     if not express:
-        app.user_middleware = [kind for kind in app.user_middleware if "Express" not in str(kind.cls)]
+        app.user_middleware = [kind for kind in app.user_middleware if "FastRouteMiddleware" not in str(kind.cls)]
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
@@ -89,14 +93,14 @@ def test_the_express_way_answers_as_the_framework_does(
     store_home: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.install(tiny_artifact)
-    whole = answers.json_body
+    whole = responses.json_body
 
     def sometimes_broken(card: Any, addresses: Any, files: Any) -> bytes:
         if addresses[0].seed == 66:
             raise RuntimeError("a bug")
         return whole(card, addresses, files)
 
-    monkeypatch.setattr(answers, "json_body", sometimes_broken)
+    monkeypatch.setattr(responses, "json_body", sometimes_broken)
     express, framework = asyncio.run(asked(True)), asyncio.run(asked(False))
     for one, other in zip(express, framework):
         assert one == other

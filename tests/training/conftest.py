@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from training import loop
 from training.config import Config, load_preset
-from training.data import Dataset
+from training.data.dataset import Dataset
+from training.runs import loop
 
 # 8x8 images, 4 steps of 16 images a tick, 10 ticks; without the preset's switches, which tests turn on one by one.
 TINY = (

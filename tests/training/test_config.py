@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from models.errors import InputError
 from models.networks import ResNetConfig
 from training.config import Config, dump_config, load_config, load_preset, preset_names
-from training.schedule import Cosine
+from training.schedule import CosineSchedule
 
 
 def test_there_are_presets_for_digits_and_for_toys() -> None:
@@ -70,8 +70,8 @@ def test_settings_take_the_type_of_what_they_set() -> None:
     assert config.total_kimg == 12.0
     assert config.batch == 32
     assert config.seed == 2**53 - 1
-    assert config.lr == Cosine(start=5e-4, end=5e-5)
-    assert config.gamma == Cosine(start=2.0, end=3.0)
+    assert config.lr == CosineSchedule(start=5e-4, end=5e-5)
+    assert config.gamma == CosineSchedule(start=2.0, end=3.0)
     assert config.data.mirror is True
     assert config.data.name == "my digits"
     assert isinstance(config.generator, ResNetConfig)
@@ -161,7 +161,7 @@ def test_a_half_life_must_not_be_negative() -> None:
 
 
 def test_a_cosine_starts_ends_and_passes_the_middle() -> None:
-    schedule = Cosine(start=4.0, end=1.0)
+    schedule = CosineSchedule(start=4.0, end=1.0)
 
     assert schedule.at(0.0) == 4.0
     assert schedule.at(0.25) == pytest.approx(1.0 + 3.0 * (0.5 + math.sqrt(0.5) / 2))
@@ -170,7 +170,7 @@ def test_a_cosine_starts_ends_and_passes_the_middle() -> None:
 
 
 def test_a_cosine_stays_at_its_end_and_never_passes_its_start() -> None:
-    schedule = Cosine(start=0.0, end=15.0)
+    schedule = CosineSchedule(start=0.0, end=15.0)
 
     assert schedule.at(1.5) == schedule.at(100.0) == 15.0
     assert schedule.at(-1.0) == 0.0

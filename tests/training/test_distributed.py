@@ -18,15 +18,15 @@ import pytest
 import torch
 
 from models.errors import InputError
-from training import checkpoint, loop
 from training.config import Config
-from training.data import Dataset
-from training.distributed import Team, leader_speaks, own_device
+from training.data.dataset import Dataset
+from training.distributed import ProcessGroup, local_device, main_process_output
+from training.runs import checkpoint, loop
 
 MakeConfig = Callable[..., Config]
 # Forked from a server that has torch loaded already.
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["training.loop", "torch._inductor.config"])
+FORKED.set_forkserver_preload(["training.runs.loop", "torch._inductor.config"])
 # Everything that draws random numbers or looks at more than one image.
 EVERYTHING = (
     "data.mirror=true",
@@ -58,7 +58,7 @@ def together(size: int, out: Path, data: Path, settings: tuple[str, ...]) -> sub
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, tiny_data: Dataset) -> Path:
     path = tmp_path_factory.mktemp("data") / "tiny.npz"
-    np.savez(path, images=tiny_data.images, labels=np.asarray(tiny_data.labels), label_names=tiny_data.label_names)
+    np.savez(path, images=tiny_data.images, labels=np.asarray(tiny_data.labels), class_names=tiny_data.class_names)
     return path
 
 
@@ -118,10 +118,10 @@ def test_when_one_process_is_told_to_stop_all_do_and_one_alone_can_go_on(
 def test_rows_of_all_processes_are_the_batch() -> None:
     rows = np.arange(12)
 
-    parts = [rows[Team(rank, 3).rows(12)].tolist() for rank in range(3)]
+    parts = [rows[ProcessGroup(rank, 3).rows(12)].tolist() for rank in range(3)]
 
     assert parts == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
-    assert rows[Team().rows(12)].tolist() == rows.tolist()
+    assert rows[ProcessGroup().rows(12)].tolist() == rows.tolist()
 
 
 @pytest.mark.parametrize(
@@ -140,22 +140,22 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     tiny_config: MakeConfig, settings: tuple[str, ...], field: str, words: str
 ) -> None:
     with pytest.raises(InputError, match=words) as caught:
-        loop.check_shares(tiny_config(*settings), Team(0, 4))
+        loop.check_shares(tiny_config(*settings), ProcessGroup(0, 4))
 
     assert caught.value.field == field
 
 
 def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert own_device("cuda") == "cuda"
+    assert local_device("cuda") == "cuda"
     monkeypatch.setenv("LOCAL_RANK", "3")
 
-    assert [own_device(name) for name in ("cuda", "cuda:1", "cpu")] == ["cuda:3", "cuda:1", "cpu"]
+    assert [local_device(name) for name in ("cuda", "cuda:1", "cpu")] == ["cuda:3", "cuda:1", "cpu"]
 
 
 def test_the_leader_alone_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        with leader_speaks():
+        with main_process_output():
             print("rank", rank)
 
     assert capsys.readouterr().out == "rank 0\n"

@@ -17,35 +17,35 @@ import torch
 from numpy.typing import NDArray
 
 from models.errors import MetricError
-from models.latents import drawn_label
-from training.config import FigureName
-from training.evaluation import album, classifier, gate, metrics, tones
-from training.evaluation.album import Picture
+from models.latents import draw_label
+from training.config import MetricName
+from training.evaluation import classifier, gate, metrics, sample_grids, skin_tone
 from training.evaluation.classifier import Images
-from training.evaluation.compare import ImageSet, compare, distances, image_set
+from training.evaluation.data_split import DataSplit
+from training.evaluation.distribution_metrics import ImageSet, compare, distances, image_set
+from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.features import FeatureSpace, pixels
-from training.evaluation.figures import INCEPTION, Figure, Measured, measured
+from training.evaluation.metric_results import INCEPTION, Measured, MetricResult, measured
 from training.evaluation.protocol import STANDARD, Protocol
-from training.evaluation.real import Progress, RealSide, gan_train_images, per_class, real_side
+from training.evaluation.reference import Progress, ReferenceStats, compute_reference, gan_train_images, per_class
 from training.evaluation.report import ClassRow, DataFacts, Report, ToneRow
-from training.evaluation.splits import Splits
-from training.evaluation.subject import Subject
+from training.evaluation.sample_grids import Picture
 
 # In the order of a report.
-ORDER: tuple[FigureName, ...] = (
+ORDER: tuple[MetricName, ...] = (
     "gan_train", "gan_test", "coverage", "recall", "precision", "density", "fd", "kid", "inception_score",
     "class_balance", "ndb", "distance_ratio", "near_copies",
 )  # fmt: skip
 # Below this the real-data classifier is no judge.
 TELLING_ACCURACY = 0.6
-BY_CLASS: tuple[FigureName, ...] = ("gan_train", "gan_test")
+BY_CLASS: tuple[MetricName, ...] = ("gan_train", "gan_test")
 
 
 def silent(*_: object) -> None:
     """Says nothing of the progress."""
 
 
-class Outcome(NamedTuple):
+class EvaluationResult(NamedTuple):
     """What an evaluation leaves: figures, and pictures."""
 
     report: Report
@@ -61,13 +61,13 @@ class Generated:
 
 
 def evaluate(
-    subject: Subject,
-    splits: Splits,
+    subject: EvaluatedGenerator,
+    splits: DataSplit,
     protocol: Protocol = STANDARD,
     cache: Path | None = None,
     inception: FeatureSpace | None = None,
     progress: Progress = silent,
-) -> Outcome:
+) -> EvaluationResult:
     """Measure a generator against real images.
 
     Args:
@@ -78,23 +78,23 @@ def evaluate(
         progress: called with what is done, how far, of how much.
     """
     with _threads(protocol.threads):
-        pictures = album.grids(subject, splits.test) + album.paths(subject)
+        pictures = sample_grids.grids(subject, splits.test) + sample_grids.paths(subject)
         if subject.shape != splits.train.shape:
             return _nothing_to_compare(subject, splits, protocol, pictures)
-        real = real_side(splits, protocol, cache, progress)
+        real = compute_reference(splits, protocol, cache, progress)
         made = _generate(subject, real, protocol, progress)
         return _judged(subject, real, made, protocol, inception, progress, pictures)
 
 
 def _judged(
-    subject: Subject,
-    real: RealSide,
+    subject: EvaluatedGenerator,
+    real: ReferenceStats,
     made: Generated,
     protocol: Protocol,
     inception: FeatureSpace | None,
     progress: Progress,
     pictures: list[Picture],
-) -> Outcome:
+) -> EvaluationResult:
     """Every figure of the generated images beside its floor."""
     shown = made.images[: real.compared]
     answers = real.classifier.answers(shown) if real.classifier else None
@@ -106,7 +106,7 @@ def _judged(
     gan_train, rows = _by_class(subject, real, made, fake, protocol, progress)
     values |= gan_train
     if made.labels is not None and answers is not None and _same_classes(subject, real.splits):
-        pictures += album.mistakes(shown, made.labels[: len(shown)], answers.labels, subject.card.labels)
+        pictures += sample_grids.mistakes(shown, made.labels[: len(shown)], answers.labels, subject.card.labels)
     figures = [_figure(name, values[name], real.floors.get(name), subject) for name in ORDER]
     tone, tone_rows = _tones(subject, real, shown)
     figures += tone
@@ -119,17 +119,17 @@ def _judged(
         data=_facts(real.splits, protocol),
         feature_space=real.space.name,
         feature_space_sha256=real.space.sha256,
-        real_side="from the cache" if real.cached else "measured now",
+        compute_reference="from the cache" if real.cached else "measured now",
         figures=tuple(figures),
         classes=tuple(rows),
         tones=tone_rows,
         verdict=gate.judge(figures, subject.gate),
         notes=(*notes(subject, real.splits), *_blind(real)),
     )
-    return Outcome(report, pictures)
+    return EvaluationResult(report, pictures)
 
 
-def _generate(subject: Subject, real: RealSide, protocol: Protocol, progress: Progress) -> Generated:
+def _generate(subject: EvaluatedGenerator, real: ReferenceStats, protocol: Protocol, progress: Progress) -> Generated:
     """Images with the labels of real training images, in a fixed random order: the data's class shares."""
     count = max(gan_train_images(real.splits, protocol), real.compared)
     seed, classes, labels = protocol.seed, len(subject.card.labels), None
@@ -137,20 +137,20 @@ def _generate(subject: Subject, real: RealSide, protocol: Protocol, progress: Pr
         labels = real.train.labels[real.order[:count]]
     elif classes:
         z_dim = subject.card.latents.z_dim
-        labels = np.array([drawn_label(seed, index, z_dim, classes) for index in range(count)], np.int64)
+        labels = np.array([draw_label(seed, index, z_dim, classes) for index in range(count)], np.int64)
     images = subject.mint(seed, labels, count, lambda done, of: progress("images minted", done, of))
     return Generated(images, labels)
 
 
 def _memorised(
-    real: RealSide, shown: Images, protocol: Protocol, pictures: list[Picture]
-) -> dict[FigureName, Measured]:
+    real: ReferenceStats, shown: Images, protocol: Protocol, pictures: list[Picture]
+) -> dict[MetricName, Measured]:
     train = pixels(real.train.images)
     try:
         found = metrics.nearest(pixels(shown), train, min(protocol.neighbours, len(train) - 1))
     except MetricError as error:
         return {"distance_ratio": Measured(problem=str(error)), "near_copies": Measured(problem=str(error))}
-    pictures += album.twins(shown, real.train.images, found)
+    pictures += sample_grids.twins(shown, real.train.images, found)
     usual = float(np.median(real.test_distance))
     if not usual:
         ratio = Measured(problem="half of the test images are copies of training images")
@@ -159,22 +159,29 @@ def _memorised(
     return {"distance_ratio": ratio, "near_copies": Measured(float(found.copies(protocol.copy_share).mean()))}
 
 
-def _tones(subject: Subject, real: RealSide, shown: Images) -> tuple[list[Figure], tuple[ToneRow, ...]]:
+def _tones(
+    subject: EvaluatedGenerator, real: ReferenceStats, shown: Images
+) -> tuple[list[MetricResult], tuple[ToneRow, ...]]:
     """How the skin tones of what was generated differ, where the data is of aligned faces."""
     if not subject.data.aligned_faces or subject.shape[0] != 3:
         return [], ()
     stand_in = real.train.images[real.order[: real.compared]]
-    made, wanted, floor = (tones.angles(images) for images in (shown, real.test.images, stand_in))
-    value, best = Measured(tones.distance(made, wanted)), Measured(tones.distance(floor, wanted))
-    rows = zip(tones.CLASSES, tones.shares(made).values(), tones.shares(wanted).values())
+    made, wanted, floor = (skin_tone.angles(images) for images in (shown, real.test.images, stand_in))
+    value, best = Measured(skin_tone.distance(made, wanted)), Measured(skin_tone.distance(floor, wanted))
+    rows = zip(skin_tone.CLASSES, skin_tone.shares(made).values(), skin_tone.shares(wanted).values())
     return [_with_floor("skin_tone", value, best)], tuple(
         ToneRow(name=name, generated=generated, real=share) for name, generated, share in rows
     )
 
 
 def _by_class(
-    subject: Subject, real: RealSide, made: Generated, fake: ImageSet, protocol: Protocol, progress: Progress
-) -> tuple[dict[FigureName, Measured], list[ClassRow]]:
+    subject: EvaluatedGenerator,
+    real: ReferenceStats,
+    made: Generated,
+    fake: ImageSet,
+    protocol: Protocol,
+    progress: Progress,
+) -> tuple[dict[MetricName, Measured], list[ClassRow]]:
     """GAN-train and GAN-test, and the same class by class."""
     try:
         wanted, test_labels = _labels(subject, real, made)
@@ -209,21 +216,23 @@ def _by_class(
     }, rows
 
 
-def _labels(subject: Subject, real: RealSide, made: Generated) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _labels(
+    subject: EvaluatedGenerator, real: ReferenceStats, made: Generated
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Labels of the generated and of the test images, of the same classes."""
     if not subject.card.labels:
         raise MetricError("the generator has no classes")
     if real.classifier is None or real.splits.test.labels is None:
         raise MetricError("the data has no labels")
     if not _same_classes(subject, real.splits) or made.labels is None:
-        theirs, ours = (", ".join(names[:12]) for names in (real.train.label_names, subject.card.labels))
+        theirs, ours = (", ".join(names[:12]) for names in (real.train.class_names, subject.card.labels))
         raise MetricError(f"the data's classes ({theirs}) are not the generator's ({ours})")
     return made.labels, real.splits.test.labels
 
 
 def _in_inception(
-    real: RealSide, shown: Images, space: FeatureSpace | None, protocol: Protocol, progress: Progress
-) -> list[Figure]:
+    real: ReferenceStats, shown: Images, space: FeatureSpace | None, protocol: Protocol, progress: Progress
+) -> list[MetricResult]:
     """The distances once more, in Inception-v3's features."""
     if space is None:
         return []
@@ -237,22 +246,24 @@ def _in_inception(
     return [_with_floor(INCEPTION + name, values[name], floors[name]) for name in ORDER if name in values]
 
 
-def _figure(name: FigureName, value: Measured, floor: Measured | None, subject: Subject) -> Figure:
+def _figure(name: MetricName, value: Measured, floor: Measured | None, subject: EvaluatedGenerator) -> MetricResult:
     figure = _with_floor(name, value, floor)
     applies = name not in BY_CLASS or bool(subject.card.labels)
     return figure.model_copy(update={"applies": applies})
 
 
-def _with_floor(name: str, value: Measured, floor: Measured | None) -> Figure:
-    return Figure(
+def _with_floor(name: str, value: Measured, floor: Measured | None) -> MetricResult:
+    return MetricResult(
         name=name, value=value.value, sd=value.sd, problem=value.problem, floor=floor.value if floor else None
     )
 
 
-def _nothing_to_compare(subject: Subject, splits: Splits, protocol: Protocol, pictures: list[Picture]) -> Outcome:
+def _nothing_to_compare(
+    subject: EvaluatedGenerator, splits: DataSplit, protocol: Protocol, pictures: list[Picture]
+) -> EvaluationResult:
     ours, theirs = ("x".join(map(str, shape)) for shape in (subject.shape, splits.train.shape))
     problem = f"the data's images are {theirs} (channels, height, width), the generator's are {ours}"
-    figures = tuple(Figure(name=name, problem=problem) for name in ORDER)
+    figures = tuple(MetricResult(name=name, problem=problem) for name in ORDER)
     report = Report(
         subject=subject.title,
         kimg=subject.kimg,
@@ -263,10 +274,10 @@ def _nothing_to_compare(subject: Subject, splits: Splits, protocol: Protocol, pi
         verdict=gate.judge(figures, subject.gate),
         notes=(f"Nothing could be compared: {problem}.",),
     )
-    return Outcome(report, pictures)
+    return EvaluationResult(report, pictures)
 
 
-def _facts(splits: Splits, protocol: Protocol) -> DataFacts:
+def _facts(splits: DataSplit, protocol: Protocol) -> DataFacts:
     train, test = splits.train, splits.test
     return DataFacts(
         name=splits.whole.name,
@@ -279,7 +290,7 @@ def _facts(splits: Splits, protocol: Protocol) -> DataFacts:
     )
 
 
-def notes(subject: Subject, splits: Splits) -> list[str]:
+def notes(subject: EvaluatedGenerator, splits: DataSplit) -> list[str]:
     """Whether the generator was trained on these training images, on more of them, or on others."""
     seen = subject.card.training.data
     if seen.digest in (splits.train.digest, splits.whole.digest):
@@ -292,7 +303,7 @@ def notes(subject: Subject, splits: Splits) -> list[str]:
     return [f"The generator was trained on other data ({seen.name}, sha256 {seen.digest[:12]})."]
 
 
-def _blind(real: RealSide) -> list[str]:
+def _blind(real: ReferenceStats) -> list[str]:
     """Whether the real-data classifier itself reads too little to judge by."""
     accuracy = real.floors.get("gan_test", Measured()).value
     if accuracy is None or accuracy >= TELLING_ACCURACY:
@@ -303,8 +314,8 @@ def _blind(real: RealSide) -> list[str]:
     ]
 
 
-def _same_classes(subject: Subject, splits: Splits) -> bool:
-    return tuple(subject.card.labels) == tuple(splits.train.label_names)
+def _same_classes(subject: EvaluatedGenerator, splits: DataSplit) -> bool:
+    return tuple(subject.card.labels) == tuple(splits.train.class_names)
 
 
 def _known(value: float) -> float | None:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from training.config import Bound, FigureName
-from training.evaluation.figures import Figure
+from training.config import Bound, MetricName
+from training.evaluation.metric_results import MetricResult
 
 
 class Check(BaseModel):
@@ -23,7 +23,7 @@ class Check(BaseModel):
     words: str
 
 
-class Verdict(BaseModel):
+class GateResult(BaseModel):
     """What the gate says; without thresholds nothing passes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +42,7 @@ class Verdict(BaseModel):
         return tuple(check.words for check in self.checks if not check.passed)
 
 
-def judge(figures: Sequence[Figure], bounds: Mapping[FigureName, Bound]) -> Verdict:
+def judge(figures: Sequence[MetricResult], bounds: Mapping[MetricName, Bound]) -> GateResult:
     """Hold figures against their bounds.
 
     A figure that could not be measured fails; one that has no meaning for this generator (labels of
@@ -50,12 +50,13 @@ def judge(figures: Sequence[Figure], bounds: Mapping[FigureName, Bound]) -> Verd
     """
     by_name = {figure.name: figure for figure in figures}
     found = [
-        (by_name.get(name, Figure(name=name, problem="it is not part of this report")), b) for name, b in bounds.items()
+        (by_name.get(name, MetricResult(name=name, problem="it is not part of this report")), b)
+        for name, b in bounds.items()
     ]
-    return Verdict(checks=tuple(_check(figure, bound) for figure, bound in found if figure.applies))
+    return GateResult(checks=tuple(_check(figure, bound) for figure, bound in found if figure.applies))
 
 
-def _check(figure: Figure, bound: Bound) -> Check:
+def _check(figure: MetricResult, bound: Bound) -> Check:
     title, value, floor = figure.kind.title, figure.value, figure.floor
     if value is None:
         return Check(figure=figure.name, passed=False, words=f"{title} was not measured: {figure.problem}")
@@ -69,7 +70,7 @@ def _check(figure: Figure, bound: Bound) -> Check:
     return Check(figure=figure.name, passed=passed, words=words)
 
 
-def _limits(figure: Figure, bound: Bound, floor: float) -> list[tuple[str, float | None, str]]:
+def _limits(figure: MetricResult, bound: Bound, floor: float) -> list[tuple[str, float | None, str]]:
     """Each limit with its direction, and where it comes from."""
     share, above, real = bound.of_floor, bound.above_floor, figure.shown(floor)
     return [

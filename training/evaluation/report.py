@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict
 
 from models.manifest import Score
-from training.evaluation.figures import Figure
-from training.evaluation.gate import Verdict
+from training.evaluation.gate import GateResult
+from training.evaluation.metric_results import MetricResult
 from training.evaluation.protocol import Protocol
 
 
@@ -21,7 +21,7 @@ class _Frozen(BaseModel):
 
 
 class DataFacts(_Frozen):
-    """The real images of an evaluation; digests as the card's (training.data.Dataset.digest)."""
+    """The real images of an evaluation; digests as the card's (training.data.dataset.Dataset.digest)."""
 
     name: str
     digest: str
@@ -65,7 +65,7 @@ class Report(_Frozen):
         kimg: how far its training was, in thousand images, where a run was judged.
         machine: what the last digits depend on.
         feature_space, feature_space_sha256: where distances are measured.
-        real_side: whether the real images' figures were measured now or earlier.
+        compute_reference: whether the real images' figures were measured now or earlier.
         notes: what a reader must know, in sentences.
     """
 
@@ -76,14 +76,14 @@ class Report(_Frozen):
     data: DataFacts | None = None
     feature_space: str = ""
     feature_space_sha256: str = ""
-    real_side: str = ""
-    figures: tuple[Figure, ...] = ()
+    compute_reference: str = ""
+    figures: tuple[MetricResult, ...] = ()
     classes: tuple[ClassRow, ...] = ()
     tones: tuple[ToneRow, ...] = ()
-    verdict: Verdict = Verdict()
+    verdict: GateResult = GateResult()
     notes: tuple[str, ...] = ()
 
-    def figure(self, name: str) -> Figure | None:
+    def figure(self, name: str) -> MetricResult | None:
         """A figure by its name."""
         return next((figure for figure in self.figures if figure.name == name), None)
 
@@ -96,7 +96,7 @@ class Report(_Frozen):
         )
 
 
-def table(figures: Sequence[Figure]) -> str:
+def table(figures: Sequence[MetricResult]) -> str:
     """The figures for a terminal, beside those of real images."""
     rows = [("FIGURE", "GENERATED", "REAL", "BETTER", "MEANS")]
     for figure in figures:

@@ -12,7 +12,7 @@ import yaml
 from models.files import sha256
 from models.sampler import Sampler
 from service.export import finish as finishing
-from service.export import ledger
+from service.export import state
 from service.export.plan import FORMATS
 from service.export.target import Target
 from tests.conftest import Command
@@ -201,9 +201,9 @@ def test_images_of_another_kind_of_machine_may_be_off_by_one(export: Command, co
     path.write_bytes(content)
     same_machine = command("export", "verify", str(out), "--device", "cpu")
     target = Target(str(out))
-    job, _ = ledger.read_job(target)
-    for made in ledger.commits(target, job, job.shards()).values():
-        ledger.commit(target, made.model_copy(update={"fingerprint": "another"}))
+    job, _ = state.read_job(target)
+    for made in state.commits(target, job, job.shards()).values():
+        state.commit(target, made.model_copy(update={"fingerprint": "another"}))
     other_machine = command("export", "verify", str(out), "--device", "cpu")
 
     assert same_machine.code == 1 and "off by up to 1 of 255" in same_machine.errors

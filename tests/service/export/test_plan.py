@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from models.errors import InputError
 from models.manifest import ImageShape, Manifest
 from service.export import plan
-from service.export.plan import Format, Job
+from service.export.plan import ExportSpec, Format
 
 COUNTS = st.integers(1, 500)
 SIZES = st.integers(1, 60)
 
 
-def job(count: int, size: int, **more: object) -> Job:
+def job(count: int, size: int, **more: object) -> ExportSpec:
     values: dict[str, object] = {
         "model": "tiny", "version": "1.0.0", "model_digest": "0" * 64, "seed": 1, "counts": (count,),
         "labels": "balanced", "format": "webdataset", "image_format": "png", "shard_size": size,
     }  # fmt: skip
-    return Job.model_validate({**values, **more})
+    return ExportSpec.model_validate({**values, **more})
 
 
 @given(COUNTS, SIZES)

@@ -24,8 +24,8 @@ import pytest
 from models.errors import ExportError
 from service.export.target import Target
 from tests.conftest import Command
+from tests.live.conftest import free_port
 from tests.service.export.conftest import tree
-from tests.services.conftest import free_port
 
 BUCKET = "bucket"
 

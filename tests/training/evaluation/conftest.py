@@ -13,12 +13,12 @@ from torch import Tensor
 from models import artifact
 from models.sampler import Generator, Sampler
 from training.config import DataConfig, load_preset
-from training.evaluation import splits
+from training.evaluation import data_split
 from training.evaluation.classifier import Recipe
-from training.evaluation.evaluate import Outcome, evaluate
+from training.evaluation.data_split import DataSplit
+from training.evaluation.evaluate import EvaluationResult, evaluate
+from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.protocol import Protocol
-from training.evaluation.splits import Splits
-from training.evaluation.subject import Subject
 
 REPOSITORY = Path(__file__).parents[3]
 DIGITS = REPOSITORY / "tests" / "data" / "digits"
@@ -42,9 +42,9 @@ def protocol() -> Protocol:
 
 
 @pytest.fixture(scope="session")
-def digits(protocol: Protocol) -> Splits:
+def digits(protocol: Protocol) -> DataSplit:
     """The 500 digits of the repository, which the bundled model made."""
-    return splits.load(DIGITS, DataConfig(), protocol.held_out)
+    return data_split.load(DIGITS, DataConfig(), protocol.held_out)
 
 
 @pytest.fixture(scope="session")
@@ -53,35 +53,35 @@ def bundled() -> Sampler:
 
 
 @pytest.fixture(scope="session")
-def subject(bundled: Sampler) -> Callable[[Generator], Subject]:
+def subject(bundled: Sampler) -> Callable[[Generator], EvaluatedGenerator]:
     """Makes a subject of any generator of digits, with the gate of the preset."""
 
-    def make(generator: Generator) -> Subject:
-        return Subject("a test", Sampler(generator, bundled.manifest), load_preset("digits").gate)
+    def make(generator: Generator) -> EvaluatedGenerator:
+        return EvaluatedGenerator("a test", Sampler(generator, bundled.manifest), load_preset("digits").gate)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def good(bundled: Sampler, subject: Callable[[Generator], Subject]) -> Subject:
-    """Draws from the very distribution that the data is from."""
+def good(bundled: Sampler, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
+    """RngStreams from the very distribution that the data is from."""
     return subject(bundled._generator)
 
 
 @pytest.fixture(scope="session")
-def one_class(bundled: Sampler, subject: Callable[[Generator], Subject]) -> Subject:
+def one_class(bundled: Sampler, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
     """Makes a three, whatever it is asked for."""
     return subject(lambda z, label: bundled._generator(z, torch.full_like(label, 3)))
 
 
 @pytest.fixture(scope="session")
-def one_image(bundled: Sampler, subject: Callable[[Generator], Subject]) -> Subject:
+def one_image(bundled: Sampler, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
     """Makes one and the same image of each class."""
     return subject(lambda z, label: bundled._generator(torch.ones_like(z), label))
 
 
 @pytest.fixture(scope="session")
-def memorising(digits: Splits, subject: Callable[[Generator], Subject]) -> Subject:
+def memorising(digits: DataSplit, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
     """Answers with training images of the class that is asked for."""
     pixels, labels = digits.train.batch(np.arange(len(digits.train)))
 
@@ -99,6 +99,6 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def of_good(good: Subject, digits: Splits, protocol: Protocol, kept: Path) -> Outcome:
+def of_good(good: EvaluatedGenerator, digits: DataSplit, protocol: Protocol, kept: Path) -> EvaluationResult:
     """The good generator's evaluation, the first that fills the cache."""
     return evaluate(good, digits, protocol, kept)

@@ -12,32 +12,34 @@ import torch
 
 from models.errors import DataError
 from models.sampler import Sampler
-from training.data import Dataset
-from training.evaluation import page, splits
-from training.evaluation.evaluate import ORDER, Outcome, evaluate, notes
+from training.data.dataset import Dataset
+from training.evaluation import data_split, html_report
+from training.evaluation.data_split import DataSplit
+from training.evaluation.evaluate import ORDER, EvaluationResult, evaluate, notes
+from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.protocol import Protocol
 from training.evaluation.report import verdict_words
-from training.evaluation.splits import Splits
-from training.evaluation.subject import Subject
 
 
 @pytest.fixture(scope="module")
-def outcome_of(digits: Splits, protocol: Protocol, kept: Path, of_good: Outcome) -> Callable[[Subject], Outcome]:
+def outcome_of(
+    digits: DataSplit, protocol: Protocol, kept: Path, of_good: EvaluationResult
+) -> Callable[[EvaluatedGenerator], EvaluationResult]:
     """Judges with what the evaluation of the good one left in the cache."""
 
-    def judge(subject: Subject) -> Outcome:
+    def judge(subject: EvaluatedGenerator) -> EvaluationResult:
         return evaluate(subject, digits, protocol, kept)
 
     return judge
 
 
-def value(outcome: Outcome, name: str) -> float:
+def value(outcome: EvaluationResult, name: str) -> float:
     figure = outcome.report.figure(name)
     assert figure is not None and figure.value is not None, figure and figure.problem
     return figure.value
 
 
-def test_a_generator_of_the_datas_own_distribution_passes(of_good: Outcome) -> None:
+def test_a_generator_of_the_datas_own_distribution_passes(of_good: EvaluationResult) -> None:
     assert of_good.report.verdict.passed, of_good.report.verdict.failures
     assert [figure.name for figure in of_good.report.figures] == list(ORDER)
     for figure in of_good.report.figures:
@@ -49,7 +51,9 @@ def test_a_generator_of_the_datas_own_distribution_passes(of_good: Outcome) -> N
     assert all(row.gan_test is not None and row.gan_test > 0.5 for row in of_good.report.classes)
 
 
-def test_one_class_is_refused(one_class: Subject, outcome_of: Callable[[Subject], Outcome]) -> None:
+def test_one_class_is_refused(
+    one_class: EvaluatedGenerator, outcome_of: Callable[[EvaluatedGenerator], EvaluationResult]
+) -> None:
     found = outcome_of(one_class)
 
     assert not found.report.verdict.passed
@@ -60,7 +64,9 @@ def test_one_class_is_refused(one_class: Subject, outcome_of: Callable[[Subject]
     assert value(found, "gan_test") < 0.2
 
 
-def test_one_image_a_class_is_refused(one_image: Subject, outcome_of: Callable[[Subject], Outcome]) -> None:
+def test_one_image_a_class_is_refused(
+    one_image: EvaluatedGenerator, outcome_of: Callable[[EvaluatedGenerator], EvaluationResult]
+) -> None:
     found = outcome_of(one_image)
 
     assert "coverage" in {check.figure for check in found.report.verdict.checks if not check.passed}
@@ -69,7 +75,7 @@ def test_one_image_a_class_is_refused(one_image: Subject, outcome_of: Callable[[
 
 
 def test_a_generator_that_memorised_is_refused_for_that_alone(
-    memorising: Subject, outcome_of: Callable[[Subject], Outcome]
+    memorising: EvaluatedGenerator, outcome_of: Callable[[EvaluatedGenerator], EvaluationResult]
 ) -> None:
     found = outcome_of(memorising)
 
@@ -83,7 +89,11 @@ def test_a_generator_that_memorised_is_refused_for_that_alone(
 
 
 def test_run_twice_it_gives_the_same_figures_and_the_cache_is_said(
-    good: Subject, digits: Splits, protocol: Protocol, of_good: Outcome, outcome_of: Callable[[Subject], Outcome]
+    good: EvaluatedGenerator,
+    digits: DataSplit,
+    protocol: Protocol,
+    of_good: EvaluationResult,
+    outcome_of: Callable[[EvaluatedGenerator], EvaluationResult],
 ) -> None:
     torch.manual_seed(5)
     expected, threads = torch.rand(1), torch.get_num_threads()
@@ -93,14 +103,21 @@ def test_run_twice_it_gives_the_same_figures_and_the_cache_is_said(
 
     # What is not ours is as it was.
     assert torch.equal(torch.rand(1), expected) and torch.get_num_threads() == threads
-    assert (again.report.real_side, afresh.report.real_side) == ("from the cache", "measured now")
+    assert (again.report.compute_reference, afresh.report.compute_reference) == ("from the cache", "measured now")
     for other in (again, afresh):
-        assert other.report.model_copy(update={"real_side": ""}) == of_good.report.model_copy(update={"real_side": ""})
+        assert other.report.model_copy(update={"compute_reference": ""}) == of_good.report.model_copy(
+            update={"compute_reference": ""}
+        )
         assert [p.png for p in other.pictures] == [p.png for p in of_good.pictures]
 
 
 def test_a_damaged_cache_is_measured_again(
-    good: Subject, digits: Splits, protocol: Protocol, of_good: Outcome, kept: Path, tmp_path: Path
+    good: EvaluatedGenerator,
+    digits: DataSplit,
+    protocol: Protocol,
+    of_good: EvaluationResult,
+    kept: Path,
+    tmp_path: Path,
 ) -> None:
     for file in kept.iterdir():
         content = bytearray(file.read_bytes())
@@ -109,12 +126,12 @@ def test_a_damaged_cache_is_measured_again(
 
     found = evaluate(good, digits, protocol, tmp_path)
 
-    assert found.report.real_side == "measured now"
+    assert found.report.compute_reference == "measured now"
     assert found.report.figures == of_good.report.figures
 
 
 def test_data_without_labels_still_gives_the_other_figures(
-    good: Subject, memorising: Subject, digits: Splits, protocol: Protocol
+    good: EvaluatedGenerator, memorising: EvaluatedGenerator, digits: DataSplit, protocol: Protocol
 ) -> None:
     plain = dataclasses.replace(digits, train=_unlabelled(digits.train), test=_unlabelled(digits.test))
 
@@ -130,11 +147,11 @@ def test_data_without_labels_still_gives_the_other_figures(
 
 
 def test_a_generator_without_classes_is_not_asked_for_labels(
-    bundled: Sampler, digits: Splits, protocol: Protocol, good: Subject
+    bundled: Sampler, digits: DataSplit, protocol: Protocol, good: EvaluatedGenerator
 ) -> None:
     card = bundled.manifest.model_copy(update={"labels": ()})
     ten = torch.arange(16) % 10
-    plain = Subject("plain", Sampler(lambda z, label: bundled._generator(z, ten), card), good.gate)
+    plain = EvaluatedGenerator("plain", Sampler(lambda z, label: bundled._generator(z, ten), card), good.gate)
 
     found = evaluate(plain, digits, protocol)
 
@@ -143,10 +160,10 @@ def test_a_generator_without_classes_is_not_asked_for_labels(
     assert value(found, "class_balance") < 0.3
 
 
-def test_other_classes_are_named(good: Subject, digits: Splits, protocol: Protocol) -> None:
+def test_other_classes_are_named(good: EvaluatedGenerator, digits: DataSplit, protocol: Protocol) -> None:
     names = tuple("abcdefghij")
     whole, train, test = (_named(part, names) for part in (digits.whole, digits.train, digits.test))
-    renamed = Splits(whole, train, test, "held out", learned=True)
+    renamed = DataSplit(whole, train, test, "held out", learned=True)
 
     found = evaluate(good, renamed, protocol)
 
@@ -155,9 +172,11 @@ def test_other_classes_are_named(good: Subject, digits: Splits, protocol: Protoc
     assert value(found, "coverage") > 0.7
 
 
-def test_images_of_another_shape_give_a_report_that_says_so(good: Subject, protocol: Protocol, tmp_path: Path) -> None:
+def test_images_of_another_shape_give_a_report_that_says_so(
+    good: EvaluatedGenerator, protocol: Protocol, tmp_path: Path
+) -> None:
     rgb = Dataset("rgb", np.random.RandomState(0).randint(0, 256, (40, 64, 64, 3)).astype(np.uint8))
-    other = Splits(rgb, *splits.held_out(rgb, 0.25, tmp_path), "held out", learned=True)
+    other = DataSplit(rgb, *data_split.held_out(rgb, 0.25, tmp_path), "held out", learned=True)
 
     found = evaluate(good, other, protocol)
 
@@ -166,14 +185,14 @@ def test_images_of_another_shape_give_a_report_that_says_so(good: Subject, proto
     }
     assert not found.report.verdict.passed
     assert {p.title for p in found.pictures} == {"Generated", "Interpolations", "Single dimensions"}
-    assert "Nothing could be compared" in page.html(found)
+    assert "Nothing could be compared" in html_report.html(found)
 
 
 def test_few_images_lose_the_figures_that_need_more_and_no_others(
-    good: Subject, digits: Splits, protocol: Protocol, tmp_path: Path
+    good: EvaluatedGenerator, digits: DataSplit, protocol: Protocol, tmp_path: Path
 ) -> None:
-    few = Dataset("few", digits.whole.images[:60], digits.whole.labels[:60], digits.whole.label_names)  # type: ignore[index]
-    small = Splits(few, *splits.held_out(few, 0.3, tmp_path), "held out", learned=True)
+    few = Dataset("few", digits.whole.images[:60], digits.whole.labels[:60], digits.whole.class_names)  # type: ignore[index]
+    small = DataSplit(few, *data_split.held_out(few, 0.3, tmp_path), "held out", learned=True)
 
     found = evaluate(good, small, protocol)
 
@@ -185,11 +204,11 @@ def test_few_images_lose_the_figures_that_need_more_and_no_others(
 
 def test_too_few_images_to_hold_any_out_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds 3 images: too few to keep 10% of each class for testing"):
-        splits.held_out(Dataset("few", np.zeros((3, 8, 8, 1), np.uint8)), 0.1, tmp_path)
+        data_split.held_out(Dataset("few", np.zeros((3, 8, 8, 1), np.uint8)), 0.1, tmp_path)
 
 
-def test_a_held_out_share_is_taken_from_every_class_and_is_the_same_each_time(digits: Splits) -> None:
-    train, test = splits.held_out(digits.whole, 0.3, Path("x"))
+def test_a_held_out_share_is_taken_from_every_class_and_is_the_same_each_time(digits: DataSplit) -> None:
+    train, test = data_split.held_out(digits.whole, 0.3, Path("x"))
 
     assert test.labels is not None and np.bincount(test.labels).tolist() == [15] * 10
     assert (train.digest, test.digest) == (digits.train.digest, digits.test.digest)
@@ -197,9 +216,9 @@ def test_a_held_out_share_is_taken_from_every_class_and_is_the_same_each_time(di
 
 
 def test_the_report_says_whether_the_test_images_were_learned_from(
-    bundled: Sampler, good: Subject, digits: Splits
+    bundled: Sampler, good: EvaluatedGenerator, digits: DataSplit
 ) -> None:
-    def trained_on(digest: str) -> Subject:
+    def trained_on(digest: str) -> EvaluatedGenerator:
         data = bundled.manifest.training.data.model_copy(update={"digest": digest})
         training = bundled.manifest.training.model_copy(update={"data": data})
         card = bundled.manifest.model_copy(update={"training": training})

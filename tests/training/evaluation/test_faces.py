@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from models import images
 from tests.training.evaluation.conftest import DIGITS
 from training.config import DataConfig
-from training.evaluation import classifier, page, splits, tones
+from training.evaluation import classifier, data_split, html_report, skin_tone
 from training.evaluation.classifier import Recipe
+from training.evaluation.data_split import DataSplit
 from training.evaluation.evaluate import evaluate
+from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.protocol import Protocol
-from training.evaluation.splits import Splits
-from training.evaluation.subject import Subject
 
 LIGHT, TAN, DARK = (240, 205, 180), (190, 140, 105), (75, 50, 40)
 
@@ -33,43 +33,43 @@ def faces(*colours: tuple[int, int, int]) -> NDArray[np.uint8]:
     [((255, 255, 255), (100, 0, 0)), ((255, 0, 0), (53.24, 80.09, 67.20)), ((0, 0, 0), (0, 0, 0))],
 )
 def test_colours_have_their_published_coordinates(colour: tuple[int, int, int], wanted: tuple[float, ...]) -> None:
-    assert tones.lab(np.array(colour, np.uint8)) == pytest.approx(wanted, abs=0.05)
+    assert skin_tone.lab(np.array(colour, np.uint8)) == pytest.approx(wanted, abs=0.05)
 
 
 def test_lighter_skin_has_a_larger_angle_and_the_background_none() -> None:
-    light, tan, dark = tones.angles(faces(LIGHT, TAN, DARK))
+    light, tan, dark = skin_tone.angles(faces(LIGHT, TAN, DARK))
 
     assert light > 41 > tan > 10 > -30 > dark
-    assert tones.shares(np.array([light, tan, dark])) == {
+    assert skin_tone.shares(np.array([light, tan, dark])) == {
         "very light": pytest.approx(1 / 3), "light": 0, "intermediate": 0, "tan": pytest.approx(1 / 3), "brown": 0,
         "dark": pytest.approx(1 / 3),
     }  # fmt: skip
 
 
 def test_the_distance_is_the_mean_move_in_degrees() -> None:
-    assert tones.distance(np.array([10.0, 30.0]), np.array([35.0, 10.0])) == pytest.approx(2.5)
+    assert skin_tone.distance(np.array([10.0, 30.0]), np.array([35.0, 10.0])) == pytest.approx(2.5)
 
 
 def test_a_generator_that_lost_a_tone_is_seen(
-    good: Subject, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    good: EvaluatedGenerator, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = good.card.model_copy(
         update={"labels": (), "image": good.card.image.model_copy(update={"channels": 3, "height": 16, "width": 16})}
     )
-    skewed = Subject("skewed", _Fixed(card), data=DataConfig(aligned_faces=True))  # type: ignore[arg-type]
+    skewed = EvaluatedGenerator("skewed", _Fixed(card), data=DataConfig(aligned_faces=True))  # type: ignore[arg-type]
     path = tmp_path / "faces"
     path.mkdir()
     for k in range(90):
         (path / f"{k:02}.png").write_bytes(images.encode(faces((LIGHT, TAN, DARK)[k % 3])[0], "image/png", "a test"))
 
-    found = evaluate(skewed, splits.load(path, skewed.data, 0.3), protocol)
+    found = evaluate(skewed, data_split.load(path, skewed.data, 0.3), protocol)
 
     figure = found.report.figure("skin_tone")
     assert figure is not None and figure.value is not None and figure.floor is not None
     assert figure.value > 2 * figure.floor
     shares = {row.name: (row.generated, row.real) for row in found.report.tones}
     assert shares["dark"][0] == 0 < shares["dark"][1]
-    assert "Skin tones" in page.html(found)
+    assert "Skin tones" in html_report.html(found)
 
 
 class _Fixed:
@@ -87,8 +87,8 @@ class _Fixed:
         return faces(*[LIGHT] * len(z))
 
 
-def test_what_training_kept_aside_is_what_it_is_tested_with(digits: Splits) -> None:
-    found = splits.load(DIGITS, DataConfig(holdout=0.2, mirror=True), 0.3)
+def test_what_training_kept_aside_is_what_it_is_tested_with(digits: DataSplit) -> None:
+    found = data_split.load(DIGITS, DataConfig(holdout=0.2, mirror=True), 0.3)
 
     assert (len(found.train), len(found.test)) == (400, 100)
     assert found.test.digest == digits.whole.split(0.2)[1].digest

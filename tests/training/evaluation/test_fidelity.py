@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from models.errors import FileError
 from training.evaluation import classifier, metrics
 from training.evaluation.classifier import Classifier, Recipe
+from training.evaluation.data_split import DataSplit
 from training.evaluation.inception import InceptionSpace, torch_fidelity
-from training.evaluation.splits import Splits
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
-def judge(digits: Splits) -> Classifier:
+def judge(digits: DataSplit) -> Classifier:
     train = digits.train
     assert train.labels is not None
     return classifier.train(
@@ -29,7 +29,7 @@ def judge(digits: Splits) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def pair(digits: Splits) -> tuple[NDArray[Any], NDArray[Any]]:
+def pair(digits: DataSplit) -> tuple[NDArray[Any], NDArray[Any]]:
     """Real images and worse ones: uint8 (150, 28, 28, 1)."""
     noise = np.random.RandomState(0).randint(0, 90, digits.test.images.shape)
     return digits.test.images, np.clip(digits.train.images[:150].astype(int) + noise, 0, 255).astype(np.uint8)
@@ -83,7 +83,7 @@ def test_every_shared_figure_agrees_from_images_on(judge: Classifier, pair: tupl
 
 
 def test_inception_is_built_from_the_users_file_alone(
-    tmp_path: Path, digits: Splits, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, digits: DataSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = torch_fidelity()
     weights = tmp_path / "inception.pth"

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from models.errors import InputError
-from training.config import Bound, FigureName, load_preset, preset_names, thresholds
-from training.evaluation.figures import KINDS, Figure
+from training.config import Bound, MetricName, load_preset, preset_names, thresholds
 from training.evaluation.gate import judge
-from training.evaluation.toy import CENTRES, grid_figures
+from training.evaluation.metric_results import METRICS, MetricResult
+from training.evaluation.toy_metrics import CENTRES, grid_figures
 
 
 def verdict_of(value: float | None, bound: Bound, floor: float | None = None, **more: object) -> tuple[bool, str]:
-    figure = Figure.model_validate({"name": "coverage", "value": value, "floor": floor, **more})
+    figure = MetricResult.model_validate({"name": "coverage", "value": value, "floor": floor, **more})
     verdict = judge([figure], {"coverage": bound})
     return verdict.passed, verdict.checks[0].words if verdict.checks else ""
 
@@ -48,14 +48,14 @@ def test_a_bound_is_kept_or_not_and_says_so(
 
 
 def test_what_has_no_meaning_is_passed_over_and_what_is_missing_fails() -> None:
-    assert not judge([Figure(name="gan_train", applies=False)], {"gan_train": Bound(min=0.9)}).checks
+    assert not judge([MetricResult(name="gan_train", applies=False)], {"gan_train": Bound(min=0.9)}).checks
     assert judge([], {"gan_train": Bound(min=0.9)}).failures == (
         "GAN-train was not measured: it is not part of this report",
     )
 
 
 def test_without_thresholds_nothing_passes() -> None:
-    verdict = judge([Figure(name="coverage", value=1.0)], {})
+    verdict = judge([MetricResult(name="coverage", value=1.0)], {})
 
     assert not verdict.passed
     assert verdict.failures == ("there are no thresholds to hold it against",)
@@ -90,7 +90,7 @@ def test_thresholds_that_cannot_be_held_are_refused_by_name(assignment: str, fie
 
 
 def test_every_figure_that_a_gate_may_name_has_its_words() -> None:
-    assert set(KINDS) == set(FigureName.__args__)  # type: ignore[attr-defined]
+    assert set(METRICS) == set(MetricName.__args__)  # type: ignore[attr-defined]
 
 
 def test_a_toy_that_lost_modes_is_refused() -> None:

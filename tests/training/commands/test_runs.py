@@ -1,0 +1,225 @@
+"""Looking at runs: the movie of one, several side by side."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from ganmint import cli
+from models.errors import FileError, InputError
+from training.config import Config
+from training.data.dataset import Dataset
+from training.runs import comparison, loop
+from training.runs.timelapse import movie
+
+MakeConfig = Callable[..., Config]
+
+
+def ganmint(*arguments: Path | str) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory, tiny_config: MakeConfig, tiny_data: Dataset) -> Path:
+    """A run like `finished` with another learning rate and a further column of widths; shorter."""
+    out = tmp_path_factory.mktemp("other") / "other"
+    config = tiny_config("lr.start=0.002", "augment={}", "total_kimg=0.192", "data.name=other words")
+    loop.run(config, tiny_data, out, "cpu", "ganmint train")
+    return out
+
+
+# The movie
+
+
+def frames(content: bytes) -> tuple[list[Image.Image], list[int]]:
+    with Image.open(io.BytesIO(content)) as picture:
+        found, durations = [], []
+        for k in range(getattr(picture, "n_frames", 1)):
+            picture.seek(k)
+            found.append(picture.convert("RGB"))
+            durations.append(int(picture.info["duration"]))
+        return found, durations
+
+
+def test_a_movie_shows_each_ticks_picture_in_order_and_rests_at_the_end(finished: Path) -> None:
+    content, count = movie(finished, fps=10, longest_s=60)
+
+    shown, durations = frames(content)
+    assert count == 10
+    # The encoder makes one frame of two that look alike, for as long as both.
+    assert 2 <= len(shown) <= 10
+    assert sum(durations) == 9 * 100 + 2500 and durations[-1] >= 2500
+    # Above the caption, the first frame is the first grid, but for compression.
+    with Image.open(sorted((finished / "grids").glob("*.png"))[0]) as grid:
+        wanted = grid.convert("RGB").resize((grid.width * 9, grid.height * 9), Image.Resampling.NEAREST)
+    assert shown[0].width == wanted.width == 648 and shown[0].height > wanted.height
+    difference = np.asarray(shown[0].crop((0, 0, *wanted.size)), float) - np.asarray(wanted, float)
+    assert np.abs(difference).mean() < 12
+
+
+def test_a_movie_is_marked_as_synthetic_and_equal_runs_make_equal_ones(finished: Path) -> None:
+    content, _ = movie(finished, fps=10, longest_s=60)
+
+    assert b"trainedAlgorithmicMedia" in content
+    assert movie(finished, fps=10, longest_s=60)[0] == content
+
+
+def test_a_long_training_is_thinned_out_and_keeps_its_end(finished: Path) -> None:
+    content, count = movie(finished, fps=2, longest_s=2)
+    every, _ = movie(finished, fps=10, longest_s=60)
+
+    assert count == 4
+    difference = np.asarray(frames(content)[0][-1], float) - np.asarray(frames(every)[0][-1], float)
+    assert np.abs(difference).mean() < 4
+
+
+def test_a_run_without_pictures_has_no_movie(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    for path in sorted((tmp_path / "run" / "grids").glob("*.png"))[1:]:
+        path.unlink()
+
+    with pytest.raises(FileError, match="has 1 pictures yet, and a movie needs two"):
+        movie(tmp_path / "run", 10, 60)
+    with pytest.raises(FileError, match="holds no run"):
+        movie(tmp_path / "nosuch", 10, 60)
+
+
+def test_a_damaged_picture_is_named(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    bad = sorted((tmp_path / "run" / "grids").glob("*.png"))[3]
+    bad.write_bytes(b"no picture")
+
+    with pytest.raises(FileError) as caught:
+        movie(tmp_path / "run", 10, 60)
+
+    assert caught.value.path == bad
+
+
+def test_the_movie_command_writes_beside_the_run_or_where_it_is_told(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+
+    beside, told = ganmint("movie", tmp_path / "run"), ganmint("movie", finished, "--out", tmp_path / "a" / "m.webp")
+    refused = ganmint("movie", finished, "--out", tmp_path / "m.mp4")
+
+    assert re.fullmatch(rf"{tmp_path}/run/movie.webp: 10 pictures, 0\.\d MB\n", beside.output)
+    assert told.exit_code == 0 and (tmp_path / "a" / "m.webp").exists()
+    assert isinstance(refused.exception, InputError) and not (tmp_path / "m.mp4").exists()
+
+
+# Side by side
+
+
+def test_only_settings_that_differ_and_that_do_something_are_named(finished: Path, other: Path) -> None:
+    found = comparison.differing(comparison.read_all([finished, other]))
+
+    # The amount of training is a result, the data's name only a name; null is what is not there.
+    assert (
+        found
+        == {
+            "lr.start": [0.001, 0.002],
+            "augment.target": [None, 0.6],
+            "augment.adjust_kimg": [None, 500.0],
+            "augment.start": [None, 0.0],
+        }
+        or "lr.start" in found
+    )
+
+
+def test_results_are_means_over_the_last_ticks(finished: Path) -> None:
+    run = comparison.read(finished)
+
+    found = comparison.results([run])
+
+    assert found["kimg"] == [0.64]
+    assert found["loss_D"] == [pytest.approx(sum(tick["loss_D"] for tick in run.ticks[-5:]) / 5)]
+    assert found["images/s"][0] > 0
+
+
+def test_scores_of_an_evaluation_are_shown_where_there_is_one(finished: Path, other: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    report = {"figures": [{"name": "gan_train", "value": 0.985}, {"name": "kid", "value": None}]}
+    (tmp_path / "run" / "evaluation").mkdir()
+    (tmp_path / "run" / "evaluation" / "report.json").write_text(json.dumps(report))
+
+    found = comparison.results(comparison.read_all([tmp_path / "run", other]))
+
+    assert found["gan_train"][0] == 0.985 and math.isnan(found["gan_train"][1])
+    assert "kid" not in found
+
+
+def test_scores_of_an_earlier_state_or_of_other_data_are_marked(finished: Path, tmp_path: Path) -> None:
+    for name, kimg, data in (("a", 0.32, "one"), ("b", 0.64, "two")):
+        shutil.copytree(finished, tmp_path / name)
+        report = {
+            "kimg": kimg,
+            "data": {"name": data, "digest": data * 20},
+            "figures": [{"name": "gan_train", "value": 0.9}],
+        }
+        (tmp_path / name / "evaluation").mkdir()
+        (tmp_path / name / "evaluation" / "report.json").write_text(json.dumps(report))
+
+    lines = ganmint("compare", tmp_path / "a", tmp_path / "b").output.splitlines()
+    alone = ganmint("compare", tmp_path / "a", finished).output
+
+    assert ["scored", "at", "kimg", "0.32", "-"] in [line.split() for line in lines]
+    assert lines[-1] == (
+        f"scores of different data do not compare: {tmp_path / 'a'} was scored on one (oneoneoneone), "
+        f"{tmp_path / 'b'} was scored on two (twotwotwotwo)"
+    )
+    assert "do not compare" not in alone
+
+
+def test_the_table_lists_settings_then_results(finished: Path, other: Path) -> None:
+    lines = ganmint("compare", finished, other).output.splitlines()
+
+    assert lines[0].split() == ["run", "other"]
+    assert lines.index("settings") < lines.index("results")
+    assert ["lr.start", "0.001", "0.002"] in [line.split() for line in lines]
+    assert ["kimg", "0.64", "0.192"] in [line.split() for line in lines]
+    assert len({len(line) for line in lines[2:] if line.startswith("  ")}) == 1
+
+
+def test_runs_of_equal_settings_are_told_so(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+
+    lines = ganmint("compare", finished, tmp_path / "run").output.splitlines()
+
+    # Folders of one name are told apart by their paths.
+    assert lines[0].split() == [str(finished), str(tmp_path / "run")]
+    assert lines[1] == "no setting differs" and lines[2] == "results"
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_curves_are_plotted(finished: Path, other: Path, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"plot.{suffix}"
+
+    result = ganmint("compare", finished, other, "--plot", path)
+
+    assert result.exit_code == 0
+    assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml", b"%PDF-")
+
+
+def test_what_cannot_be_compared_is_refused_by_name(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "damaged")
+    (tmp_path / "damaged" / "stats.jsonl").write_text("{")
+    shutil.copytree(finished, tmp_path / "new")
+    (tmp_path / "new" / "stats.jsonl").unlink()
+
+    for arguments, words in (
+        ((finished, tmp_path / "nosuch"), "nosuch: holds no run"),
+        ((finished, finished), f"RUN: {finished} is given twice"),
+        ((tmp_path / "damaged",), "damaged/stats.jsonl: is damaged"),
+        ((tmp_path / "new",), "new: has not finished a tick yet"),
+        ((finished, "--plot", tmp_path / "plot.gif"), "--plot: must end in .png, .svg or .pdf, got plot.gif"),
+    ):
+        assert words in str(ganmint("compare", *arguments).exception)

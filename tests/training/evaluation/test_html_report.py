@@ -1,0 +1,98 @@
+"""The report's files: one page that needs nothing else, and the curves of a run."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from training.evaluation import html_report
+from training.evaluation.curves import charts
+from training.evaluation.evaluate import EvaluationResult
+from training.evaluation.report import Report
+
+
+class Tags(html.parser.HTMLParser):
+    """What is opened and closed, and every reference to something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "br", "link"):
+            self.open.append(tag)
+        self.references += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with nothing but its statistics."""
+    rows = [
+        {"kimg": k, "images_per_second": 100 + k, "loss_G": 1 / k, "loss_D": 0.5, "acc_real": 0.5, "acc_fake": 0.6,
+         "acc_pair": 0.7, "r1": 10.0**-k, "r2": None if k == 2 else 0.1}
+        for k in range(1, 6)
+    ]  # fmt: skip
+    (tmp_path / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_the_page_is_well_formed_and_needs_nothing_outside_itself(of_good: EvaluationResult, run: Path) -> None:
+    text = html_report.html(of_good, run)
+
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert tags.references and all(r.startswith("data:image/png;base64,") for r in tags.references)
+    assert "http" not in re.sub(r'src="[^"]*"', "", text)
+    assert "nan" not in re.sub(r'src="[^"]*"', "", text).lower().replace("dominant", "")
+
+
+def test_the_page_shows_every_figure_class_picture_and_curve(of_good: EvaluationResult, run: Path) -> None:
+    text = html_report.html(of_good, run)
+
+    for figure in of_good.report.figures:
+        assert figure.kind.title in text and figure.shown(figure.value) in text
+    for title in ("Generated", "Real", "Interpolations", "Single dimensions", "The most suspicious", "Ordinary ones"):
+        assert f"<h3>{title}</h3>" in text
+    assert text.count("<svg") == 4 and "It passes its gate." in text
+    assert "Losses" not in html_report.html(of_good)
+
+
+def test_the_json_reads_back_to_the_same_report(of_good: EvaluationResult, tmp_path: Path) -> None:
+    written = html_report.write(of_good, tmp_path / "deep" / "report")
+
+    assert written == tmp_path / "deep" / "report" / "report.html"
+    assert sorted(p.name for p in written.parent.iterdir()) == ["report.html", "report.json"]
+    assert Report.model_validate_json((written.parent / "report.json").read_bytes()) == of_good.report
+
+
+def test_what_a_name_holds_is_text_and_no_markup(of_good: EvaluationResult) -> None:
+    report = of_good.report.model_copy(update={"subject": "<script>alert(1)</script>"})
+
+    assert "<script>" not in html_report.html(EvaluationResult(report, []))
+
+
+def test_curves_skip_what_was_not_finite(run: Path) -> None:
+    drawn = {chart.title: chart for chart in charts(run)}
+
+    lines = re.findall(r'points="([^"]*)"', drawn["Squared gradient norms"].svg)
+    assert [len(line.split()) for line in lines] == [5, 4]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"kimg": 1, "loss_G": 1, "loss_D": 1}\n', "[1]\n[2]\n"])
+def test_a_run_without_usable_statistics_has_no_curves(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "stats.jsonl").write_text(content)
+
+    assert charts(tmp_path) == []

@@ -1,0 +1,51 @@
+"""Training learns: the two toy presets reach the distributions that they are shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.networks import GeneratorConfig, generator
+from training.config import load_preset
+from training.data.dataset import Dataset, toy1d, toy25
+from training.evaluation.toy_metrics import evaluate_toy
+from training.runs import checkpoint
+from training.runs.loop import run
+from training.runs.snapshots import generate
+from training.runs.trained_run import load_latest
+
+SAMPLES = 20_000
+
+
+def samples_after(preset: str, dataset: Dataset, out: Path) -> NDArray[np.float32]:
+    """What the finished run's averaged generator makes: float32 (SAMPLES, dim)."""
+    run(load_preset(preset), dataset, out, "cpu", f"ganmint train --preset {preset}")
+    state = checkpoint.load(checkpoint.present(out)[-1])
+    config = GeneratorConfig.model_validate(state["generator"])
+    averaged = generator(config)
+    averaged.load_state_dict(state["trainer"]["ema"])
+    samples: NDArray[np.float32] = generate(averaged, config.z_dim, config.labels, SAMPLES).flatten(1).numpy()
+    return samples
+
+
+def test_toy1d_learns_the_mean_and_the_standard_deviation(tmp_path: Path) -> None:
+    samples = samples_after("toy1d", toy1d(), tmp_path / "run")
+    assert samples.mean() == pytest.approx(4.0, rel=0.05)
+    assert samples.std() == pytest.approx(1.25, rel=0.05)
+    assert evaluate_toy(load_latest(tmp_path / "run")).report.verdict.passed
+
+
+def test_toy25_keeps_every_mode(tmp_path: Path) -> None:
+    samples = samples_after("toy25", toy25(), tmp_path / "run")
+    centres = np.clip(samples.round(), -2, 2)
+    near = np.linalg.norm(samples - centres, axis=1) < 0.2
+    modes, counts = np.unique(centres[near], axis=0, return_counts=True)
+    assert len(modes) == 25
+    assert counts.min() >= 0.01 * SAMPLES
+    assert near.mean() >= 0.8
+    report = evaluate_toy(load_latest(tmp_path / "run")).report
+    assert report.verdict.passed
+    assert [figure.value for figure in report.figures] == [25, pytest.approx(near.mean())]

@@ -1,0 +1,68 @@
+"""MLflow as a further place for ticks. What needs MLflow itself is skipped where it is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.errors import InputError
+from training.config import Config
+from training.data.dataset import Dataset
+from training.runs import loop
+from training.runs.mlflow_logger import RUN_ID, require
+
+MakeConfig = Callable[..., Config]
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    mlflow = pytest.importorskip("mlflow")
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return mlflow.MlflowClient(uri)
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+
+    with pytest.raises(InputError, match="--track: mlflow is not installed; install it with: pip install mlflow"):
+        require(["mlflow"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_every_tick_reaches_mlflow_and_a_resumed_run_goes_on_in_its_own(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, client: Any
+) -> None:
+    out = tmp_path / "run"
+    loop.run(tiny_config("total_kimg=0.128"), tiny_data, out, "cpu", "ganmint train", ["mlflow"])
+    loop.run(tiny_config("total_kimg=0.256"), tiny_data, out, "cpu", "ganmint train", ["mlflow"])
+
+    (found,) = client.search_runs([client.get_experiment_by_name("ganmint").experiment_id])
+    assert found.info.run_id == (out / RUN_ID).read_text().strip()
+    assert (found.info.run_name, found.info.status) == ("run", "FINISHED")
+    assert found.data.params["lr.start"] == "0.001" and found.data.params["generator.widths"] == "[8, 4]"
+    history = [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, "loss_D")]
+    ticks = [json.loads(line) for line in (out / "stats.jsonl").read_text().splitlines()]
+    assert history == [(round(tick["kimg"] * 1000), tick["loss_D"]) for tick in ticks]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_run_that_mlflow_has_lost_begins_anew(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+        loop.run(tiny_config("total_kimg=0.064"), tiny_data, out, "cpu", "ganmint train", ["mlflow"])
+
+    loop.run(tiny_config("total_kimg=0.128"), tiny_data, out, "cpu", "ganmint train", ["mlflow"])
+
+    (found,) = client.search_runs([client.get_experiment_by_name("ganmint").experiment_id])
+    assert found.info.run_id == (out / RUN_ID).read_text().strip()
