@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from models import address
 from models.address import Address
+from models.base import Frozen, describe_first_problem
 from models.errors import ArtifactError, InputError
 from models.latents import MAX_INTEGER, draw_label
 
@@ -22,11 +23,7 @@ DeviceClass = Literal["cpu", "cuda"]
 LabelSpec = int | Sequence[int] | Literal["balanced"] | None
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ImageShape(_Frozen):
+class ImageShape(Frozen):
     """Size of one image in pixels; channels is 1 for grey, 3 for RGB."""
 
     channels: Literal[1, 3]
@@ -34,14 +31,14 @@ class ImageShape(_Frozen):
     width: int = Field(ge=1)
 
 
-class Latents(_Frozen):
+class Latents(Frozen):
     """Which scheme (models.latents) makes z, and its length."""
 
     scheme: Literal[1] = 1
     z_dim: int = Field(ge=1)
 
 
-class DataInfo(_Frozen):
+class DataInfo(Frozen):
     """What the model was trained on, and under which terms."""
 
     name: str
@@ -53,7 +50,7 @@ class DataInfo(_Frozen):
     use: str = Field(default="", description="what to know before the images are used: caveats, what they are not for")
 
 
-class TrainingInfo(_Frozen):
+class TrainingInfo(Frozen):
     """How the model was made."""
 
     command: str
@@ -65,7 +62,7 @@ class TrainingInfo(_Frozen):
     data: DataInfo
 
 
-class Score(_Frozen):
+class Score(Frozen):
     """One measured figure and how it was measured."""
 
     name: str
@@ -74,7 +71,7 @@ class Score(_Frozen):
     protocol: str
 
 
-class GateRecord(_Frozen):
+class GateRecord(Frozen):
     """What the gate said before the model was published."""
 
     passed: bool
@@ -82,7 +79,7 @@ class GateRecord(_Frozen):
     accepted: str = Field(default="", description="why it was published although it did not pass")
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """manifest.json: what the model is, how it was made, and the hashes of its files."""
 
     schema_version: Literal[1] = 1
@@ -195,9 +192,7 @@ def read(folder: Path) -> Manifest:
     except OSError as error:
         raise ArtifactError(path, f"cannot be read: {error.strerror or error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ArtifactError(path, f"is not a valid manifest: {where}: {first['msg']}") from None
+        raise ArtifactError(path, f"is not a valid manifest: {describe_first_problem(error)}") from None
 
 
 def dump(manifest: Manifest) -> bytes:

@@ -14,10 +14,11 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from models.base import Frozen
 from models.dcgan import DCGANGenerator
 
 LEAK = 0.2
@@ -30,10 +31,6 @@ EXPANSION = 2
 Shape = tuple[int, int, int]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 def _check_side(base: int, doublings: int, shape: Shape) -> None:
     side = base * 2**doublings
     if shape[1:] != (side, side):
@@ -43,7 +40,7 @@ def _check_side(base: int, doublings: int, shape: Shape) -> None:
         )
 
 
-class PyramidConfig(_Config):
+class PyramidConfig(Frozen):
     """A pyramid of residual blocks.
 
     `widths` are channels per level, from the lowest resolution (`base` pixels a side) upwards; each
@@ -90,7 +87,7 @@ class ResNetDiscriminatorConfig(PyramidConfig):
     )
 
 
-class MLPConfig(_Config):
+class MLPConfig(Frozen):
     """Fully connected layers, for low-dimensional toy data of shape (dim, 1, 1)."""
 
     kind: Literal["mlp"] = "mlp"
@@ -103,7 +100,7 @@ class MLPConfig(_Config):
             raise ValueError(f"an mlp takes data of shape (dim, 1, 1), got {shape}")
 
 
-class DCGANConfig(_Config):
+class DCGANConfig(Frozen):
     """The baseline of models.dcgan.
 
     `widths` are channels per level from the lowest resolution (`base` pixels a side) upwards; the image
@@ -122,7 +119,7 @@ NetworkConfig = Annotated[ResNetConfig | MLPConfig | DCGANConfig, Field(discrimi
 DiscriminatorNetworkConfig = Annotated[ResNetDiscriminatorConfig | MLPConfig | DCGANConfig, Field(discriminator="kind")]
 
 
-class GeneratorConfig(_Config):
+class GeneratorConfig(Frozen):
     """All that is needed to build a generator again, as kept in the manifest."""
 
     z_dim: int = Field(ge=1)
@@ -136,7 +133,7 @@ class GeneratorConfig(_Config):
         return self
 
 
-class DiscriminatorConfig(_Config):
+class DiscriminatorConfig(Frozen):
     """All that is needed to build a discriminator again."""
 
     labels: int = Field(ge=0)

@@ -16,8 +16,9 @@ from pathlib import Path
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from models.base import Frozen, describe_first_problem
 from models.errors import FileError
 from service.errors import RateLimitedError, UnauthorizedError
 
@@ -25,10 +26,8 @@ log = logging.getLogger("ganmint.service")
 WINDOW_S = 60
 
 
-class Key(BaseModel):
+class Key(Frozen):
     """One caller, as it stands in the key file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(min_length=1)
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the key; the key itself is not kept")
@@ -53,9 +52,7 @@ def parse_keys(text: str | bytes, origin: Path | str) -> dict[str, Key]:
     try:
         keys = _KEYS.validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise FileError(origin, f"is not a list of keys: {where}: {first['msg']}") from None
+        raise FileError(origin, f"is not a list of keys: {describe_first_problem(error)}") from None
     return {key.sha256: key for key in keys}
 
 

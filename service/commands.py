@@ -17,6 +17,7 @@ import click
 
 from models import artifact, images, manifest, signing, store
 from models.address import Address
+from models.cli import PATH, device_option
 from models.errors import InputError, ModelNotFoundError
 from models.files import write_atomically
 from models.images import EXTENSIONS, MediaType
@@ -26,7 +27,6 @@ from models.sampler import Sampler, resolve_device
 from service.auth import Authenticator, new_key
 from service.settings import from_environment
 
-PATH = click.Path(path_type=Path)
 LARGEST_GRID = 10_000
 
 
@@ -76,7 +76,7 @@ def show(model: str, as_json: bool) -> None:
     "  ganmint models verify digits --public-key key.pub"
 )
 @click.argument("model", required=False)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@device_option
 @click.option("--public-key", type=PATH, help="PEM; check the signature by this key, too.")
 def verify(model: str | None, device: str, public_key: Path | None) -> None:
     """Check hashes and goldens. MODEL is a name, name/version, or an artifact folder; without it, the whole store."""
@@ -145,7 +145,7 @@ def install(folders: tuple[Path, ...]) -> None:
               "Otherwise a folder: one file per image.")  # fmt: skip
 @click.option("--format", "extension", type=click.Choice(list(EXTENSIONS)), default="png", show_default=True,
               help="Of the files in a folder.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@device_option
 def sample(
     model: str,
     seed: int,

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from models.base import list_problems
 from models.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError, SignatureError
 
 MEDIA_TYPE = "application/problem+json"
@@ -120,16 +121,16 @@ SHED: dict[type[GanmintError], str] = {
 
 def invalid_request(error: ValidationError) -> GanmintError:
     """What a body's validation error means to the caller."""
-    errors = error.errors(include_url=False, include_input=False)
-    if errors[0]["type"] == "json_invalid":
-        return MalformedBodyError(errors[0]["msg"].removeprefix("Invalid JSON: "))
-    found = []
-    for item in errors:
-        field = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in item["loc"]).removeprefix(".")
-        message = item["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
-        message = {"extra_forbidden": "there is no such field", "missing": "is required"}.get(item["type"], message)
-        found.append((field or "body", message))
-    return InvalidRequestError(found)
+    problems = list_problems(error)
+    if problems[0].kind == "json_invalid":
+        return MalformedBodyError(problems[0].message.removeprefix("Invalid JSON: "))
+    messages = {"extra_forbidden": "there is no such field", "missing": "is required"}
+    return InvalidRequestError(
+        [
+            (problem.field or "body", messages.get(problem.kind, problem.message.replace("Input should", "must", 1)))
+            for problem in problems
+        ]
+    )
 
 
 def problem(

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.base import first_problem
 from models.errors import InputError
 
 
@@ -76,6 +77,5 @@ def from_environment() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "_".join(str(part) for part in first["loc"]).upper() or "SETTINGS"
-        raise InputError(first["msg"].removeprefix("Value error, "), f"GANMINT_{name}") from None
+        problem = first_problem(error)
+        raise InputError(problem.message, f"GANMINT_{problem.field.upper() or 'SETTINGS'}") from None

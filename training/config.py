@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
+from models.base import Frozen, first_problem
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
 from models.networks import DiscriminatorNetworkConfig, NetworkConfig, ResNetDiscriminatorConfig
@@ -26,11 +27,7 @@ from training.gan.vae_gan import EncoderConfig
 from training.schedule import CosineSchedule
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DataConfig(_Frozen):
+class DataConfig(Frozen):
     """What the data is called and under which terms it may be used; it goes into the model's card."""
 
     kind: Literal["images", "toy1d", "toy25"] = "images"
@@ -54,7 +51,7 @@ MetricName = Literal[
 ]  # fmt: skip
 
 
-class Bound(_Frozen):
+class Bound(Frozen):
     """What a figure of the evaluation must keep for the model to be published."""
 
     min: float | None = None
@@ -75,7 +72,7 @@ _GATE = TypeAdapter(dict[MetricName, Bound])
 _CARD = ("name", "licence", "attribution", "use")
 
 
-class Config(_Frozen):
+class Config(Frozen):
     """Everything that decides a training run, apart from the data's bytes."""
 
     preset: str
@@ -268,11 +265,13 @@ def _validate(values: Any) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("resnet", "mlp")) or "config"
-        if first["type"] == "extra_forbidden":
-            raise InputError(f"there is no such setting{_near(where)}; --dry-run lists them all", where) from None
-        raise InputError(first["msg"].removeprefix("Value error, "), where) from None
+        problem = first_problem(error)
+        # pydantic puts the kind of the network into the path; no setting is called so.
+        path = tuple(part for part in problem.path if part not in ("resnet", "mlp"))
+        setting = problem._replace(path=path).field or "config"
+        if problem.kind == "extra_forbidden":
+            raise InputError(f"there is no such setting{_near(setting)}; --dry-run lists them all", setting) from None
+        raise InputError(problem.message, setting) from None
 
 
 def _near(setting: str) -> str:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BeforeValidator
+
+from models.base import Frozen
 
 
-class CosineSchedule(BaseModel):
+class CosineSchedule(Frozen):
     """A value that moves from `start` to `end` along half a cosine, then stays.
 
     The schedule of R3GAN (arXiv 2501.05441, appendix D); it spans `Config.schedule_kimg`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     start: float
     end: float

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast, get_args
 import click
 
 from models import artifact, manifest, store
+from models.cli import device_option
 from models.errors import InputError
 from models.sampler import resolve_device
 from service.export import finish as finishing
@@ -24,7 +25,6 @@ from service.export.target import Target
 # A cluster's pods take minutes a shard; every look lists the markers.
 WAIT_POLL_S = 10.0
 URL = click.argument("url")
-DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 
 
 class _Export(click.Group):
@@ -79,7 +79,7 @@ class _Export(click.Group):
               "for a Kubernetes Indexed ExportSpec: $JOB_COMPLETION_INDEX/N.")  # fmt: skip
 @click.option("--engine", type=click.Choice(["local", "ray"]), default="local", show_default=True,
               help="ray: one task a shard, on RAY_ADDRESS or this machine.")  # fmt: skip
-@DEVICE
+@device_option
 @click.option("--dry-run", is_flag=True, help="Print the job and its shards, and write nothing.")
 def export(
     model: str,
@@ -157,7 +157,7 @@ def finish(url: str, wait_s: float, count: int) -> None:
 @export.command(epilog="\b\nExample:\n  ganmint export verify digits --sample 1000")
 @URL
 @click.option("--sample", type=click.IntRange(1), help="So many images, drawn. Default: all.")
-@DEVICE
+@device_option
 def verify(url: str, sample: int | None, device: str) -> None:
     """Mint images of the export at URL again from the addresses they carry, and compare byte by byte."""
     target = Target(url)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from models.address import Address
+from models.base import Frozen
 from models.errors import InputError
 from models.manifest import Manifest
 
@@ -31,7 +32,7 @@ LARGEST_FOLDER = 10_000
 MOST_SHARDS = 100_000
 
 
-class ExportSpec(BaseModel):
+class ExportSpec(Frozen):
     """Everything that an export's bytes depend on, besides the runtime fingerprint.
 
     Attributes:
@@ -42,8 +43,6 @@ class ExportSpec(BaseModel):
         image_format: of the picture files; None where the format holds pixels.
         shard_size: images in a shard, at most.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     model: str

@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from models import manifest
+from models.base import Frozen, describe_first_problem
 from models.errors import ExportError
 from models.manifest import Manifest
 from service.export.plan import ExportSpec, Shard, differences
@@ -24,7 +25,7 @@ from service.export.target import PRIVATE, Part, Target
 JOB, MODEL, SHARDS = f"{PRIVATE}/job.json", f"{PRIVATE}/model.json", f"{PRIVATE}/shards"
 
 
-class Commit(BaseModel):
+class Commit(Frozen):
     """A shard that is whole.
 
     Attributes:
@@ -34,8 +35,6 @@ class Commit(BaseModel):
         fingerprint: what its bytes are promised within.
         parts: its files and folders.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
     first: int
@@ -65,9 +64,7 @@ def find_job(target: Target) -> ExportSpec | None:
     try:
         return None if data is None else ExportSpec.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ExportError(target.sibling(JOB), f"is no export's job: {where}: {first['msg']}") from None
+        raise ExportError(target.sibling(JOB), f"is no export's job: {describe_first_problem(error)}") from None
 
 
 def read_job(target: Target) -> tuple[ExportSpec, Manifest]:

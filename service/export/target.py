@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import fsspec
-from pydantic import BaseModel, ConfigDict
 
+from models.base import Frozen
 from models.errors import ExportError, GanmintError, InputError
 from models.files import sync_folder
 
@@ -33,15 +33,13 @@ BLOCK_BYTES = 16 << 20
 _DRAFTS = itertools.count()
 
 
-class Part(BaseModel):
+class Part(Frozen):
     """What a published file or folder must be; a folder's name ends with a slash.
 
     Attributes:
         files, bytes: how many, and their size together.
         sha256: of the file; for a folder, of its lines "sha256  name", sorted by name, as sha256sum prints them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     files: int = 1
     bytes: int

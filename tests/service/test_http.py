@@ -507,7 +507,7 @@ def test_a_key_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"keys\.json: cannot be read"):
         create_app(Settings(api_keys_file=str(file)))
     file.write_text('[{"name": "lab", "sha256": "short"}]')
-    with pytest.raises(FileError, match=r"keys\.json: is not a list of keys: 0\.sha256"):
+    with pytest.raises(FileError, match=r"keys\.json: is not a list of keys: \[0\]\.sha256"):
         create_app(Settings(api_keys_file=str(file)))
 
 

@@ -13,13 +13,12 @@ from pathlib import Path
 import click
 from PIL import Image
 
-from models.errors import FileError, GanmintError, InputError
-from models.files import write_atomically
+from models.cli import PATH, write_output
+from models.errors import GanmintError, InputError
 from training.config import preset_for
 from training.data.inspection import DatasetReport, Pixels, inspect_dataset
 from training.data.labels import LabelColumn
 
-PATH = click.Path(path_type=Path)
 # How many findings of a kind are listed.
 LISTED = 10
 # Adaptive augmentation is for "only a few thousand training images" (Karras et al., arXiv 2006.06676, abstract).
@@ -56,10 +55,7 @@ def _write(path: Path, pictures: Pixels) -> None:
     """A plain PNG: models.images would mark it as synthetic, which training data is not."""
     buffer = io.BytesIO()
     Image.fromarray(pictures[..., 0] if pictures.shape[2] == 1 else pictures).save(buffer, "PNG")
-    try:
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise FileError(path, f"cannot be written: {error.strerror}") from None
+    write_output(path, buffer.getvalue())
 
 
 def _lines(path: Path, found: DatasetReport) -> Iterable[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from models import manifest
+from models.cli import PATH
 from models.errors import InputError
 from models.sampler import resolve_device
 from training.evaluation import data_split
@@ -26,8 +27,6 @@ from training.evaluation.toy_metrics import evaluate_toy
 from training.publish import EVALUATION
 from training.publish import publish as publish_run
 from training.runs.loggers import Steps
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command(

@@ -13,12 +13,11 @@ from typing import Any
 
 import click
 
-from models.errors import FileError, InputError
-from models.files import write_atomically
+from models.cli import PATH, write_output
+from models.errors import InputError
 from training.runs import comparison
 from training.runs.timelapse import movie as movie_of
 
-PATH = click.Path(path_type=Path)
 # Longer settings are cut in the table; config.yaml has them.
 WIDEST = 36
 
@@ -35,7 +34,7 @@ def movie(run_folder: Path, out: Path | None, fps: float, longest: float) -> Non
     if out.suffix.lower() != ".webp":
         raise InputError(f"must end in .webp, got {out.name}; ffmpeg makes other kinds from RUN/grids", "--out")
     content, count = movie_of(run_folder, fps, longest)
-    _write(out, content)
+    write_output(out, content)
     click.echo(f"{out}: {count} pictures, {len(content) / 1e6:.1f} MB")
 
 
@@ -58,7 +57,7 @@ def compare(run_folders: tuple[Path, ...], plot: Path | None) -> None:
     if found := comparison.incomparable(runs):
         click.echo(f"scores of different data do not compare: {', '.join(found)}")
     if plot:
-        _write(plot, _plotted(runs, plot.suffix.lower()[1:]))
+        write_output(plot, _plotted(runs, plot.suffix.lower()[1:]))
         click.echo(f"plot: {plot}")
 
 
@@ -112,10 +111,3 @@ def _plotted(runs: Sequence[comparison.Run], form: str) -> bytes:
 def _undated(form: str) -> Mapping[str, None]:
     """Without the time, equal runs give equal files."""
     return {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise FileError(path, f"cannot be written: {error.strerror}") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from models.cli import PATH, device_option
 from models.errors import InputError
 from models.sampler import resolve_device
 from training.config import PRESET_BY_SIDE, Config, dump_config, load_preset, preset_for, preset_names
@@ -19,8 +20,6 @@ from training.data.dataset import Dataset, load_dataset, toy1d, toy25
 from training.distributed import local_device, main_process_output
 from training.runs.loop import check_fits, describe_data, run
 from training.runs.mlflow_logger import TRACKERS, require
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command(
@@ -36,7 +35,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--out", type=PATH, required=True, help="Run folder. Run the same command again to resume.")
 @click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a setting, e.g. "
               "total_kimg=100 or lr.start=5e-4. VALUE is YAML; --dry-run shows every setting. Repeatable.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@device_option
 @click.option("--init", type=PATH, metavar="RUN", help="Begin a new run with what this one has learnt: its newest "
               "networks, optimisers and count of images, under settings of its own.")  # fmt: skip
 @click.option("--track", multiple=True, type=click.Choice(sorted(TRACKERS)), help="Report to MLflow too "

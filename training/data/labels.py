@@ -12,14 +12,15 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from models.base import Frozen
 from models.errors import DataError
 
 FILE = "file"
 
 
-class LabelColumn(BaseModel):
+class LabelColumn(Frozen):
     """A column of a labels csv whose values are part of the label.
 
     Attributes:
@@ -28,10 +29,8 @@ class LabelColumn(BaseModel):
             values may share a name. Empty: values as they are, in the order of `label_order`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     column: str = Field(min_length=1)
-    names: dict[str, str] = {}
+    names: dict[str, str] = Field(default={})
 
 
 # What a csv is read by when nothing else is said.

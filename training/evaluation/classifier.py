@@ -16,8 +16,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
+
+from models.base import Frozen
 
 # uint8 (n, H, W, C). Dataset.images is typed wider, for toy data.
 Images = NDArray[Any]
@@ -28,10 +30,8 @@ FORWARD_BATCH = 500
 Progress = Callable[[int, int], None]
 
 
-class Recipe(BaseModel):
+class Recipe(Frozen):
     """Everything that decides a classifier, apart from its training images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(
         default=32, ge=1, description="channels of the first stage; doubled after the second, and each next one"

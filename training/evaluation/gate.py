@@ -7,26 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pydantic import BaseModel, ConfigDict
-
+from models.base import Frozen
 from training.config import Bound, MetricName
 from training.evaluation.metric_results import MetricResult
 
 
-class Check(BaseModel):
+class Check(Frozen):
     """One threshold and what became of it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     figure: str
     passed: bool
     words: str
 
 
-class GateResult(BaseModel):
+class GateResult(Frozen):
     """What the gate says; without thresholds nothing passes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     checks: tuple[Check, ...] = ()
 

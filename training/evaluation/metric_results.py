@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
+from models.base import Frozen
 from models.errors import MetricError
 from training.config import MetricName
 
@@ -71,7 +70,7 @@ METRICS: dict[MetricName, MetricInfo] = {
 INCEPTION = "inceptionv3_"
 
 
-class MetricResult(BaseModel):
+class MetricResult(Frozen):
     """One measured figure.
 
     Attributes:
@@ -82,8 +81,6 @@ class MetricResult(BaseModel):
         problem: why there is no value.
         applies: false where the figure has no meaning for this generator, such as labels without classes.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     value: float | None = None

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import hashlib
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from models.base import Frozen
 from training.evaluation.classifier import Recipe
 
 
-class Protocol(BaseModel):
+class Protocol(Frozen):
     """One way of measuring."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "ganmint-eval/1"
     seed: int = Field(default=20_260_101, description="of the generated images, and of every random choice")

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
-
+from models.base import Frozen
 from models.manifest import Score
 from training.evaluation.gate import GateResult
 from training.evaluation.metric_results import MetricResult
 from training.evaluation.protocol import Protocol
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataFacts(_Frozen):
+class DataFacts(Frozen):
     """The real images of an evaluation; digests as the card's (training.data.dataset.Dataset.digest)."""
 
     name: str
@@ -32,7 +27,7 @@ class DataFacts(_Frozen):
     gan_train_images: int
 
 
-class ClassRow(_Frozen):
+class ClassRow(Frozen):
     """One class; shares 0 .. 1, None where there is nothing to measure.
 
     Attributes:
@@ -49,7 +44,7 @@ class ClassRow(_Frozen):
     seen: float | None
 
 
-class ToneRow(_Frozen):
+class ToneRow(Frozen):
     """One class of skin tone, and the share of the faces, 0 .. 1, that are of it."""
 
     name: str
@@ -57,7 +52,7 @@ class ToneRow(_Frozen):
     real: float
 
 
-class Report(_Frozen):
+class Report(Frozen):
     """report.json: the same for the same subject, data, protocol and machine.
 
     Attributes:

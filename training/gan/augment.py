@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from models.base import Frozen
 from training.distributed import SINGLE, ProcessGroup
 
 Matrices = NDArray[np.float64]
@@ -30,14 +31,12 @@ BATCHES_PER_LOOK = 4
 HIGHEST = 0.8
 
 
-class AugmentConfig(BaseModel):
+class AugmentConfig(Frozen):
     """How strongly to augment.
 
     The paper's heuristic is r_t = E[sign(D(real))]; under the relativistic loss single logits have no
     zero, so it is taken over pairs: r = E[sign(D(real) - D(fake))].
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     target: float = Field(default=0.6, gt=-1, lt=1, description="of E[sign(D(real) - D(fake))]")
     adjust_kimg: float = Field(default=500, gt=0, description="images in which the probability moves by 1")

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from models.base import Frozen
 from training.data.dataset import Dataset
 from training.gan.image_ops import averaged, distance
 from training.rng import RngStreams
@@ -31,10 +32,8 @@ CHUNK = 1000
 Imagine = Callable[[NDArray[np.float32], Tensor], Tensor]
 
 
-class CoverConfig(BaseModel):
+class CoverConfig(Frozen):
     """How strongly to draw, and how to tell what was left out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     weight: Weight = Field(
         default=CosineSchedule(start=0.0, end=40.0),

@@ -11,9 +11,10 @@ insides, schedules, the other losses.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from models.base import Frozen
 from training.gan.encoders import Posterior
 from training.schedule import CosineSchedule, Weight
 
@@ -21,10 +22,8 @@ from training.schedule import CosineSchedule, Weight
 READ, DRAWN, ALL = slice(0, None, 2), slice(1, None, 2), slice(None)
 
 
-class EncoderConfig(BaseModel):
+class EncoderConfig(Frozen):
     """How strongly G is held to what the encoder read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     weight: Weight = Field(
         default=CosineSchedule(start=8.0, end=8.0),

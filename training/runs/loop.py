@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
+from models.base import first_problem
 from models.errors import CheckpointError, InputError, TrainingDivergedError
 from models.networks import DCGANConfig
 from training import distributed
@@ -115,7 +116,7 @@ def check_fits(config: Config, dataset: Dataset) -> None:
         generator_config(config, dataset)
         discriminator_config(config, dataset)
     except ValidationError as error:
-        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        problem = first_problem(error).message
         hint = ""
         with contextlib.suppress(InputError):
             if (fitting := preset_for(dataset.shape)) != config.preset:
