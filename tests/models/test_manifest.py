@@ -208,7 +208,7 @@ def change(card: Manifest, where: str, value: Any) -> bytes:
         ("image.channels", 4),
         ("image.height", 0),
         ("training.kimg", -1),
-        ("training.data.dataset.licence", None),
+        ("training.data.licence", None),
         ("labels", "abc"),
         ("surprise", 1),
         ("training.surprise", 1),
