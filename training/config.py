@@ -24,6 +24,8 @@ from training.data.labels import LabelColumn
 from training.gan.augment import AugmentConfig
 from training.gan.cover import CoverConfig
 from training.gan.vae_gan import EncoderConfig
+from training.gate import Bound
+from training.metric_results import MetricName
 from training.schedule import CosineSchedule
 
 
@@ -42,30 +44,6 @@ class DataConfig(Frozen):
         default=(), description="csv columns that make the label, joined by a space"
     )
     holdout: float = Field(default=0.0, ge=0, lt=1, description="share of the images kept aside for evaluation")
-
-
-MetricName = Literal[
-    "gan_train", "gan_test", "fd", "kid", "precision", "recall", "density", "coverage", "inception_score",
-    "class_balance", "skin_tone", "ndb", "distance_ratio", "near_copies",
-    "modes", "on_a_mode", "mean_error", "sd_error",
-]  # fmt: skip
-
-
-class Bound(Frozen):
-    """What a figure of the evaluation must keep for the model to be published."""
-
-    min: float | None = None
-    max: float | None = None
-    of_floor: float | None = Field(
-        default=None, gt=0, description="at least this share of what real images reach by the same protocol"
-    )
-    above_floor: float | None = Field(default=None, description="at most this much above what real images have")
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Bound:
-        if self == Bound.model_construct():
-            raise ValueError("give min, max, of_floor or above_floor")
-        return self
 
 
 _GATE = TypeAdapter(dict[MetricName, Bound])

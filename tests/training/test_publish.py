@@ -280,7 +280,7 @@ def test_a_generator_below_its_thresholds_is_refused_with_the_figures(
         publish(below, "tiny", batch_size=4, data=data_path, protocol=small)
 
     words = str(caught.value)
-    assert re.search(r"does not pass its gate:\n  coverage \d+\.\d\d%, but wanted: at least 150\.00%\n", words)
+    assert re.search(r"does not pass its gate:\n  coverage \d+\.\d\d%, but required: at least 150\.00%\n", words)
     assert '--accept "REASON"' in words
     report = below / "evaluation" / "report.html"
     assert str(report) in words and report.is_file()
@@ -309,7 +309,7 @@ def test_a_generator_that_keeps_its_thresholds_is_published_with_its_scores(
     card = manifest.read(publish(tmp_path / "run", "tiny", batch_size=4, data=data_path, protocol=small).path)
 
     assert card.gate and card.gate.passed and card.gate.accepted == ""
-    assert card.gate.checks[0].startswith("near-copies 0.00%, as wanted")
+    assert card.gate.checks[0].startswith("near-copies 0.00%, as required")
     assert len(card.scores) > 5
 
 

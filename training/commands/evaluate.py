@@ -78,7 +78,7 @@ def _print_report(report: Report) -> None:
     click.echo(table(report.figures))
     for sentence in (*report.notes, *verdict_words(report)):
         click.echo(sentence)
-    if report.compute_reference == "from the cache":
+    if report.reference_source == "from the cache":
         click.echo("The real images' figures came from the cache.")
     click.echo(f"Gate: {'passed' if report.verdict.passed else 'not passed'}")
     for words in report.verdict.failures:

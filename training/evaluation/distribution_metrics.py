@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import MetricError
-from training.config import MetricName
 from training.evaluation import metrics
 from training.evaluation.classifier import Answers, Images
 from training.evaluation.features import FeatureSpace, pixels
-from training.evaluation.metric_results import Measured, measured
 from training.evaluation.metrics import Features
 from training.evaluation.protocol import Protocol
+from training.metric_results import Measurement, MetricName, try_measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,22 +38,22 @@ class ImageSet:
 
 def compare(
     real: ImageSet, fake: ImageSet, real_labels: NDArray[np.int64] | None, protocol: Protocol
-) -> dict[MetricName, Measured]:
+) -> dict[MetricName, Measurement]:
     """Distances of `fake` from `real`, in the features' space, but for NDB, which is of pixels.
 
     Args: real_labels, int64 (n,), the classes of the real images, for their shares.
     """
     return {
         **distances(real.features, fake.features, protocol),
-        "inception_score": measured(lambda: _score(fake, protocol)),
-        "class_balance": measured(lambda: _imbalance(fake, real_labels)),
-        "ndb": measured(
+        "inception_score": try_measure(lambda: _score(fake, protocol)),
+        "class_balance": try_measure(lambda: _imbalance(fake, real_labels)),
+        "ndb": try_measure(
             lambda: metrics.different_bins(pixels(real.images), pixels(fake.images), protocol.bins, protocol.seed)
         ),
     }
 
 
-def distances(real: Features, fake: Features, protocol: Protocol) -> dict[MetricName, Measured]:
+def distances(real: Features, fake: Features, protocol: Protocol) -> dict[MetricName, Measurement]:
     """The figures that need features only."""
 
     @cache
@@ -66,14 +65,14 @@ def distances(real: Features, fake: Features, protocol: Protocol) -> dict[Metric
         return metrics.density_coverage(real, fake, protocol.coverage_k)
 
     return {
-        "fd": measured(lambda: metrics.frechet_distance(real, fake)),
-        "kid": measured(
+        "fd": try_measure(lambda: metrics.frechet_distance(real, fake)),
+        "kid": try_measure(
             lambda: metrics.kernel_distance(real, fake, protocol.kid_subsets, protocol.kid_size, protocol.seed)
         ),
-        "precision": measured(lambda: precision_recall()[0]),
-        "recall": measured(lambda: precision_recall()[1]),
-        "density": measured(lambda: density_coverage()[0]),
-        "coverage": measured(lambda: density_coverage()[1]),
+        "precision": try_measure(lambda: precision_recall()[0]),
+        "recall": try_measure(lambda: precision_recall()[1]),
+        "density": try_measure(lambda: density_coverage()[0]),
+        "coverage": try_measure(lambda: density_coverage()[1]),
     }
 
 

@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 
 from models.errors import MetricError
 from models.latents import draw_label
-from training.config import MetricName
-from training.evaluation import classifier, gate, metrics, sample_grids, skin_tone
+from training.evaluation import classifier, metrics, sample_grids, skin_tone
 from training.evaluation.classifier import Images
 from training.evaluation.data_split import DataSplit
 from training.evaluation.distribution_metrics import ImageSet, compare, distances, image_set
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.features import FeatureSpace, pixels
-from training.evaluation.metric_results import INCEPTION, Measured, MetricResult, measured
 from training.evaluation.protocol import STANDARD, Protocol
 from training.evaluation.reference import Progress, ReferenceStats, compute_reference, gan_train_images, per_class
 from training.evaluation.report import ClassRow, DataFacts, Report, ToneRow
 from training.evaluation.sample_grids import Picture
+from training.gate import check_gate
+from training.metric_results import INCEPTION, Measurement, MetricName, MetricResult, try_measure
 
 # In the order of a report.
 ORDER: tuple[MetricName, ...] = (
@@ -119,11 +119,11 @@ def _judged(
         data=_facts(real.splits, protocol),
         feature_space=real.space.name,
         feature_space_sha256=real.space.sha256,
-        compute_reference="from the cache" if real.cached else "measured now",
+        reference_source="from the cache" if real.cached else "measured now",
         figures=tuple(figures),
         classes=tuple(rows),
         tones=tone_rows,
-        verdict=gate.judge(figures, subject.gate),
+        verdict=check_gate(figures, subject.gate),
         notes=(*notes(subject, real.splits), *_blind(real)),
     )
     return EvaluationResult(report, pictures)
@@ -144,19 +144,19 @@ def _generate(subject: EvaluatedGenerator, real: ReferenceStats, protocol: Proto
 
 def _memorised(
     real: ReferenceStats, shown: Images, protocol: Protocol, pictures: list[Picture]
-) -> dict[MetricName, Measured]:
+) -> dict[MetricName, Measurement]:
     train = pixels(real.train.images)
     try:
         found = metrics.nearest(pixels(shown), train, min(protocol.neighbours, len(train) - 1))
     except MetricError as error:
-        return {"distance_ratio": Measured(problem=str(error)), "near_copies": Measured(problem=str(error))}
+        return {"distance_ratio": Measurement(problem=str(error)), "near_copies": Measurement(problem=str(error))}
     pictures += sample_grids.twins(shown, real.train.images, found)
     usual = float(np.median(real.test_distance))
     if not usual:
-        ratio = Measured(problem="half of the test images are copies of training images")
+        ratio = Measurement(problem="half of the test images are copies of training images")
     else:
-        ratio = Measured(float(np.median(found.distance)) / usual)
-    return {"distance_ratio": ratio, "near_copies": Measured(float(found.copies(protocol.copy_share).mean()))}
+        ratio = Measurement(float(np.median(found.distance)) / usual)
+    return {"distance_ratio": ratio, "near_copies": Measurement(float(found.copies(protocol.copy_share).mean()))}
 
 
 def _tones(
@@ -167,7 +167,7 @@ def _tones(
         return [], ()
     stand_in = real.train.images[real.order[: real.compared]]
     made, wanted, floor = (skin_tone.angles(images) for images in (shown, real.test.images, stand_in))
-    value, best = Measured(skin_tone.distance(made, wanted)), Measured(skin_tone.distance(floor, wanted))
+    value, best = Measurement(skin_tone.distance(made, wanted)), Measurement(skin_tone.distance(floor, wanted))
     rows = zip(skin_tone.CLASSES, skin_tone.shares(made).values(), skin_tone.shares(wanted).values())
     return [_with_floor("skin_tone", value, best)], tuple(
         ToneRow(name=name, generated=generated, real=share) for name, generated, share in rows
@@ -181,12 +181,12 @@ def _by_class(
     fake: ImageSet,
     protocol: Protocol,
     progress: Progress,
-) -> tuple[dict[MetricName, Measured], list[ClassRow]]:
+) -> tuple[dict[MetricName, Measurement], list[ClassRow]]:
     """GAN-train and GAN-test, and the same class by class."""
     try:
         wanted, test_labels = _labels(subject, real, made)
     except MetricError as error:
-        return {name: Measured(problem=str(error)) for name in BY_CLASS}, []
+        return {name: Measurement(problem=str(error)) for name in BY_CLASS}, []
     assert fake.answers is not None
     classes, count = len(subject.card.labels), gan_train_images(real.splits, protocol)
     learner = classifier.train(
@@ -211,8 +211,8 @@ def _by_class(
         for k, name in enumerate(subject.card.labels)
     ]
     return {
-        "gan_train": Measured(float(right.mean())),
-        "gan_test": measured(lambda: float((seen == asked).mean())),
+        "gan_train": Measurement(float(right.mean())),
+        "gan_test": try_measure(lambda: float((seen == asked).mean())),
     }, rows
 
 
@@ -246,15 +246,17 @@ def _in_inception(
     return [_with_floor(INCEPTION + name, values[name], floors[name]) for name in ORDER if name in values]
 
 
-def _figure(name: MetricName, value: Measured, floor: Measured | None, subject: EvaluatedGenerator) -> MetricResult:
+def _figure(
+    name: MetricName, value: Measurement, floor: Measurement | None, subject: EvaluatedGenerator
+) -> MetricResult:
     figure = _with_floor(name, value, floor)
     applies = name not in BY_CLASS or bool(subject.card.labels)
     return figure.model_copy(update={"applies": applies})
 
 
-def _with_floor(name: str, value: Measured, floor: Measured | None) -> MetricResult:
+def _with_floor(name: str, value: Measurement, floor: Measurement | None) -> MetricResult:
     return MetricResult(
-        name=name, value=value.value, sd=value.sd, problem=value.problem, floor=floor.value if floor else None
+        name=name, value=value.value, sd=value.sd, problem=value.problem, real_baseline=floor.value if floor else None
     )
 
 
@@ -271,7 +273,7 @@ def _nothing_to_compare(
         machine=subject.sampler.fingerprint,
         data=_facts(splits, protocol),
         figures=figures,
-        verdict=gate.judge(figures, subject.gate),
+        verdict=check_gate(figures, subject.gate),
         notes=(f"Nothing could be compared: {problem}.",),
     )
     return EvaluationResult(report, pictures)
@@ -305,7 +307,7 @@ def notes(subject: EvaluatedGenerator, splits: DataSplit) -> list[str]:
 
 def _blind(real: ReferenceStats) -> list[str]:
     """Whether the real-data classifier itself reads too little to judge by."""
-    accuracy = real.floors.get("gan_test", Measured()).value
+    accuracy = real.floors.get("gan_test", Measurement()).value
     if accuracy is None or accuracy >= TELLING_ACCURACY:
         return []
     return [

@@ -18,7 +18,9 @@ from models import artifact, manifest, store
 from models.errors import InputError
 from models.manifest import Manifest
 from models.sampler import Sampler
-from training.config import Bound, DataConfig, MetricName, data_settings, thresholds
+from training.config import DataConfig, data_settings, thresholds
+from training.gate import Bound
+from training.metric_results import MetricName
 from training.runs import run_dir, trained_run
 from training.runs.trained_run import TrainedRun
 

@@ -21,15 +21,14 @@ import torch
 from numpy.typing import NDArray
 
 from models.files import write_atomically
-from training.config import MetricName
 from training.data.dataset import Dataset
 from training.evaluation import classifier, metrics
 from training.evaluation.classifier import Classifier, Images
 from training.evaluation.data_split import DataSplit
 from training.evaluation.distribution_metrics import ImageSet, compare, image_set
 from training.evaluation.features import ClassifierSpace, FeatureSpace, PixelSpace, pixels
-from training.evaluation.metric_results import Measured, measured
 from training.evaluation.protocol import Protocol
+from training.metric_results import Measurement, MetricName, try_measure
 
 # What is done, how far, of how much.
 Progress = Callable[[str, int, int], None]
@@ -59,7 +58,7 @@ class ReferenceStats:
     space: FeatureSpace
     test: ImageSet
     test_labels: NDArray[np.int64] | None
-    floors: dict[MetricName, Measured]
+    floors: dict[MetricName, Measurement]
     class_accuracy: NDArray[np.float64]
     test_distance: NDArray[np.float32]
     cached: bool
@@ -89,10 +88,10 @@ def compute_reference(splits: DataSplit, protocol: Protocol, cache: Path | None,
     stand_in = _set_of(splits.train.images[order[:compared]], space, judge)
     floors = compare(test, stand_in, labels, protocol)
     near, distance = _neighbours(splits, test.images, protocol)
-    floors |= {"distance_ratio": Measured(1.0), "near_copies": near}
+    floors |= {"distance_ratio": Measurement(1.0), "near_copies": near}
     accuracy = class_accuracy(judge, splits.test)
     if judge:
-        floors["gan_train"] = floors["gan_test"] = Measured(overall(judge, splits.test))
+        floors["gan_train"] = floors["gan_test"] = Measurement(overall(judge, splits.test))
     progress("real images compared", 1, 1)
     if kept:
         _write(kept, judge, floors, accuracy, distance)
@@ -146,11 +145,11 @@ def _classifier(
     )
 
 
-def _neighbours(splits: DataSplit, test: Images, protocol: Protocol) -> tuple[Measured, NDArray[np.float32]]:
+def _neighbours(splits: DataSplit, test: Images, protocol: Protocol) -> tuple[Measurement, NDArray[np.float32]]:
     train = pixels(splits.train.images)
     k = min(protocol.neighbours, len(train) - 1)
     found = metrics.nearest(pixels(test), train, k)
-    return measured(lambda: float(found.copies(protocol.copy_share).mean())), found.distance
+    return try_measure(lambda: float(found.copies(protocol.copy_share).mean())), found.distance
 
 
 def _key(splits: DataSplit, protocol: Protocol) -> str:
@@ -166,13 +165,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ganmint"
 
 
-_Kept = tuple[Classifier | None, dict[MetricName, Measured], NDArray[np.float64], NDArray[np.float32]]
+_Kept = tuple[Classifier | None, dict[MetricName, Measurement], NDArray[np.float64], NDArray[np.float32]]
 
 
 def _write(
     path: Path,
     judge: Classifier | None,
-    floors: dict[MetricName, Measured],
+    floors: dict[MetricName, Measurement],
     accuracy: NDArray[np.float64],
     distance: NDArray[np.float32],
 ) -> None:
@@ -197,7 +196,7 @@ def _read(path: Path, splits: DataSplit, protocol: Protocol) -> _Kept | None:
             judge = Classifier.restored(weights, shape, classes, protocol.classifier)
         if facts["sha256"] != (judge.sha256 if judge else ""):
             return None
-        floors: dict[MetricName, Measured] = {name: Measured(*values) for name, values in facts["floors"].items()}
+        floors: dict[MetricName, Measurement] = {name: Measurement(*values) for name, values in facts["floors"].items()}
         return judge, floors, arrays["accuracy"], arrays["distance"]
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile):
         return None

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydantic import AliasChoices, ConfigDict, Field
+
 from models.base import Frozen
 from models.manifest import Score
-from training.evaluation.gate import GateResult
-from training.evaluation.metric_results import MetricResult
 from training.evaluation.protocol import Protocol
+from training.gate import GateResult
+from training.metric_results import MetricResult
 
 
 class DataFacts(Frozen):
@@ -60,9 +62,11 @@ class Report(Frozen):
         kimg: how far its training was, in thousand images, where a run was judged.
         machine: what the last digits depend on.
         feature_space, feature_space_sha256: where distances are measured.
-        compute_reference: whether the real images' figures were measured now or earlier.
+        reference_source: whether the real images' figures were measured now or earlier.
         notes: what a reader must know, in sentences.
     """
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     subject: str
     kimg: float | None = None
@@ -71,7 +75,9 @@ class Report(Frozen):
     data: DataFacts | None = None
     feature_space: str = ""
     feature_space_sha256: str = ""
-    compute_reference: str = ""
+    reference_source: str = Field(
+        default="", validation_alias=AliasChoices("reference_source", "real_side"), serialization_alias="real_side"
+    )
     figures: tuple[MetricResult, ...] = ()
     classes: tuple[ClassRow, ...] = ()
     tones: tuple[ToneRow, ...] = ()
@@ -85,7 +91,7 @@ class Report(Frozen):
     def scores(self) -> tuple[Score, ...]:
         """What the model's card carries."""
         return tuple(
-            Score(name=f.name, value=f.value, floor=f.floor, protocol=self.protocol.name)
+            Score(name=f.name, value=f.value, floor=f.real_baseline, protocol=self.protocol.name)
             for f in self.figures
             if f.value is not None
         )
@@ -96,12 +102,12 @@ def table(figures: Sequence[MetricResult]) -> str:
     rows = [("FIGURE", "GENERATED", "REAL", "BETTER", "MEANS")]
     for figure in figures:
         if figure.value is not None:
-            spread = f" ± {figure.shown(figure.sd)}" if figure.sd is not None else ""
-            value, floor = figure.shown(figure.value) + spread, figure.shown(figure.floor)
-            rows.append((figure.kind.title, value, floor, figure.kind.better, figure.kind.says))
+            spread = f" ± {figure.format(figure.sd)}" if figure.sd is not None else ""
+            value, floor = figure.format(figure.value) + spread, figure.format(figure.real_baseline)
+            rows.append((figure.info.title, value, floor, figure.info.better, figure.info.meaning))
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
     lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
-    lines += [f"{f.kind.title}: not measured: {f.problem}" for f in figures if f.value is None]
+    lines += [f"{f.info.title}: not measured: {f.problem}" for f in figures if f.value is None]
     return "\n".join(lines)
 
 
@@ -112,13 +118,13 @@ def verdict_words(report: Report) -> list[str]:
 
 def _useful(report: Report) -> str:
     found = report.figure("gan_train")
-    if found is None or found.value is None or found.floor is None or report.data is None:
+    if found is None or found.value is None or found.real_baseline is None or report.data is None:
         return ""
-    lost = found.floor - found.value
+    lost = found.real_baseline - found.value
     count = f"{report.data.gan_train_images:,}"
     return (
-        f"A classifier that learned from {count} generated images alone reads {found.shown(found.value)} of real test "
-        f"images; one that learned from {count} real images reads {found.shown(found.floor)}. "
+        f"A classifier that learned from {count} generated images alone reads {found.format(found.value)} of real test "
+        f"images; one that learned from {count} real images reads {found.format(found.real_baseline)}. "
         + (f"Training on this generator costs {100 * lost:.2f} points." if lost > 0 else "Nothing is lost.")
     )
 
@@ -128,7 +134,7 @@ def _faithful(report: Report) -> str:
     if found is None or found.value is None:
         return ""
     wrong = 1 - found.value
-    made = f"Asked for a class, it makes that class {found.shown(found.value)} of the time"
+    made = f"Asked for a class, it makes that class {found.format(found.value)} of the time"
     if wrong > 0.25:
         return f"{made}: {wrong:.0%} of its images look like another."
     often = f"about one image in {1 / wrong:,.0f}" if wrong > 0 else "no image"
@@ -137,14 +143,14 @@ def _faithful(report: Report) -> str:
 
 def _varied(report: Report) -> str:
     coverage, ndb = report.figure("coverage"), report.figure("ndb")
-    if coverage is None or coverage.value is None or not coverage.floor:
+    if coverage is None or coverage.value is None or not coverage.real_baseline:
         return ""
-    share = coverage.value / coverage.floor
+    share = coverage.value / coverage.real_baseline
     word = "nearly all" if share >= 0.95 else "most" if share >= 0.75 else "a part" if share >= 0.25 else "little"
     words = f"It covers {word} of the variety of real images: {share:.0%} of what other real images cover."
     if ndb is not None and ndb.value is not None:
-        words += f" In {ndb.shown(ndb.value)} of the pixel space's cells it makes clearly too many or too few"
-        words += f" (real images: {ndb.shown(ndb.floor)})." if ndb.floor is not None else "."
+        words += f" In {ndb.format(ndb.value)} of the pixel space's cells it makes clearly too many or too few"
+        words += f" (real images: {ndb.format(ndb.real_baseline)})." if ndb.real_baseline is not None else "."
     return words
 
 
@@ -155,8 +161,8 @@ def _own(report: Report) -> str:
     if copies.value == 0:
         words = "No near-copy of a training image was found"
     else:
-        words = f"{copies.shown(copies.value)} of its images are near-copies of training images"
-    if copies.floor is not None:
-        words += f" (real test images: {copies.shown(copies.floor)})"
+        words = f"{copies.format(copies.value)} of its images are near-copies of training images"
+    if copies.real_baseline is not None:
+        words += f" (real test images: {copies.format(copies.real_baseline)})"
     words += f"; its images lie {ratio.value:.2f} times as far from the training images as new real ones do."
     return words

@@ -12,13 +12,13 @@ import numpy as np
 from models import images
 from training.config import thresholds
 from training.data.dataset import toy1d, toy25
-from training.evaluation import gate
 from training.evaluation.evaluate import EvaluationResult
-from training.evaluation.metric_results import Measured, MetricResult, measured
 from training.evaluation.metrics import Features, modes_kept
 from training.evaluation.protocol import STANDARD, Protocol
 from training.evaluation.report import Report
 from training.evaluation.sample_grids import Picture
+from training.gate import check_gate
+from training.metric_results import Measurement, MetricResult, try_measure
 from training.runs.snapshots import density, generate
 from training.runs.trained_run import TrainedRun
 
@@ -39,7 +39,7 @@ def evaluate_toy(found: TrainedRun, protocol: Protocol = STANDARD) -> Evaluation
         protocol=protocol,
         machine=f"{len(points):,} points of seed 0",
         figures=tuple(figures),
-        verdict=gate.judge(figures, thresholds(found.config.model_dump())),
+        verdict=check_gate(figures, thresholds(found.config.model_dump())),
     )
     caption = "Above: the data. Below: what the generator makes."
     return EvaluationResult(report, [Picture("Points", "Density", caption, picture, 128)])
@@ -56,9 +56,9 @@ def grid_figures(points: Features, truth: Features) -> list[MetricResult]:
     figures = []
     for k, name in enumerate(("modes", "on_a_mode")):
         value, floor = (_kept(p, k) for p in (points, truth[: len(points)]))
-        figures.append(MetricResult(name=name, value=value.value, problem=value.problem, floor=floor.value))
+        figures.append(MetricResult(name=name, value=value.value, problem=value.problem, real_baseline=floor.value))
     return figures
 
 
-def _kept(points: Features, which: int) -> Measured:
-    return measured(lambda: float(modes_kept(points, CENTRES, MODE_SD)[which]))
+def _kept(points: Features, which: int) -> Measurement:
+    return try_measure(lambda: float(modes_kept(points, CENTRES, MODE_SD)[which]))

@@ -43,7 +43,7 @@ def test_a_generator_of_the_datas_own_distribution_passes(of_good: EvaluationRes
     assert of_good.report.verdict.passed, of_good.report.verdict.failures
     assert [figure.name for figure in of_good.report.figures] == list(ORDER)
     for figure in of_good.report.figures:
-        assert figure.value is not None and figure.floor is not None, figure
+        assert figure.value is not None and figure.real_baseline is not None, figure
     assert value(of_good, "near_copies") == 0.0
     assert value(of_good, "distance_ratio") == pytest.approx(1.0, abs=0.1)
     assert value(of_good, "class_balance") < 0.15
@@ -57,7 +57,7 @@ def test_one_class_is_refused(
     found = outcome_of(one_class)
 
     assert not found.report.verdict.passed
-    failed = {check.figure for check in found.report.verdict.checks if not check.passed}
+    failed = {check.metric for check in found.report.verdict.checks if not check.passed}
     assert {"gan_train", "coverage"} <= failed
     assert value(found, "class_balance") > 0.7
     assert value(found, "ndb") > 0.5
@@ -69,7 +69,7 @@ def test_one_image_a_class_is_refused(
 ) -> None:
     found = outcome_of(one_image)
 
-    assert "coverage" in {check.figure for check in found.report.verdict.checks if not check.passed}
+    assert "coverage" in {check.metric for check in found.report.verdict.checks if not check.passed}
     assert value(found, "coverage") < 0.6
     assert value(found, "ndb") >= 0.5
 
@@ -79,7 +79,7 @@ def test_a_generator_that_memorised_is_refused_for_that_alone(
 ) -> None:
     found = outcome_of(memorising)
 
-    failed = {check.figure for check in found.report.verdict.checks if not check.passed}
+    failed = {check.metric for check in found.report.verdict.checks if not check.passed}
     assert {"near_copies", "distance_ratio"} <= failed
     assert "coverage" not in failed
     assert value(found, "near_copies") == 1.0
@@ -103,10 +103,10 @@ def test_run_twice_it_gives_the_same_figures_and_the_cache_is_said(
 
     # What is not ours is as it was.
     assert torch.equal(torch.rand(1), expected) and torch.get_num_threads() == threads
-    assert (again.report.compute_reference, afresh.report.compute_reference) == ("from the cache", "measured now")
+    assert (again.report.reference_source, afresh.report.reference_source) == ("from the cache", "measured now")
     for other in (again, afresh):
-        assert other.report.model_copy(update={"compute_reference": ""}) == of_good.report.model_copy(
-            update={"compute_reference": ""}
+        assert other.report.model_copy(update={"reference_source": ""}) == of_good.report.model_copy(
+            update={"reference_source": ""}
         )
         assert [p.png for p in other.pictures] == [p.png for p in of_good.pictures]
 
@@ -126,7 +126,7 @@ def test_a_damaged_cache_is_measured_again(
 
     found = evaluate(good, digits, protocol, tmp_path)
 
-    assert found.report.compute_reference == "measured now"
+    assert found.report.reference_source == "measured now"
     assert found.report.figures == of_good.report.figures
 
 
@@ -155,7 +155,7 @@ def test_a_generator_without_classes_is_not_asked_for_labels(
 
     found = evaluate(plain, digits, protocol)
 
-    assert {check.figure for check in found.report.verdict.checks} == {"coverage", "distance_ratio", "near_copies"}
+    assert {check.metric for check in found.report.verdict.checks} == {"coverage", "distance_ratio", "near_copies"}
     assert found.report.verdict.passed, found.report.verdict.failures
     assert value(found, "class_balance") < 0.3
 

@@ -65,8 +65,8 @@ def test_a_generator_that_lost_a_tone_is_seen(
     found = evaluate(skewed, data_split.load(path, skewed.data, 0.3), protocol)
 
     figure = found.report.figure("skin_tone")
-    assert figure is not None and figure.value is not None and figure.floor is not None
-    assert figure.value > 2 * figure.floor
+    assert figure is not None and figure.value is not None and figure.real_baseline is not None
+    assert figure.value > 2 * figure.real_baseline
     shares = {row.name: (row.generated, row.real) for row in found.report.tones}
     assert shares["dark"][0] == 0 < shares["dark"][1]
     assert "Skin tones" in html_report.html(found)

@@ -6,38 +6,38 @@ import numpy as np
 import pytest
 
 from models.errors import InputError
-from training.config import Bound, MetricName, load_preset, preset_names, thresholds
-from training.evaluation.gate import judge
-from training.evaluation.metric_results import METRICS, MetricResult
+from training.config import load_preset, preset_names, thresholds
 from training.evaluation.toy_metrics import CENTRES, grid_figures
+from training.gate import Bound, check_gate
+from training.metric_results import METRICS, MetricName, MetricResult
 
 
 def verdict_of(value: float | None, bound: Bound, floor: float | None = None, **more: object) -> tuple[bool, str]:
     figure = MetricResult.model_validate({"name": "coverage", "value": value, "floor": floor, **more})
-    verdict = judge([figure], {"coverage": bound})
+    verdict = check_gate([figure], {"coverage": bound})
     return verdict.passed, verdict.checks[0].words if verdict.checks else ""
 
 
 @pytest.mark.parametrize(
     ("value", "bound", "floor", "passed", "words"),
     [
-        (0.9, Bound(min=0.9), None, True, "coverage 90.00%, as wanted: at least 90.00%"),
-        (0.89, Bound(min=0.9), None, False, "coverage 89.00%, but wanted: at least 90.00%"),
-        (0.9, Bound(max=0.9), None, True, "coverage 90.00%, as wanted: at most 90.00%"),
-        (0.91, Bound(max=0.9), None, False, "coverage 91.00%, but wanted: at most 90.00%"),
-        (0.76, Bound(of_floor=0.95), 0.8, True,
-         "coverage 76.00%, as wanted: at least 76.00% (95% of what real images reach, 80.00%)"),
-        (0.75, Bound(of_floor=0.95), 0.8, False,
-         "coverage 75.00%, but wanted: at least 76.00% (95% of what real images reach, 80.00%)"),
-        (0.9, Bound(of_floor=0.95), None, False,
-         "coverage 90.00%: there is no figure of real images to compare it with"),
-        (0.81, Bound(above_floor=0.01), 0.8, True,
-         "coverage 81.00%, as wanted: at most 81.00% (1.00% above what real images have, 80.00%)"),
-        (0.82, Bound(above_floor=0.01), 0.8, False,
-         "coverage 82.00%, but wanted: at most 81.00% (1.00% above what real images have, 80.00%)"),
-        (0.82, Bound(above_floor=0.01), None, False,
-         "coverage 82.00%: there is no figure of real images to compare it with"),
-        (0.5, Bound(min=0.4, max=0.6), None, True, "coverage 50.00%, as wanted: at least 40.00% and at most 60.00%"),
+        (0.9, Bound(min=0.9), None, True, "coverage 90.00%, as required: at least 90.00%"),
+        (0.89, Bound(min=0.9), None, False, "coverage 89.00%, but required: at least 90.00%"),
+        (0.9, Bound(max=0.9), None, True, "coverage 90.00%, as required: at most 90.00%"),
+        (0.91, Bound(max=0.9), None, False, "coverage 91.00%, but required: at most 90.00%"),
+        (0.76, Bound(min_ratio_to_real=0.95), 0.8, True,
+         "coverage 76.00%, as required: at least 76.00% (95% of what real images reach, 80.00%)"),
+        (0.75, Bound(min_ratio_to_real=0.95), 0.8, False,
+         "coverage 75.00%, but required: at least 76.00% (95% of what real images reach, 80.00%)"),
+        (0.9, Bound(min_ratio_to_real=0.95), None, False,
+         "coverage 90.00%: there is no value of real images to compare it with"),
+        (0.81, Bound(max_above_real=0.01), 0.8, True,
+         "coverage 81.00%, as required: at most 81.00% (1.00% above what real images have, 80.00%)"),
+        (0.82, Bound(max_above_real=0.01), 0.8, False,
+         "coverage 82.00%, but required: at most 81.00% (1.00% above what real images have, 80.00%)"),
+        (0.82, Bound(max_above_real=0.01), None, False,
+         "coverage 82.00%: there is no value of real images to compare it with"),
+        (0.5, Bound(min=0.4, max=0.6), None, True, "coverage 50.00%, as required: at least 40.00% and at most 60.00%"),
         (None, Bound(min=0.4), None, False, "coverage was not measured: "),
     ],
 )  # fmt: skip
@@ -48,17 +48,17 @@ def test_a_bound_is_kept_or_not_and_says_so(
 
 
 def test_what_has_no_meaning_is_passed_over_and_what_is_missing_fails() -> None:
-    assert not judge([MetricResult(name="gan_train", applies=False)], {"gan_train": Bound(min=0.9)}).checks
-    assert judge([], {"gan_train": Bound(min=0.9)}).failures == (
+    assert not check_gate([MetricResult(name="gan_train", applies=False)], {"gan_train": Bound(min=0.9)}).checks
+    assert check_gate([], {"gan_train": Bound(min=0.9)}).failures == (
         "GAN-train was not measured: it is not part of this report",
     )
 
 
 def test_without_thresholds_nothing_passes() -> None:
-    verdict = judge([MetricResult(name="coverage", value=1.0)], {})
+    verdict = check_gate([MetricResult(name="coverage", value=1.0)], {})
 
     assert not verdict.passed
-    assert verdict.failures == ("there are no thresholds to hold it against",)
+    assert verdict.failures == ("there are no thresholds to compare it with",)
 
 
 @pytest.mark.parametrize("preset", preset_names())
@@ -77,11 +77,23 @@ def test_a_saved_gate_of_its_own_goes_before_the_presets() -> None:
     assert thresholds({"preset": "nobody knows"}) == thresholds({}) == {}
 
 
+def test_thresholds_are_read_by_their_old_names() -> None:
+    old = Bound.model_validate({"min": None, "max": None, "of_floor": 0.97, "above_floor": 0.001})
+
+    assert old == Bound(min_ratio_to_real=0.97, max_above_real=0.001)
+    assert Bound.model_validate(old.model_dump()) == old
+
+
 @pytest.mark.parametrize(
     ("assignment", "field"),
-    [("gate={nosuch: {min: 1}}", "gate.nosuch"), ("gate={coverage: {}}", "gate.coverage"),
-     ("gate.coverage.of_floor=0", "gate.coverage.of_floor"), ("gate.coverage.least=1", "gate.coverage.least")],
-)  # fmt: skip
+    [
+        ("gate={nosuch: {min: 1}}", "gate.nosuch"),
+        ("gate={coverage: {}}", "gate.coverage"),
+        ("gate.coverage.min_ratio_to_real=0", "gate.coverage.min_ratio_to_real"),
+        ("gate.coverage.of_floor=0", "gate.coverage.of_floor"),
+        ("gate.coverage.least=1", "gate.coverage.least"),
+    ],
+)
 def test_thresholds_that_cannot_be_held_are_refused_by_name(assignment: str, field: str) -> None:
     with pytest.raises(InputError) as caught:
         load_preset("digits", (assignment,))
@@ -98,6 +110,6 @@ def test_a_toy_that_lost_modes_is_refused() -> None:
     points = np.repeat(CENTRES[1:], 110, axis=0)
     config = load_preset("toy25")
 
-    verdict = judge(grid_figures(points, points), thresholds(config.model_dump()))
+    verdict = check_gate(grid_figures(points, points), thresholds(config.model_dump()))
 
-    assert verdict.failures == ("modes 24, but wanted: at least 25",)
+    assert verdict.failures == ("modes 24, but required: at least 25",)

@@ -62,7 +62,7 @@ def test_the_page_shows_every_figure_class_picture_and_curve(of_good: Evaluation
     text = html_report.html(of_good, run)
 
     for figure in of_good.report.figures:
-        assert figure.kind.title in text and figure.shown(figure.value) in text
+        assert figure.info.title in text and figure.format(figure.value) in text
     for title in ("Generated", "Real", "Interpolations", "Single dimensions", "The most suspicious", "Ordinary ones"):
         assert f"<h3>{title}</h3>" in text
     assert text.count("<svg") == 4 and "It passes its gate." in text

@@ -1,32 +1,54 @@
-"""Every figure of a report: what it is called, which way is better, and its measured value.
+"""Names, descriptions and measured values of the evaluation's metrics.
 
-Knows: names, words, rounding. Does not know: how a figure is measured or what is asked of it.
+Not here: how a metric is measured (training.evaluation.metrics), and what it must reach (training.gate).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from pydantic import AliasChoices, ConfigDict, Field
 
 from models.base import Frozen
 from models.errors import MetricError
-from training.config import MetricName
+
+MetricName = Literal[
+    "gan_train",
+    "gan_test",
+    "fd",
+    "kid",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "inception_score",
+    "class_balance",
+    "skin_tone",
+    "ndb",
+    "distance_ratio",
+    "near_copies",
+    "modes",
+    "on_a_mode",
+    "mean_error",
+    "sd_error",
+]
 
 
 class MetricInfo(NamedTuple):
-    """What is known of a figure before it is measured.
+    """The description of a metric.
 
     Attributes:
-        title: what people call it.
-        better: "higher", "lower" or "" where neither is.
-        form: a format specification for its value.
-        says: what it means, in a sentence.
+        title: its usual name.
+        better: "higher" or "lower".
+        format_spec: the format specification of its values.
+        meaning: what it measures, in a sentence.
     """
 
     title: str
     better: str
-    form: str
-    says: str
+    format_spec: str
+    meaning: str
 
 
 METRICS: dict[MetricName, MetricInfo] = {
@@ -66,52 +88,61 @@ METRICS: dict[MetricName, MetricInfo] = {
     "mean_error": MetricInfo("error of the mean", "lower", ".2%", "relative to the data's mean"),
     "sd_error": MetricInfo("error of the sd", "lower", ".2%", "relative to the data's standard deviation"),
 }
-# Before the name of a figure that is measured in Inception-v3's features.
+# Prefix of a metric that is measured in the features of Inception-v3.
 INCEPTION = "inceptionv3_"
 
 
 class MetricResult(Frozen):
-    """One measured figure.
+    """The result of one metric.
 
     Attributes:
-        name: of METRICS, or such a name after INCEPTION.
-        value: None where it could not be measured.
-        floor: the same of real images: what a perfect generator would reach.
-        sd: between parts of the sample, where it is a mean over such.
+        name: a key of METRICS, with the prefix INCEPTION for Inception-v3's features.
+        value: None if it could not be measured.
+        real_baseline: the same metric of real images, which a perfect generator would reach; `floor` in JSON.
+        sd: standard deviation over parts of the sample, if the value is a mean over parts.
         problem: why there is no value.
-        applies: false where the figure has no meaning for this generator, such as labels without classes.
+        applies: False if the metric has no meaning for this generator, such as GAN-test without classes.
     """
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     name: str
     value: float | None = None
-    floor: float | None = None
+    real_baseline: float | None = Field(
+        default=None, validation_alias=AliasChoices("real_baseline", "floor"), serialization_alias="floor"
+    )
     sd: float | None = None
     problem: str = ""
     applies: bool = True
 
     @property
-    def kind(self) -> MetricInfo:
-        found: Mapping[str, MetricInfo] = {str(name): kind for name, kind in METRICS.items()}
-        kind = found[self.name.removeprefix(INCEPTION)]
-        return kind._replace(title=f"{kind.title} (Inception-v3)") if self.name.startswith(INCEPTION) else kind
+    def info(self) -> MetricInfo:
+        """The description of this metric."""
+        by_name: dict[str, MetricInfo] = {str(name): info for name, info in METRICS.items()}
+        info = by_name[self.name.removeprefix(INCEPTION)]
+        return info._replace(title=f"{info.title} (Inception-v3)") if self.name.startswith(INCEPTION) else info
 
-    def shown(self, value: float | None) -> str:
-        """A value as people read it."""
-        return "" if value is None else format(value, self.kind.form)
+    def format(self, value: float | None) -> str:
+        """Format a value of this metric; empty for None."""
+        return "" if value is None else format(value, self.info.format_spec)
 
 
-class Measured(NamedTuple):
-    """A value, or why there is none."""
+class Measurement(NamedTuple):
+    """A value with its standard deviation, or the reason why there is none."""
 
     value: float | None = None
     sd: float | None = None
     problem: str = ""
 
 
-def measured(measure: Callable[[], float | tuple[float, float]]) -> Measured:
-    """One figure, alone: what goes wrong is kept in words. A pair is a mean and its sd."""
+def try_measure(measure: Callable[[], float | tuple[float, float]]) -> Measurement:
+    """Call `measure`; turn a MetricError into a Measurement that says the problem.
+
+    Args:
+        measure: returns a value, or a mean and its standard deviation.
+    """
     try:
-        found = measure()
+        result = measure()
     except MetricError as error:
-        return Measured(problem=str(error))
-    return Measured(*found) if isinstance(found, tuple) else Measured(float(found))
+        return Measurement(problem=str(error))
+    return Measurement(*result) if isinstance(result, tuple) else Measurement(float(result))

@@ -1,0 +1,129 @@
+"""Compares the metrics of an evaluation with the thresholds that a model must meet to be published.
+
+Not here: the thresholds of each preset (training/presets), and what happens to a model that fails (training.publish).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
+
+from models.base import Frozen
+from training.metric_results import MetricName, MetricResult
+
+
+class Bound(Frozen):
+    """The thresholds of one metric."""
+
+    min: float | None = None
+    max: float | None = None
+    min_ratio_to_real: float | None = Field(
+        default=None,
+        gt=0,
+        validation_alias=AliasChoices("min_ratio_to_real", "of_floor"),
+        description="at least this share of what real images reach by the same protocol",
+    )
+    max_above_real: float | None = Field(
+        default=None,
+        validation_alias=AliasChoices("max_above_real", "above_floor"),
+        description="at most this much above what real images reach by the same protocol",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_threshold(self) -> Bound:
+        if self == Bound.model_construct():
+            raise ValueError("give min, max, min_ratio_to_real or max_above_real")
+        return self
+
+    @property
+    def needs_real_baseline(self) -> bool:
+        """Whether a threshold is relative to the metric of real images."""
+        return self.min_ratio_to_real is not None or self.max_above_real is not None
+
+
+class Check(Frozen):
+    """The result of one metric's thresholds; the metric is `figure` in JSON."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    metric: str = Field(validation_alias=AliasChoices("metric", "figure"), serialization_alias="figure")
+    passed: bool
+    words: str
+
+
+class GateResult(Frozen):
+    """The result of all thresholds; without any, the gate does not pass."""
+
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """The checks that failed, in words."""
+        if not self.checks:
+            return ("there are no thresholds to compare it with",)
+        return tuple(check.words for check in self.checks if not check.passed)
+
+
+class _Limit(NamedTuple):
+    """One threshold as a number, and in words where it comes from."""
+
+    is_minimum: bool
+    value: float
+    reason: str = ""
+
+    def is_met_by(self, value: float) -> bool:
+        return value >= self.value if self.is_minimum else value <= self.value
+
+
+def check_gate(results: Sequence[MetricResult], bounds: Mapping[MetricName, Bound]) -> GateResult:
+    """Compare metrics with their thresholds.
+
+    A metric that could not be measured fails. One that does not apply to this generator, such as GAN-test without
+    classes, is skipped.
+    """
+    by_name = {result.name: result for result in results}
+    checks = []
+    for name, bound in bounds.items():
+        result = by_name.get(name) or MetricResult(name=name, problem="it is not part of this report")
+        if result.applies:
+            checks.append(_check(result, bound))
+    return GateResult(checks=tuple(checks))
+
+
+def _check(result: MetricResult, bound: Bound) -> Check:
+    title, value = result.info.title, result.value
+    if value is None:
+        return Check(metric=result.name, passed=False, words=f"{title} was not measured: {result.problem}")
+    if bound.needs_real_baseline and result.real_baseline is None:
+        words = f"{title} {result.format(value)}: there is no value of real images to compare it with"
+        return Check(metric=result.name, passed=False, words=words)
+    limits = _limits(result, bound)
+    passed = all(limit.is_met_by(value) for limit in limits)
+    required = " and ".join(
+        f"{'at least' if limit.is_minimum else 'at most'} {result.format(limit.value)}{limit.reason}"
+        for limit in limits
+    )
+    words = f"{title} {result.format(value)}, {'as' if passed else 'but'} required: {required}"
+    return Check(metric=result.name, passed=passed, words=words)
+
+
+def _limits(result: MetricResult, bound: Bound) -> list[_Limit]:
+    real = result.format(result.real_baseline)
+    limits = []
+    if bound.min is not None:
+        limits.append(_Limit(is_minimum=True, value=bound.min))
+    if bound.min_ratio_to_real is not None and result.real_baseline is not None:
+        reason = f" ({bound.min_ratio_to_real:.0%} of what real images reach, {real})"
+        limits.append(_Limit(is_minimum=True, value=bound.min_ratio_to_real * result.real_baseline, reason=reason))
+    if bound.max is not None:
+        limits.append(_Limit(is_minimum=False, value=bound.max))
+    if bound.max_above_real is not None and result.real_baseline is not None:
+        reason = f" ({result.format(bound.max_above_real)} above what real images have, {real})"
+        limits.append(_Limit(is_minimum=False, value=result.real_baseline + bound.max_above_real, reason=reason))
+    return limits
