@@ -53,7 +53,6 @@ CUDA_DEFAULT = 64
 WITHIN_BEST = 0.95
 MEASURE_S = 0.1
 MEASURE_ROUNDS = 9
-SAMPLE_ROWS, SAMPLE_COLUMNS = 8, 10
 
 
 def as_drafted(sampler: Sampler) -> Manifest:
@@ -266,9 +265,9 @@ def _write_goldens(sampler: Sampler, path: Path) -> None:
 
 
 def _write_samples(sampler: Sampler, path: Path) -> None:
-    """An uncurated grid of seed 0: with up to ten classes, one class a column."""
+    """Write an uncurated grid of seed 0: one class per column if classes are few."""
     card = sampler.manifest
-    columns = len(card.labels) if 1 < len(card.labels) <= SAMPLE_COLUMNS else SAMPLE_COLUMNS
-    addresses = card.addresses(seed=0, n=columns * SAMPLE_ROWS, labels="balanced" if card.labels else None)
+    columns = images.class_grid_columns(len(card.labels))
+    addresses = card.addresses(seed=0, n=columns * images.GRID_ROWS, labels="balanced" if card.labels else None)
     pixels = images.grid(sampler.mint(addresses), columns)
     write_atomically(path, images.encode(pixels, "image/png", "\n".join(map(str, addresses))))

@@ -24,6 +24,11 @@ MediaType = Literal["image/png", "image/jpeg", "image/webp"]
 MEDIA_TYPES: tuple[MediaType, ...] = get_args(MediaType)
 EXTENSIONS: dict[str, MediaType] = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 ADDRESS_KEY = "ganmint:address"
+# A grid of samples.
+GRID_COLUMNS = 10
+GRID_ROWS = 8
+# With more classes than this, one column per class would make the grid too wide.
+MAX_CLASS_COLUMNS = 20
 
 # IPTC Photo Metadata Standard 2025.1, "Digital Source Type"; NewsCodes digitalsourcetype.
 _XMP = (
@@ -60,6 +65,19 @@ def grid(pixels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     canvas[:count] = pixels
     tiles = canvas.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
     return np.ascontiguousarray(tiles.reshape(rows * height, columns * width, channels))
+
+
+def has_class_columns(num_classes: int) -> bool:
+    """Tell whether a grid of samples shows one class per column."""
+    return 2 <= num_classes <= MAX_CLASS_COLUMNS
+
+
+def class_grid_columns(num_classes: int) -> int:
+    """Return the columns of a grid of samples whose labels cycle through the classes row by row.
+
+    Returns: a whole multiple of `num_classes` if classes are few, so that each column shows one class; else ten.
+    """
+    return num_classes * max(1, GRID_COLUMNS // num_classes) if has_class_columns(num_classes) else GRID_COLUMNS
 
 
 def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> bytes:

@@ -1,7 +1,4 @@
-"""The command that looks at data before training: data check.
-
-Knows: options, and how findings are shown. Does not know: how they are found.
-"""
+"""The command that inspects data before training: data check."""
 
 from __future__ import annotations
 
@@ -19,71 +16,79 @@ from training.config import preset_for
 from training.data.inspection import DatasetReport, Pixels, inspect_dataset
 from training.data.labels import LabelColumn
 
-# How many findings of a kind are listed.
-LISTED = 10
-# Adaptive augmentation is for "only a few thousand training images" (Karras et al., arXiv 2006.06676, abstract).
-FEW = 5000
+# How many findings of one kind are listed.
+MAX_LISTED = 10
+# Augmentation is for "only a few thousand training images" (Karras et al., arXiv 2006.06676, abstract).
+SMALL_DATA = 5000
 
 
-@click.group()
+@click.group(short_help="Inspect a data set before training.")
 def data() -> None:
-    """Look at data before training on it."""
+    """Inspect data before training on it."""
 
 
-@data.command(epilog="\b\nExample:\n  ganmint data check tests/data/digits --sheet sheet.png")
+@data.command(
+    short_help="Check that a data set can be trained on.",
+    epilog="\b\nExample:\n  ganmint data check tests/data/digits --sheet sheet.png",
+)
 @click.argument("path", type=PATH)
-@click.option("--label", "columns", multiple=True, metavar="COLUMN", help="A csv column that is part of the label, as "
-              "data.labels in training. Repeatable.")  # fmt: skip
-@click.option("--sheet", type=PATH, help="Write a PNG of some of the pictures, one class a column.")
-def check(path: Path, columns: tuple[str, ...], sheet: Path | None) -> None:
-    """Go through every picture at PATH: sizes, classes, damage, duplicates, and whether it can be trained on.
+@click.option(
+    "--label",
+    "headings",
+    multiple=True,
+    metavar="COLUMN",
+    help="A csv column that is part of the label, like data.labels in training. Repeatable.",
+)
+@click.option("--sheet", type=PATH, help="Write some of the images to this PNG, one class per column.")
+def check(path: Path, headings: tuple[str, ...], sheet: Path | None) -> None:
+    """Check every image at PATH: sizes, classes, damage, duplicates, and whether it can be trained on.
 
-    PATH is whatever train takes as its data. Ends with exit code 1 if something keeps a training from starting.
+    PATH is anything that train accepts as --data. The exit code is 1 if something prevents a training.
     """
-    found, pictures = inspect_dataset(path, tuple(LabelColumn(column=column) for column in columns))
-    for line in _lines(path, found):
+    report, pixels = inspect_dataset(path, tuple(LabelColumn(column=heading) for heading in headings))
+    for line in _describe(path, report):
         click.echo(line)
-    if sheet and pictures is not None:
-        _write(sheet, pictures)
+    if sheet and pixels is not None:
+        write_output(sheet, _encode_png(pixels))
         click.echo(f"sheet: {sheet}")
-    if found.obstacles:
-        raise GanmintError(f"{path} cannot be trained on yet: {'; '.join(found.obstacles)}")
-    click.echo(_verdict(path, found, columns))
+    if report.obstacles:
+        raise GanmintError(f"{path} cannot be trained on yet: {'; '.join(report.obstacles)}")
+    click.echo(_suggest_training(path, report, headings))
 
 
-def _write(path: Path, pictures: Pixels) -> None:
-    """A plain PNG: models.images would mark it as synthetic, which training data is not."""
+def _encode_png(pixels: Pixels) -> bytes:
+    """Encode a plain PNG; models.images would mark it as synthetic, but training data is real."""
     buffer = io.BytesIO()
-    Image.fromarray(pictures[..., 0] if pictures.shape[2] == 1 else pictures).save(buffer, "PNG")
-    write_output(path, buffer.getvalue())
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
-def _lines(path: Path, found: DatasetReport) -> Iterable[str]:
-    yield f"{path}: {found.pictures} pictures"
-    for (width, height, channels), count in found.sizes.most_common(LISTED):
-        yield f"size: {width}x{height} {'grey' if channels == 1 else 'RGB'}, {count} pictures"
-    if len(found.sizes) > LISTED:
-        yield f"      and {len(found.sizes) - LISTED} sizes more"
-    classes = ", ".join(f"{name} {count}" for name, count in found.classes.items())
-    yield f"classes: {len(found.classes)} ({classes})" if classes else "classes: none"
-    yield f"unreadable: {len(found.unreadable) or 'none'}"
-    yield from (f"  {error}" for error in found.unreadable[:LISTED])
-    yield f"duplicates: {sum(len(names) - 1 for names in found.duplicates) or 'none'}"
-    yield from (f"  {' = '.join(names[:LISTED])}" for names in found.duplicates[:LISTED])
+def _describe(path: Path, report: DatasetReport) -> Iterable[str]:
+    yield f"{path}: {report.num_images} images"
+    for (width, height, channels), count in report.sizes.most_common(MAX_LISTED):
+        yield f"size: {width}x{height} {'grey' if channels == 1 else 'RGB'}, {count} images"
+    if len(report.sizes) > MAX_LISTED:
+        yield f"      and {len(report.sizes) - MAX_LISTED} more sizes"
+    classes = ", ".join(f"{name} {count}" for name, count in report.classes.items())
+    yield f"classes: {len(report.classes)} ({classes})" if classes else "classes: none"
+    yield f"unreadable: {len(report.unreadable) or 'none'}"
+    yield from (f"  {error}" for error in report.unreadable[:MAX_LISTED])
+    yield f"duplicates: {sum(len(names) - 1 for names in report.duplicates) or 'none'}"
+    yield from (f"  {' = '.join(names[:MAX_LISTED])}" for names in report.duplicates[:MAX_LISTED])
 
 
-def _verdict(path: Path, found: DatasetReport, columns: tuple[str, ...]) -> str:
-    shape = found.shape
-    if shape is None:
-        return "Nothing to train on."
+def _suggest_training(path: Path, report: DatasetReport, headings: tuple[str, ...]) -> str:
+    """Return the command that trains on this data."""
+    if report.shape is None:
+        return "There is nothing to train on."
     try:
-        name = preset_for(shape)
+        preset = preset_for(report.shape)
     except InputError as error:
-        return f"Readable, but no preset fits by itself: {error.reason}."
-    labels = "".join(f"{{column: {column}}}, " for column in columns)[:-2]
-    setting = f" --set {shlex.quote(f'data.labels=[{labels}]')}" if columns else ""
-    ready = f"Ready (preset {name}): ganmint train --data {shlex.quote(str(path))} --out runs/mine{setting}"
-    if found.pictures >= FEW:
+        return f"Readable, but no preset fits: {error.reason}."
+    columns = ", ".join(f"{{column: {heading}}}" for heading in headings)
+    setting = f" --set {shlex.quote(f'data.labels=[{columns}]')}" if headings else ""
+    ready = f"Ready (preset {preset}): ganmint train --data {shlex.quote(str(path))} --out runs/mine{setting}"
+    if report.num_images >= SMALL_DATA:
         return ready
-    words = f"Few pictures: below some {FEW:,} the discriminator soon knows them by heart, so with augmentation."
-    return f"{words}\n{ready} --set 'augment={{}}'"
+    advice = f"Small data set (under {SMALL_DATA:,} images): turn on augmentation, or the discriminator will overfit."
+    return f"{advice}\n{ready} --set 'augment={{}}'"

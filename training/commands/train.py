@@ -16,7 +16,8 @@ from models.cli import PATH, device_option
 from models.errors import InputError
 from models.sampler import resolve_device
 from training.config import PRESET_BY_SIDE, Config, dump_config, load_preset, preset_for, preset_names
-from training.data.dataset import Dataset, load_dataset, toy1d, toy25
+from training.data.dataset import Dataset, toy1d, toy25
+from training.data.loader import load_dataset
 from training.distributed import local_device, main_process_output
 from training.runs.loop import check_fits, describe_data, run
 from training.runs.mlflow_logger import TRACKERS, require

@@ -1,16 +1,16 @@
-"""A look at data before it is trained on.
+"""Inspect a data set before training: go through every image and report whatever prevents a training.
 
-Knows: how to go through every picture without stopping at the first bad one, and what of it all keeps
-a training from starting. Does not know: how the findings are shown.
+Unlike loading, inspection does not stop at the first unreadable image.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,28 +18,28 @@ from numpy.typing import NDArray
 from models import images
 from models.errors import DataError
 from training.data import image_folder
-from training.data.archive import Source, opened
-from training.data.dataset import holds_pictures, load_dataset
+from training.data.archive import FileSource, open_source
+from training.data.image_folder import TextLabels
 from training.data.labels import LabelColumn
+from training.data.loader import is_image_folder, load_dataset
 
-SHEET_COLUMNS, SHEET_ROWS = 10, 8
 Pixels = NDArray[np.uint8]
 
 
 @dataclass
 class DatasetReport:
-    """What was found.
+    """The findings of an inspection.
 
     Attributes:
-        pictures: how many there are, unreadable ones included.
-        sizes: pictures by (width, height, channels).
-        classes: pictures by label, in label order; empty where there are no labels.
-        unreadable: one error for each picture that cannot be read.
-        duplicates: names of pictures with equal pixels, each group in order.
+        num_images: the number of images, unreadable ones included.
+        sizes: the number of images by (width, height, channels).
+        classes: the number of images by class, in label order; empty if there are no labels.
+        unreadable: one error for each image that cannot be read.
+        duplicates: names of images with equal pixels, each group in order.
         labels_error: why labels cannot be read.
     """
 
-    pictures: int = 0
+    num_images: int = 0
     sizes: Counter[tuple[int, int, int]] = field(default_factory=Counter)
     classes: dict[str, int] = field(default_factory=dict)
     unreadable: list[DataError] = field(default_factory=list)
@@ -48,115 +48,134 @@ class DatasetReport:
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
-        """Channels, height and width of all of them, as training would see them, if it is one size."""
+        """Channels, height and width of the images as training would read them; None unless all have one size."""
         sides = {(height, width) for width, height, _ in self.sizes}
         if len(sides) != 1:
             return None
-        # One picture in colour makes the set one.
+        # One RGB image makes the whole set RGB.
         return (max(channels for _, _, channels in self.sizes), *sides.pop())
 
     @property
     def obstacles(self) -> list[str]:
-        """What keeps a training from starting, in words; empty if nothing does."""
-        found = []
+        """What prevents a training, one sentence each; empty if nothing does."""
+        obstacles = []
         if self.labels_error:
-            found.append(str(self.labels_error))
+            obstacles.append(str(self.labels_error))
         if self.unreadable:
-            found.append(f"{len(self.unreadable)} of {self.pictures} cannot be read; replace or remove them")
+            obstacles.append(
+                f"{len(self.unreadable)} of {self.num_images} images cannot be read; replace or remove them"
+            )
         if len({size[:2] for size in self.sizes}) > 1:
-            found.append("not all are of one size; make them so")
-        return found
+            obstacles.append("the images have different sizes; resize them to one size")
+        return obstacles
 
 
-def inspect_dataset(path: Path, columns: Sequence[LabelColumn] = ()) -> tuple[DatasetReport, Pixels | None]:
-    """Go through a data set.
+class Inspection(NamedTuple):
+    """The report, and a contact sheet of images, uint8 (H, W, C); None if no image can be read.
+
+    The sheet shows one class per column if there are few classes, else the images in their order. Images
+    of other shapes than the most common one are left out.
+    """
+
+    report: DatasetReport
+    sheet: Pixels | None
+
+
+def inspect_dataset(path: Path, label_columns: Sequence[LabelColumn] = ()) -> Inspection:
+    """Inspect every image of a data set.
 
     Args:
-        path: as for training.data.dataset.load.
-        columns: which csv columns make the label.
-    Returns: the findings, and a sheet of pictures, uint8 (H, W, C): one class a column where there are
-    at most ten, else in their order; of the commonest shape; None where nothing can be read.
+        path: as for training.data.loader.load_dataset.
+        label_columns: which csv columns make the label.
     Raises: DataError when nothing at all can be read.
     """
-    found = DatasetReport()
     try:
-        is_pictures = path.exists() and holds_pictures(path)
+        has_image_files = path.exists() and is_image_folder(path)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror or error}") from None
-    if not is_pictures:
-        dataset = load_dataset(path, columns)
-        arrays = np.asarray(dataset.images, np.uint8)
-        labels = None if dataset.labels is None else [dataset.class_names[k] for k in dataset.labels]
-        numbered = ((f"image {k}", pixels) for k, pixels in enumerate(arrays))
-        return _gone_through(found, len(dataset), numbered, labels, dataset.class_names)
-    with opened(path) as source:
-        names = image_folder.picture_names(source)
-        labelled = None
+    return _inspect_files(path, label_columns) if has_image_files else _inspect_array(path, label_columns)
+
+
+def _inspect_array(path: Path, label_columns: Sequence[LabelColumn]) -> Inspection:
+    dataset = load_dataset(path, label_columns)
+    labels = None
+    if dataset.labels is not None:
+        labels = TextLabels([dataset.class_names[k] for k in dataset.labels], dataset.class_names)
+    pixels = np.asarray(dataset.images, np.uint8)
+    named_images = ((f"image {k}", image) for k, image in enumerate(pixels))
+    return _inspect(DatasetReport(num_images=len(dataset)), named_images, labels)
+
+
+def _inspect_files(path: Path, label_columns: Sequence[LabelColumn]) -> Inspection:
+    with open_source(path) as source:
+        names = image_folder.list_images(source)
+        report = DatasetReport(num_images=len(names))
+        labels = None
         try:
-            labelled = image_folder.labels_of(source, names, columns)
+            labels = image_folder.read_labels(source, names, label_columns)
         except DataError as error:
-            found.labels_error = error
-        return _gone_through(found, len(names), _decoded(source, names, found), *(labelled or (None, ())))
+            report.labels_error = error
+        return _inspect(report, _decode_readable(source, names, report), labels)
 
 
-def _decoded(source: Source, names: list[str], found: DatasetReport) -> Iterator[tuple[str, Pixels | None]]:
+def _decode_readable(
+    source: FileSource, names: list[str], report: DatasetReport
+) -> Iterator[tuple[str, Pixels | None]]:
+    """Decode each image; yield None for one that cannot be read, after adding its error to the report."""
     for name in names:
         try:
-            mode = "L" if image_folder.channels(source, name) == 1 else "RGB"
+            mode = "L" if image_folder.read_channels(source, name) == 1 else "RGB"
             yield name, image_folder.decode(source, name, mode)
         except DataError as error:
-            found.unreadable.append(error)
+            report.unreadable.append(error)
             yield name, None
 
 
-def _gone_through(
-    found: DatasetReport,
-    count: int,
-    pictures: Iterator[tuple[str, Pixels | None]],
-    labels: list[str] | None,
-    class_names: tuple[str, ...],
-) -> tuple[DatasetReport, Pixels | None]:
-    found.pictures = count
+def _inspect(
+    report: DatasetReport, named_images: Iterable[tuple[str, Pixels | None]], labels: TextLabels | None
+) -> Inspection:
+    """Complete the report from the images' pixels."""
+    class_names: tuple[str, ...] = ()
     if labels is not None:
-        counts = Counter(labels)
-        found.classes = {name: counts[name] for name in class_names}
-    names_of: dict[bytes, list[str]] = {}
+        class_names = labels.class_names
+        counts = Counter(labels.texts)
+        report.classes = {name: counts[name] for name in class_names}
+    names_by_digest: dict[bytes, list[str]] = {}
     sheet = _Sheet(class_names)
-    for k, (name, pixels) in enumerate(pictures):
+    for k, (name, pixels) in enumerate(named_images):
         if pixels is None:
             continue
         height, width, channels = pixels.shape
-        found.sizes[width, height, channels] += 1
+        report.sizes[width, height, channels] += 1
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
-        names_of.setdefault(digest, []).append(name)
-        sheet.add(pixels, None if labels is None else labels[k])
-    found.duplicates = [names for names in names_of.values() if len(names) > 1]
-    return found, sheet.picture()
+        names_by_digest.setdefault(digest, []).append(name)
+        sheet.add(pixels, None if labels is None else labels.texts[k])
+    report.duplicates = [names for names in names_by_digest.values() if len(names) > 1]
+    return Inspection(report, sheet.render())
 
 
 class _Sheet:
-    """The first pictures, one class a column where classes are few."""
+    """The first images, one class per column if there are few classes."""
 
     def __init__(self, class_names: tuple[str, ...]) -> None:
-        self._by_class = 2 <= len(class_names) <= SHEET_COLUMNS
+        self._num_columns = images.class_grid_columns(len(class_names))
+        self._by_class = images.has_class_columns(len(class_names))
         self._columns: dict[str | None, list[Pixels]] = {name: [] for name in class_names} if self._by_class else {}
 
     def add(self, pixels: Pixels, label: str | None) -> None:
         column = self._columns.setdefault(label if self._by_class else None, [])
-        if len(column) < (SHEET_ROWS if self._by_class else SHEET_ROWS * SHEET_COLUMNS):
+        if len(column) < images.GRID_ROWS * (1 if self._by_class else self._num_columns):
             column.append(pixels)
 
-    def picture(self) -> Pixels | None:
-        shown = [pixels for column in self._columns.values() for pixels in column]
-        if not shown:
+    def render(self) -> Pixels | None:
+        shapes = Counter(pixels.shape for column in self._columns.values() for pixels in column)
+        if not shapes:
             return None
-        shape = Counter(pixels.shape for pixels in shown).most_common(1)[0][0]
+        shape = shapes.most_common(1)[0][0]
         columns = [[p for p in column if p.shape == shape] for column in self._columns.values()]
         if not self._by_class:
-            return images.grid(np.stack(columns[0]), SHEET_COLUMNS)
+            return images.grid(np.stack(columns[0]), self._num_columns)
         blank = np.zeros(shape, np.uint8)
-        rows = max(map(len, columns))
-        return images.grid(
-            np.stack([column[row] if row < len(column) else blank for row in range(rows) for column in columns]),
-            len(columns),
-        )
+        num_rows = max(map(len, columns))
+        cells = [column[row] if row < len(column) else blank for row in range(num_rows) for column in columns]
+        return images.grid(np.stack(cells), len(columns))

@@ -1,8 +1,4 @@
-"""Labels in words, and the order of their classes.
-
-Knows: the rows of a labels csv, how several columns make one label, and which class comes first.
-Does not know: pictures, where the csv lies, what labels are for.
-"""
+"""Read labels from a csv and order their classes."""
 
 from __future__ import annotations
 
@@ -11,13 +7,14 @@ import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
 from models.base import Frozen
 from models.errors import DataError
 
-FILE = "file"
+FILE_HEADING = "file"
 
 
 class LabelColumn(Frozen):
@@ -25,50 +22,58 @@ class LabelColumn(Frozen):
 
     Attributes:
         column: its heading.
-        names: what a value is called in the label, in the order that classes shall have; several
-            values may share a name. Empty: values as they are, in the order of `label_order`.
+        names: the name of each value in the label, in the order of the classes; several values may
+            share a name. If empty, values are their own names, ordered by `sort_labels`.
     """
 
     column: str = Field(min_length=1)
     names: dict[str, str] = Field(default={})
 
 
-# What a csv is read by when nothing else is said.
+# Used when no columns are configured.
 DEFAULT_COLUMNS = (LabelColumn(column="label"),)
 
 
-def label_order(texts: Iterable[str]) -> tuple[str, ...]:
-    """The distinct labels in order: by value where every one is an integer, else as text."""
-    distinct = sorted(set(texts))
-    if all(re.fullmatch(r"-?[0-9]{1,18}", text) for text in distinct):
+class LabelRow(NamedTuple):
+    """A row of a labels csv: its line number, its file, and one name per column."""
+
+    line: int
+    file: str
+    names: tuple[str, ...]
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct labels in order: by value if every one is an integer, else as text."""
+    distinct = sorted(set(labels))
+    if all(re.fullmatch(r"-?[0-9]{1,18}", label) for label in distinct):
         distinct.sort(key=int)
     return tuple(distinct)
 
 
-def class_names(columns: Sequence[LabelColumn], rows: Collection[tuple[str, ...]]) -> tuple[str, ...]:
-    """The labels that occur, by the first column's order, then the second's, and so on.
+def derive_class_names(columns: Sequence[LabelColumn], rows: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the classes that occur, ordered by the first column, then the second, and so on.
 
     Args:
-        columns: what the rows were read by.
-        rows: for each picture, one name per column.
+        columns: the columns that the rows were read by.
+        rows: for each image, one name per column.
     Returns: distinct texts, each row's names joined by a space.
     """
     ranks = []
     for k, column in enumerate(columns):
-        order = tuple(dict.fromkeys(column.names.values())) or label_order(row[k] for row in rows)
+        order = tuple(dict.fromkeys(column.names.values())) or sort_labels(row[k] for row in rows)
         ranks.append({name: rank for rank, name in enumerate(order)})
     distinct = sorted(set(rows), key=lambda row: [rank[name] for rank, name in zip(ranks, row)])
     return tuple(dict.fromkeys(map(" ".join, distinct)))
 
 
-def csv_rows(path: Path, content: bytes, columns: Sequence[LabelColumn]) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """Line number, file and names of each row.
+def read_label_rows(path: Path, content: bytes, columns: Sequence[LabelColumn]) -> Iterator[LabelRow]:
+    """Read the rows of a labels csv.
 
     Args:
-        path: what errors call the csv.
+        path: the csv's path, for errors.
         content: the csv's bytes: UTF-8, a heading line with at least `file` and the columns.
-        columns: which columns make the label.
-    Raises: DataError for path, saying which column or line is at fault.
+        columns: the columns that make the label.
+    Raises: DataError for path, naming the column or line at fault.
     """
     try:
         # Spreadsheets write a byte order mark, and spaces after commas are common.
@@ -76,21 +81,22 @@ def csv_rows(path: Path, content: bytes, columns: Sequence[LabelColumn]) -> Iter
         reader = csv.DictReader(text, skipinitialspace=True, strict=True)
         _check_headings(path, list(reader.fieldnames or ()), columns)
         for row in reader:
-            file = _value(path, reader.line_num, row, FILE)
-            yield reader.line_num, file, tuple(_name(path, reader.line_num, row, column) for column in columns)
+            file = _value(path, reader.line_num, row, FILE_HEADING)
+            names = tuple(_name(path, reader.line_num, row, column) for column in columns)
+            yield LabelRow(reader.line_num, file, names)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, f"is not a csv in UTF-8: {error}") from None
 
 
-def _check_headings(path: Path, found: list[str], columns: Sequence[LabelColumn]) -> None:
-    wanted = [FILE, *(column.column for column in columns)]
-    if set(wanted) <= set(found):
+def _check_headings(path: Path, headings: list[str], columns: Sequence[LabelColumn]) -> None:
+    required = [FILE_HEADING, *(column.column for column in columns)]
+    if set(required) <= set(headings):
         return
+    actual = f"has the columns {', '.join(map(repr, headings))}" if headings else "is empty"
     raise DataError(
         path,
-        f"has the columns {', '.join(map(repr, found)) or 'of an empty file'}; it needs "
-        f"{' and '.join(map(repr, wanted))}: name the columns to learn from with "
-        "--set 'data.labels=[{column: ...}]', or move the csv away to train without labels",
+        f"{actual}; it needs {' and '.join(map(repr, required))}: name the columns to learn from with "
+        "--set 'data.labels=[{column: ...}]', or move the csv elsewhere to train without labels",
     )
 
 
@@ -99,7 +105,7 @@ def _name(path: Path, line: int, row: dict[str, str], column: LabelColumn) -> st
     if column.names and value not in column.names:
         known = ", ".join(map(repr, column.names))
         raise DataError(
-            path, f"has {column.column} {value!r} on line {line}, which data.labels gives no name (known: {known})"
+            path, f"has {column.column} {value!r} on line {line}, which data.labels does not name (known: {known})"
         )
     return column.names.get(value, value)
 

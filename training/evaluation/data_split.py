@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from models.errors import DataError
 from training.config import DataConfig
-from training.data.dataset import Dataset, load_dataset, load_test_images
+from training.data.dataset import Dataset
+from training.data.loader import load_dataset, load_test_images
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +47,7 @@ def load(path: Path, settings: DataConfig, held_out_share: float) -> DataSplit:
     Raises: DataError.
     """
     whole, test, mirror = load_dataset(path, settings.labels), load_test_images(path), settings.mirror
-    if test is None and whole.held_out(settings.holdout):
+    if test is None and whole.holdout_size(settings.holdout):
         return DataSplit(
             whole, *whole.split(settings.holdout), f"{settings.holdout:.0%}, kept aside in training", mirror=mirror
         )

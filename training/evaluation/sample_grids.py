@@ -17,7 +17,7 @@ from training.evaluation.classifier import Images
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.metrics import Neighbours
 
-COLUMNS, ROWS = 10, 8
+ROWS = images.GRID_ROWS
 PAIRS = 14
 STEPS = 11
 TRAVERSED = 6
@@ -38,18 +38,21 @@ class Picture(NamedTuple):
 
 
 def grids(subject: EvaluatedGenerator, test: Dataset | None) -> list[Picture]:
-    """Uncurated images, one class a column where there are at most ten, beside real test images."""
+    """Uncurated images, one class per column if classes are few, beside real test images."""
     classes = len(subject.card.labels)
-    columns = classes if 1 < classes <= COLUMNS else COLUMNS
+    columns = images.class_grid_columns(classes)
+    by_class = images.has_class_columns(classes)
     addresses = subject.card.addresses(0, n=columns * ROWS, labels="balanced" if classes else None)
-    caption = f"Uncurated: seed 0, indices 0 to {columns * ROWS - 1}" + (
-        ", one class a column" if classes == columns else ""
-    )
+    caption = f"Uncurated: seed 0, indices 0 to {columns * ROWS - 1}" + (", one class a column" if by_class else "")
     made = _picture("Images", "Generated", caption, images.grid(subject.sampler.mint(addresses), columns))
     if test is None or test.shape != subject.shape:
         return [made]
-    rows = _by_column(test, columns) if test.labels is not None and classes == columns else np.arange(columns * ROWS)
-    shown: Images = test.images[rows[rows < len(test)]]
+    if test.labels is not None and by_class:
+        rows = _by_column(test, classes, columns)
+    else:
+        rows = np.arange(min(columns * ROWS, len(test)))
+    shown: Images = np.zeros((len(rows), *test.images.shape[1:]), np.uint8)
+    shown[rows < len(test)] = test.images[rows[rows < len(test)]]
     real = images.grid(shown, columns)
     return [made, _picture("Images", "Real", "The first test images, for comparison", real)]
 
@@ -115,14 +118,15 @@ def mistakes(made: Images, wanted: NDArray[np.int64], seen: NDArray[np.int64], n
     return [_picture("Mistakes", "Images of the wrong class", caption, images.grid(made[rows], PAIRS))]
 
 
-def _by_column(test: Dataset, columns: int) -> NDArray[np.int64]:
-    """Rows of test images so that each column of a grid holds one class."""
+def _by_column(test: Dataset, num_classes: int, columns: int) -> NDArray[np.int64]:
+    """Return rows of test images so that each column of a grid shows one class; len(test) where there is none."""
     assert test.labels is not None
-    picked = np.full((ROWS, columns), len(test))
-    for label in range(columns):
-        members = np.flatnonzero(test.labels == label)[:ROWS]
-        picked[: len(members), label] = members
-    return picked.reshape(-1)
+    rows = np.full((ROWS, columns), len(test))
+    for column in range(columns):
+        cycle, label = divmod(column, num_classes)
+        members = np.flatnonzero(test.labels == label)[cycle * ROWS :][:ROWS]
+        rows[: len(members), column] = members
+    return rows.reshape(-1)
 
 
 def _slerp(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

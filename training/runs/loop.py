@@ -132,7 +132,7 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
         "name": (card.name if known else "") or dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
-        "held_out": dataset.held_out(config.data.holdout),
+        "held_out": dataset.holdout_size(config.data.holdout),
         "licence": (card.licence if known else "") or "not stated",
         "attribution": card.attribution if known else "",
         "use": card.use if known else "",

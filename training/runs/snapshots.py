@@ -17,17 +17,14 @@ from models.files import write_atomically
 from models.latents import draw_latent
 from training.data.dataset import Dataset
 
-COLUMNS, ROWS = 10, 8
-# With more classes than this, a column each would be too wide.
-MOST_COLUMNS = 20
 TOY_POINTS, TOY_SIDE = 4096, 128
 
 
 def snapshot(generator: nn.Module, dataset: Dataset, z_dim: int, path: Path) -> None:
     """Write a PNG: a grid with one class per column where there are few, or a density plot of toy data."""
     is_toy = dataset.images.dtype != np.uint8
-    columns = columns_for(len(dataset.class_names))
-    samples = generate(generator, z_dim, len(dataset.class_names), TOY_POINTS if is_toy else columns * ROWS)
+    columns = images.class_grid_columns(dataset.num_classes)
+    samples = generate(generator, z_dim, len(dataset.class_names), TOY_POINTS if is_toy else columns * images.GRID_ROWS)
     if is_toy:
         pixels = density(
             samples.reshape(len(samples), -1).numpy(), dataset.images.reshape(len(dataset), -1).astype(np.float32)
@@ -35,11 +32,6 @@ def snapshot(generator: nn.Module, dataset: Dataset, z_dim: int, path: Path) -> 
     else:
         pixels = images.grid(images.to_uint8(samples).cpu().numpy(), columns)
     write_atomically(path, images.encode(pixels, "image/png", "training snapshot"))
-
-
-def columns_for(classes: int) -> int:
-    """Columns of a grid: a whole number of rounds through the classes, or about ten."""
-    return classes * max(1, COLUMNS // classes) if 0 < classes <= MOST_COLUMNS else COLUMNS
 
 
 def generate(generator: nn.Module, z_dim: int, labels: int, count: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Labels from chosen csv columns: their words, their order, and what is refused."""
+"""Labels from chosen csv columns: their names, their order, and refusals."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from PIL import Image
 
 from models.errors import DataError
 from training.config import load_preset
-from training.data.dataset import load_dataset
-from training.data.labels import LabelColumn, class_names
+from training.data.labels import LabelColumn, derive_class_names
+from training.data.loader import load_dataset
 
 SEX = LabelColumn(column="sex", names={"F": "female", "M": "male"})
 AGE = LabelColumn(column="age", names={"20-29": "young", "30-39": "young", "60+": "old"})
 TABLE = "file,age,sex\n0.png,60+,M\n1.png,20-29,M\n2.png,30-39,F\n3.png,60+,F\n4.png,30-39,M\n"
 
 
-def pictures(folder: Path, table: str | None = TABLE, count: int = 5) -> Path:
+def write_images(folder: Path, table: str | None = TABLE, count: int = 5) -> Path:
     folder.mkdir()
     for k in range(count):
         Image.fromarray(np.full((4, 4), k, np.uint8)).save(folder / f"{k}.png")
@@ -27,40 +27,40 @@ def pictures(folder: Path, table: str | None = TABLE, count: int = 5) -> Path:
     return folder
 
 
-def refusal(path: Path, *columns: LabelColumn) -> DataError:
+def load_error(path: Path, *columns: LabelColumn) -> DataError:
     with pytest.raises(DataError) as caught:
         load_dataset(path, columns)
     return caught.value
 
 
-def test_columns_are_joined_and_ordered_as_their_names_are(tmp_path: Path) -> None:
-    found = load_dataset(pictures(tmp_path / "set"), (SEX, AGE))
+def test_columns_are_joined_in_the_order_of_their_names(tmp_path: Path) -> None:
+    dataset = load_dataset(write_images(tmp_path / "set"), (SEX, AGE))
 
-    assert found.class_names == ("female young", "female old", "male young", "male old")
-    assert found.labels is not None
-    assert found.labels.tolist() == [3, 2, 0, 1, 2]
+    assert dataset.class_names == ("female young", "female old", "male young", "male old")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [3, 2, 0, 1, 2]
 
 
-def test_the_first_column_decides_the_order_first(tmp_path: Path) -> None:
-    found = load_dataset(pictures(tmp_path / "set"), (AGE, SEX))
+def test_the_first_column_sorts_first(tmp_path: Path) -> None:
+    dataset = load_dataset(write_images(tmp_path / "set"), (AGE, SEX))
 
-    assert found.class_names == ("young female", "young male", "old female", "old male")
+    assert dataset.class_names == ("young female", "young male", "old female", "old male")
 
 
 def test_a_column_without_names_keeps_its_values(tmp_path: Path) -> None:
-    found = load_dataset(pictures(tmp_path / "set"), (LabelColumn(column="age"), SEX))
+    dataset = load_dataset(write_images(tmp_path / "set"), (LabelColumn(column="age"), SEX))
 
-    assert found.class_names == ("20-29 male", "30-39 female", "30-39 male", "60+ female", "60+ male")
+    assert dataset.class_names == ("20-29 male", "30-39 female", "30-39 male", "60+ female", "60+ male")
 
 
-def test_integers_of_a_column_count_by_value() -> None:
+def test_integers_of_a_column_sort_by_value() -> None:
     column = LabelColumn(column="age")
 
-    assert class_names((column,), [("10",), ("9",), ("10",)]) == ("9", "10")
+    assert derive_class_names((column,), [("10",), ("9",), ("10",)]) == ("9", "10")
 
 
-def test_a_combination_that_no_picture_has_is_no_class(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "set", "file,age,sex\n0.png,60+,M\n1.png,20-29,F\n", count=2)
+def test_a_combination_without_images_is_no_class(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set", "file,age,sex\n0.png,60+,M\n1.png,20-29,F\n", count=2)
 
     assert load_dataset(folder, (SEX, AGE)).class_names == ("female young", "male old")
 
@@ -74,30 +74,30 @@ def test_a_combination_that_no_picture_has_is_no_class(tmp_path: Path) -> None:
         ("file,age,sex\n0.png,60+\n", ["no sex on line 2"]),
     ],
 )
-def test_a_csv_that_does_not_fit_the_columns_is_named_with_the_row(
+def test_a_csv_that_does_not_fit_the_columns_is_refused(
     tmp_path: Path, table: str, words: list[str]
 ) -> None:
-    folder = pictures(tmp_path / "set", table)
+    folder = write_images(tmp_path / "set", table)
 
-    error = refusal(folder, SEX, AGE)
+    error = load_error(folder, SEX, AGE)
 
     assert error.path == folder / "labels.csv"
     assert all(word in error.reason for word in words), error
 
 
-def test_columns_without_a_csv_are_refused_with_the_way_out(tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "set", None)
+def test_columns_without_a_csv_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "set", None)
 
-    error = refusal(folder, SEX, AGE)
+    error = load_error(folder, SEX, AGE)
 
     assert error.path == folder
     assert "'sex', 'age'" in error.reason and "set.csv" in error.reason and "data.labels=[]" in error.reason
 
 
-def test_data_that_has_no_csv_by_its_kind_is_refused(tmp_path: Path) -> None:
+def test_columns_for_an_npz_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "set.npz", images=np.zeros((2, 4, 4), np.uint8))
 
-    error = refusal(tmp_path / "set.npz", SEX)
+    error = load_error(tmp_path / "set.npz", SEX)
 
     assert error.path == tmp_path / "set.npz"
     assert "'sex'" in error.reason and "data.labels=[]" in error.reason
@@ -110,6 +110,6 @@ def test_the_faces_presets_name_six_classes_in_a_readable_order(preset: str) -> 
     rows = [(sex, age) for age in dict.fromkeys(columns[1].names.values()) for sex in columns[0].names.values()]
 
     assert [column.column for column in columns] == ["gender", "age"]
-    assert class_names(columns, rows) == (
+    assert derive_class_names(columns, rows) == (
         "female 20-39", "female 40-59", "female 60+", "male 20-39", "male 40-59", "male 60+",
     )  # fmt: skip

@@ -1,0 +1,44 @@
+"""Allocate arrays that may be larger than memory."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import DataError
+
+# A larger array is mapped from a temporary file.
+MAPPED_ABOVE_BYTES = 2 * 1024**3
+
+
+def allocate(shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
+    """Allocate an uninitialised uint8 array; map it from an unlinked temporary file if it is large.
+
+    Args:
+        shape: the array's shape.
+        path: the file or folder whose content the array will hold, for the error.
+    Raises: DataError when there is no room.
+    """
+    size = math.prod(shape)
+    demand = f"needs {size / 1e9:.1f} GB"
+    try:
+        if size <= MAPPED_ABOVE_BYTES:
+            return np.empty(shape, np.uint8)
+        # TemporaryFile unlinks at once; the mapping keeps the bytes until the array is dropped.
+        with tempfile.TemporaryFile() as file:
+            if hasattr(os, "posix_fallocate"):
+                # Reserve real blocks, or a full disk would kill the process with SIGBUS later.
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+            return np.memmap(file, np.uint8, "r+", shape=shape)
+    except MemoryError:
+        raise DataError(path, f"{demand} of memory, more than is free; use fewer or smaller images") from None
+    except OSError as error:
+        folder = tempfile.gettempdir()
+        raise DataError(path, f"{demand} in {folder} ({error.strerror}); set TMPDIR to a disk with room") from None

@@ -1,0 +1,111 @@
+"""Read data sets from numpy's npz files."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
+from numpy.typing import NDArray
+
+from models.errors import DataError
+from training.data.dataset import Dataset
+
+KEYS = frozenset({"images", "labels", "label_names"})
+# A larger label is a mistake that would ask for as many class names.
+MAX_CLASSES = 65536
+
+
+def read_npz_dataset(path: Path) -> Dataset:
+    """Read an npz file.
+
+    Args: path, a file with `images` uint8 (N, H, W) or (N, H, W, C), C 1 or 3, and optionally
+        `labels`, integers (N,), and `label_names`, text (K,).
+    Raises: DataError for path.
+    """
+    arrays = _read_arrays(path)
+    images = _check_images(path, arrays["images"])
+    labels = arrays.get("labels")
+    label_names = arrays.get("label_names")
+    if labels is None:
+        if label_names is not None:
+            raise DataError(path, "has 'label_names' but no 'labels'")
+        return Dataset(path.name, images)
+    return _with_labels(path, images, labels, label_names)
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        # Unpickling can run code, so arrays of objects are refused.
+        with path.open("rb") as file, NpzFile(file, allow_pickle=False) as archive:
+            keys = sorted(archive)
+            arrays = {key: np.asarray(archive[key]) for key in keys if key in KEYS}
+    except MemoryError:
+        raise DataError(path, "does not fit into memory; give a zip of images, which is mapped from disk") from None
+    except (OSError, EOFError, ValueError, TypeError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(path, f"is not a readable npz file without pickles ({error}); save it again") from None
+    if "images" not in arrays:
+        raise DataError(path, f"has no 'images' (found {', '.join(keys) or 'nothing'}); save np.savez(images=...)")
+    return arrays
+
+
+def _check_images(path: Path, array: NDArray[Any]) -> NDArray[np.uint8]:
+    images = array[..., np.newaxis] if array.ndim == 3 else array
+    if images.dtype == np.uint8 and images.ndim == 4 and 0 not in images.shape and images.shape[3] in (1, 3):
+        return images
+    raise DataError(
+        path,
+        f"has 'images' of {array.dtype} {array.shape}; they must be uint8 (N, H, W) or (N, H, W, C), C 1 or 3"
+        + _images_remedy(array),
+    )
+
+
+def _images_remedy(array: NDArray[Any]) -> str:
+    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
+        return "; move the channels last: images.transpose(0, 2, 3, 1)"
+    if array.dtype.kind == "f":
+        return "; values of 0 to 1 become uint8 by (images * 255).round().astype(np.uint8)"
+    if array.dtype.kind in "iu" and array.dtype != np.uint8:
+        return "; values of 0 to 255 become uint8 by images.astype(np.uint8)"
+    return ""
+
+
+def _with_labels(
+    path: Path, images: NDArray[np.uint8], labels: NDArray[Any], label_names: NDArray[Any] | None
+) -> Dataset:
+    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+        raise DataError(
+            path,
+            f"has 'labels' of {labels.dtype} {labels.shape} for {len(images)} images; give integers (N,)"
+            + _labels_remedy(labels, len(images)),
+        )
+    if label_names is not None and not _are_distinct_texts(label_names):
+        raise DataError(path, f"has 'label_names' of {label_names.dtype} {label_names.shape}; give distinct texts (K,)")
+    num_classes = MAX_CLASSES if label_names is None else len(label_names)
+    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(outside):
+        row = outside[0]
+        raise DataError(path, f"has label {labels[row]} at image {row}; labels must be in 0 .. {num_classes - 1}")
+    if label_names is None:
+        class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
+    else:
+        class_names = tuple(label_names.tolist())
+    return Dataset(path.name, images, labels.astype(np.int64), class_names)
+
+
+def _labels_remedy(labels: NDArray[Any], count: int) -> str:
+    if labels.shape == (count, 1):
+        return ": labels.ravel()"
+    if labels.ndim == 2 and len(labels) == count:
+        return "; one-hot rows become integers by labels.argmax(1)"
+    if labels.shape == (count,) and labels.dtype.kind == "f":
+        return ": labels.astype(int)"
+    return ""
+
+
+def _are_distinct_texts(label_names: NDArray[Any]) -> bool:
+    is_text = label_names.ndim == 1 and label_names.dtype.kind == "U"
+    return is_text and len(set(label_names.tolist())) == len(label_names)
