@@ -131,7 +131,7 @@ def test_arrays_are_inspected_like_files(tmp_path: Path) -> None:
     pixels[4] = pixels[1]
     np.savez(tmp_path / "set.npz", images=pixels, labels=np.array([0, 1, 1, 0, 0]))
 
-    found, sheet = inspect_dataset(tmp_path / "set.npz")
+    report, sheet = inspect_dataset(tmp_path / "set.npz")
 
     assert report.sizes == {(28, 28, 3): 5}
     assert report.classes == {"0": 3, "1": 2}

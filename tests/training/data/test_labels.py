@@ -74,9 +74,7 @@ def test_a_combination_without_images_is_no_class(tmp_path: Path) -> None:
         ("file,age,sex\n0.png,60+\n", ["no sex on line 2"]),
     ],
 )
-def test_a_csv_that_does_not_fit_the_columns_is_refused(
-    tmp_path: Path, table: str, words: list[str]
-) -> None:
+def test_a_csv_that_does_not_fit_the_columns_is_refused(tmp_path: Path, table: str, words: list[str]) -> None:
     folder = write_images(tmp_path / "set", table)
 
     error = load_error(folder, SEX, AGE)
