@@ -1,7 +1,7 @@
-"""Who may ask, and how much.
+"""API keys and their limits.
 
-Knows: API keys (only their SHA-256 is kept; keys are long random strings, so a plain hash suffices),
-limits per key and minute, and the RateLimit headers. Does not know: routes, models.
+Only the SHA-256 of a key is kept; keys are long random strings, so a plain hash suffices. Limits are per key and
+minute, and each worker process counts on its own.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import math
 import secrets
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from pydantic import Field, TypeAdapter, ValidationError
@@ -26,40 +27,51 @@ log = logging.getLogger("ganmint.service")
 WINDOW_S = 60
 
 
-class Key(Frozen):
-    """One caller, as it stands in the key file."""
+class ApiKey(Frozen):
+    """The record of one caller's key in the key file."""
 
     name: str = Field(min_length=1)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the key; the key itself is not kept")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="hash of the key; the key itself is not kept")
     requests_per_minute: int | None = Field(default=None, ge=1)
     images_per_minute: int | None = Field(default=None, ge=1)
 
 
-_KEYS = TypeAdapter(list[Key])
+class _Charge(NamedTuple):
+    """What one request takes from one limit."""
+
+    name: str
+    limit: int
+    item: RateLimitItem
+    cost: int
 
 
-def new_key(name: str) -> tuple[str, Key]:
-    """A fresh key and its record for the file."""
-    key = "gm_" + secrets.token_urlsafe(32)
-    return key, Key(name=name, sha256=_digest(key))
+_KEYS = TypeAdapter(list[ApiKey])
 
 
-def parse_keys(text: str | bytes, origin: Path | str) -> dict[str, Key]:
-    """The keys of a JSON list, by hash.
+def create_key(name: str) -> tuple[str, ApiKey]:
+    """Create a key; returns the key itself and its record for the key file."""
+    secret = "gm_" + secrets.token_urlsafe(32)
+    return secret, ApiKey(name=name, sha256=_hash_key(secret))
 
-    Raises: FileError naming the origin and the field.
+
+def parse_keys(text: str | bytes, source: Path | str) -> dict[str, ApiKey]:
+    """Parse a JSON list of keys; returns them by hash.
+
+    Raises:
+        FileError: names the source and the field at fault.
     """
     try:
         keys = _KEYS.validate_json(text)
     except ValidationError as error:
-        raise FileError(origin, f"is not a list of keys: {describe_first_problem(error)}") from None
+        raise FileError(source, f"is not a list of keys: {describe_first_problem(error)}") from None
     return {key.sha256: key for key in keys}
 
 
-def read_keys(path: Path) -> dict[str, Key]:
-    """The keys of a file, by hash.
+def read_keys(path: Path) -> dict[str, ApiKey]:
+    """Read a key file; returns its keys by hash.
 
-    Raises: FileError naming the file and the field.
+    Raises:
+        FileError: names the file and the field at fault.
     """
     try:
         return parse_keys(path.read_bytes(), path)
@@ -68,77 +80,91 @@ def read_keys(path: Path) -> dict[str, Key]:
 
 
 class Authenticator:
-    """Lets callers in and counts what they ask for. Limits hold per worker process.
+    """Checks callers' keys and counts what they use. Each worker process counts on its own.
 
     Args:
-        keys_file: read now and again whenever it changes.
-        keys: a JSON list, in place of a file. Without both, anyone may ask for anything.
-    Raises: FileError when the keys cannot be used.
+        keys_file: read now, and again by `reload_if_changed`.
+        keys: a JSON list, in place of a file. Without either, anyone may call without limits.
+
+    Raises:
+        FileError: when the keys cannot be used.
     """
 
     def __init__(self, keys_file: str = "", keys: str = "") -> None:
         self._path = Path(keys_file) if keys_file else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._keys = parse_keys(keys, "GANMINT_API_KEYS") if keys else {}
-        self._open = not (keys_file or keys)
-        self._seen: tuple[int, int] | None = None
+        self._is_open = not (keys_file or keys)
+        self._file_version: tuple[int, int] | None = None
         if self._path:
             self._keys = read_keys(self._path)
-            self._seen = _version(self._path)
+            self._file_version = _read_file_version(self._path)
 
-    def refresh(self) -> None:
-        """Take up a changed file; keep the keys there are while it cannot be used."""
-        if self._path is None or (version := _version(self._path)) == self._seen:
+    def reload_if_changed(self) -> None:
+        """Read the key file if it has changed; keep the present keys while it cannot be used."""
+        if self._path is None:
             return
-        self._seen = version
+        file_version = _read_file_version(self._path)
+        if file_version == self._file_version:
+            return
+        self._file_version = file_version
         try:
             self._keys = read_keys(self._path)
             log.info("%d API keys read from %s", len(self._keys), self._path)
         except FileError as error:
             log.error("API keys stay as they were: %s", error)
 
-    def admit(self, authorization: str | None, images: int) -> dict[str, str]:
-        """Let a request for so many images pass, and count it.
+    def admit(self, authorization: str | None, num_images: int) -> dict[str, str]:
+        """Check the caller's key and count a request for `num_images`.
 
-        Returns: headers for the answer, saying what is left.
-        Raises: UnauthorizedError, RateLimitedError.
+        Returns:
+            The RateLimit headers of the response.
+
+        Raises:
+            UnauthorizedError, RateLimitedError.
         """
-        if self._open:
+        if self._is_open:
             return {}
         scheme, _, token = (authorization or "").partition(" ")
-        key = self._keys.get(_digest(token.strip())) if scheme.lower() == "bearer" else None
+        key = self._keys.get(_hash_key(token.strip())) if scheme.lower() == "bearer" else None
         if key is None:
-            reason = "this key is not known" if token else "send one as Authorization: Bearer KEY"
+            reason = "this key is not known" if token else "send a key as Authorization: Bearer KEY"
             raise UnauthorizedError(reason)
-        limits = [("requests", key.requests_per_minute, 1), ("images", key.images_per_minute, images)]
-        return self._spend(key.name, [(name, limit, cost) for name, limit, cost in limits if limit])
+        charges: list[_Charge] = []
+        for name, limit, cost in (
+            ("requests", key.requests_per_minute, 1),
+            ("images", key.images_per_minute, num_images),
+        ):
+            if limit:
+                charges.append(_Charge(name, limit, RateLimitItemPerMinute(limit, namespace=name), cost))
+        return self._charge(key.name, charges)
 
-    def _spend(self, caller: str, limits: list[tuple[str, int, int]]) -> dict[str, str]:
-        items = [(name, RateLimitItemPerMinute(limit, namespace=name), cost) for name, limit, cost in limits]
-        # Both are tested before either is spent, so that a refused request costs nothing.
-        refused = next((name for name, item, cost in items if not self._limiter.test(item, caller, cost=cost)), None)
-        if refused is None:
-            for _, item, cost in items:
-                self._limiter.hit(item, caller, cost=cost)
-        left = {name: self._limiter.get_window_stats(item, caller) for name, item, _ in items}
+    def _charge(self, caller: str, charges: list[_Charge]) -> dict[str, str]:
+        """Count a request against the caller's limits; returns the RateLimit headers."""
+        # All limits are tested before any is charged, so that a refused request costs nothing.
+        exceeded = [c.name for c in charges if not self._limiter.test(c.item, caller, cost=c.cost)]
+        if not exceeded:
+            for charge in charges:
+                self._limiter.hit(charge.item, caller, cost=charge.cost)
+        windows = {c.name: self._limiter.get_window_stats(c.item, caller) for c in charges}
         # draft-ietf-httpapi-ratelimit-headers-10: q quota, w window, r remaining, t seconds to reset.
-        resets = {name: max(1, math.ceil(stats.reset_time - time.time())) for name, stats in left.items()}
+        resets_s = {name: max(1, math.ceil(stats.reset_time - time.time())) for name, stats in windows.items()}
         headers = {
-            "RateLimit-Policy": ", ".join(f'"{name}";q={limit};w={WINDOW_S}' for name, limit, _ in limits),
-            "RateLimit": ", ".join(f'"{name}";r={stats.remaining};t={resets[name]}' for name, stats in left.items()),
+            "RateLimit-Policy": ", ".join(f'"{c.name}";q={c.limit};w={WINDOW_S}' for c in charges),
+            "RateLimit": ", ".join(f'"{name}";r={s.remaining};t={resets_s[name]}' for name, s in windows.items()),
         }
-        if refused is not None:
-            raise RateLimitedError(
-                f"key {caller!r} has used up its {refused} per minute", {**headers, "Retry-After": str(resets[refused])}
-            )
-        return headers if limits else {}
+        if exceeded:
+            message = f"key {caller!r} has reached its limit of {exceeded[0]} per minute"
+            raise RateLimitedError(message, {**headers, "Retry-After": str(resets_s[exceeded[0]])})
+        return headers if charges else {}
 
 
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+def _hash_key(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _version(path: Path) -> tuple[int, int] | None:
+def _read_file_version(path: Path) -> tuple[int, int] | None:
+    """Return what changes when the file is written or replaced."""
     try:
         status = path.stat()
     except OSError:

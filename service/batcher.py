@@ -1,9 +1,8 @@
-"""The bounded queue in front of one model, and the two stages behind it.
+"""The bounded queue in front of one model, and the two stages behind it: mint, then encode.
 
-Knows: who waits, how many images may wait and for how long, and how the next fixed batch is filled
-fairly: one image of each waiting request in turn. No timer: an idle model starts at once; while a
-batch runs, the next gathers, and the one before is encoded. Does not know: HTTP, what minting or
-encoding is.
+There is no timer. An idle model starts at once; while one batch is minted, the next one gathers and the one
+before is encoded. A batch takes one image of each waiting request in turn, which keeps it fair.
+Not here: what minting and encoding are (models.sampler, models.images).
 """
 
 from __future__ import annotations
@@ -30,99 +29,104 @@ log = logging.getLogger("ganmint.service")
 Pixels = NDArray[np.uint8]
 Mint = Callable[[Sequence[Address]], Pixels]
 Encode = Callable[[Pixels, MediaType, str], bytes]
-# How much the newest batch counts in the rate that Retry-After is computed from.
+# Weight of the newest batch in the moving average that Retry-After is computed from.
 RATE_WEIGHT = 0.2
 
 
 class PendingRequest:
-    """One request's images on their way. Made by `Batcher.job`.
+    """One request's images while they are minted. Created by `Batcher.submit`; used on one event loop.
 
     Attributes:
-        addresses: what was asked for, in order.
-        media_type: what each image is encoded as, or None to keep pixels.
-        loop: the event loop on which it lives.
-        answer: done when every image is there, or with the error that ended the job.
+        addresses: the addresses to mint, in order.
+        media_type: the format of each image's file, or None for pixels.
+        loop: the event loop that created it.
+        future: resolved when every image has arrived; holds the error if the request failed.
+        submitted_at: time.perf_counter() at its creation.
+        num_taken: how many of the images have been taken into a batch.
     """
 
     def __init__(self, addresses: Sequence[Address], media_type: MediaType | None) -> None:
-        self.addresses, self.media_type = addresses, media_type
+        self.addresses = addresses
+        self.media_type = media_type
         self.loop = asyncio.get_running_loop()
-        self.answer: asyncio.Future[None] = self.loop.create_future()
-        self.submitted = time.perf_counter()
-        self.taken = 0
+        self.future: asyncio.Future[None] = self.loop.create_future()
+        self.submitted_at = time.perf_counter()
+        self.num_taken = 0
         self._images: list[bytes | Pixels | None] = [None] * len(addresses)
-        self._missing = len(addresses)
-        self._news: asyncio.Event | None = None
+        self._num_missing = len(addresses)
+        self._progress: asyncio.Event | None = None
 
     @property
-    def open(self) -> bool:
-        """Whether images are still wanted."""
-        return not self.answer.done()
+    def is_open(self) -> bool:
+        """Whether the request still waits for images."""
+        return not self.future.done()
 
-    async def files(self) -> list[bytes]:
-        """Every image as a file, once all are there. Raises what ended the job."""
-        await asyncio.shield(self.answer)
+    async def wait_for_files(self) -> list[bytes]:
+        """Wait for every image, as files. Raises the error that ended the request."""
+        await asyncio.shield(self.future)
         return [image for image in self._images if isinstance(image, bytes)]
 
-    async def pixels(self) -> Pixels:
-        """Every image as pixels, uint8 (n, H, W, C). Raises what ended the job."""
-        await asyncio.shield(self.answer)
+    async def wait_for_pixels(self) -> Pixels:
+        """Wait for every image, as uint8 (n, H, W, C). Raises the error that ended the request."""
+        await asyncio.shield(self.future)
         return np.stack([image for image in self._images if isinstance(image, np.ndarray)])
 
-    async def in_order(self) -> AsyncIterator[bytes | Pixels]:
-        """Each image as soon as it and all before it are there. Raises what ended the job."""
-        self._news = asyncio.Event()
+    async def iterate_in_order(self) -> AsyncIterator[bytes | Pixels]:
+        """Yield each image as soon as it and all before it have arrived. Raises the error that ended the request."""
+        self._progress = asyncio.Event()
         for position in range(len(self.addresses)):
             while (image := self._images[position]) is None:
-                if self.answer.done():
-                    self.answer.result()
-                self._news.clear()
-                await self._news.wait()
-            # Given away once, so that a long answer is not kept twice.
+                if self.future.done():
+                    self.future.result()
+                self._progress.clear()
+                await self._progress.wait()
+            # Released once it is yielded, so that a long response is not kept in memory twice.
             self._images[position] = None
             yield image
 
-    def put(self, position: int, image: bytes | Pixels) -> None:
-        """An image has come back."""
+    def add_image(self, position: int, image: bytes | Pixels) -> None:
+        """Store an image; the last one resolves the request."""
         self._images[position] = image
-        self._missing -= 1
-        if not self._missing and self.open:
-            self.answer.set_result(None)
-        self._tell()
+        self._num_missing -= 1
+        if not self._num_missing and self.is_open:
+            self.future.set_result(None)
+        self._notify()
 
     def fail(self, error: BaseException) -> None:
-        """The job ends without its images."""
-        if self.open:
-            self.answer.set_exception(error)
-            # Nobody may be waiting any more; that is no reason for asyncio to complain.
-            self.answer.exception()
-        self._tell()
+        """End the request with an error, unless it has ended already."""
+        if self.is_open:
+            self.future.set_exception(error)
+            # Mark the exception as retrieved: asyncio would log it where nobody waits any more.
+            self.future.exception()
+        self._notify()
 
-    def _tell(self) -> None:
-        if self._news:
-            self._news.set()
+    def _notify(self) -> None:
+        if self._progress:
+            self._progress.set()
 
 
-Item = tuple[PendingRequest, int]
-Minted = tuple[PendingRequest, int, Pixels]
+# An image of a request, by its position.
+Slot = tuple[PendingRequest, int]
+MintedImage = tuple[PendingRequest, int, Pixels]
+FinishedImage = tuple[PendingRequest, int, bytes | Pixels]
 # Batches that may wait to be encoded; the next forward begins when there are fewer.
 ENCODING_AHEAD = 2
 
 
 class Batcher:
-    """Batches the images of many requests for one model. Its jobs live on one event loop.
+    """Batches the images of many requests for one model. Its requests live on one event loop.
 
-    The threads take their batches themselves: where they had to wait for a busy event loop to hand them
-    over, an overload of refusals halved what was minted.
+    The threads take their batches themselves. When a busy event loop handed them over, an overload of refused
+    requests halved the throughput.
 
     Args:
-        mint: called in `forward` with at most `batch_size` addresses; returns uint8 (n, H, W, C).
-        encode: called in `encoder` for each image that is wanted as a file.
-        batch_size: the fixed batch.
+        mint: called in `forward_executor` with at most `batch_size` addresses; returns uint8 (n, H, W, C).
+        encode: called in `encode_executor` for each image that is wanted as a file.
+        batch_size: the model's fixed batch size.
         queue_images: how many images may wait, over all requests.
-        forward, encoder: one thread each, so that a batch is encoded while the next is minted. Several
-            batchers may share them; they take turns by the batch.
-        metrics: told what happens.
+        forward_executor: one thread. Several batchers may share it; they alternate by the batch.
+        encode_executor: one thread, so that a batch is encoded while the next is minted.
+        metrics: where batches and failures are recorded.
     """
 
     def __init__(
@@ -131,173 +135,190 @@ class Batcher:
         encode: Encode,
         batch_size: int,
         queue_images: int,
-        forward: Executor,
-        encoder: Executor,
+        forward_executor: Executor,
+        encode_executor: Executor,
         metrics: ModelMetrics,
     ) -> None:
-        self._mint, self._encode, self._batch_size, self._queue_images = mint, encode, batch_size, queue_images
-        self._forward, self._encoder, self._metrics = forward, encoder, metrics
+        self._mint = mint
+        self._encode = encode
+        self._batch_size = batch_size
+        self._queue_images = queue_images
+        self._forward_executor = forward_executor
+        self._encode_executor = encode_executor
+        self._metrics = metrics
         # Guards all that follows: the event loop adds and drops, the forward thread takes.
         self._lock = threading.Lock()
-        self._jobs: deque[PendingRequest] = deque()
-        self._waiting = 0
-        self._minting = False
-        self._encoding = 0
-        self._batch_s = 0.0
+        self._queue: deque[PendingRequest] = deque()
+        self._num_waiting = 0
+        self._is_minting = False
+        self._num_encoding = 0
+        self._mean_batch_s = 0.0
 
     @property
-    def waiting(self) -> int:
+    def num_waiting(self) -> int:
         """Images that wait for a batch."""
-        return self._waiting
+        return self._num_waiting
 
-    def check_room(self, images: int, timeout_s: float) -> None:
-        """Whether a request for so many images would be queued now.
+    def check_room(self, num_images: int, timeout_s: float) -> None:
+        """Check whether a request for `num_images` would be queued now.
 
-        Raises: QueueFullError when they do not fit, or when those that go before them take longer than `timeout_s`.
+        Raises:
+            QueueFullError: when they do not fit, or when the images before them take longer than `timeout_s`.
         """
-        # Taken in turn, each waiting request gets at most as many images in before it as it has itself.
-        before = min(self._waiting, len(self._jobs) * images)
-        if self._waiting + images > self._queue_images or self._seconds(before) > timeout_s:
-            raise QueueFullError(max(1, math.ceil(self._seconds(self._waiting))))
+        # Round-robin: each waiting request gets at most `num_images` images in before ours is complete.
+        images_before = min(self._num_waiting, len(self._queue) * num_images)
+        fits = self._num_waiting + num_images <= self._queue_images
+        if not fits or self._estimate_s(images_before) > timeout_s:
+            raise QueueFullError(max(1, math.ceil(self._estimate_s(self._num_waiting))))
 
     @contextmanager
-    def job(
+    def submit(
         self, addresses: Sequence[Address], media_type: MediaType | None, timeout_s: float
     ) -> Iterator[PendingRequest]:
-        """Queue a request's images; whatever still waits when the block is left is dropped.
+        """Queue a request's images; when the block ends, drop those that still wait.
 
-        Raises: QueueFullError at once; the job's own methods raise DeadlineError after `timeout_s`,
-            or what minting or encoding one of its images raised.
+        The request's own methods raise DeadlineError after `timeout_s`, or the error of minting or encoding one of
+        its images.
+
+        Raises:
+            QueueFullError: at once, as `check_room` does.
         """
         self.check_room(len(addresses), timeout_s)
-        job = PendingRequest(addresses, media_type)
+        pending = PendingRequest(addresses, media_type)
         with self._lock:
-            self._jobs.append(job)
-            self._count(len(addresses))
-        if not self._minting:
-            # Soon: what arrives together shares the first batch.
-            job.loop.call_soon(self._go_on)
-        timer = job.loop.call_later(timeout_s, self._expire, job, timeout_s)
+            self._queue.append(pending)
+            self._add_to_waiting(len(addresses))
+        if not self._is_minting:
+            # In the loop's next turn, so that requests that arrive together share the first batch.
+            pending.loop.call_soon(self._start_next_batch)
+        timer = pending.loop.call_later(timeout_s, self._expire, pending, timeout_s)
         try:
-            yield job
+            yield pending
         finally:
             timer.cancel()
-            if job.open:
-                job.answer.cancel()
-            self._drop(job)
+            if pending.is_open:
+                pending.future.cancel()
+            self._drop_waiting(pending)
 
-    def _go_on(self) -> None:
-        """Have the next batch minted, if one waits, none is, and the encoder keeps up. In any thread."""
+    def _start_next_batch(self) -> None:
+        """Start a batch, if images wait, none is being minted, and the encoder keeps up. Called in any thread."""
         with self._lock:
-            if self._minting or not self._jobs or self._encoding >= ENCODING_AHEAD:
+            if self._is_minting or not self._queue or self._num_encoding >= ENCODING_AHEAD:
                 return
-            self._minting = True
-        self._forward.submit(self._turn)
+            self._is_minting = True
+        self._forward_executor.submit(self._run_batch)
 
-    def _turn(self) -> None:
-        """One batch. In the forward thread; the next is a turn of its own, so that models alternate."""
-        minted = self._minted(self._next_batch())
-        files = [item for item in minted if item[0].media_type and item[0].open]
-        pixels = [item for item in minted if item[0].media_type is None]
+    def _run_batch(self) -> None:
+        """Mint one batch, in the forward thread. The next is a new task, so that models alternate."""
+        minted_images = self._mint_isolating_failures(self._take_batch())
+        to_encode = [item for item in minted_images if item[0].media_type and item[0].is_open]
+        pixels = [item for item in minted_images if item[0].media_type is None]
         with self._lock:
-            self._minting = False
-            self._encoding += bool(files)
-        if files:
-            self._encoder.submit(self._encoded, files)
-        self._go_on()
+            self._is_minting = False
+            self._num_encoding += bool(to_encode)
+        if to_encode:
+            self._encode_executor.submit(self._encode_batch, to_encode)
+        self._start_next_batch()
         self._deliver(pixels)
 
-    def _next_batch(self) -> list[Item]:
-        batch: list[Item] = []
+    def _take_batch(self) -> list[Slot]:
+        """Take images from the queue, one of each request in turn, until the batch is full."""
+        batch: list[Slot] = []
         with self._lock:
-            while self._jobs and len(batch) < self._batch_size:
-                job = self._jobs.popleft()
-                if not job.taken:
-                    self._metrics.waited(time.perf_counter() - job.submitted)
-                batch.append((job, job.taken))
-                job.taken += 1
-                if job.taken < len(job.addresses):
-                    self._jobs.append(job)
-            self._count(-len(batch))
+            while self._queue and len(batch) < self._batch_size:
+                pending = self._queue.popleft()
+                if not pending.num_taken:
+                    self._metrics.record_wait(time.perf_counter() - pending.submitted_at)
+                batch.append((pending, pending.num_taken))
+                pending.num_taken += 1
+                if pending.num_taken < len(pending.addresses):
+                    self._queue.append(pending)
+            self._add_to_waiting(-len(batch))
         return batch
 
-    def _minted(self, batch: list[Item]) -> list[Minted]:
-        """The batch's pixels. If it fails, each request's part runs alone, so that only the guilty fail."""
+    def _mint_isolating_failures(self, batch: list[Slot]) -> list[MintedImage]:
+        """Mint the batch. If it fails, mint each request's part alone, so that only the faulty request fails."""
         if not batch:
             return []
         try:
-            return self._forwarded(batch)
+            return self._mint_batch(batch)
         except Exception as error:
-            jobs = list(dict.fromkeys(job for job, _ in batch))
-            if len(jobs) == 1:
-                self._give_up(jobs[0], error)
+            requests = list(dict.fromkeys(pending for pending, _ in batch))
+            if len(requests) == 1:
+                self._fail_request(requests[0], error)
                 return []
-        return [item for job in jobs for item in self._minted([item for item in batch if item[0] is job])]
+        minted_images: list[MintedImage] = []
+        for pending in requests:
+            minted_images += self._mint_isolating_failures([slot for slot in batch if slot[0] is pending])
+        return minted_images
 
-    def _forwarded(self, batch: list[Item]) -> list[Minted]:
-        started = time.perf_counter()
-        pixels = self._mint([job.addresses[position] for job, position in batch])
-        elapsed = time.perf_counter() - started
-        weight = RATE_WEIGHT if self._batch_s else 1.0
-        self._batch_s += weight * (elapsed - self._batch_s)
-        self._metrics.forwarded(len(batch), self._batch_size, elapsed)
-        return [(job, position, image) for (job, position), image in zip(batch, pixels)]
+    def _mint_batch(self, batch: list[Slot]) -> list[MintedImage]:
+        """Mint the batch and record its duration."""
+        started_at = time.perf_counter()
+        pixels = self._mint([pending.addresses[position] for pending, position in batch])
+        batch_s = time.perf_counter() - started_at
+        weight = RATE_WEIGHT if self._mean_batch_s else 1.0
+        self._mean_batch_s += weight * (batch_s - self._mean_batch_s)
+        self._metrics.record_forward(len(batch), self._batch_size, batch_s)
+        return [(pending, position, image) for (pending, position), image in zip(batch, pixels)]
 
-    def _encoded(self, minted: list[Minted]) -> None:
-        """Encode a batch. In the encoder's thread."""
-        started = time.perf_counter()
-        files: list[tuple[PendingRequest, int, bytes | Pixels]] = []
-        for job, position, image in minted:
+    def _encode_batch(self, minted_images: list[MintedImage]) -> None:
+        """Encode a batch, in the encoder's thread."""
+        started_at = time.perf_counter()
+        files: list[FinishedImage] = []
+        for pending, position, image in minted_images:
             try:
-                assert job.media_type is not None
-                files.append((job, position, self._encode(image, job.media_type, str(job.addresses[position]))))
+                assert pending.media_type is not None
+                address = str(pending.addresses[position])
+                files.append((pending, position, self._encode(image, pending.media_type, address)))
             except Exception as error:
-                self._give_up(job, error)
-        self._metrics.encoded(time.perf_counter() - started)
+                self._fail_request(pending, error)
+        self._metrics.record_encode(time.perf_counter() - started_at)
         with self._lock:
-            self._encoding -= 1
-        self._go_on()
+            self._num_encoding -= 1
+        self._start_next_batch()
         self._deliver(files)
 
-    def _deliver(self, images: Sequence[tuple[PendingRequest, int, bytes | Pixels]]) -> None:
-        """Hand images to their jobs, on the event loop."""
-        if images:
-            _on_loop(images[0][0], _put_all, images)
+    def _deliver(self, finished_images: Sequence[FinishedImage]) -> None:
+        """Hand images to their requests, on the event loop."""
+        if finished_images:
+            _call_on_loop(finished_images[0][0], _add_images, finished_images)
 
-    def _give_up(self, job: PendingRequest, error: Exception) -> None:
-        log.error("minting for %s failed", job.addresses[0], exc_info=error)
-        self._metrics.failed()
-        self._drop(job)
-        _on_loop(job, job.fail, error)
+    def _fail_request(self, pending: PendingRequest, error: Exception) -> None:
+        log.error("minting for %s failed", pending.addresses[0], exc_info=error)
+        self._metrics.record_failure()
+        self._drop_waiting(pending)
+        _call_on_loop(pending, pending.fail, error)
 
-    def _expire(self, job: PendingRequest, timeout_s: float) -> None:
-        if job.open:
-            job.fail(DeadlineError(timeout_s))
-            self._drop(job)
+    def _expire(self, pending: PendingRequest, timeout_s: float) -> None:
+        if pending.is_open:
+            pending.fail(DeadlineError(timeout_s))
+            self._drop_waiting(pending)
 
-    def _drop(self, job: PendingRequest) -> None:
-        """Forget what has not been taken of a job that is answered, failed or given up."""
-        if job.taken == len(job.addresses):
+    def _drop_waiting(self, pending: PendingRequest) -> None:
+        """Remove the images of a request that no batch has taken."""
+        if pending.num_taken == len(pending.addresses):
             return
         with self._lock:
-            if job in self._jobs:
-                self._jobs.remove(job)
-                self._count(job.taken - len(job.addresses))
+            if pending in self._queue:
+                self._queue.remove(pending)
+                self._add_to_waiting(pending.num_taken - len(pending.addresses))
 
-    def _count(self, change: int) -> None:
-        self._waiting += change
-        self._metrics.waiting(self._waiting)
+    def _add_to_waiting(self, num_images: int) -> None:
+        self._num_waiting += num_images
+        self._metrics.set_waiting(self._num_waiting)
 
-    def _seconds(self, images: int) -> float:
-        return images / self._batch_size * self._batch_s
+    def _estimate_s(self, num_images: int) -> float:
+        """Estimate how long so many images take."""
+        return num_images / self._batch_size * self._mean_batch_s
 
 
-def _on_loop(job: PendingRequest, what: Callable[..., None], argument: object) -> None:
-    # After the end of the loop nobody waits for an answer.
+def _call_on_loop(pending: PendingRequest, function: Callable[..., None], argument: object) -> None:
+    # A closed loop raises RuntimeError; then nobody waits for a response.
     with suppress(RuntimeError):
-        job.loop.call_soon_threadsafe(what, argument)
+        pending.loop.call_soon_threadsafe(function, argument)
 
 
-def _put_all(images: Sequence[tuple[PendingRequest, int, bytes | Pixels]]) -> None:
-    for job, position, image in images:
-        job.put(position, image)
+def _add_images(finished_images: Sequence[FinishedImage]) -> None:
+    for pending, position, image in finished_images:
+        pending.add_image(position, image)

@@ -1,8 +1,6 @@
-"""The Bento service: what `bentoml serve`, `bentoml build` and `bentoml containerize` run.
+"""The Bento service that `bentoml serve`, `bentoml build` and `bentoml containerize` run.
 
-Knows: how the FastAPI app is mounted in BentoML, and BentoML's lean settings. Does not know: routes.
-
-Light to import: BentoML's arbiter imports this module too, and only the workers need torch.
+Keep this module light to import: BentoML's arbiter imports it too, and only the workers need torch.
 """
 
 from __future__ import annotations
@@ -12,11 +10,11 @@ import os
 import tempfile
 from typing import Any
 
-from service.settings import from_environment
+from service.settings import read_settings
 
-SETTINGS = from_environment()
-# prometheus_client reads it on import. BentoML points it at a folder that all servers of a user share
-# and wipe; ours is made by the arbiter, and its workers inherit it.
+SETTINGS = read_settings()
+# prometheus_client reads this variable on import. BentoML sets it to a folder that all servers of a user share and
+# wipe. The arbiter makes a folder of its own instead, which its workers inherit.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 if SETTINGS.workers > 1:
     if "GANMINT_METRICS_DIR" not in os.environ:
@@ -27,11 +25,11 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 import bentoml  # noqa: E402
 
 
-class _Direct(bentoml.Service):  # type: ignore[misc]
-    """Hands requests straight to the app, and only start and stop to BentoML.
+class _DirectService(bentoml.Service):  # type: ignore[misc]
+    """Passes requests straight to the app; BentoML handles only start and stop.
 
-    BentoML's own layers would answer /livez, /readyz and /metrics in the app's place, time requests
-    out by their own rule, and take more time per request than the app does (176 against 71 µs).
+    BentoML's own layers would serve /livez, /readyz and /metrics in the app's place, apply a time-out of their own,
+    and take more time per request than the app does (176 against 71 µs).
     """
 
     def to_asgi(self, is_main: bool = True) -> Any:
@@ -40,24 +38,24 @@ class _Direct(bentoml.Service):  # type: ignore[misc]
         from models import memory
         from models.sampler import THREADS
         from service import lifecycle
-        from service.http import create_app
+        from service.app import create_app
 
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("ganmint").setLevel(logging.INFO)
         lifecycle.die_with_parent()
         memory.keep_freed()
         lifecycle.raise_file_limit()
-        # Before any thread is made, so that no forward ever has to change it.
+        # Before any thread starts, so that no forward has to change it.
         torch.set_num_threads(THREADS)
-        app = create_app(SETTINGS, lifecycle.freeze_garbage)
-        # Mounted, so that BentoML runs the app's lifespan.
+        app = create_app(SETTINGS, on_loaded=lifecycle.freeze_garbage)
+        # Mounted so that BentoML runs the app's lifespan.
         self.mount_asgi_app(app, path="/")
-        outer = super().to_asgi(is_main)
+        bentoml_app = super().to_asgi(is_main)
 
         async def asgi(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "lifespan":
                 lifecycle.drain_on_sigterm(app.state.registry.drain, SETTINGS.drain_pause_s)
-                await outer(scope, receive, send)
+                await bentoml_app(scope, receive, send)
             else:
                 await app(scope, receive, send)
 
@@ -67,7 +65,7 @@ class _Direct(bentoml.Service):  # type: ignore[misc]
 @bentoml.service(
     name="ganmint",
     workers=SETTINGS.workers,
-    service_class=_Direct,
+    service_class=_DirectService,
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},

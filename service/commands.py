@@ -24,8 +24,8 @@ from models.images import EXTENSIONS, MediaType
 from models.manifest import LabelSpec, Manifest
 from models.model_card import markdown
 from models.sampler import Sampler, resolve_device
-from service.auth import Authenticator, new_key
-from service.settings import from_environment
+from service.auth import Authenticator, create_key
+from service.settings import Settings, read_settings
 
 LARGEST_GRID = 10_000
 
@@ -208,29 +208,52 @@ def _size(card: Manifest) -> str:
 
 
 @click.command(epilog="\b\nExample:\n  ganmint serve --port 3000")
-@click.option("--host", default="127.0.0.1", show_default=True, help="An IP address to bind to.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to bind to.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 def serve(host: str, port: int) -> None:
     """Serve every model in the store over HTTP.
 
-    Settings come from environment variables, shown here with their defaults:
+    Environment variables configure the service. With their defaults:
 
     \b
-    GANMINT_MODELS=          names to serve, comma-separated; empty: all
-    GANMINT_DEVICE=auto      auto, cpu, cuda or cuda:N
-    GANMINT_WORKERS=1        processes, each with its own copy of the models
-    GANMINT_MAX_N=1024       images in one request
-    GANMINT_QUEUE_IMAGES=4096  images that may wait per model before 429
-    GANMINT_TIMEOUT_S=30     longest a request may take
-    GANMINT_DRAIN_PAUSE_S=0  after SIGTERM: not ready, but still serving
-    GANMINT_API_KEYS_FILE=   JSON list of keys (ganmint keys new); empty: open to all
-    GANMINT_REQUIRE_SIGNED=0  1: serve only models signed by the owner of GANMINT_PUBLIC_KEY, a PEM file
-    GANMINT_CORS_ORIGINS=    origins that browsers may call from, or *
-    GANMINT_ACCESS_LOG=0     one JSON line per request
-    GANMINT_POLL_S=5         how often new models and keys are looked for
+    GANMINT_MODELS=            names to serve, comma-separated; empty: all
+    GANMINT_DEVICE=auto        auto, cpu, cuda or cuda:N
+    GANMINT_WORKERS=1          processes, each with its own copy of the models
+    GANMINT_MAX_N=1024         most images in one request
+    GANMINT_QUEUE_IMAGES=4096  most images that wait per model; more get a 429
+    GANMINT_TIMEOUT_S=30       most seconds for a request
+    GANMINT_DRAIN_PAUSE_S=0    seconds to keep serving after SIGTERM, not ready
+    GANMINT_API_KEYS_FILE=     JSON list of API keys (ganmint keys new);
+                               empty: no key is needed
+    GANMINT_REQUIRE_SIGNED=0   1: serve only models signed with the private key
+                               of GANMINT_PUBLIC_KEY, a PEM file
+    GANMINT_CORS_ORIGINS=      web origins that browsers may call from, or *
+    GANMINT_ACCESS_LOG=0       1: one JSON line per request on standard error
+    GANMINT_POLL_S=5           seconds between looks for new models and keys
     """
-    settings = from_environment()
-    # Read here, too: a wrong file is one clear line now rather than a worker that never starts.
+    settings = read_settings()
+    _check_startup(settings)
+    url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}"
+    _check_port(host, port)
+    has_keys = bool(settings.api_keys_file or settings.api_keys)
+    if not ipaddress.ip_address(host).is_loopback and not has_keys:
+        warning = (
+            f"WARNING: {host} can be reached from other machines and no API keys are set: anyone may use this service. "
+            "Set GANMINT_API_KEYS_FILE (ganmint keys new) or bind to 127.0.0.1."
+        )
+        click.secho(warning, fg="red", bold=True, err=True)
+    names = sorted(settings.names) or store.names()
+    click.echo(f"Starting on {url}: loading and checking {', '.join(names)}", err=True)
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "bentoml", "serve", "service.bento:Ganmint", "--quiet"]
+    command += ["--working-dir", str(Path(__file__).parent.parent), "--host", host, "--port", str(port)]
+    command += ["--timeout-graceful-shutdown", str(math.ceil(settings.timeout_s) + 5)]
+    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true", "GANMINT_ANNOUNCE_URL": url}
+    os.execve(sys.executable, command, environment)
+
+
+def _check_startup(settings: Settings) -> None:
+    """Refuse what would stop the workers: one clear line now, rather than workers that never start."""
     Authenticator(settings.api_keys_file, settings.api_keys)
     if not store.names():
         raise ModelNotFoundError(f"no model in {store.home()}; install the bundled ones with: ganmint models install")
@@ -239,27 +262,14 @@ def serve(host: str, port: int) -> None:
     missing = sorted(settings.names - set(store.names()))
     if missing:
         raise ModelNotFoundError(f"GANMINT_MODELS names {missing[0]!r}; there are: {', '.join(store.names())}")
-    url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}"
-    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true", "GANMINT_ANNOUNCE_URL": url}
-    program = [sys.executable, "-m", "bentoml", "serve", "service.bento:Ganmint", "--quiet"]
-    where = ["--working-dir", str(Path(__file__).parent.parent), "--host", host, "--port", str(port)]
-    grace = str(math.ceil(settings.timeout_s) + 5)
-    _check_free(host, port)
-    if not ipaddress.ip_address(host).is_loopback and not (settings.api_keys_file or settings.api_keys):
-        click.secho(
-            f"WARNING: {host} can be reached from outside and no API keys are set: anyone may use this service. "
-            "Set GANMINT_API_KEYS_FILE (ganmint keys new) or bind to 127.0.0.1.",
-            fg="red", bold=True, err=True,
-        )  # fmt: skip
-    click.echo(
-        f"Starting on {url}: loading and checking {', '.join(sorted(settings.names) or store.names())}", err=True
-    )
-    sys.stdout.flush()
-    os.execve(sys.executable, [*program, *where, "--timeout-graceful-shutdown", grace], environment)
 
 
-def _check_free(host: str, port: int) -> None:
-    """A clear word now, rather than a worker's stack trace later."""
+def _check_port(host: str, port: int) -> None:
+    """Check that the port is free: one clear line now, rather than a worker's stack trace later.
+
+    Raises:
+        InputError: names the option at fault.
+    """
     try:
         family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
     except ValueError:
@@ -276,17 +286,17 @@ def _check_free(host: str, port: int) -> None:
 
 @click.group()
 def keys() -> None:
-    """API keys of the service."""
+    """Make API keys for the service."""
 
 
 @keys.command(epilog="\b\nExample:\n  ganmint keys new laboratory")
 @click.argument("name")
 def new(name: str) -> None:
-    """Make a key for NAME: the key itself, once, and its record for the key file.
+    """Make a key for NAME and print it with its record for the key file.
 
-    The file is a JSON list of records; requests_per_minute and images_per_minute are optional. A running
-    service takes up a changed file within seconds.
+    The key itself is printed only once. The file is a JSON list of records; requests_per_minute and
+    images_per_minute are optional. A running service reads a changed file within seconds.
     """
-    secret, record = new_key(name)
-    click.echo(f"Key, shown only now (Authorization: Bearer KEY):\n{secret}\n\nRecord for the list in the key file:")
+    secret, record = create_key(name)
+    click.echo(f"Key, printed only once (Authorization: Bearer KEY):\n{secret}\n\nRecord for the list in the key file:")
     click.echo(record.model_dump_json(indent=2))

@@ -1,7 +1,6 @@
-"""Errors over HTTP: one exception tree, mapped to statuses in this one place (RFC 9457).
+"""Maps the exception tree to HTTP statuses and problem+json bodies (RFC 9457); the only place that does.
 
-Knows: which exception is which status, and the shape of application/problem+json. Does not know:
-routes, models.
+The service's own exceptions are here, those that the packages share in models.errors.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from models.base import list_problems
+from models.base import FieldProblem, list_problems
 from models.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError, SignatureError
 
 MEDIA_TYPE = "application/problem+json"
@@ -27,20 +26,20 @@ class MalformedBodyError(GanmintError):
 
 
 class BodyTooLargeError(GanmintError):
-    """The body has more bytes than are read."""
+    """The body is larger than GANMINT_MAX_BODY_BYTES."""
 
 
 class BodyTimeoutError(GanmintError):
-    """The body did not arrive within the request's time."""
+    """The body was not received within the request's time."""
 
     def __init__(self, timeout_s: float) -> None:
-        super().__init__(f"the body had not arrived after {timeout_s:g} s; send it at once, and all of it")
-        # Where the rest of it would come, no other request can.
+        super().__init__(f"request body not received within {timeout_s:g} s")
+        # The rest of the body may still come, so the connection cannot carry another request.
         self.headers = {"Connection": "close"}
 
 
 class NotAcceptableError(GanmintError):
-    """The Accept header allows nothing that is offered."""
+    """The Accept header allows none of the formats."""
 
 
 class UnsupportedMediaTypeError(GanmintError):
@@ -48,7 +47,11 @@ class UnsupportedMediaTypeError(GanmintError):
 
 
 class InvalidRequestError(GanmintError):
-    """Fields of the request are wrong; carries one (field, message) for each."""
+    """Fields of the request are wrong.
+
+    Attributes:
+        errors: one (field, message) for each.
+    """
 
     def __init__(self, errors: list[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{field}: {message}" for field, message in errors))
@@ -56,7 +59,7 @@ class InvalidRequestError(GanmintError):
 
 
 class QueueFullError(GanmintError):
-    """No room for the request's images; try again after `retry_after_s`."""
+    """The queue has no room for the request's images."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many images are waiting; try again in {retry_after_s} s")
@@ -64,33 +67,34 @@ class QueueFullError(GanmintError):
 
 
 class NotReadyError(GanmintError):
-    """The service, or this model, cannot answer now."""
+    """The service cannot serve this model yet."""
 
 
 class DeadlineError(GanmintError):
     """The images were not ready within the request's time."""
 
     def __init__(self, timeout_s: float) -> None:
-        super().__init__(f"the images were not ready within {timeout_s:g} s; ask for fewer, or later")
+        super().__init__(f"the images were not ready within {timeout_s:g} s; request fewer images or try again later")
 
 
 class ClientGoneError(GanmintError):
-    """The caller hung up; the answer goes nowhere."""
+    """The client disconnected; nobody receives the response."""
 
 
 class UnauthorizedError(GanmintError):
-    """No API key, or not one of ours."""
+    """The request has no API key, or an unknown one."""
 
 
 class RateLimitedError(GanmintError):
-    """The key has used up what it may ask for in this window."""
+    """The key has reached a limit of this minute."""
 
     def __init__(self, message: str, headers: dict[str, str]) -> None:
         super().__init__(message)
         self.headers = headers
 
 
-STATUS: dict[type[GanmintError], tuple[int, str]] = {
+# Status and title of each exception.
+STATUSES: dict[type[GanmintError], tuple[int, str]] = {
     MalformedBodyError: (400, "The body is not JSON"),
     UnauthorizedError: (401, "An API key is needed"),
     ModelNotFoundError: (404, "No such model"),
@@ -102,14 +106,14 @@ STATUS: dict[type[GanmintError], tuple[int, str]] = {
     InvalidRequestError: (422, "Invalid input"),
     QueueFullError: (429, "Too many images are waiting"),
     RateLimitedError: (429, "The key's limit is reached"),
-    # Nobody reads it; the number is nginx's, for the metrics.
+    # The client has gone; 499 (nginx's code) only labels the metric.
     ClientGoneError: (499, "Client closed request"),
     NotReadyError: (503, "Not ready"),
     ArtifactError: (503, "The model is broken"),
     DeadlineError: (504, "Too late"),
 }
-# What counts as refused or dropped for lack of room or time, by reason.
-SHED: dict[type[GanmintError], str] = {
+# The errors that ganmint_shed counts as load shedding, by reason.
+SHED_REASONS: dict[type[GanmintError], str] = {
     QueueFullError: "queue_full",
     RateLimitedError: "rate_limit",
     NotReadyError: "not_ready",
@@ -119,52 +123,54 @@ SHED: dict[type[GanmintError], str] = {
 }
 
 
-def invalid_request(error: ValidationError) -> GanmintError:
-    """What a body's validation error means to the caller."""
+def error_from_validation(error: ValidationError) -> GanmintError:
+    """Convert a body's validation error to one that names the fields."""
     problems = list_problems(error)
     if problems[0].kind == "json_invalid":
         return MalformedBodyError(problems[0].message.removeprefix("Invalid JSON: "))
-    messages = {"extra_forbidden": "there is no such field", "missing": "is required"}
-    return InvalidRequestError(
-        [
-            (problem.field or "body", messages.get(problem.kind, problem.message.replace("Input should", "must", 1)))
-            for problem in problems
-        ]
-    )
+    return InvalidRequestError([(problem.field or "body", _rephrase(problem)) for problem in problems])
 
 
-def problem(
+def problem_response(
     status: int,
     title: str,
     detail: str,
     errors: list[tuple[str, str]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """An RFC 9457 answer; `errors` names each field at fault."""
+    """Make an RFC 9457 response.
+
+    Args:
+        status: the HTTP status.
+        title: short and the same for every error of its kind.
+        detail: what is wrong in this case.
+        errors: one (field, message) for each field at fault.
+        headers: further headers.
+    """
     body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if errors:
         body["errors"] = [{"field": field, "message": message} for field, message in errors]
     return JSONResponse(body, status, headers, MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of the app a problem+json answer, and count what is shed in `app.state.metrics`."""
-    for reason in SHED.values():
-        # From 0 on: what appears with its first count has no rate until the second.
+def install_handlers(app: FastAPI) -> None:
+    """Turn every error of the app into a problem+json response, and count shed load in `app.state.metrics`."""
+    for reason in SHED_REASONS.values():
+        # Initialise to 0 so that rate() sees the first increment.
         app.state.metrics.shed.labels(reason)
-    app.add_exception_handler(GanmintError, on_ganmint_error)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(Exception, _on_bug)
+    app.add_exception_handler(GanmintError, handle_ganmint_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(Exception, _handle_bug)
 
 
-async def on_ganmint_error(request: Request, error: Exception) -> Response:
-    """One of ours as an answer, counted where something was refused or dropped."""
-    kind = next((k for k in type(error).__mro__ if k in STATUS), None)
+async def handle_ganmint_error(request: Request, error: Exception) -> Response:
+    """Make the response of a GanmintError, and count it if it sheds load."""
+    kind = next((k for k in type(error).__mro__ if k in STATUSES), None)
     if kind is None:
-        return await _on_bug(request, error)
-    if kind in SHED:
-        request.app.state.metrics.shed.labels(SHED[kind]).inc()
-    status, title = STATUS[kind]
+        return await _handle_bug(request, error)
+    if kind in SHED_REASONS:
+        request.app.state.metrics.shed.labels(SHED_REASONS[kind]).inc()
+    status, title = STATUSES[kind]
     headers: dict[str, str] = getattr(error, "headers", {})
     if status == 503:
         headers = {"Retry-After": "5"}
@@ -175,34 +181,42 @@ async def on_ganmint_error(request: Request, error: Exception) -> Response:
         fields = [(error.field, error.reason)]
     if isinstance(error, ModelNotFoundError):
         fields = [(error.field, str(error))]
-    # A file's path is the operator's business, not the caller's.
     detail = str(error)
     if isinstance(error, ArtifactError):
-        detail = refusal(error)
-    return problem(status, title, detail, fields, headers)
+        detail = describe_load_error(error)
+    return problem_response(status, title, detail, fields, headers)
 
 
-def refusal(error: GanmintError) -> str:
-    """Why a model is not served, for callers: without the paths of this machine."""
+def describe_load_error(error: GanmintError) -> str:
+    """Say why a model is not served, without the server's file paths, which callers must not see."""
     if isinstance(error, SignatureError):
         return "this model is not signed by the key that this service trusts, and is not served"
-    return "this model failed its checks and is not served; the server's log and ganmint models verify say why"
+    return "this model failed its checks and is not served; see the server's log or run: ganmint models verify"
 
 
-async def _on_http_exception(request: Request, error: Exception) -> Response:
+async def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        # Every GET route answers HEAD, too (service.middleware).
+        # Every GET route also serves HEAD (service.middleware).
         allowed = (error.headers or {}).get("Allow", "").replace("GET", "GET, HEAD") + ", OPTIONS"
         error.headers = {"Allow": allowed}
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=error.headers)
     title = HTTPStatus(error.status_code).phrase
-    response = problem(error.status_code, title, f"{request.method} {request.url.path}: {error.detail}")
+    response = problem_response(error.status_code, title, f"{request.method} {request.url.path}: {error.detail}")
     response.headers.update(error.headers or {})
     return response
 
 
-async def _on_bug(request: Request, error: Exception) -> JSONResponse:
+async def _handle_bug(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error in %s %s", request.method, request.url.path, exc_info=error)
-    return problem(500, "Internal error", "an unexpected error; the server's log has it")
+    return problem_response(500, "Internal error", "an unexpected error; see the server's log")
+
+
+def _rephrase(problem: FieldProblem) -> str:
+    """Put pydantic's message in the words of the other errors."""
+    if problem.kind == "extra_forbidden":
+        return "there is no such field"
+    if problem.kind == "missing":
+        return "is required"
+    return problem.message.replace("Input should", "must", 1)

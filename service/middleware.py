@@ -1,9 +1,4 @@
-"""What every request passes through.
-
-Knows: counting and timing by route template, so that strangers' paths cannot grow the series, that
-HEAD is GET without the body, how callers are sent elsewhere before the end, and a way around the
-framework for the busiest route. Does not know: what routes answer.
-"""
+"""ASGI middleware: request metrics, draining, HEAD, and a fast path for the busiest route."""
 
 from __future__ import annotations
 
@@ -18,25 +13,31 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import GanmintError
-from service.errors import on_ganmint_error
+from service.errors import handle_ganmint_error
 from service.metrics import Metrics
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class RequestMetrics:
-    """Counts and times requests, and logs them as JSON if asked to."""
+class RequestMetricsMiddleware:
+    """Counts and times requests by route template, and logs them as JSON if `access_log` is set.
+
+    Raw paths would let callers create any number of series.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, access_log: bool) -> None:
-        self._app, self._metrics, self._access_log = app, metrics, access_log
+        self._app = app
+        self._metrics = metrics
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started_at = time.perf_counter()
+        status = 500
 
-        async def watch(message: Message) -> None:
+        async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -44,39 +45,40 @@ class RequestMetrics:
 
         method = scope["method"] if scope["method"] in _METHODS else "other"
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, send_and_note_status)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            elapsed = time.perf_counter() - started
-            self._metrics.answered(route, method, status, elapsed)
+            elapsed_s = time.perf_counter() - started_at
+            self._metrics.record_request(route, method, status, elapsed_s)
             if self._access_log:
                 client = (scope.get("client") or ("", 0))[0]
                 line = {"time": time.time(), "client": client, "method": scope["method"], "path": scope["path"]}
-                print(json.dumps({**line, "status": status, "seconds": elapsed}), file=sys.stderr, flush=True)
+                print(json.dumps({**line, "status": status, "seconds": elapsed_s}), file=sys.stderr, flush=True)
 
 
-class CloseWhileDraining:
-    """Ends each kept-alive connection behind its next answer once the service is going to stop.
+class DrainMiddleware:
+    """Adds `Connection: close` to every response while the service drains.
 
-    Callers then take a new connection, which goes elsewhere; one that is kept to the end would be closed while the
-    next request may be on its way.
+    Clients then open a new connection, which the load balancer sends to another server. A connection that is kept
+    to the end would be closed while its next request may be on its way.
     """
 
-    def __init__(self, app: ASGIApp, draining: Callable[[], bool]) -> None:
-        self._app, self._draining = app, draining
+    def __init__(self, app: ASGIApp, is_draining: Callable[[], bool]) -> None:
+        self._app = app
+        self._is_draining = is_draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def last(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._draining():
-                kept = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
-                message = {**message, "headers": [*kept, (b"connection", b"close")]}
+        async def send_and_close(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._is_draining():
+                headers = [pair for pair in message.get("headers", ()) if pair[0].lower() != b"connection"]
+                message = {**message, "headers": [*headers, (b"connection", b"close")]}
             await send(message)
 
-        await self._app(scope, receive, last if scope["type"] == "http" else send)
+        await self._app(scope, receive, send_and_close if scope["type"] == "http" else send)
 
 
-class HeadAsGet:
-    """Answers HEAD as GET, headers only (RFC 9110, section 9.3.2)."""
+class HeadMiddleware:
+    """Serves HEAD as GET without the body (RFC 9110, section 9.3.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -86,29 +88,31 @@ class HeadAsGet:
             await self._app(scope, receive, send)
             return
 
-        async def without_body(message: Message) -> None:
+        async def send_without_body(message: Message) -> None:
             if message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)
 
-        # A copy: the server's own scope must say HEAD, or it would miss the body that it was promised.
+        # A copy: the server itself must see HEAD, or it would expect the body that Content-Length announces.
         inner = {**scope, "method": "GET"}
         try:
-            await self._app(inner, receive, without_body)
+            await self._app(inner, receive, send_without_body)
         finally:
-            # What the router found is what the request is counted by.
+            # The metrics count by the route that the router sets.
             scope["route"] = inner.get("route")
 
 
 class FastRouteMiddleware:
-    """Answers one route without the framework's matching, dependencies and exit stacks.
+    """Calls one endpoint directly, without FastAPI's routing, dependencies and exit stacks.
 
-    They take as long as the endpoint itself does. Everything else about the route stays the
-    framework's: its description in /openapi.json, other methods, trailing slashes.
+    They take as long as the endpoint itself. FastAPI still does everything else for the route: its description in
+    /openapi.json, other methods, trailing slashes.
     """
 
     def __init__(self, app: ASGIApp, route: APIRoute, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
-        self._app, self._route, self._endpoint = app, route, endpoint
+        self._app = app
+        self._route = route
+        self._endpoint = endpoint
         self._methods = frozenset(route.methods or ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,5 +124,5 @@ class FastRouteMiddleware:
         try:
             response = await self._endpoint(request)
         except GanmintError as error:
-            response = await on_ganmint_error(request, error)
+            response = await handle_ganmint_error(request, error)
         await response(scope, receive, send)

@@ -1,7 +1,6 @@
-"""The models that are loaded, and the ones that could be.
+"""Loads models from the store, keeps them loaded, and notices new versions.
 
-Knows: which models the settings ask for, how one is loaded, checked and warmed off the event loop,
-and how new versions in the store are noticed. Does not know: HTTP, batching, encoding.
+Not here: HTTP (service.routes), the store itself (models.store).
 """
 
 from __future__ import annotations
@@ -27,12 +26,22 @@ from service.metrics import Metrics, ModelMetrics
 from service.settings import Settings
 
 log = logging.getLogger("ganmint.service")
-Key = tuple[str, str]
+# Name and version.
+ModelKey = tuple[str, str]
+# Inode and change time of the model's folder, then of its signature.
+FileIdentity = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """One loaded version: its card, its queue, and what its bytes depend on."""
+    """One loaded version.
+
+    Attributes:
+        manifest: its manifest.
+        digest: hash of the artifact, which its images' bytes depend on.
+        fingerprint: runtime and processor, which they depend on, too.
+        batcher: its queue.
+    """
 
     manifest: Manifest
     digest: str
@@ -41,163 +50,176 @@ class LoadedModel:
 
 
 class Registry:
-    """Loads models from the store and hands them out. Lives on one event loop."""
+    """The loaded models. Used on one event loop.
+
+    Attributes:
+        is_ready: whether a model is loaded and has passed its checks.
+        is_draining: whether the service is about to stop.
+    """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
+        self._settings = settings
+        self._metrics = metrics
         self._device = resolve_device(settings.device)
         if settings.trusted_key:
             signing.check_key(settings.trusted_key)
-        # One thread each for all models: two forwards at once would only share the same cores.
-        self._forward = ThreadPoolExecutor(1, "ganmint-forward")
-        self._encoder = ThreadPoolExecutor(1, "ganmint-encode")
-        self._served: dict[Key, LoadedModel] = {}
-        self._broken: dict[Key, tuple[GanmintError, tuple[int, ...]]] = {}
+        # One thread each for all models: two forwards at once would share the same cores.
+        self._forward_executor = ThreadPoolExecutor(1, "ganmint-forward")
+        self._encode_executor = ThreadPoolExecutor(1, "ganmint-encode")
+        self._loaded: dict[ModelKey, LoadedModel] = {}
         self._newest: dict[str, StoredModel] = {}
-        self._loading: dict[Key, asyncio.Task[LoadedModel]] = {}
-        self._poll: asyncio.Task[None] | None = None
-        self.ready = False
-        self.draining = False
+        self._load_tasks: dict[ModelKey, asyncio.Task[LoadedModel]] = {}
+        self._load_errors: dict[ModelKey, tuple[GanmintError, FileIdentity]] = {}
+        self._poll_task: asyncio.Task[None] | None = None
+        self.is_ready = False
+        self.is_draining = False
 
     async def start(self) -> None:
-        """Load the newest version of every wanted model, then keep looking for new ones."""
-        await self._refresh_safely()
-        if not self.ready:
+        """Load the newest version of every model that is to be served, then poll the store for new ones."""
+        await self._refresh_or_log()
+        if not self.is_ready:
             log.error("no model could be loaded from %s", store.home())
-        self._poll = asyncio.create_task(self._keep_fresh())
+        self._poll_task = asyncio.create_task(self._poll_store())
 
     def drain(self) -> None:
-        """From now on not ready, but still serving."""
-        self.draining = True
+        """Report not ready from now on, but keep serving."""
+        self.is_draining = True
 
     async def stop(self) -> None:
-        """Stop looking for new versions and end the threads."""
-        if self._poll:
-            self._poll.cancel()
-        self._forward.shutdown(wait=False)
-        self._encoder.shutdown(wait=False)
+        """Stop polling the store and end the threads."""
+        if self._poll_task:
+            self._poll_task.cancel()
+        self._forward_executor.shutdown(wait=False)
+        self._encode_executor.shutdown(wait=False)
 
     async def refresh(self) -> None:
-        """Notice new names and versions in the store, and load those that are newest."""
-        newest = await asyncio.to_thread(self._look)
+        """Look for new names and versions in the store, and load those that are newest."""
+        newest = await asyncio.to_thread(self._find_newest)
         for name, stored in newest.items():
-            key = (stored.name, stored.version)
-            if key not in self._served:
+            if (stored.name, stored.version) not in self._loaded:
                 try:
                     await self._load(stored)
                 except GanmintError:
                     continue
             self._newest[name] = stored
-        self.ready = bool(self._served)
+        self.is_ready = bool(self._loaded)
 
     async def get(self, name: str, version: str | None = None) -> LoadedModel:
-        """A loaded model; one that the store has and that is not loaded yet is loaded first.
+        """Return a model, loading it first if the store has it and it is not loaded yet.
 
-        Raises: ModelNotFoundError, NotReadyError, ArtifactError.
+        Args:
+            name: the model's name.
+            version: default: the newest.
+
+        Raises:
+            InputError, ModelNotFoundError, NotReadyError, ArtifactError.
         """
         if version is None and name in self._newest:
             version = self._newest[name].version
-        if version is not None and (name, version) in self._served:
-            return self._served[name, version]
+        if version is not None and (name, version) in self._loaded:
+            return self._loaded[name, version]
         check_name(name)
         if version is not None:
             check_version(version)
-        if not self.ready:
+        if not self.is_ready:
             raise NotReadyError("the models are still being loaded and checked")
         if self._settings.names and name not in self._settings.names:
-            raise ModelNotFoundError(f"there is no model {name!r}; there are: {', '.join(self._newest) or 'none'}")
+            names = ", ".join(self._newest) or "none"
+            raise ModelNotFoundError(f"there is no model {name!r}; there are: {names}")
         stored = await asyncio.to_thread(store.find, name, version)
-        served = await self._load(stored)
+        model = await self._load(stored)
         if name not in self._newest or self._newest[name].sort_key < stored.sort_key:
             self._newest[name] = stored
-        return served
+        return model
 
-    def newest(self) -> list[LoadedModel]:
-        """The newest loaded version of each name, by name."""
-        return [self._served[s.name, s.version] for _, s in sorted(self._newest.items())]
+    def list_newest(self) -> list[LoadedModel]:
+        """Return the newest loaded version of each name, sorted by name."""
+        return [self._loaded[stored.name, stored.version] for _, stored in sorted(self._newest.items())]
 
-    def broken(self) -> dict[Key, GanmintError]:
-        """The versions that failed their checks, and why."""
-        return {key: error for key, (error, _) in self._broken.items()}
+    def list_load_errors(self) -> dict[ModelKey, GanmintError]:
+        """Return the versions that failed their checks, with the error of each."""
+        return {key: error for key, (error, _) in self._load_errors.items()}
 
-    def _look(self) -> dict[str, StoredModel]:
-        wanted = self._settings.names
-        return {name: store.versions(name)[-1] for name in store.names() if not wanted or name in wanted}
+    def _find_newest(self) -> dict[str, StoredModel]:
+        """Read the newest version of each name from the store."""
+        names = [name for name in store.names() if not self._settings.names or name in self._settings.names]
+        return {name: store.versions(name)[-1] for name in names}
 
-    async def _keep_fresh(self) -> None:
+    async def _poll_store(self) -> None:
         while True:
             await asyncio.sleep(self._settings.poll_s)
-            await self._refresh_safely()
+            await self._refresh_or_log()
             if self._device.startswith("cuda"):
                 self._metrics.gpu_memory.labels(self._device).set(torch.cuda.memory_reserved(self._device))
 
-    async def _refresh_safely(self) -> None:
+    async def _refresh_or_log(self) -> None:
         try:
             await self.refresh()
         except Exception:
             log.exception("looking for models in %s failed", store.home())
 
     async def _load(self, stored: StoredModel) -> LoadedModel:
+        """Load a version once, however many callers ask; raise the known error while its files are the same."""
         key = (stored.name, stored.version)
-        if key in self._broken:
-            error, folder = self._broken[key]
-            # An installation over a damaged one makes a new folder, signing makes a new file.
-            if _identity(stored) == folder:
+        if key in self._load_errors:
+            error, identity = self._load_errors[key]
+            # Reinstalling a damaged model makes a new folder; signing it makes a new file.
+            if _read_file_identity(stored) == identity:
                 raise error
-        if key not in self._loading:
-            self._loading[key] = asyncio.create_task(self._load_checked(stored))
+        if key not in self._load_tasks:
+            self._load_tasks[key] = asyncio.create_task(self._load_and_register(stored))
+        task = self._load_tasks[key]
         try:
-            # One caller going away must not cancel the loading for the others.
-            return await asyncio.shield(self._loading[key])
+            # Shielded: one cancelled caller must not cancel the loading for the others.
+            return await asyncio.shield(task)
         finally:
-            if (task := self._loading.get(key)) and task.done():
-                del self._loading[key]
+            if task.done() and self._load_tasks.get(key) is task:
+                del self._load_tasks[key]
 
-    async def _load_checked(self, stored: StoredModel) -> LoadedModel:
+    async def _load_and_register(self, stored: StoredModel) -> LoadedModel:
         key = (stored.name, stored.version)
-        # Before the checks: what is changed while they run is looked at again.
-        identity = _identity(stored)
+        # Read before the checks, so that files which change meanwhile are checked again.
+        identity = _read_file_identity(stored)
         try:
             sampler = await asyncio.to_thread(_load_and_warm, stored, self._device, self._settings.trusted_key)
         except Exception as cause:
-            error = (
-                cause if isinstance(cause, GanmintError) else ArtifactError(stored.path, f"cannot be loaded: {cause}")
-            )
+            reason = f"cannot be loaded: {cause}"
+            error = cause if isinstance(cause, GanmintError) else ArtifactError(stored.path, reason)
             log.error("%s is not served: %s", stored, error)
-            self._broken[key] = (error, identity)
+            self._load_errors[key] = (error, identity)
             self._metrics.golden.labels(*key).set(0)
             raise error from None
-        self._broken.pop(key, None)
+        self._load_errors.pop(key, None)
         digest = artifact.digest(stored.path)
-        self._served[key] = served = LoadedModel(
-            sampler.manifest, digest, sampler.fingerprint, self._batcher(sampler, key)
-        )
+        model = LoadedModel(sampler.manifest, digest, sampler.fingerprint, self._make_batcher(sampler, key))
+        self._loaded[key] = model
         self._metrics.golden.labels(*key).set(1)
         self._metrics.limit.labels(*key).set(self._settings.queue_images)
         self._metrics.info.labels(*key, digest[:12], self._device, str(sampler.batch_size)).set(1)
         log.info("serving %s (%s) on %s", stored, digest[:12], sampler.fingerprint)
-        return served
+        return model
 
-    def _batcher(self, sampler: Sampler, key: Key) -> Batcher:
+    def _make_batcher(self, sampler: Sampler, key: ModelKey) -> Batcher:
         return Batcher(
-            sampler.mint,
-            images.encode,
-            sampler.batch_size,
-            self._settings.queue_images,
-            self._forward,
-            self._encoder,
-            ModelMetrics(self._metrics, *key),
+            mint=sampler.mint,
+            encode=images.encode,
+            batch_size=sampler.batch_size,
+            queue_images=self._settings.queue_images,
+            forward_executor=self._forward_executor,
+            encode_executor=self._encode_executor,
+            metrics=ModelMetrics(self._metrics, *key),
         )
 
 
 def _load_and_warm(stored: StoredModel, device: str, trusted_key: Path | None) -> Sampler:
-    """Goldens warm the forward; Pillow reads its encoders from disk when each is first used."""
+    """Load a model and check it. Its goldens warm the forward; an image of each format warms Pillow's encoders."""
     if trusted_key:
         signing.verify(stored.path, trusted_key)
-    card = manifest.read(stored.path)
-    # Else an old version could come again as the newest, signature and all.
-    if (card.name, card.version) != (stored.name, stored.version):
-        raise ArtifactError(stored.path, f"holds {card.name} {card.version}, whatever the folder is called")
+    stored_manifest = manifest.read(stored.path)
+    # Or a signed old version could be replayed as the newest.
+    if (stored_manifest.name, stored_manifest.version) != (stored.name, stored.version):
+        actual = f"{stored_manifest.name} {stored_manifest.version}"
+        raise ArtifactError(stored.path, f"holds {actual}; the folder must be called {actual.replace(' ', '/')}")
     sampler = artifact.load(stored.path, device)
     shape = sampler.manifest.image
     blank = np.zeros((shape.height, shape.width, shape.channels), np.uint8)
@@ -206,13 +228,13 @@ def _load_and_warm(stored: StoredModel, device: str, trusted_key: Path | None) -
     return sampler
 
 
-def _identity(stored: StoredModel) -> tuple[int, ...]:
-    """Another one when the folder was replaced, or signed; an inode alone may be used again."""
-    found: list[int] = []
+def _read_file_identity(stored: StoredModel) -> FileIdentity:
+    """Read what changes when the folder is replaced or signed; an inode alone may be reused."""
+    identity: list[int] = []
     for path in (stored.path, stored.path / signing.SIGNATURE):
         try:
             status = path.stat()
         except OSError:
             continue
-        found += status.st_ino, status.st_ctime_ns
-    return tuple(found)
+        identity += [status.st_ino, status.st_ctime_ns]
+    return tuple(identity)

@@ -1,7 +1,7 @@
-"""The forms of an answer: JSON, one picture, zip, npz.
+"""Writes response bodies and headers: JSON, zip, npz.
 
-Knows: how finished images become the body and headers of an answer; zip and npz are written while
-images are still being minted, with no timestamps, and not for ever. Does not know: routes, queues, models.
+Zip and npz are streamed while their images are minted. They carry no timestamps, so that equal images give equal
+bytes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from starlette.types import Message, Send
 from models.address import Address
 from models.manifest import Manifest
 from service.batcher import PendingRequest
-from service.npz import EPOCH, images_header, write_arrays
+from service.npz import EPOCH, make_images_header, write_arrays
 
 log = logging.getLogger("ganmint.service")
-ZIP, NPZ = "application/zip", "application/x-npz"
+ZIP = "application/zip"
+NPZ = "application/x-npz"
+# A stream of pixels is sent in pieces of at least this size.
+STREAM_CHUNK_BYTES = 65536
 HEADERS = (
     "Ganmint-Address",
     "Ganmint-Model",
@@ -37,18 +40,18 @@ HEADERS = (
 )
 
 
-def json_body(card: Manifest, addresses: Sequence[Address], files: Sequence[bytes]) -> bytes:
-    """schemas.GenerateResponse with PNG files."""
-    listed = [
-        {**_row(card, address), "media_type": "image/png", "b64": base64.b64encode(file).decode()}
+def encode_json(manifest: Manifest, addresses: Sequence[Address], files: Sequence[bytes]) -> bytes:
+    """Encode a schemas.GenerateResponse of PNG files."""
+    images = [
+        {**_describe_image(manifest, address), "media_type": "image/png", "b64": base64.b64encode(file).decode()}
         for address, file in zip(addresses, files)
     ]
-    answer = {"model": card.name, "version": card.version, "seed": addresses[0].seed, "images": listed}
-    return json.dumps(answer, separators=(",", ":")).encode()
+    body = {"model": manifest.name, "version": manifest.version, "seed": addresses[0].seed, "images": images}
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
-def address_headers(addresses: Sequence[Address]) -> dict[str, str]:
-    """What makes the answer again: its address, or for several the parts that they share."""
+def make_address_headers(addresses: Sequence[Address]) -> dict[str, str]:
+    """Make the headers that reproduce a response: its address, or the parts that several addresses share."""
     first = addresses[0]
     if len(addresses) == 1:
         return {"Ganmint-Address": str(first), "Ganmint-Seed": str(first.seed)}
@@ -64,73 +67,73 @@ def address_headers(addresses: Sequence[Address]) -> dict[str, str]:
     return headers
 
 
-async def zip_stream(card: Manifest, job: PendingRequest) -> AsyncIterator[bytes]:
-    """metadata.jsonl, as Hugging Face's imagefolder reads it, then one PNG per image."""
-    rows = [{"file_name": f"{a.index}.png", **_row(card, a)} for a in job.addresses]
-    sink = ZipBuffer()
-    with zipfile.ZipFile(sink, "w") as archive:
-        archive.writestr(_entry("metadata.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
+async def stream_zip(manifest: Manifest, pending: PendingRequest) -> AsyncIterator[bytes]:
+    """Write metadata.jsonl, as Hugging Face's imagefolder reads it, then one PNG per image."""
+    rows = [{"file_name": f"{a.index}.png", **_describe_image(manifest, a)} for a in pending.addresses]
+    buffer = ZipBuffer()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(_make_entry("metadata.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
         position = 0
-        async for file in job.in_order():
-            archive.writestr(_entry(f"{job.addresses[position].index}.png"), bytes(file))
+        async for file in pending.iterate_in_order():
+            archive.writestr(_make_entry(f"{pending.addresses[position].index}.png"), bytes(file))
             position += 1
-            yield sink.take()
-    yield sink.take()
+            yield buffer.take()
+    yield buffer.take()
 
 
-async def npz_stream(card: Manifest, job: PendingRequest) -> AsyncIterator[bytes]:
-    """images uint8 (n, H, W, C), labels int64 (n,), addresses and label_names as text."""
-    shape = card.image
-    sink = ZipBuffer()
-    with zipfile.ZipFile(sink, "w") as archive:
-        write_arrays(archive, card, job.addresses)
-        with archive.open(_entry("images.npy"), "w") as entry:
-            entry.write(images_header((len(job.addresses), shape.height, shape.width, shape.channels)))
-            async for pixels in job.in_order():
+async def stream_npz(manifest: Manifest, pending: PendingRequest) -> AsyncIterator[bytes]:
+    """Write labels, addresses and label_names (see service.npz), then images, uint8 (n, H, W, C)."""
+    shape = manifest.image
+    buffer = ZipBuffer()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        write_arrays(archive, manifest, pending.addresses)
+        with archive.open(_make_entry("images.npy"), "w") as entry:
+            entry.write(make_images_header((len(pending.addresses), shape.height, shape.width, shape.channels)))
+            async for pixels in pending.iterate_in_order():
                 assert isinstance(pixels, np.ndarray)
                 entry.write(pixels.tobytes())
-                if sink.size >= 65536:
-                    yield sink.take()
-    yield sink.take()
+                if buffer.size >= STREAM_CHUNK_BYTES:
+                    yield buffer.take()
+    yield buffer.take()
 
 
 class TimeoutStreamingResponse(StreamingResponse):
-    """A stream that is cut off when the caller takes nothing of it for `patience_s`.
+    """A stream that ends when the client reads nothing for `send_timeout_s`.
 
-    Else its images would be kept for as long as the caller likes.
+    Otherwise a client that stops reading would keep the images in memory.
     """
 
-    def __init__(self, chunks: AsyncIterator[bytes], patience_s: float, **arguments: Any) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], send_timeout_s: float, **arguments: Any) -> None:
         super().__init__(chunks, **arguments)
-        self._patience_s = patience_s
+        self._send_timeout_s = send_timeout_s
 
     async def stream_response(self, send: Send) -> None:
-        async def within_patience(message: Message) -> None:
-            with anyio.fail_after(self._patience_s):
+        async def send_with_timeout(message: Message) -> None:
+            with anyio.fail_after(self._send_timeout_s):
                 await send(message)
 
         try:
-            await super().stream_response(within_patience)
+            await super().stream_response(send_with_timeout)
         except TimeoutError:
-            log.warning("a caller took nothing of an archive for %g s: cut off", self._patience_s)
+            log.warning("a client read nothing of an archive for %g s; the stream was cut off", self._send_timeout_s)
 
 
-def _row(card: Manifest, address: Address) -> dict[str, Any]:
+def _describe_image(manifest: Manifest, address: Address) -> dict[str, Any]:
     return {
         "address": str(address),
         "index": address.index,
         "label": address.label,
-        "label_name": card.label_name(address.label),
+        "label_name": manifest.label_name(address.label),
         "psi": address.psi,
     }
 
 
-def _entry(name: str) -> zipfile.ZipInfo:
+def _make_entry(name: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(name, EPOCH)
 
 
 class ZipBuffer(io.RawIOBase):
-    """What the archive writes, until it is taken; not seekable, so nothing is patched afterwards."""
+    """Buffers what an archive writes until it is taken; not seekable, so that zipfile never patches what was sent."""
 
     def __init__(self) -> None:
         super().__init__()

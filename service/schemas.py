@@ -1,7 +1,4 @@
-"""Requests and answers as types.
-
-Knows: the fields of the HTTP interface, their types and bounds. Does not know: which models exist.
-"""
+"""The fields of the HTTP interface, with their types and bounds."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from models.address import NAME, VERSION
 from models.images import MediaType
 from models.latents import MAX_INTEGER
 
-# For the API description only: what is wrong is said by models.address, in its own words.
+# For the API description only; models.address refuses what is wrong, with its own error texts.
 _NAME: dict[str, Any] = {"pattern": f"^{NAME.pattern}$"}
 _VERSION: dict[str, Any] = {"pattern": f"^{VERSION.pattern}$"}
 Integer = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
@@ -28,15 +25,15 @@ class GenerateRequest(BaseModel):
         json_schema_extra={"examples": [{"model": "digits", "seed": 7, "n": 16, "labels": "balanced"}]},
     )
 
-    model: Annotated[str, Field(strict=True, description="as GET /v1/models lists them", json_schema_extra=_NAME)]
+    model: Annotated[str, Field(strict=True, description="a name that GET /v1/models lists", json_schema_extra=_NAME)]
     version: Annotated[
-        str | None, Field(strict=True, description="default: the newest", json_schema_extra=_VERSION)
+        str | None, Field(strict=True, description="default: the newest version", json_schema_extra=_VERSION)
     ] = None
-    seed: Annotated[Integer | None, Field(description="0 .. 2^53-1; left out: the server picks one and says which")] = (
+    seed: Annotated[Integer | None, Field(description="0 .. 2^53-1; default: the server picks one and returns it")] = (
         None
     )
-    index: Annotated[Integer, Field(description="of the first image; the others follow")] = 0
-    n: Annotated[int, Field(strict=True, ge=1, description="how many images")] = 1
+    index: Annotated[Integer, Field(description="index of the first image; the others follow")] = 0
+    n: Annotated[int, Field(strict=True, ge=1, description="number of images")] = 1
     labels: Annotated[
         int | list[int] | Literal["balanced"] | None,
         Field(
@@ -44,12 +41,13 @@ class GenerateRequest(BaseModel):
         ),
     ] = None
     psi: Annotated[
-        float, Field(strict=True, gt=0, le=1, description="truncation: below 1 is calmer and less varied")
+        float,
+        Field(strict=True, gt=0, le=1, description="truncation: below 1, images are more typical and less varied"),
     ] = 1.0
 
     @field_validator("labels", mode="before")
     @classmethod
-    def _one_of_four_forms(cls, value: Any) -> Any:
+    def _check_label_spec(cls, value: Any) -> Any:
         def is_label(v: Any) -> bool:
             return isinstance(v, int) and not isinstance(v, bool)
 
@@ -61,7 +59,7 @@ class GenerateRequest(BaseModel):
 
 
 class GeneratedImage(BaseModel):
-    """One image of an answer; its address makes it again."""
+    """One image of a response; its address reproduces it."""
 
     address: str
     index: int
@@ -69,11 +67,11 @@ class GeneratedImage(BaseModel):
     label_name: str | None
     psi: float
     media_type: MediaType
-    b64: str = Field(description="the file, base64")
+    b64: str = Field(description="the image file as base64")
 
 
 class GenerateResponse(BaseModel):
-    """The answer to POST /generate as JSON."""
+    """The JSON response to POST /generate."""
 
     model: str
     version: str

@@ -1,8 +1,4 @@
-"""OpenTelemetry traces, for those who ask for them (GANMINT_TRACING=1).
-
-Knows: how spans leave the process: OTLP over HTTP, configured by the standard OTEL_* environment
-variables. Does not know: routes, models.
-"""
+"""Sends OpenTelemetry traces (GANMINT_TRACING=1): OTLP over HTTP, configured by the standard OTEL_* variables."""
 
 from __future__ import annotations
 
@@ -15,11 +11,14 @@ from models.errors import InputError
 
 
 def install(app: FastAPI) -> Callable[[], None]:
-    """A span for every request, continuing the caller's trace; sent in the background.
+    """Add a span for every request, within the caller's trace; spans are sent in the background.
 
-    Returns: to be called at the end, from a thread: sends what is left. The process ends by a signal, without
-        the exit handlers that OpenTelemetry counts on.
-    Raises: InputError when the exporter is not installed.
+    Returns:
+        A function that sends the remaining spans; call it at shutdown, from a thread. The process ends by a
+        signal, without the exit handlers that OpenTelemetry relies on.
+
+    Raises:
+        InputError: when the exporter is not installed.
     """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -29,10 +28,10 @@ def install(app: FastAPI) -> Callable[[], None]:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
         raise InputError(f"{error.name} is missing: pip install 'ganmint[tracing]'", "GANMINT_TRACING") from None
-    # OTEL_SERVICE_NAME goes before a name that is only given here.
-    given = {} if "OTEL_SERVICE_NAME" in os.environ else {SERVICE_NAME: "ganmint"}
-    provider = TracerProvider(resource=Resource.create(given))
+    # Attributes given here would override OTEL_SERVICE_NAME.
+    attributes = {} if "OTEL_SERVICE_NAME" in os.environ else {SERVICE_NAME: "ganmint"}
+    provider = TracerProvider(resource=Resource.create(attributes))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    # One span a request: those of each ASGI message say nothing more.
+    # One span per request: spans of each ASGI message would add nothing.
     app.add_middleware(OpenTelemetryMiddleware, tracer_provider=provider, exclude_spans=["receive", "send"])
     return provider.shutdown

@@ -29,7 +29,7 @@ from models.errors import InputError
 from models.manifest import Manifest
 from service.export.plan import FORMATS, ExportSpec, Format, Shard
 from service.export.target import PRIVATE, Draft
-from service.npz import EPOCH, images_header, write_arrays
+from service.npz import EPOCH, make_images_header, write_arrays
 
 # A Hugging Face reader loads a row group at once.
 ROW_GROUP = 1000
@@ -173,7 +173,7 @@ class _Npz:
         self._archive = zipfile.ZipFile(draft.create(data_file(job, shard)), "w")
         write_arrays(self._archive, card, job.addresses(card, shard.first, shard.count))
         shape = card.image
-        header = images_header((shard.count, shape.height, shape.width, shape.channels))
+        header = make_images_header((shard.count, shape.height, shape.width, shape.channels))
         large = shard.count * shape.height * shape.width * shape.channels > 2**31 - 2**16
         self._entry = self._archive.open(zipfile.ZipInfo("images.npy", EPOCH), "w", force_zip64=large)
         self._entry.write(header)

@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from models import store
-from service.http import create_app
+from service.app import create_app
 from service.settings import Settings
 from tests.live.conftest import running
 

@@ -64,8 +64,8 @@ class Queue(Batcher):
         super().__init__(minter, encode, batch_size, queue_images, executor, executor, metrics)
 
     async def mint(self, wanted: list[Address], timeout_s: float = 30) -> list[int]:
-        with self.job(wanted, None, timeout_s) as job:
-            return [int(value) for value in (await job.pixels()).ravel()]
+        with self.submit(wanted, None, timeout_s) as pending:
+            return [int(value) for value in (await pending.wait_for_pixels()).ravel()]
 
 
 async def _settle() -> None:
@@ -132,7 +132,7 @@ def test_a_full_queue_refuses_at_once_and_keeps_serving(executor: ThreadPoolExec
         assert int(refused.value.headers["Retry-After"]) >= 1
         minter.gate.set()
         await first
-        assert batcher.waiting == 0
+        assert batcher.num_waiting == 0
         await batcher.mint(addresses(50, 8))
 
     asyncio.run(scenario())
@@ -173,7 +173,7 @@ def test_images_of_a_caller_who_left_are_not_minted(executor: ThreadPoolExecutor
         await _settle()
         gone.cancel()
         await _settle()
-        assert batcher.waiting == 0
+        assert batcher.num_waiting == 0
         minter.gate.set()
         await first
 
@@ -188,7 +188,7 @@ def test_a_failure_reaches_its_callers_and_the_queue_goes_on(executor: ThreadPoo
         batcher = Queue(minter, 2, 100, executor)
         with pytest.raises(RuntimeError, match="poisoned"):
             await batcher.mint(addresses(66, 5))
-        assert batcher.waiting == 0
+        assert batcher.num_waiting == 0
         assert await batcher.mint(addresses(1, 1)) == [1]
 
     asyncio.run(scenario())
@@ -218,8 +218,8 @@ def test_an_image_that_cannot_be_encoded_fails_its_own_request_only(executor: Th
         batcher = Queue(Minter(), 8, 100, executor)
 
         async def files(start: int) -> list[bytes]:
-            with batcher.job(addresses(start, 2), "image/png", 30) as job:
-                return await job.files()
+            with batcher.submit(addresses(start, 2), "image/png", 30) as pending:
+                return await pending.wait_for_files()
 
         good, bad = await asyncio.gather(files(1), files(98), return_exceptions=True)
         assert good == [b"image/png m/1.0.0/0/1 1", b"image/png m/1.0.0/0/2 2"]
@@ -239,7 +239,7 @@ def test_a_request_past_its_deadline_is_told_so_and_its_waiting_images_are_dropp
         await _settle()
         with pytest.raises(DeadlineError, match=r"0\.05 s"):
             await batcher.mint(addresses(20, 10), timeout_s=0.05)
-        assert batcher.waiting == 0
+        assert batcher.num_waiting == 0
         minter.gate.set()
         await first
 
@@ -252,9 +252,9 @@ def test_images_can_be_had_in_order_while_the_rest_is_minted(executor: ThreadPoo
         minter = Slow()
         batcher = Queue(minter, 3, 100, executor)
         batches_at_first: list[int] = []
-        with batcher.job(addresses(0, 30), "image/png", 30) as job:
+        with batcher.submit(addresses(0, 30), "image/png", 30) as pending:
             files: list[object] = []
-            async for file in job.in_order():
+            async for file in pending.iterate_in_order():
                 if not files:
                     batches_at_first.append(len(minter.batches))
                 files.append(file)
@@ -268,14 +268,14 @@ def test_a_job_that_fails_while_it_is_read_in_order_raises(executor: ThreadPoolE
     async def scenario() -> None:
         batcher = Queue(Minter(), 2, 100, executor)
         seen = 0
-        with batcher.job(addresses(62, 8), None, 30) as job:
-            images = job.in_order()
+        with batcher.submit(addresses(62, 8), None, 30) as pending:
+            images = pending.iterate_in_order()
             with pytest.raises(RuntimeError, match="poisoned"):
                 while True:
                     await anext(images)
                     seen += 1
         assert seen <= 4
-        assert batcher.waiting == 0
+        assert batcher.num_waiting == 0
 
     asyncio.run(scenario())
 
@@ -305,7 +305,7 @@ def test_every_request_gets_its_own_images_whatever_else_happens(
                 assert isinstance(result, asyncio.CancelledError)
             else:
                 assert result == [(1000 * k + i) % 256 for i in range(n)]
-        assert batcher.waiting == 0
+        assert batcher.num_waiting == 0
 
     with ThreadPoolExecutor(1) as executor:
         asyncio.run(scenario(executor))

@@ -19,8 +19,8 @@ from PIL import Image
 from models import artifact, images, manifest, store
 from models.errors import FileError
 from models.files import sha256
-from service.auth import new_key
-from service.http import create_app
+from service.app import create_app
+from service.auth import create_key
 from service.settings import Settings
 
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
@@ -350,7 +350,7 @@ def test_a_bug_is_a_plain_500_without_a_stack_trace(
     def broken(*_: object) -> bytes:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("service.responses.json_body", broken)
+    monkeypatch.setattr("service.responses.encode_json", broken)
 
     async def scenario(client: httpx.AsyncClient) -> None:
         answer = await client.post("/generate", json={"model": "tiny"})
@@ -445,7 +445,7 @@ def test_head_is_get_without_a_body_and_options_names_the_methods(serve: Callabl
 
 
 def test_browsers_of_allowed_origins_may_call(serve: Callable[..., None]) -> None:
-    asking = {"Origin": "https://lab.example", "Authenticator-Control-Request-Method": "POST"}
+    asking = {"Origin": "https://lab.example", "Access-Control-Request-Method": "POST"}
 
     async def closed(client: httpx.AsyncClient) -> None:
         assert "access-control-allow-origin" not in (await client.options("/generate", headers=asking)).headers
@@ -463,7 +463,7 @@ def test_browsers_of_allowed_origins_may_call(serve: Callable[..., None]) -> Non
 
 
 def test_with_keys_only_their_holders_may_mint_and_only_so_much(serve: Callable[..., None], tmp_path: Path) -> None:
-    secret, key = new_key("lab")
+    secret, key = create_key("lab")
     limited = key.model_copy(update={"requests_per_minute": 4, "images_per_minute": 20})
     file = tmp_path / "keys.json"
     file.write_text(json.dumps([limited.model_dump()]))
@@ -487,7 +487,7 @@ def test_with_keys_only_their_holders_may_mint_and_only_so_much(serve: Callable[
         assert [(await ask(1)).status_code for _ in range(4)] == [200, 200, 200, 429]
         assert (await client.get("/livez")).status_code == 200
         assert secret not in file.read_text()
-        other_secret, other = new_key("other")
+        other_secret, other = create_key("other")
         file.write_text(json.dumps([other.model_dump()]))
         for _ in range(200):
             if (await ask(1, other_secret)).status_code == 200:

@@ -15,17 +15,17 @@ import pytest
 
 from models import store
 from service import responses
-from service.auth import new_key
-from service.http import create_app
+from service.app import create_app
+from service.auth import create_key
 from service.settings import Settings
 
-SECRET, KEY = new_key("lab")
+SECRET, KEY = create_key("lab")
 KEYS = json.dumps([{**KEY.model_dump(), "requests_per_minute": 1000}])
 ORIGIN = {"Origin": "https://lab.example"}
 PREFLIGHT = {
     **ORIGIN,
-    "Authenticator-Control-Request-Method": "POST",
-    "Authenticator-Control-Request-Headers": "authorization",
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization",
 }
 GOOD = '{"model": "tiny", "seed": 7, "n": 2}'
 COUNTED = re.compile(r'^(?:ganmint_shed|ganmint_requests_total.*"(?:/generate|unmatched)").*$', re.MULTILINE)
@@ -93,14 +93,14 @@ def test_the_express_way_answers_as_the_framework_does(
     store_home: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.install(tiny_artifact)
-    whole = responses.json_body
+    whole = responses.encode_json
 
     def sometimes_broken(card: Any, addresses: Any, files: Any) -> bytes:
         if addresses[0].seed == 66:
             raise RuntimeError("a bug")
         return whole(card, addresses, files)
 
-    monkeypatch.setattr(responses, "json_body", sometimes_broken)
+    monkeypatch.setattr(responses, "encode_json", sometimes_broken)
     express, framework = asyncio.run(asked(True)), asyncio.run(asked(False))
     for one, other in zip(express, framework):
         assert one == other

@@ -1,7 +1,7 @@
 import pytest
 
 from service.errors import NotAcceptableError, UnsupportedMediaTypeError
-from service.negotiation import check_json, choose, matches
+from service.negotiation import check_json_content_type, choose_media_type, etag_matches
 
 OFFERS = ("application/json", "image/png", "image/webp")
 
@@ -23,13 +23,13 @@ OFFERS = ("application/json", "image/png", "image/webp")
     ],
 )
 def test_the_accept_header_chooses(accept: str | None, chosen: str) -> None:
-    assert choose(accept, OFFERS) == chosen
+    assert choose_media_type(accept, OFFERS) == chosen
 
 
 @pytest.mark.parametrize("accept", ["video/mp4", "application/json;q=0", "image/png;q=x", "nonsense", "*/*;q=0"])
 def test_what_is_not_offered_is_refused_naming_the_offers(accept: str) -> None:
     with pytest.raises(NotAcceptableError, match="application/json, image/png, image/webp"):
-        choose(accept, OFFERS)
+        choose_media_type(accept, OFFERS)
 
 
 @pytest.mark.parametrize(
@@ -44,18 +44,18 @@ def test_what_is_not_offered_is_refused_naming_the_offers(accept: str) -> None:
     ],
 )
 def test_json_is_read_however_curl_sends_it(kind: str | None) -> None:
-    check_json(kind)
+    check_json_content_type(kind)
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "image/png", "text/json+json"])
 def test_other_bodies_are_refused_by_their_type(kind: str) -> None:
     with pytest.raises(UnsupportedMediaTypeError, match="application/json"):
-        check_json(kind)
+        check_json_content_type(kind)
 
 
 def test_an_etag_matches_weak_listed_or_starred() -> None:
-    assert matches('"a"', '"a"')
-    assert matches('"b", W/"a"', '"a"')
-    assert matches("*", '"a"')
-    assert not matches('"b"', '"a"')
-    assert not matches(None, '"a"')
+    assert etag_matches('"a"', '"a"')
+    assert etag_matches('"b", W/"a"', '"a"')
+    assert etag_matches("*", '"a"')
+    assert not etag_matches('"b"', '"a"')
+    assert not etag_matches(None, '"a"')

@@ -12,8 +12,8 @@ import pytest
 
 from models import signing, store
 from models.errors import FileError, InputError
-from service.http import create_app
-from service.settings import Settings, from_environment
+from service.app import create_app
+from service.settings import Settings, read_settings
 from tests.models.test_signing import Keys, key_pair
 
 
@@ -122,7 +122,7 @@ def test_a_key_that_cannot_be_used_stops_the_service_at_its_start(store_home: Pa
 def test_to_require_signatures_without_a_key_is_wrong_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANMINT_REQUIRE_SIGNED", "1")
     with pytest.raises(InputError, match="require_signed needs public_key"):
-        from_environment()
+        read_settings()
 
 
 def test_a_key_alone_requires_nothing(tmp_path: Path) -> None:

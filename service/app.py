@@ -1,0 +1,106 @@
+"""Builds the FastAPI application: state, middleware, and the tasks that run beside the requests.
+
+Not here: the routes (service.routes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib import metadata
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from service import errors, responses, routes, tracing
+from service.auth import Authenticator
+from service.metrics import Metrics
+from service.middleware import DrainMiddleware, FastRouteMiddleware, HeadMiddleware, RequestMetricsMiddleware
+from service.registry import Registry
+from service.settings import Settings
+
+# Response headers that a browser hands to scripts of other origins.
+CORS_HEADERS = [*responses.HEADERS, "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"]
+
+
+def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) -> FastAPI:
+    """Create the application; its lifespan loads the models in the background and stops the registry.
+
+    Args:
+        settings: the service's settings.
+        on_loaded: called once, when the first load of the models has ended.
+
+    Raises:
+        FileError: when the key file or the public key cannot be used.
+    """
+    metrics = Metrics()
+    authenticator = Authenticator(settings.api_keys_file, settings.api_keys)
+    registry = Registry(settings, metrics)
+    send_traces: Callable[[], None] | None = None
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        # In the background: /livez answers while models load, /readyz once they have passed their checks.
+        tasks = [
+            asyncio.create_task(_load_models(registry, settings, on_loaded)),
+            asyncio.create_task(_watch_keys(authenticator, settings.poll_s)),
+        ]
+        yield
+        for task in tasks:
+            task.cancel()
+        await registry.stop()
+        if send_traces:
+            await asyncio.to_thread(send_traces)
+
+    app = FastAPI(
+        title="Ganmint",
+        version=metadata.version("ganmint"),
+        description="Synthetic images from seeds. The same address gives the same bytes.",
+        lifespan=lifespan,
+        # FastAPI would check for OpenTelemetry on every request; service.tracing does it once.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.settings = settings
+    app.state.registry = registry
+    app.state.metrics = metrics
+    app.state.authenticator = authenticator
+    app.include_router(routes.router)
+    errors.install_handlers(app)
+    _add_middleware(app, settings, registry, metrics)
+    if settings.tracing:
+        send_traces = tracing.install(app)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics) -> None:
+    """Add the middleware, innermost first."""
+    app.add_middleware(FastRouteMiddleware, route=routes.find_route("generate"), endpoint=routes.generate)
+    app.add_middleware(HeadMiddleware)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_headers=["*"],
+            allow_methods=["GET", "POST"],
+            expose_headers=CORS_HEADERS,
+        )
+    app.add_middleware(DrainMiddleware, is_draining=lambda: registry.is_draining)
+    app.add_middleware(RequestMetricsMiddleware, metrics=metrics, access_log=settings.access_log)
+
+
+async def _load_models(registry: Registry, settings: Settings, on_loaded: Callable[[], None] | None) -> None:
+    await registry.start()
+    if on_loaded:
+        on_loaded()
+    if settings.announce_url and registry.is_ready:
+        url = settings.announce_url
+        body = json.dumps({"model": registry.list_newest()[0].manifest.name, "seed": 7, "n": 64})
+        print(f"Ready on {url}\n  curl -fsS {url}/generate -H 'Accept: image/png' -d '{body}' -o grid.png", flush=True)
+
+
+async def _watch_keys(authenticator: Authenticator, poll_s: float) -> None:
+    while True:
+        await asyncio.sleep(poll_s)
+        authenticator.reload_if_changed()

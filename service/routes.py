@@ -1,0 +1,313 @@
+"""The HTTP routes: admit, parse, resolve addresses, mint, respond.
+
+Not here: batching (service.batcher), loading models (service.registry), response bodies (service.responses),
+error statuses (service.errors).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib import resources
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import HTMLResponse
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+
+from models import images
+from models.address import NAME, VERSION, Address
+from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
+from models.latents import MAX_INTEGER
+from service import errors, responses
+from service.auth import Authenticator
+from service.batcher import PendingRequest
+from service.errors import ClientGoneError
+from service.metrics import Metrics
+from service.negotiation import JSON, TIMEOUT_HEADER, choose_media_type, etag_matches, parse_timeout_s
+from service.registry import LoadedModel, Registry
+from service.request_body import read_generate_request
+from service.responses import NPZ, ZIP, TimeoutStreamingResponse
+from service.schemas import GenerateRequest, GenerateResponse, Problem
+from service.settings import Settings
+
+OFFERS = (JSON, *MEDIA_TYPES, ZIP, NPZ)
+IMAGE_ROUTE = "/v1/images/{model}/{version}/{seed}/{index}.{extension}"
+IMMUTABLE = "public, max-age=31536000, immutable"
+# Above this many images, making the addresses would block the event loop for too long.
+MAX_INLINE_ADDRESSES = 64
+# Most responses are complete before this; only for later ones it pays to watch for a disconnect.
+WATCH_AFTER_S = 0.25
+# The page's script and style are inline; nothing else may run or load.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": title, "content": {errors.MEDIA_TYPE: {}}}
+    for status, title in {
+        400: "The body is not JSON",
+        401: "An API key is needed",
+        404: "No such model or version",
+        406: "Not acceptable",
+        408: "The body did not arrive within the request's time",
+        413: "The body is too large",
+        415: "The body is not sent as JSON",
+        422: "A field is wrong; `errors` names it",
+        429: "Too many images are waiting, or the key's limit is reached",
+        503: "Not ready",
+        504: "Not ready within the request's time",
+    }.items()
+}
+MANIFEST_PROBLEMS = {status: PROBLEMS[status] for status in (404, 422, 503)}
+T = TypeVar("T")
+# For the API description only; models.address refuses what is wrong, with its own error texts.
+NamePath = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"}, examples=["digits"])]
+VersionPath = Annotated[str, Path(json_schema_extra={"pattern": f"^{VERSION.pattern}$"}, examples=["1.0.0"])]
+IntegerPath = Annotated[str, Path(json_schema_extra={"pattern": "^(0|[1-9][0-9]{0,14})$"}, examples=["7"])]
+router = APIRouter()
+
+
+@router.post(
+    "/generate",
+    response_model=GenerateResponse,
+    responses={200: {"content": {media: {} for media in OFFERS[1:]}}, **PROBLEMS},
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": GenerateRequest.model_json_schema()}},
+        }
+    },
+)
+async def generate(request: Request) -> Response:
+    """Mint n images; the `Accept` header chooses the format.
+
+    `application/json` (default) lists the images as base64 PNG; `image/png`, `image/jpeg` and
+    `image/webp` give one picture: the image itself, or a grid where n is above 1;
+    `application/zip` is PNG files with metadata.jsonl, `application/x-npz` NumPy arrays. The header
+    `Ganmint-Timeout-S` shortens the time after which the service responds with 504.
+    """
+    settings = _get_settings(request)
+    media_type = choose_media_type(request.headers.get("accept"), OFFERS)
+    timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s)
+    params = await read_generate_request(request, settings, timeout_s)
+    rate_limit_headers = _admit(request, params.n)
+    model = await _get_registry(request).get(params.model, params.version)
+    # Before the addresses are made: refusals must stay cheap under overload.
+    model.batcher.check_room(params.n, timeout_s)
+    addresses = await _make_addresses(model, params)
+    headers = {**responses.make_address_headers(addresses), **rate_limit_headers}
+    if media_type in (ZIP, NPZ):
+        return await _stream_archive(model, addresses, media_type, timeout_s, headers)
+    if media_type == JSON:
+        with model.batcher.submit(addresses, "image/png", timeout_s) as pending:
+            files = await _wait_while_connected(request, pending, pending.wait_for_files)
+        body = responses.encode_json(model.manifest, addresses, files)
+        return Response(body, media_type=JSON, headers=rate_limit_headers)
+    picture_type: MediaType = next(media for media in MEDIA_TYPES if media == media_type)
+    picture = await _render_picture(request, model, addresses, picture_type, timeout_s)
+    return Response(picture, media_type=picture_type, headers=headers)
+
+
+@router.get(
+    IMAGE_ROUTE,
+    response_class=Response,
+    responses={
+        200: {"content": {media: {} for media in MEDIA_TYPES}},
+        304: {"description": "Not modified"},
+        **{status: problem for status, problem in PROBLEMS.items() if status not in (400, 406, 408, 413, 415)},
+    },
+    openapi_extra={
+        "parameters": [
+            {"name": "label", "in": "query", "schema": {"type": "integer", "minimum": 0}},
+            {"name": "psi", "in": "query", "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}},
+        ]
+    },
+)
+async def permanent_image(
+    request: Request, model: NamePath, version: VersionPath, seed: IntegerPath, index: IntegerPath, extension: str
+) -> Response:
+    """Return one image at its permanent address; any HTTP cache may keep it for ever."""
+    if extension not in EXTENSIONS:
+        raise HTTPException(404, f"no such format {extension!r}; the formats are: {', '.join(EXTENSIONS)}")
+    timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), _get_settings(request).timeout_s)
+    # The raw query: an address has no escapes, no unknown parts, nothing twice.
+    query = request.url.query
+    parsed_address = Address.parse(f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else ""))
+    rate_limit_headers = _admit(request, 1)
+    loaded_model = await _get_registry(request).get(model, version)
+    address = loaded_model.manifest.check(parsed_address)
+    media_type = EXTENSIONS[extension]
+    etag = _make_etag(loaded_model, address, media_type)
+    headers = {"ETag": etag, "Cache-Control": IMMUTABLE, "Ganmint-Address": str(address), **rate_limit_headers}
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    picture = await _render_picture(request, loaded_model, [address], media_type, timeout_s)
+    return Response(picture, media_type=media_type, headers=headers)
+
+
+@router.get("/v1/models")
+async def list_models(request: Request) -> dict[str, Any]:
+    """List the manifest of every model's newest version, and the versions that failed their checks, with the reason."""
+    registry = _get_registry(request)
+    return {
+        "models": [model.manifest.model_dump(mode="json") for model in registry.list_newest()],
+        "broken": _describe_load_errors(registry),
+    }
+
+
+@router.get("/v1/models/{model}", responses=MANIFEST_PROBLEMS)
+async def newest_manifest(request: Request, model: NamePath) -> dict[str, Any]:
+    """Return the manifest of a model's newest version."""
+    return (await _get_registry(request).get(model)).manifest.model_dump(mode="json")
+
+
+@router.get("/v1/models/{model}/{version}", responses=MANIFEST_PROBLEMS)
+async def version_manifest(request: Request, model: NamePath, version: VersionPath) -> dict[str, Any]:
+    """Return the manifest of one version."""
+    return (await _get_registry(request).get(model, version)).manifest.model_dump(mode="json")
+
+
+@router.get("/livez")
+async def livez() -> dict[str, str]:
+    """Return 200 while the event loop runs."""
+    return {"status": "live"}
+
+
+@router.get("/readyz", responses={503: PROBLEMS[503]})
+async def readyz(request: Request) -> Any:
+    """Return 200 once the models are loaded and checked, and 503 before that and while draining."""
+    registry = _get_registry(request)
+    if registry.is_draining:
+        return _respond_not_ready("the service is shutting down")
+    if not registry.is_ready:
+        load_errors = _describe_load_errors(registry)
+        reasons = [f"{error['model']}/{error['version']}: {error['reason']}" for error in load_errors]
+        return _respond_not_ready("; ".join(["no model is loaded and checked yet", *reasons]))
+    return {
+        "status": "ready",
+        "models": [f"{model.manifest.name}/{model.manifest.version}" for model in registry.list_newest()],
+        "broken": [f"{name}/{version}" for name, version in registry.list_load_errors()],
+    }
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """Return the metrics in Prometheus' text format."""
+    service_metrics: Metrics = request.app.state.metrics
+    return Response(service_metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> Response:
+    """Return the page for browsers."""
+    text = resources.files("service").joinpath("static").joinpath("index.html").read_text(encoding="utf-8")
+    return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+def find_route(name: str) -> APIRoute:
+    """Return the route of an endpoint in this module."""
+    return next(route for route in router.routes if isinstance(route, APIRoute) and route.name == name)
+
+
+def _get_registry(request: Request) -> Registry:
+    registry: Registry = request.app.state.registry
+    return registry
+
+
+def _get_settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def _admit(request: Request, num_images: int) -> dict[str, str]:
+    """Check the caller's key and limits; returns the RateLimit headers."""
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator.admit(request.headers.get("authorization"), num_images)
+
+
+async def _make_addresses(model: LoadedModel, params: GenerateRequest) -> list[Address]:
+    seed = secrets.randbelow(MAX_INTEGER + 1) if params.seed is None else params.seed
+    arguments = (seed, params.index, params.n, params.labels, params.psi)
+    if params.n <= MAX_INLINE_ADDRESSES:
+        return model.manifest.addresses(*arguments)
+    return await asyncio.to_thread(model.manifest.addresses, *arguments)
+
+
+def _make_etag(model: LoadedModel, address: Address, media_type: MediaType) -> str:
+    """Hash all that the file's bytes depend on."""
+    identity = f"{address}|{media_type}|{model.digest}|{model.fingerprint}"
+    return f'"{hashlib.sha256(identity.encode()).hexdigest()[:32]}"'
+
+
+async def _render_picture(
+    request: Request, model: LoadedModel, addresses: list[Address], media_type: MediaType, timeout_s: float
+) -> bytes:
+    """Mint the image itself, or a grid of several."""
+    if len(addresses) == 1:
+        with model.batcher.submit(addresses, media_type, timeout_s) as pending:
+            return (await _wait_while_connected(request, pending, pending.wait_for_files))[0]
+    with model.batcher.submit(addresses, None, timeout_s) as pending:
+        pixels = await _wait_while_connected(request, pending, pending.wait_for_pixels)
+    texts = [str(address) for address in addresses]
+    return await asyncio.to_thread(images.encode_one_or_grid, pixels, media_type, texts)
+
+
+async def _stream_archive(
+    model: LoadedModel, addresses: list[Address], media_type: str, timeout_s: float, headers: dict[str, str]
+) -> Response:
+    """Respond with an archive that is written while its images are minted."""
+    stream_format = responses.stream_zip if media_type == ZIP else responses.stream_npz
+
+    async def stream_chunks() -> AsyncIterator[bytes]:
+        # Submitted inside the generator, so that the request is dropped whenever the stream ends.
+        with model.batcher.submit(addresses, "image/png" if media_type == ZIP else None, timeout_s) as pending:
+            yield b""
+            async for chunk in stream_format(model.manifest, pending):
+                yield chunk
+
+    chunks = stream_chunks()
+    # Queue the request before the status is sent: a full queue must give a 429.
+    await anext(chunks)
+    return TimeoutStreamingResponse(chunks, timeout_s, media_type=media_type, headers=headers)
+
+
+async def _wait_while_connected(
+    request: Request, pending: PendingRequest, wait_for_result: Callable[[], Awaitable[T]]
+) -> T:
+    """Wait for the result; if the client disconnects first, fail the request with ClientGoneError."""
+    watch: asyncio.Task[None] | None = None
+
+    def start_watch() -> None:
+        nonlocal watch
+        watch = asyncio.create_task(_fail_on_disconnect(request, pending))
+
+    timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, start_watch)
+    try:
+        return await wait_for_result()
+    finally:
+        timer.cancel()
+        if watch:
+            watch.cancel()
+
+
+async def _fail_on_disconnect(request: Request, pending: PendingRequest) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    pending.fail(ClientGoneError("the client disconnected"))
+
+
+def _describe_load_errors(registry: Registry) -> list[dict[str, str]]:
+    load_errors = sorted(registry.list_load_errors().items())
+    return [
+        {"model": name, "version": version, "reason": errors.describe_load_error(error)}
+        for (name, version), error in load_errors
+    ]
+
+
+def _respond_not_ready(reason: str) -> Response:
+    return errors.problem_response(503, "Not ready", reason, headers={"Retry-After": "5"})
