@@ -63,7 +63,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         504: "Not ready within the request's time",
     }.items()
 }
-MANIFEST_PROBLEMS = {status: PROBLEMS[status] for status in (404, 422, 503)}
+MANIFEST_PROBLEMS: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (404, 422, 503)}
 T = TypeVar("T")
 # For the API description only; models.address refuses what is wrong, with its own error texts.
 NamePath = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"}, examples=["digits"])]

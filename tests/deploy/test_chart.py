@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from models import store
-from service import http
+from service import routes
 from service.auth import parse_keys
 from service.settings import Settings
 from tests.deploy.chart import (
@@ -35,7 +35,7 @@ from tests.deploy.chart import (
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 pytest.importorskip("cloudcoil.models.keda")
 LOWEST = "1.30"
-ROUTES = {getattr(route, "path", "") for route in http.router.routes}
+PATHS = {getattr(route, "path", "") for route in routes.router.routes}
 
 
 def test_helm_finds_nothing_to_warn_of() -> None:
@@ -150,7 +150,7 @@ def test_the_probes_ask_what_the_service_answers() -> None:
     assert container["args"][:5] == ["serve", "--host", "0.0.0.0", "--port", str(port["containerPort"])]
     assert {container[f"{name}Probe"]["httpGet"]["port"] for name in ("startup", "liveness", "readiness")} == {"http"}
     monitor = one(render({"monitoring": {"enabled": True}}), "ServiceMonitor")
-    assert {"/livez", "/readyz", monitor["spec"]["endpoints"][0]["path"]} <= ROUTES
+    assert {"/livez", "/readyz", monitor["spec"]["endpoints"][0]["path"]} <= PATHS
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_the_way_in_from_outside_leaves_caching_alone_and_metrics_inside() -> No
         return any(route == p or (kind == "Prefix" and route.startswith(p + "/")) for p, kind in paths)
 
     inside = {"/metrics", "/livez", "/readyz"}
-    assert {route for route in ROUTES if not reached(route)} == inside
+    assert {route for route in PATHS if not reached(route)} == inside
 
 
 def test_only_the_named_namespaces_and_neighbours_may_ask() -> None:
