@@ -35,9 +35,8 @@ VARIANTS = (
     Variant("bfloat16, one process", 1, ("precision=bfloat16",)),
     Variant("penalties every 4th step", 1, ("penalty_every=4",)),
     Variant("bfloat16, penalties every 4th step", 1, ("precision=bfloat16", "penalty_every=4")),
-    Variant("augmented", 1, ("augment={start: 0.5}",)),
+    Variant("augmented", 1, ("augment={p: 0.5}",)),
     Variant("encoder", 1, ("encoder={}",)),
-    Variant("finite-difference penalties", 1, ("penalty=finite",)),
 )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
 from models.base import Frozen, first_problem
@@ -22,7 +22,6 @@ from models.latents import MAX_INTEGER
 from models.networks import DiscriminatorNetworkConfig, NetworkConfig, ResNetDiscriminatorConfig
 from training.data.labels import LabelColumn
 from training.gan.augment import AugmentConfig
-from training.gan.cover import CoverConfig
 from training.gan.vae_gan import EncoderConfig
 from training.gate import Bound
 from training.metric_results import MetricName
@@ -44,9 +43,21 @@ class DataConfig(Frozen):
         default=(), description="csv columns that make the label, joined by a space"
     )
     holdout: float = Field(default=0.0, ge=0, lt=1, description="share of the images kept aside for evaluation")
+    validation: float = Field(
+        default=0.0, ge=0, lt=1, description="share of each class's other images, kept aside for choosing settings"
+    )
+    class_sampling_power: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        validation_alias=AliasChoices("class_sampling_power", "class_power"),
+        description="classes are shown in proportion to their size to this power: 1 as they are, 0 equally often",
+    )
 
 
 _GATE = TypeAdapter(dict[MetricName, Bound])
+# Settings of earlier versions with the value that turned them off: saved configurations may hold that value.
+REMOVED: dict[str, object] = {"penalty": "exact", "cover": None}
 _CARD = ("name", "licence", "attribution", "use")
 
 
@@ -60,15 +71,9 @@ class Config(Frozen):
     tick_kimg: float = Field(gt=0, description="progress, grid and checkpoint every so often")
     schedule_kimg: float = Field(gt=0, description="length of the cosine schedules")
     batch: int = Field(ge=2)
-    penalty: Literal["exact", "finite"] = Field(
-        default="exact", description="R1 and R2 by second derivatives, or estimated by finite differences"
-    )
     penalty_every: int = Field(default=1, ge=1, description="R1 and R2 on each k-th step only, k times as heavy")
     augment: AugmentConfig | None = Field(
-        default=None, description="adaptive augmentation, for small data; {} to use it"
-    )
-    cover: CoverConfig | None = Field(
-        default=None, description="draws G to real images that it leaves out; {} to use it"
+        default=None, description="augmentation of what D sees, for small data; {} to use it"
     )
     encoder: EncoderConfig | None = Field(
         default=None, description="half of G's batch are real images, read by an encoder and made again; {} to use it"
@@ -100,6 +105,16 @@ class Config(Frozen):
     discriminator: DiscriminatorNetworkConfig
     gate: dict[MetricName, Bound] = Field(default={}, description="what the evaluation must show before publishing")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _removed_settings_are_off(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        for name, off in REMOVED.items():
+            if values.get(name, off) != off:
+                raise ValueError(f"{name} was removed; without it: {name}: {'null' if off is None else off}")
+        return {name: value for name, value in values.items() if name not in REMOVED}
+
     @field_validator("lr", "gamma", "ema_halflife_kimg")
     @classmethod
     def _not_negative(cls, value: CosineSchedule) -> CosineSchedule:
@@ -128,8 +143,6 @@ class Config(Frozen):
             raise ValueError(f"codes {self.codes} must be at most z_dim {self.z_dim}")
         if self.encoder and not isinstance(self.discriminator, ResNetDiscriminatorConfig):
             raise ValueError("encoder needs a discriminator of kind resnet, whose pyramid it has")
-        if self.penalty == "finite" and self.precision != "float32":
-            raise ValueError("penalty finite needs precision float32: bfloat16 does not resolve so small a step")
         if self.batch % self.inseparable:
             why = "twice minibatch_group, as encoder reads half of it" if self.encoder else "minibatch_group"
             raise ValueError(f"batch {self.batch} must be a multiple of {self.inseparable}: {why}")

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from training.distributed import SINGLE, ProcessGroup
 
 # Second words of the Philox key; 1 is the latents' own (models.latents).
-DATA, NOISE, MIRROR, HOLDOUT, AUGMENT, DIRECTION, CANDIDATE, REFERENCE = range(2, 10)
+# 7 to 9 belonged to settings that were removed.
+DATA = 2
+NOISE = 3
+MIRROR = 4
+HOLDOUT = 5
+AUGMENT = 6
+VALIDATION = 10
 
 
 def stream(seed: int, purpose: int, counter: int, part: int = 0) -> RandomState:
@@ -29,39 +35,47 @@ class RngStreams:
         batch: images a step, in all processes.
         size: of the data set.
         team: which rows are this process's.
+        labels: class ids of the data set, int64 (size,), where classes are not shown as often as they occur.
+        class_sampling_power: an epoch shows classes in proportion to their size to this power.
     """
 
-    def __init__(self, seed: int, batch: int, size: int, team: ProcessGroup = SINGLE) -> None:
-        self._seed, self._batch, self._size, self._team = seed, batch, size, team
+    def __init__(
+        self,
+        seed: int,
+        batch: int,
+        size: int,
+        team: ProcessGroup = SINGLE,
+        labels: NDArray[np.int64] | None = None,
+        class_sampling_power: float = 1.0,
+    ) -> None:
+        self._seed = seed
+        self._batch = batch
+        self._size = size
+        self._team = team
+        self._labels = labels
+        self._class_sampling_power = class_sampling_power
         self._epoch = -1
         self._order: NDArray[np.int64] = np.zeros(0, np.int64)
 
     def indices(self, images_shown: int) -> NDArray[np.int64]:
-        """The batch's data: each epoch is a fresh permutation, cut without regard to its end."""
-        return self.coming(images_shown, self._batch)[self._team.rows(self._batch)]
-
-    def coming(self, images_shown: int, count: int) -> NDArray[np.int64]:
-        """The data that all processes will be shown next."""
-        parts, position, end = [], images_shown, images_shown + count
+        """This process's rows of the batch: each epoch is a fresh permutation, and a batch may span two."""
+        parts = []
+        position = images_shown
+        end = images_shown + self._batch
         while position < end:
             epoch, offset = divmod(position, self._size)
             if epoch != self._epoch:
-                self._order = stream(self._seed, DATA, epoch).permutation(self._size)
+                self._order = self._epoch_order(epoch)
                 self._epoch = epoch
             parts.append(self._order[offset : offset + end - position])
             position += len(parts[-1])
-        return np.concatenate(parts)
+        return np.concatenate(parts)[self._team.rows(self._batch)]
 
-    def candidates(self, images_shown: int, label: int, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Standard normal latents of one class, the same in all processes."""
-        numbers = stream(self._seed, CANDIDATE, images_shown, label).standard_normal(shape)
-        return numbers.astype(np.float32)
-
-    def picked(self, images_shown: int, label: int, rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-        """At most `count` of these rows, the same in all processes."""
-        if len(rows) <= count:
-            return rows
-        return stream(self._seed, REFERENCE, images_shown, label).permutation(rows)[:count]
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        random = stream(self._seed, DATA, epoch)
+        if self._labels is None:
+            return random.permutation(self._size)
+        return random.permutation(_rebalanced(self._labels, self._class_sampling_power, random))
 
     def mirrored(self, images_shown: int) -> NDArray[np.bool_]:
         """Which of the batch's images are flipped."""
@@ -69,17 +83,24 @@ class RngStreams:
         return draws[self._team.rows(self._batch)] < 0.5
 
     def noise(self, images_shown: int, part: int, z_dim: int) -> NDArray[np.float32]:
-        """Standard normal, float32 (n, z_dim); `part` tells a step's batches apart."""
-        return self._normal(NOISE, images_shown, part, (z_dim,))
-
-    def directions(self, images_shown: int, part: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Standard normal, float32 (n, *shape)."""
-        return self._normal(DIRECTION, images_shown, part, shape)
+        """Standard normal latents, float32 (n, z_dim); `part` numbers the batches of one step."""
+        numbers = stream(self._seed, NOISE, images_shown, part).standard_normal((self._batch, z_dim))
+        return numbers[self._team.rows(self._batch)].astype(np.float32)
 
     def augmentation(self, images_shown: int, part: int) -> RandomState:
         """What the whole batch's transformations are drawn from."""
         return stream(self._seed, AUGMENT, images_shown, part)
 
-    def _normal(self, purpose: int, images_shown: int, part: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        numbers = stream(self._seed, purpose, images_shown, part).standard_normal((self._batch, *shape))
-        return numbers[self._team.rows(self._batch)].astype(np.float32)
+
+def _rebalanced(labels: NDArray[np.int64], power: float, random: RandomState) -> NDArray[np.int64]:
+    """An epoch's rows, as many as the data set has, with each class's size to this power as its share."""
+    classes, counts = np.unique(labels, return_counts=True)
+    targets = counts**power / (counts**power).sum() * len(labels)
+    # Rounding the running sum keeps the total.
+    ends = np.rint(np.cumsum(targets)).astype(np.int64)
+    rows = []
+    for class_id, target in zip(classes, np.diff(ends, prepend=0)):
+        members = np.flatnonzero(labels == class_id)
+        repeats, rest = divmod(int(target), len(members))
+        rows += [np.tile(members, repeats), random.permutation(members)[:rest]]
+    return np.concatenate(rows)

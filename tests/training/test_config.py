@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from models.errors import InputError
+from models.errors import FileError, InputError
 from models.networks import ResNetConfig
 from training.config import Config, dump_config, load_config, load_preset, preset_names
 from training.schedule import CosineSchedule
@@ -128,6 +128,31 @@ def test_a_bad_assignment_is_refused_with_the_settings_name(assignment: str, fie
 
     assert caught.value.field == field
     assert word in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("cover: {weight: 40}", "cover was removed; without it: cover: null"),
+        ("penalty: finite", "penalty was removed; without it: penalty: exact"),
+        ("augment: {target: 0.6, adjust_kimg: 500, start: 0}", "adjust_kimg was removed, as p follows a schedule now"),
+    ],
+)
+def test_a_saved_run_that_needs_a_removed_setting_is_refused(line: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(load_preset("toy1d")).replace("augment: null", "") + line)
+
+    with pytest.raises(FileError, match=words) as caught:
+        load_config(path)
+
+    assert str(path) in str(caught.value)
+
+
+def test_a_saved_run_with_removed_settings_off_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(load_preset("toy1d")) + "cover: null\npenalty: exact\n")
+
+    assert load_config(path) == load_preset("toy1d")
 
 
 @pytest.mark.parametrize("text", ["2026-13-45", "0x_", "9" * 5000])

@@ -30,10 +30,10 @@ FORKED.set_forkserver_preload(["training.runs.loop", "torch._inductor.config"])
 # Everything that draws random numbers or looks at more than one image.
 EVERYTHING = (
     "data.mirror=true",
-    "augment={start: 0.5, adjust_kimg: 1}",
+    "augment={p: 0.5}",
+    "data.class_sampling_power=0.5",
     "discriminator.minibatch_group=4",
     "codes=2",
-    "cover={every_kimg: 0.1, candidates: 4}",
     "encoder={}",
     "total_kimg=0.32",
 )
@@ -58,7 +58,7 @@ def together(size: int, out: Path, data: Path, settings: tuple[str, ...]) -> sub
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, tiny_data: Dataset) -> Path:
     path = tmp_path_factory.mktemp("data") / "tiny.npz"
-    np.savez(path, images=tiny_data.images, labels=np.asarray(tiny_data.labels), class_names=tiny_data.class_names)
+    np.savez(path, images=tiny_data.images, labels=np.asarray(tiny_data.labels), label_names=tiny_data.class_names)
     return path
 
 

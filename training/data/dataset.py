@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.allocation import allocate
-from training.rng import HOLDOUT, stream
+from training.rng import HOLDOUT, VALIDATION, stream
 
 DIGEST_CHUNK = 4096
 
@@ -79,6 +79,22 @@ class Dataset:
         size = self.holdout_size(holdout)
         order = stream(0, HOLDOUT, len(self)).permutation(len(self))
         return self._take(np.sort(order[size:])), self._take(np.sort(order[:size]))
+
+    def stratified_split(self, share: float) -> tuple[Dataset, Dataset]:
+        """Split off a share of every class.
+
+        Args:
+            share: 0 .. below 1, rounded to whole samples in each class. Which ones is a pure function of
+                this share and the labels.
+        Returns: (without, with the share), each in this set's order.
+        """
+        labels = np.zeros(len(self), np.int64) if self.labels is None else self.labels
+        is_in_share = np.zeros(len(self), bool)
+        for class_id in np.unique(labels):
+            members = np.flatnonzero(labels == class_id)
+            order = stream(0, VALIDATION, len(self), int(class_id)).permutation(members)
+            is_in_share[order[: round(len(members) * share)]] = True
+        return self._take(np.flatnonzero(~is_in_share)), self._take(np.flatnonzero(is_in_share))
 
     def holdout_size(self, holdout: float) -> int:
         """Return how many samples `split` holds out."""

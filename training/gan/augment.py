@@ -1,91 +1,71 @@
-"""Adaptive discriminator augmentation (ADA; Karras et al., arXiv 2006.06676).
+"""Augment what D sees, real and generated images alike (Karras et al., arXiv 2006.06676).
 
-Knows: the transformations that D sees real and generated images through, and how their probability
-follows the overfitting that D shows. All are linear in the pixels, so gradients pass through them
-twice, as the R1 and R2 penalties need. Does not know: networks, losses, where random numbers come
-from.
-
-After the paper's pipeline "bgc" (appendix B): pixel blitting, geometry, colour; images are sampled
-bilinearly, where the paper filters with wavelets.
+The transformations are the paper's pipeline "bgc" (appendix B): pixel blitting, geometry, colour. Images
+are sampled bilinearly, where the paper filters with wavelets. All transformations are linear in the
+pixels, so gradients pass through them twice, as the R1 and R2 penalties need.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from models.base import Frozen
 from training.distributed import SINGLE, ProcessGroup
+from training.schedule import CosineSchedule, Weight
 
 Matrices = NDArray[np.float64]
 
-# The paper looks once in four batches (appendix B); above 0.8 transformations leak (section 2.2).
-BATCHES_PER_LOOK = 4
+# Above this probability the generator learns the transformations (section 2.2).
 HIGHEST = 0.8
 
 
 class AugmentConfig(Frozen):
-    """How strongly to augment.
+    """How strongly to augment: a fixed schedule, as in R3GAN's own code (arXiv 2501.05441)."""
 
-    The paper's heuristic is r_t = E[sign(D(real))]; under the relativistic loss single logits have no
-    zero, so it is taken over pairs: r = E[sign(D(real) - D(fake))].
-    """
+    p: Weight = Field(default=CosineSchedule(start=0.0, end=0.3), description="probability of each transformation")
+    colour: float = Field(
+        default=0.5, ge=0, le=1, description="probability of colour's transformations, as a share of p"
+    )
 
-    target: float = Field(default=0.6, gt=-1, lt=1, description="of E[sign(D(real) - D(fake))]")
-    adjust_kimg: float = Field(default=500, gt=0, description="images in which the probability moves by 1")
-    start: float = Field(default=0.0, ge=0, le=HIGHEST, description="the probability at the beginning")
+    @model_validator(mode="before")
+    @classmethod
+    def _not_adaptive(cls, values: Any) -> Any:
+        removed = {"target", "adjust_kimg", "start"}
+        if isinstance(values, Mapping) and (names := sorted(removed & set(values))):
+            raise ValueError(f"{names[0]} was removed, as p follows a schedule now; use augment: {{p: 0.3}}, or null")
+        return values
 
-
-class Strength:
-    """The probability of each transformation, and the figures since it was last adjusted."""
-
-    def __init__(self, config: AugmentConfig | None) -> None:
-        self._config = config
-        self.p = config.start if config else 0.0
-        self._sum, self._batches = 0.0, 0
-
-    def state(self) -> dict[str, float]:
-        """All that a later step depends on."""
-        return {"p": self.p, "sum": self._sum, "batches": self._batches}
-
-    def load_state(self, state: dict[str, float]) -> None:
-        """Continue from what `state` returned."""
-        self.p, self._sum, self._batches = state["p"], state["sum"], int(state["batches"])
-
-    def look(self, share_ranked_right: Tensor, batch: int) -> None:
-        """Take notice of one batch.
-
-        Args:
-            share_ranked_right: of pairs with D(real) > D(fake), a scalar in 0 .. 1.
-            batch: images in it.
-        """
-        if self._config is None:
-            return
-        self._sum += 2.0 * share_ranked_right.item() - 1.0
-        self._batches += 1
-        if self._batches < BATCHES_PER_LOOK:
-            return
-        step = BATCHES_PER_LOOK * batch / (self._config.adjust_kimg * 1000)
-        overfits = self._sum / self._batches > self._config.target
-        self.p = min(max(self.p + (step if overfits else -step), 0.0), HIGHEST)
-        self._sum, self._batches = 0.0, 0
+    @field_validator("p")
+    @classmethod
+    def _not_too_high(cls, value: CosineSchedule) -> CosineSchedule:
+        if max(value.start, value.end) > HIGHEST:
+            raise ValueError(
+                f"start and end must be at most {HIGHEST}: above, the generator learns the transformations"
+            )
+        return value
 
 
-def augment(images: Tensor, p: float, random: RandomState, team: ProcessGroup = SINGLE) -> Tensor:
-    """Transform each image by a draw of its own.
+def augment(
+    images: Tensor, p: float, random: RandomState, team: ProcessGroup = SINGLE, colour_share: float = 1.0
+) -> Tensor:
+    """Transform each image independently.
 
     Args:
         images: float (N, C, H, W), C 1 or 3.
         p: the probability of each transformation, 0 .. 1; nothing is drawn or done at 0.
         random: for the batch of all processes.
         team: which rows of that batch the images are.
+        colour_share: probability of colour's transformations, as a share of p.
     Returns: float (N, C, H, W).
     """
     if p <= 0:
@@ -93,7 +73,7 @@ def augment(images: Tensor, p: float, random: RandomState, team: ProcessGroup = 
     batch = len(images) * team.size
     rows, draw = team.rows(batch), _Draws(batch, random)
     geometry = _geometry(images.shape[2], images.shape[3], p, draw)[rows]
-    colour = _colour(images.shape[1], p, draw)[rows]
+    colour = _colour(images.shape[1], p * colour_share, draw)[rows]
     return recolour(warp(images, _like(geometry, images)), _like(colour, images))
 
 

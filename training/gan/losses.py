@@ -14,9 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# The shift, in pixel values of -1 .. 1, over which finite differences are taken.
-FINITE_STEP = 0.01
-
 
 def generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """Relativistic pairing loss of the generator.
@@ -65,20 +62,6 @@ def zero_centered_gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(1)
-
-
-def finite_difference_penalty(logits: Tensor, logits_nearby: Tensor) -> Tensor:
-    """What `zero_centered_gradient_penalty` is estimated by without a second derivative.
-
-    The squared slope along one direction drawn from N(0, I) has the squared norm of the gradient as its
-    mean (after Lin et al., arXiv 2501.08316, section 3.3, "approximated R1").
-
-    Args:
-        logits: (N,).
-        logits_nearby: (N,), of the same images, each moved by FINITE_STEP times such a direction.
-    Returns: float (N,), differentiable by the discriminator's weights.
-    """
-    return ((logits_nearby - logits) / FINITE_STEP).square()
 
 
 def code_loss(guessed: Tensor, codes: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 Knows: the networks, their optimisers, the schedules, and how one step changes them. Every random
 number is a pure function of (seed, images shown), so the state is the weights, the optimisers'
-moments, one counter, the strength of augmentation and what was left out: a run that is stopped and resumed takes the
-very same steps. Does not know: files, progress, when to stop.
+moments and one counter: a run that is stopped and resumed takes the very same steps. Does not know:
+files, progress, when to stop.
 """
 
 from __future__ import annotations
@@ -21,18 +21,11 @@ from models.networks import DiscriminatorConfig, GeneratorConfig, ResNetDiscrimi
 from training.config import Config
 from training.data.dataset import Dataset
 from training.distributed import SINGLE, ProcessGroup
-from training.gan.augment import Strength, augment
-from training.gan.cover import Cover
+from training.gan.augment import augment
 from training.gan.discriminators import DiscriminatorOutput, discriminator
 from training.gan.encoders import ResNetEncoder
 from training.gan.image_ops import clipped, distance
-from training.gan.losses import (
-    FINITE_STEP,
-    OBJECTIVES,
-    code_loss,
-    finite_difference_penalty,
-    zero_centered_gradient_penalty,
-)
+from training.gan.losses import OBJECTIVES, code_loss, zero_centered_gradient_penalty
 from training.gan.vae_gan import ALL, DRAWN, READ, divergence, read
 from training.rng import RngStreams
 from training.schedule import CosineSchedule
@@ -104,9 +97,9 @@ class Trainer:
         # Without one, G is asked for drawn images only.
         self.reader = Learner(E, torch.optim.Adam(E.parameters(), lr=config.lr.start, eps=1e-8)) if E else None
         self.objective = OBJECTIVES[config.objective]
-        self.strength = Strength(config.augment)
-        self.draws = RngStreams(config.seed, config.batch, len(dataset), team)
-        self.cover = Cover(config.cover, dataset, self.draws, config.z_dim)
+        power = config.data.class_sampling_power
+        labels = dataset.labels if power < 1 else None
+        self.rng = RngStreams(config.seed, config.batch, len(dataset), team, labels, power)
 
     def _placed(self, network: nn.Module) -> nn.Module:
         # Convolutions of the weights' memory format are the faster ones, above all in bfloat16.
@@ -122,8 +115,6 @@ class Trainer:
             "ema": self.ema.state_dict(),
             "optimizer_G": self.optimizer_G.state_dict(),
             "optimizer_D": self.optimizer_D.state_dict(),
-            "augment": self.strength.state(),
-            "cover": self.cover.state(),
             "encoder": {name: part.state_dict() for name, part in self._encoder_parts().items()},
         }
 
@@ -136,9 +127,6 @@ class Trainer:
         for name, part in self._encoder_parts().items():
             if state.get("encoder"):
                 part.load_state_dict(state["encoder"][name])
-        # Checkpoints of the first versions have neither.
-        self.strength.load_state({**self.strength.state(), **state.get("augment", {})})
-        self.cover.load_state(state.get("cover", {}))
 
     def _encoder_parts(self) -> dict[str, Any]:
         return {"E": self.reader.network, "optimizer_E": self.reader.optimizer} if self.reader else {}
@@ -170,7 +158,6 @@ class Trainer:
         stats_g = self._update_generator(real, labels)
         stats_d = self._update_discriminator(real, labels)
         self._update_ema()
-        self.strength.look(stats_d[D_STATS.index("acc_pair")], config.batch)
         self.images_shown += config.batch
         return torch.cat([stats_g, stats_d])
 
@@ -184,7 +171,7 @@ class Trainer:
         fake = self._judge(made[drawn], labels[drawn], FAKE_FOR_G)
         loss = self.objective.generator(real_logits, fake.logit)
         codes = code_loss(fake.codes, z[drawn, : self.config.codes])
-        total = self._cover_loss(labels)
+        total = torch.zeros(len(labels), device=self.device)
         total[drawn] += loss + self.config.code_weight * codes
         away = torch.zeros_like(apart)
         if self.config.encoder and self.reader:
@@ -209,26 +196,6 @@ class Trainer:
         z[READ] = sd * read(posterior, z[READ] / sd)
         return z, divergence(posterior)
 
-    def _cover_loss(self, labels: Tensor) -> Tensor:
-        """Of the batch's samples that were left out, (N,); 0 for the others."""
-        loss = torch.zeros(len(labels), device=self.device)
-        if not self.config.cover:
-            return loss
-        if self.cover.due(self.images_shown):
-            self.cover.match(self.images_shown, self._imagined)
-        rows = self.draws.indices(self.images_shown)
-        out, latents = self.cover.drawn(rows)
-        weight = self.scheduled(self.config.cover.weight)
-        if out.any() and weight > 0:
-            left_out = torch.from_numpy(out).to(self.device)
-            made = self._fake(self._latents(latents), labels[left_out])
-            loss[left_out] = self.cover.loss(made, rows[out])
-        return weight * loss
-
-    @torch.no_grad()
-    def _imagined(self, latents: NDArray[np.float32], labels: Tensor) -> Tensor:
-        return self._fake(self._latents(latents), labels.to(self.device))
-
     def _update_discriminator(self, real: Tensor, labels: Tensor) -> Tensor:
         z = self._noise(1)
         with torch.no_grad():
@@ -241,9 +208,8 @@ class Trainer:
         codes = code_loss(on_fake.codes, z[:, : self.config.codes])
         r1 = r2 = torch.zeros_like(loss)
         if weight > 0:
-            penalty = {"exact": self._exact_penalty, "finite": self._finite_penalty}[self.config.penalty]
-            r1 = weight * penalty(real, on_real.logit, labels, REAL_FOR_D)
-            r2 = weight * penalty(fake, on_fake.logit, labels, FAKE_FOR_D)
+            r1 = weight * zero_centered_gradient_penalty(real, on_real.logit)
+            r2 = weight * zero_centered_gradient_penalty(fake, on_fake.logit)
         total = loss + self.config.code_weight * codes + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)
         norm = self._follow(total, Learner(self.D, self.optimizer_D))
         rows = torch.stack([loss, codes, r1, r2, on_real.logit, on_fake.logit]).detach()
@@ -259,14 +225,6 @@ class Trainer:
             learner.optimizer.step()
         return _gradient_norm(learners[0].network)
 
-    def _exact_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
-        return zero_centered_gradient_penalty(images, logits)
-
-    def _finite_penalty(self, images: Tensor, logits: Tensor, labels: Tensor, view: int) -> Tensor:
-        directions = self.draws.directions(self.images_shown, view, tuple(images.shape[1:]))
-        nearby = images.detach() + FINITE_STEP * torch.from_numpy(directions).to(images)
-        return finite_difference_penalty(logits, self._judge(nearby, labels, view).logit)
-
     def _penalty_weight(self) -> int:
         """Of R1 and R2 in this step: lazy regularisation (StyleGAN2, arXiv 1912.04958, section 3.1)."""
         every = self.config.penalty_every
@@ -279,11 +237,16 @@ class Trainer:
         return clipped(images.float()) if self.config.clip else images.float()
 
     def _judge(self, images: Tensor, labels: Tensor, view: int) -> DiscriminatorOutput:
-        random = self.draws.augmentation(self.images_shown, view)
-        seen = augment(images, self.strength.p, random, self.team)
+        random = self.rng.augmentation(self.images_shown, view)
+        config = self.config.augment
+        seen = augment(images, self.augment_p(), random, self.team, config.colour if config else 0.0)
         with self._autocast():
             verdict: DiscriminatorOutput = self.D(seen, labels)
         return DiscriminatorOutput(*(part.float() for part in verdict))
+
+    def augment_p(self) -> float:
+        """The probability of each transformation at this point of the run."""
+        return self.scheduled(self.config.augment.p) if self.config.augment else 0.0
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
@@ -299,15 +262,15 @@ class Trainer:
                 kept.copy_(running)
 
     def _noise(self, part: int) -> Tensor:
-        return self._latents(self.draws.noise(self.images_shown, part, self.config.z_dim))
+        return self._latents(self.rng.noise(self.images_shown, part, self.config.z_dim))
 
     def _latents(self, normal: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(normal).to(self.device) * self.config.latent_sd
 
     def _real_batch(self) -> tuple[Tensor, Tensor]:
-        images, labels = self.dataset.batch(self.draws.indices(self.images_shown))
+        images, labels = self.dataset.batch(self.rng.indices(self.images_shown))
         if self.config.data.mirror:
-            flips = self.draws.mirrored(self.images_shown)
+            flips = self.rng.mirrored(self.images_shown)
             images[flips] = images[flips, :, :, ::-1]
         real = torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
         return real, torch.from_numpy(labels).to(self.device)

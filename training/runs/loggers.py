@@ -31,7 +31,6 @@ class Tick:
         kimg: thousand real images shown so far.
         images_per_second: real images shown per second of wall time.
         augment_p: probability of each transformation that D sees images through.
-        left_out: share of real images that no generated one was near at the last matching; 0 without.
         loss_G, loss_D: relativistic losses, without penalties.
         grad_norm_G, grad_norm_D: Euclidean norms of the gradients that the optimisers were given.
         reconstruction: mean squared distance, in averaged pixels, of real images to those made of what the
@@ -50,7 +49,6 @@ class Tick:
     lr: float
     gamma: float
     augment_p: float
-    left_out: float
     loss_G: float
     grad_norm_G: float
     reconstruction: float

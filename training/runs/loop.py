@@ -74,7 +74,9 @@ def run(
         torch.set_num_threads(config.threads)
         # Cheaper to switch on than use_deterministic_algorithms, which does the same and imports a compiler.
         torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
-        trainer = Trainer(config, dataset.split(config.data.holdout)[0], device, team)
+        without_holdout, _ = dataset.split(config.data.holdout)
+        train, _ = without_holdout.stratified_split(config.data.validation)
+        trainer = Trainer(config, train, device, team)
         holds_run = _resumed(trainer, dataset, out)
         if init and not trainer.images_shown:
             _begin_with(trainer, init)
@@ -215,8 +217,7 @@ def _tick(trainer: Trainer, progress: Progress, stop: list[int]) -> Tick | None:
         images_per_second=(trainer.images_shown - first) / (time.perf_counter() - started),
         lr=trainer.scheduled(config.lr),
         gamma=trainer.scheduled(config.gamma),
-        augment_p=trainer.strength.p,
-        left_out=trainer.cover.left_out,
+        augment_p=trainer.augment_p(),
         **dict(zip(STATS, (sums / steps).tolist())),
     )
 

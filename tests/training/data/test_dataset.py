@@ -95,6 +95,21 @@ def test_a_larger_holdout_contains_the_smaller_one() -> None:
     assert small < large
 
 
+def test_a_stratified_split_takes_the_same_share_of_every_class() -> None:
+    """The rows are golden: a saved run must go on without the same validation images."""
+    images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1)
+    whole = Dataset("counted", images, np.repeat([0, 1], [14, 6]), ("a", "b"))
+
+    rest, validation = whole.stratified_split(0.3)
+
+    assert validation.images.ravel().tolist() == [1, 4, 6, 13, 14, 15]
+    assert rest.images.ravel().tolist() == [0, 2, 3, 5, 7, 8, 9, 10, 11, 12, 16, 17, 18, 19]
+    assert validation.labels is not None and validation.labels.tolist() == [0, 0, 0, 0, 1, 1]
+    assert whole.stratified_split(0.0)[0] is whole
+    plain, plain_validation = Dataset("plain", images).stratified_split(0.3)
+    assert (len(plain), len(plain_validation)) == (14, 6)
+
+
 def test_a_holdout_of_zero_copies_nothing() -> None:
     whole = numbered(20)
 

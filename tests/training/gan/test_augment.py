@@ -1,4 +1,4 @@
-"""Adaptive augmentation: the transformations, that they differentiate twice, and how they adapt."""
+"""Augmentation: the transformations, that they differentiate twice, and their settings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from training.gan.augment import HIGHEST, AugmentConfig, Strength, augment, recolour, warp
+from training.gan.augment import AugmentConfig, augment, recolour, warp
+from training.schedule import CosineSchedule
 
 
 def random(seed: int = 0) -> np.random.RandomState:
@@ -105,41 +107,37 @@ def test_augmenting_can_be_differentiated_twice() -> None:
     assert torch.autograd.gradgradcheck(cubed, x)
 
 
-def after(strength: Strength, share: float, batches: int) -> float:
-    for _ in range(batches):
-        strength.look(torch.tensor(share), 100)
-    return strength.p
+def test_a_colour_share_of_0_leaves_the_range_of_values() -> None:
+    """Geometry moves pixels and mixes neighbours, which never leaves the range that they had."""
+    x = images(64)
+
+    geometry_only = augment(x, 0.8, random(), colour_share=0.0)
+
+    assert geometry_only.abs().max() <= 1 + 1e-5
+    assert augment(x, 0.8, random()).abs().max() > 1.2
+    # Both draw the same numbers for the geometry.
+    assert not torch.allclose(geometry_only, x)
 
 
-def test_the_probability_rises_while_d_overfits_and_falls_when_it_does_not() -> None:
-    strength = Strength(AugmentConfig(target=0.6, adjust_kimg=4))
-
-    # r = 2 * 0.9 - 1 is above 0.6, 2 * 0.7 - 1 below; four batches of 100 move p by a tenth.
-    assert after(strength, 0.9, 3) == 0.0
-    assert after(strength, 0.9, 1) == pytest.approx(0.1)
-    assert after(strength, 0.9, 8) == pytest.approx(0.3)
-    assert after(strength, 0.7, 4) == pytest.approx(0.2)
-    assert after(strength, 0.7, 100) == 0.0
-    assert after(strength, 1.0, 100) == HIGHEST
-
-
-def test_one_batch_does_not_decide_alone() -> None:
-    strength = Strength(AugmentConfig(target=0.6, adjust_kimg=4))
-
-    for share in (1.0, 0.7, 0.7, 0.7):
-        strength.look(torch.tensor(share), 100)
-
-    assert strength.p == 0.0
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"p": 0.9}, "at most 0.8"),
+        ({"p": {"start": 0.9, "end": 0}}, "at most 0.8"),
+        ({"p": -0.1}, "must not be negative"),
+        ({"colour": 1.1}, "less than or equal to 1"),
+        ({"target": 0.6}, "target was removed"),
+        ({"start": 0.1, "adjust_kimg": 500}, "adjust_kimg was removed"),
+        ({"strength": 1}, "Extra inputs"),
+    ],
+)
+def test_bad_settings_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        AugmentConfig.model_validate(values)
 
 
-def test_without_a_configuration_nothing_is_augmented() -> None:
-    assert after(Strength(None), 1.0, 100) == 0.0
+def test_by_default_the_probability_rises_from_0_to_0_3() -> None:
+    config = AugmentConfig()
 
-
-def test_the_strength_goes_on_where_it_was() -> None:
-    whole, resumed = (Strength(AugmentConfig(adjust_kimg=4)) for _ in range(2))
-    after(whole, 1.0, 6)
-
-    resumed.load_state(whole.state())
-
-    assert after(resumed, 1.0, 2) == after(whole, 1.0, 2) == pytest.approx(0.2)
+    assert [config.p.at(progress) for progress in (0.0, 0.5, 1.0)] == pytest.approx([0.0, 0.15, 0.3])
+    assert AugmentConfig.model_validate({"p": 0.2}).p == CosineSchedule(start=0.2, end=0.2)

@@ -22,6 +22,8 @@ def test_pixels_are_averaged_until_a_side_is_small_enough() -> None:
     assert averaged(images)[0, 0, 0].tolist() == [2 * k + 0.5 for k in range(14)]
     assert averaged(torch.zeros(1, 3, 64, 64)).shape == (1, 3, SIDE, SIDE)
     assert averaged(torch.zeros(1, 1, SIDE, SIDE)).shape == (1, 1, SIDE, SIDE)
+    toy = torch.randn(2, 2, 1, 1)
+    assert torch.equal(averaged(toy), toy)
     assert distance(images, images + 0.5).tolist() == [0.25]
 
 

@@ -8,11 +8,9 @@ import pytest
 import torch
 
 from training.gan.losses import (
-    FINITE_STEP,
     OBJECTIVES,
     code_loss,
     discriminator_loss,
-    finite_difference_penalty,
     generator_loss,
     zero_centered_gradient_penalty,
 )
@@ -96,15 +94,6 @@ def test_the_classic_losses_are_cross_entropies() -> None:
 
     assert classic.discriminator(real, fake).tolist() == pytest.approx([a + b for a, b in zip(right, wrong)])
     assert classic.generator(real, fake).tolist() == pytest.approx([-math.log(torch.sigmoid(x).item()) for x in fake])
-
-
-def test_finite_differences_of_a_linear_discriminator_are_its_squared_slopes() -> None:
-    weight = torch.tensor([1.0, -2.0, 3.0, 0.5])
-    images, directions = torch.randn(5, 4), torch.randn(5, 4)
-
-    penalty = finite_difference_penalty(images @ weight, (images + FINITE_STEP * directions) @ weight)
-
-    assert penalty.tolist() == pytest.approx((directions @ weight).square().tolist(), rel=1e-2, abs=1e-3)
 
 
 def test_the_codes_loss_is_half_the_squared_distance_and_0_without_codes() -> None:

@@ -584,7 +584,7 @@ def test_a_discriminator_that_has_won_outright_stops_the_run(tmp_path: Path) -> 
 def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tiny_data: Dataset) -> None:
     lines = ticks(finished)
     assert [line["kimg"] for line in lines] == pytest.approx([0.064 * k for k in range(1, 11)])
-    assert all(line.keys() == {"kimg", "lr", "gamma", "augment_p", "left_out", *STATS} for line in lines)
+    assert all(line.keys() == {"kimg", "lr", "gamma", "augment_p", *STATS} for line in lines)
     assert all(math.isfinite(value) for line in lines for value in line.values())
     assert lines[-1]["lr"] == pytest.approx(1e-4) and lines[-1]["gamma"] == pytest.approx(0.1)
 
@@ -645,6 +645,25 @@ def test_what_is_held_out_is_never_shown_and_the_card_is_about_the_whole(
     assert not shown & {image.tobytes() for image in held_out.images}
     card = checkpoint.load(checkpoint.present(tmp_path / "run")[-1])["data"]
     assert (card["images"], card["held_out"], card["digest"]) == (256, 64, tiny_data.digest)
+
+
+def test_validation_images_are_never_shown(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: set[bytes] = set()
+    batch = Dataset.batch
+
+    def recorded(self: Dataset, indices: NDArray[np.int64]) -> Any:
+        shown.update(self.images[k].tobytes() for k in indices)
+        return batch(self, indices)
+
+    monkeypatch.setattr(Dataset, "batch", recorded)
+
+    run(tiny_config("data.holdout=0.25", "data.validation=0.1"), tiny_data, tmp_path / "run")
+
+    train, validation = tiny_data.split(0.25)[0].stratified_split(0.1)
+    assert shown == {image.tobytes() for image in train.images}
+    assert len(train) + len(validation) == 192 and len(validation) == 19
 
 
 def test_every_tick_is_in_the_tensorboard_events(finished: Path) -> None:
