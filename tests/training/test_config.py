@@ -115,7 +115,7 @@ def test_of_two_values_for_a_setting_the_later_one_counts() -> None:
         ("discriminator.minibatch_group=5", "config", "multiple of 10: twice minibatch_group, as encoder"),
         ("generator.minibatch_group=4", "generator.minibatch_group", "no such setting"),
         ("data.holdout=1", "data.holdout", "less than 1"),
-        ("data.labels=[{colum: age}]", "data.labels.0.column", "required"),
+        ("data.labels=[{colum: age}]", "data.labels[0].column", "required"),
         ("augment={strength: 1}", "augment.strength", "no such setting"),
         ("data.kind=video", "data.kind", "images"),
         ("data.mirror=perhaps", "data.mirror", "boolean"),
