@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from models import artifact, images
-from models import sampler as sampler_module
-from models.sampler import resolve_device
+from models.runtime import torchscript
+from models.runtime.loading import resolve_device
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=1, help="torch threads of a forward; a service has 1")
     arguments = parser.parse_args()
-    sampler_module.THREADS = arguments.threads
+    torchscript.THREADS = arguments.threads
     torch.set_num_threads(arguments.threads)
     sampler = artifact.load(arguments.artifact, resolve_device("auto"))
     size = sampler.batch_size

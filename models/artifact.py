@@ -1,113 +1,131 @@
-"""Artifact folders: export, verify, load.
-
-Knows: the folder's files, their hashes and goldens, TorchScript (the only user of torch.jit), and how
-the fixed batch size is measured. Does not know: architectures, training, the model store.
+"""Artifact folders: write, check and load them.
 
     generator.ts           TorchScript: what is served
     generator.safetensors  the weights, should TorchScript go; manifest.json says how to build around them
     golden.npz             addresses and their pixels, checked at every load
     samples.png            a picture for people
-    card.md                the card for people; older artifacts have none
-    manifest.json          the card; holds the hashes of the other files
+    card.md                the model card for people; older artifacts have none
+    manifest.json          the model card as data; holds the hashes of the other files
+
+Torch is imported only to write or load a generator. Not here: how it runs (models.runtime), the store (models.store).
 """
 
 from __future__ import annotations
 
-import io
 import shutil
-import statistics
 import tempfile
-import time
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors.torch
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from models import images, manifest
+from models import images
 from models.address import Address
 from models.errors import ArtifactError, InputError
 from models.files import sha256, sync_folder, write_atomically
 from models.latents import MAX_INTEGER
-from models.manifest import DeviceClass, Manifest
+from models.manifest import FILE_NAME, Manifest, dump, read
 from models.model_card import markdown
+from models.runtime.loading import TORCHSCRIPT_FILE, load_runtime
 from models.sampler import Sampler
 
-SCRIPT, WEIGHTS, GOLDEN, SAMPLES, CARD = (
-    "generator.ts", "generator.safetensors", "golden.npz", "samples.png", "card.md"
-)  # fmt: skip
+if TYPE_CHECKING:
+    from torch import nn
+
+SCRIPT = TORCHSCRIPT_FILE
+WEIGHTS = "generator.safetensors"
+GOLDEN = "golden.npz"
+SAMPLES = "samples.png"
+CARD = "card.md"
 FILES = (SCRIPT, WEIGHTS, GOLDEN, SAMPLES)
 # Bytes are promised within a runtime fingerprint; between two, outputs may differ by rounding.
 GOLDEN_TOLERANCE = 1
-CPU_CANDIDATES = (1, 2, 4, 8, 16, 32)
-CUDA_CANDIDATES = (16, 32, 64, 128, 256)
-# Taken where no GPU is at hand to measure on.
-CUDA_DEFAULT = 64
-WITHIN_BEST = 0.95
-MEASURE_S = 0.1
-MEASURE_ROUNDS = 9
 
 
-def as_drafted(sampler: Sampler) -> Manifest:
-    """Nothing to add to the card."""
-    return sampler.manifest
+class Draft:
+    """An artifact that is not published yet: a hidden folder with every file but the two cards.
+
+    Attributes:
+        sampler: mints what the artifact will mint.
+    """
+
+    def __init__(self, sampler: Sampler, temporary_dir: Path, folder: Path) -> None:
+        self.sampler = sampler
+        self._temporary_dir = temporary_dir
+        self._folder = folder
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest that was given, with the batch sizes."""
+        return self.sampler.manifest
+
+    def commit(self, manifest: Manifest) -> Manifest:
+        """Write the cards, check the whole artifact, and move it to its folder.
+
+        Args: manifest, such as the draft's with scores; its hashes are filled in here.
+        Returns: the manifest as written.
+        Raises: ArtifactError.
+        """
+        draft_dir = self._temporary_dir
+        (draft_dir / CARD).write_text(markdown(manifest), encoding="utf-8")
+        hashes = {name: sha256(draft_dir / name) for name in (*FILES, CARD)}
+        manifest = manifest.model_copy(update={"files": hashes})
+        write_atomically(draft_dir / FILE_NAME, dump(manifest))
+        load(draft_dir)
+        draft_dir.chmod(0o755)
+        draft_dir.replace(self._folder)
+        sync_folder(self._folder.parent)
+        return manifest
 
 
-def export(
-    generator: nn.Module,
-    draft: Manifest,
-    folder: Path,
-    batch_size: int | None = None,
-    judged: Callable[[Sampler], Manifest] = as_drafted,
-) -> Manifest:
-    """Write an artifact folder and prove that it loads.
+@contextmanager
+def draft(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: int | None = None) -> Iterator[Draft]:
+    """Write an artifact that `Draft.commit` publishes; without a commit nothing is left.
 
     Args:
-        generator: on the CPU, scriptable; see `models.sampler.Sampler` for its signature.
-        draft: the card; its batch sizes and file hashes are filled in here.
+        generator: on the CPU, scriptable; see `models.runtime.torchscript.Generator` for its signature.
+        manifest: its batch sizes and file hashes are filled in here.
         folder: where to; must not exist. It appears whole or not at all.
         batch_size: for the CPU, instead of measuring. With it, another export of the same generator has the
             same weights, goldens and pixels; generator.ts may differ in the order of its constants.
-        judged: the card with what is to be said of what was exported; if it raises, nothing is written.
-    Returns: the card as written.
     Raises: ArtifactError.
     """
+    from models import batch_size as measuring
+    from models.runtime import torchscript
+
     check_free(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary_dir = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise ArtifactError(folder, f"cannot be written: {error.strerror or error}") from None
     try:
-        _write_script(generator, aside / SCRIPT)
-        (aside / WEIGHTS).write_bytes(safetensors.torch.save(dict(generator.state_dict())))
-        sizes, measured = _batch_sizes(aside / SCRIPT, draft, batch_size)
-        card = draft.model_copy(update={"batch_size": sizes, "batch_size_measured": measured})
-        sampler = Sampler(_script(aside / SCRIPT, "cpu"), card)
-        _write_goldens(sampler, aside / GOLDEN)
-        _write_samples(sampler, aside / SAMPLES)
-        card = judged(sampler)
-        (aside / CARD).write_text(markdown(card), encoding="utf-8")
-        card = card.model_copy(update={"files": {name: sha256(aside / name) for name in (*FILES, CARD)}})
-        write_atomically(aside / manifest.FILE_NAME, manifest.dump(card))
-        load(aside)
-        aside.chmod(0o755)
-        aside.replace(folder)
-        sync_folder(folder.parent)
-        return card
+        torchscript.write_torchscript(generator, temporary_dir / SCRIPT)
+        torchscript.write_weights(generator, temporary_dir / WEIGHTS)
+        manifest = measuring.set_batch_sizes(temporary_dir / SCRIPT, manifest, batch_size)
+        sampler = Sampler(load_runtime(temporary_dir, manifest, "cpu"), manifest)
+        _write_goldens(sampler, temporary_dir / GOLDEN)
+        _write_samples(sampler, temporary_dir / SAMPLES)
+        yield Draft(sampler, temporary_dir, folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary_dir, ignore_errors=True)
+
+
+def export(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: int | None = None) -> Manifest:
+    """Write an artifact with nothing to add to its manifest; arguments and errors as for `draft`.
+
+    Returns: the manifest as written.
+    """
+    with draft(generator, manifest, folder, batch_size) as written:
+        return written.commit(written.manifest)
 
 
 def check_free(folder: Path) -> None:
-    """Whether an artifact can be written there.
+    """Check that an artifact can be written there.
 
     Raises: ArtifactError.
     """
@@ -116,47 +134,49 @@ def check_free(folder: Path) -> None:
 
 
 def load(folder: Path, device: str = "cpu") -> Sampler:
-    """A sampler of the artifact, after every check.
+    """Load an artifact after every check.
 
     Hashes are checked before TorchScript reads its file, because loading one can run code.
 
     Args: folder, an artifact; device, a torch device name.
     Raises: ArtifactError naming the file at fault and what to do.
     """
-    card = check_files(folder)
-    if missing := {"cpu", "cuda"} - card.batch_size.keys():
-        raise ArtifactError(folder / manifest.FILE_NAME, f"names no batch_size for {min(missing)}")
-    sampler = Sampler(_script(folder / SCRIPT, device), card, device)
+    manifest = check_files(folder)
+    if missing := {"cpu", "cuda"} - manifest.batch_size.keys():
+        raise ArtifactError(folder / FILE_NAME, f"names no batch_size for {min(missing)}")
+    sampler = Sampler(load_runtime(folder, manifest, device), manifest)
     check_goldens(sampler, folder / GOLDEN)
     return sampler
 
 
 def check_files(folder: Path) -> Manifest:
-    """The card of an artifact whose files all have the hashes that the card names.
+    """Check the hash of every file of an artifact.
 
-    Raises: ArtifactError.
+    Returns: its manifest.
+    Raises: ArtifactError naming the file.
     """
-    card = manifest.read(folder)
-    for name in sorted({*FILES, *card.files}):
+    manifest = read(folder)
+    for name in sorted({*FILES, *manifest.files}):
         path = folder / name
         if name not in (*FILES, CARD):
-            raise ArtifactError(folder / manifest.FILE_NAME, f"names {name!r}, which is no file of an artifact")
-        if name not in card.files:
-            raise ArtifactError(folder / manifest.FILE_NAME, f"names no hash for {name}")
+            raise ArtifactError(folder / FILE_NAME, f"names {name!r}, which is no file of an artifact")
+        if name not in manifest.files:
+            raise ArtifactError(folder / FILE_NAME, f"names no hash for {name}")
         if not path.is_file():
             raise ArtifactError(path, "is missing; install the model again from where it was published")
-        if sha256(path) != card.files[name]:
+        if sha256(path) != manifest.files[name]:
             raise ArtifactError(
                 path,
                 "does not have the hash that manifest.json names: it was changed or damaged, and was not "
                 "loaded; install the model again from where it was published",
             )
-    return card
+    return manifest
 
 
 def check_goldens(sampler: Sampler, path: Path) -> int:
-    """The largest difference, 0 .. 255, between the golden pixels and what is minted here.
+    """Mint the golden addresses again and compare the pixels.
 
+    Returns: the largest difference, 0 .. 255.
     Raises: ArtifactError when it is more than 1.
     """
     try:
@@ -180,94 +200,25 @@ def check_goldens(sampler: Sampler, path: Path) -> int:
 
 
 def digest(folder: Path) -> str:
-    """The artifact's identity: the sha256 of its manifest, which holds the hashes of all else."""
-    return sha256(folder / manifest.FILE_NAME)
-
-
-def _script(path: Path, device: str) -> Any:
-    with _no_deprecation():
-        try:
-            module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            raise ArtifactError(path, f"is not TorchScript: {str(error).splitlines()[0]}") from None
-        return torch.jit.freeze(module.eval())
-
-
-def _write_script(generator: nn.Module, path: Path) -> None:
-    buffer = io.BytesIO()
-    with _no_deprecation():
-        torch.jit.save(torch.jit.script(generator.cpu().eval()), buffer)
-    path.write_bytes(_without_traces(buffer.getvalue()))
-
-
-def _without_traces(script: bytes) -> bytes:
-    """The archive without its debug records, which hold paths of this machine, and their hash."""
-    kept = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(script)) as source, zipfile.ZipFile(kept, "w") as target:
-        for name in source.namelist():
-            if not name.endswith((".debug_pkl", "/serialization_id")):
-                target.writestr(zipfile.ZipInfo(name), source.read(name))
-    return kept.getvalue()
-
-
-@contextmanager
-def _no_deprecation() -> Iterator[None]:
-    """TorchScript is deprecated without a removal date; the safetensors file is the way out."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=DeprecationWarning)
-        yield
-
-
-def _batch_sizes(
-    script: Path, draft: Manifest, cpu: int | None
-) -> tuple[dict[DeviceClass, int], dict[DeviceClass, bool]]:
-    gpu = torch.cuda.is_available()
-    sizes: dict[DeviceClass, int] = {
-        "cpu": cpu or fastest_batch(script, draft, "cpu", CPU_CANDIDATES),
-        "cuda": fastest_batch(script, draft, "cuda", CUDA_CANDIDATES) if gpu else CUDA_DEFAULT,
-    }
-    return sizes, {"cpu": cpu is None, "cuda": gpu}
-
-
-def fastest_batch(script: Path, card: Manifest, device: str, candidates: tuple[int, ...]) -> int:
-    """The smallest batch size whose median images/s is within 5 % of the best candidate's."""
-    module = _script(script, device)
-    samplers = [Sampler(module, card, device, size) for size in candidates]
-    rates: list[list[float]] = [[] for _ in samplers]
-    for round_number in range(MEASURE_ROUNDS + 1):
-        for sampler, seen in zip(samplers, rates):
-            rate = _images_per_second(sampler)
-            # The first round warms up.
-            if round_number:
-                seen.append(rate)
-    medians = [statistics.median(seen) for seen in rates]
-    best = max(medians)
-    return next(size for size, median in zip(candidates, medians) if median >= WITHIN_BEST * best)
-
-
-def _images_per_second(sampler: Sampler) -> float:
-    addresses = sampler.manifest.addresses(seed=0, n=sampler.batch_size)
-    started, minted = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - started) < MEASURE_S:
-        sampler.mint(addresses)
-        minted += len(addresses)
-    return minted / elapsed
+    """Return the artifact's identity: the sha256 of its manifest, which holds the hashes of all else."""
+    return sha256(folder / FILE_NAME)
 
 
 def _write_goldens(sampler: Sampler, path: Path) -> None:
-    """Ordinary addresses, one far corner of the address space, and a truncated one where allowed."""
-    card = sampler.manifest
-    addresses = card.addresses(seed=0, n=max(12, min(len(card.labels), 24)), labels="balanced" if card.labels else None)
-    addresses += card.addresses(seed=MAX_INTEGER, index=MAX_INTEGER)
-    if card.truncation:
-        addresses += card.addresses(seed=1, psi=0.5)
+    """Write ordinary addresses, one far corner of the address space, and a truncated one where allowed."""
+    manifest = sampler.manifest
+    count = max(12, min(len(manifest.labels), 24))
+    addresses = manifest.addresses(seed=0, n=count, labels="balanced" if manifest.labels else None)
+    addresses += manifest.addresses(seed=MAX_INTEGER, index=MAX_INTEGER)
+    if manifest.truncation:
+        addresses += manifest.addresses(seed=1, psi=0.5)
     np.savez_compressed(path, addresses=np.array([str(a) for a in addresses]), pixels=sampler.mint(addresses))
 
 
 def _write_samples(sampler: Sampler, path: Path) -> None:
     """Write an uncurated grid of seed 0: one class per column if classes are few."""
-    card = sampler.manifest
-    columns = images.class_grid_columns(len(card.labels))
-    addresses = card.addresses(seed=0, n=columns * images.GRID_ROWS, labels="balanced" if card.labels else None)
+    manifest = sampler.manifest
+    columns = images.class_grid_columns(len(manifest.labels))
+    addresses = manifest.addresses(seed=0, n=columns * images.GRID_ROWS, labels="balanced" if manifest.labels else None)
     pixels = images.grid(sampler.mint(addresses), columns)
     write_atomically(path, images.encode(pixels, "image/png", "\n".join(map(str, addresses))))

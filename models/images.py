@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
@@ -40,16 +39,6 @@ _XMP = (
     '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 )
 _EXIF_IFD, _USER_COMMENT, _ASCII = 0x8769, 0x9286, b"ASCII\0\0\0"
-
-
-def to_uint8(images: torch.Tensor) -> torch.Tensor:
-    """A generator's output as pixels, made where the output is: four times less to copy from a GPU.
-
-    Args: images, float32 (N, C, H, W), nominally -1 .. 1; values outside are clipped.
-    Returns: uint8 (N, H, W, C), contiguous, on the same device.
-    """
-    pixels = images.add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).contiguous()
 
 
 def grid(pixels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:

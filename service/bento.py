@@ -36,7 +36,7 @@ class _DirectService(bentoml.Service):  # type: ignore[misc]
         import torch
 
         from models import memory
-        from models.sampler import THREADS
+        from models.runtime.torchscript import THREADS
         from service import lifecycle
         from service.app import create_app
 

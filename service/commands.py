@@ -23,7 +23,8 @@ from models.files import write_atomically
 from models.images import EXTENSIONS, MediaType
 from models.manifest import LabelSpec, Manifest
 from models.model_card import markdown
-from models.sampler import Sampler, resolve_device
+from models.runtime.loading import resolve_device
+from models.sampler import Sampler
 from service.auth import Authenticator, create_key
 from service.settings import Settings, read_settings
 

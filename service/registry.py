@@ -18,7 +18,8 @@ from models import artifact, images, manifest, signing, store
 from models.address import check_name, check_version
 from models.errors import ArtifactError, GanmintError, ModelNotFoundError
 from models.manifest import Manifest
-from models.sampler import Sampler, resolve_device
+from models.runtime.loading import resolve_device
+from models.sampler import Sampler
 from models.store import StoredModel
 from service.batcher import Batcher
 from service.errors import NotReadyError

@@ -72,17 +72,30 @@ def publish(
     accept = accept.strip()
     _check_measurable(found, data, accept)
 
-    def judged(sampler: Sampler) -> Manifest:
-        scores, gate = _judged(found, sampler, data, accept, protocol, cache, progress)
-        return sampler.manifest.model_copy(update={"scores": scores, "gate": gate})
-
-    draft = found.card(name, version, licence)
+    unscored = found.card(name, version, licence)
     if to is not None:
-        artifact.export(found.generator, draft, to, batch_size, judged)
+        _write_artifact(found, unscored, to, batch_size, data, accept, protocol, cache, progress)
         return StoredModel(name, version, to)
-    with tempfile.TemporaryDirectory(prefix="ganmint-publish-") as aside:
-        artifact.export(found.generator, draft, Path(aside) / name, batch_size, judged)
-        return store.install(Path(aside) / name)
+    with tempfile.TemporaryDirectory(prefix="ganmint-publish-") as temporary_dir:
+        folder = Path(temporary_dir) / name
+        _write_artifact(found, unscored, folder, batch_size, data, accept, protocol, cache, progress)
+        return store.install(folder)
+
+
+def _write_artifact(
+    found: TrainedRun,
+    manifest: Manifest,
+    folder: Path,
+    batch_size: int | None,
+    data: Path | None,
+    accept: str,
+    protocol: Protocol,
+    cache: Path | None,
+    progress: Progress,
+) -> None:
+    with artifact.draft(found.generator, manifest, folder, batch_size) as draft:
+        scores, gate = _judged(found, draft.sampler, data, accept, protocol, cache, progress)
+        draft.commit(draft.manifest.model_copy(update={"scores": scores, "gate": gate}))
 
 
 def _check_measurable(found: TrainedRun, data: Path | None, accept: str) -> None:

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.models import FACES_SIZED, export
 from models import artifact, store
 from models.networks import GeneratorConfig, generator
+from models.runtime.torchscript import TorchRuntime
 from models.sampler import Sampler
 
 SIZES = {"cuda": (16, 64, 256, 1024), "cpu": (4, 16, 64)}
@@ -45,7 +46,9 @@ def main() -> None:
             loaded = artifact.load(path, arguments.device)
             flops = _flops(loaded)
             for size in SIZES[device.type]:
-                sampler = Sampler(loaded._generator, loaded.manifest, arguments.device, size)
+                sampler = Sampler(
+                    TorchRuntime(_runtime(loaded).generator, loaded.manifest, arguments.device, size), loaded.manifest
+                )
                 addresses = sampler.manifest.addresses(seed=0, n=size)
                 minted = size * _per_second(partial(sampler.mint, addresses), device, arguments.seconds)
                 forward = size * _per_second(_forward_alone(sampler), device, arguments.seconds)
@@ -56,16 +59,22 @@ def main() -> None:
                 )
 
 
+def _runtime(sampler: Sampler) -> TorchRuntime:
+    assert isinstance(sampler.runtime, TorchRuntime)
+    return sampler.runtime
+
+
 def _forward_alone(sampler: Sampler) -> Callable[[], object]:
     """The captured graph on a GPU, the plain forward elsewhere; inputs already there."""
-    if sampler._graph is not None:
-        return sampler._graph._graph.replay
+    runtime = _runtime(sampler)
+    if runtime._graph is not None:
+        return runtime._graph._graph.replay
     z = torch.zeros(sampler.batch_size, sampler.manifest.latents.z_dim, device=sampler.device)
     label = torch.zeros(sampler.batch_size, dtype=torch.int64, device=sampler.device)
 
     def forward() -> object:
         with torch.inference_mode():
-            return sampler._generator(z, label)
+            return runtime.generator(z, label)
 
     return forward
 

@@ -12,7 +12,7 @@ import click
 from models import artifact, manifest, store
 from models.cli import device_option
 from models.errors import InputError
-from models.sampler import resolve_device
+from models.runtime.loading import resolve_device
 from service.export import finish as finishing
 from service.export import formats, plan, state
 from service.export import run as running

@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from models import artifact, images, manifest, networks
+from models import artifact, batch_size, images, manifest, networks
 from models.address import Address
 from models.errors import ArtifactError
 from models.files import sha256
 from models.images import read_address
 from models.latents import MAX_INTEGER
-from models.manifest import ImageShape, Manifest
+from models.manifest import GateRecord, ImageShape, Manifest
 from models.model_card import markdown
 from models.sampler import Sampler
+from tests.samplers import torch_sampler
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_the_card_comes_back_with_batch_sizes_and_hashes(
 def test_a_loaded_artifact_mints_what_the_generator_makes(tiny_artifact: Path, tiny_generator: nn.Module) -> None:
     loaded = artifact.load(tiny_artifact)
     addresses = loaded.manifest.addresses(5, n=30)
-    direct = Sampler(tiny_generator.eval(), loaded.manifest).mint(addresses)
+    direct = torch_sampler(tiny_generator.eval(), loaded.manifest).mint(addresses)
     assert np.abs(loaded.mint(addresses).astype(int) - direct).max() <= 1
     assert len(np.unique(direct)) > 100
 
@@ -134,7 +135,7 @@ def test_the_generator_can_be_built_again_without_torchscript(tiny_artifact: Pat
     card = manifest.read(tiny_artifact)
     rebuilt = networks.generator(networks.GeneratorConfig.model_validate(card.network))
     rebuilt.load_state_dict(safetensors.torch.load_file(tiny_artifact / artifact.WEIGHTS))
-    sampler = Sampler(rebuilt.eval(), card)
+    sampler = torch_sampler(rebuilt.eval(), card)
     assert artifact.check_goldens(sampler, tiny_artifact / artifact.GOLDEN) == 0
     addresses = card.addresses(seed=99, n=50)
     pixels = sampler.mint(addresses)
@@ -223,8 +224,8 @@ def test_an_existing_folder_is_never_touched(
 @pytest.mark.parametrize(
     "step",
     [
-        "models.artifact._write_script",
-        "models.artifact._batch_sizes",
+        "models.runtime.torchscript.write_torchscript",
+        "models.batch_size.set_batch_sizes",
         "models.artifact._write_goldens",
         "models.artifact._write_samples",
         "models.artifact.write_atomically",
@@ -239,6 +240,27 @@ def test_an_export_that_fails_in_the_middle_leaves_nothing(
     with pytest.raises(RuntimeError, match="in the middle"):
         artifact.export(tiny_generator, tiny_card, tmp_path / "new", batch_size=4)
     assert names(tmp_path) == []
+
+
+def test_a_draft_that_is_not_committed_leaves_nothing(
+    tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path
+) -> None:
+    with artifact.draft(tiny_generator, tiny_card, tmp_path / "new", batch_size=4) as draft:
+        assert draft.manifest.batch_size["cpu"] == 4
+        assert draft.sampler.mint(draft.manifest.addresses(seed=1)).shape == (1, 8, 8, 1)
+        assert not (tmp_path / "new").exists()
+    assert names(tmp_path) == []
+
+
+def test_a_draft_is_committed_with_what_was_added_to_its_manifest(
+    tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path
+) -> None:
+    gate = GateRecord(passed=True, checks=("good",))
+    with artifact.draft(tiny_generator, tiny_card, tmp_path / "new", batch_size=4) as draft:
+        written = draft.commit(draft.manifest.model_copy(update={"gate": gate}))
+    assert manifest.read(tmp_path / "new") == written
+    assert written.gate == gate and "good" in (tmp_path / "new" / artifact.CARD).read_text()
+    assert names(tmp_path) == ["new"]
 
 
 def test_an_export_appears_only_when_it_is_whole_and_checked(
@@ -291,8 +313,8 @@ def test_the_smallest_batch_within_5_percent_of_the_best_is_taken(
     tiny_artifact: Path, tiny_card: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fastest(rates: dict[int, float]) -> int:
-        monkeypatch.setattr(artifact, "_images_per_second", lambda sampler: rates[sampler.batch_size])
-        return artifact.fastest_batch(tiny_artifact / artifact.SCRIPT, tiny_card, "cpu", tuple(rates))
+        monkeypatch.setattr(batch_size, "_images_per_second", lambda sampler: rates[sampler.batch_size])
+        return batch_size.fastest_batch_size(tiny_artifact / artifact.SCRIPT, tiny_card, "cpu", tuple(rates))
 
     assert fastest({1: 100, 2: 300, 4: 490, 8: 520, 16: 510}) == 8
     assert fastest({1: 100, 2: 300, 4: 500, 8: 520, 16: 400}) == 4
@@ -311,17 +333,17 @@ def test_one_slow_or_fast_round_does_not_decide(
         lucky = sampler.batch_size == 1 and calls[1] in (1, 3)
         return 10_000.0 if lucky else 100.0 * sampler.batch_size
 
-    monkeypatch.setattr(artifact, "_images_per_second", rate)
-    assert artifact.fastest_batch(tiny_artifact / artifact.SCRIPT, tiny_card, "cpu", (1, 2)) == 2
+    monkeypatch.setattr(batch_size, "_images_per_second", rate)
+    assert batch_size.fastest_batch_size(tiny_artifact / artifact.SCRIPT, tiny_card, "cpu", (1, 2)) == 2
 
 
 def test_without_a_size_the_cpu_is_measured_and_the_gpu_gets_its_default(
     tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifact, "MEASURE_S", 0.001)
+    monkeypatch.setattr(batch_size, "MEASURE_S", 0.001)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     card = artifact.export(tiny_generator, tiny_card, tmp_path / "new")
-    assert card.batch_size["cpu"] in artifact.CPU_CANDIDATES
+    assert card.batch_size["cpu"] in batch_size.CPU_CANDIDATES
     assert card.batch_size["cuda"] == 64
     assert card.batch_size_measured == {"cpu": True, "cuda": False}
     assert artifact.load(tmp_path / "new").batch_size == card.batch_size["cpu"]

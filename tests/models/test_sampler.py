@@ -19,7 +19,10 @@ from models import artifact
 from models.address import Address
 from models.latents import MAX_INTEGER, draw_latent
 from models.manifest import ImageShape, Manifest
-from models.sampler import Generator, Sampler, resolve_device
+from models.runtime.loading import resolve_device
+from models.runtime.torchscript import Generator, TorchRuntime
+from models.sampler import Sampler
+from tests.samplers import torch_sampler
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +109,7 @@ def test_bytes_do_not_depend_on_grouping_even_if_the_generator_depends_on_its_ba
     card: Manifest, order: list[int], cuts: list[int]
 ) -> None:
     addresses = forty(card)
-    sampler = Sampler(depends_on_the_batch_size, card)
+    sampler = torch_sampler(depends_on_the_batch_size, card)
     alone = mint_alone(sampler, addresses[:3])
     shuffled = [addresses[k] for k in order]
     for start, end in itertools.pairwise(cuts):
@@ -144,7 +147,7 @@ def test_every_part_of_an_address_counts(real: Sampler, card: Manifest) -> None:
 @pytest.mark.parametrize(("count", "calls"), [(1, 1), (3, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
 def test_every_forward_runs_at_exactly_the_manifests_batch_size(card: Manifest, count: int, calls: int) -> None:
     recorder = Recorder()
-    pixels = Sampler(recorder, card).mint(card.addresses(0, n=count))
+    pixels = torch_sampler(recorder, card).mint(card.addresses(0, n=count))
     assert [tuple(z.shape) for z in recorder.z] == [(4, 8)] * calls
     assert [tuple(label.shape) for label in recorder.label] == [(4,)] * calls
     assert pixels.shape == (count, 8, 8, 1) and pixels.dtype == np.uint8
@@ -152,14 +155,14 @@ def test_every_forward_runs_at_exactly_the_manifests_batch_size(card: Manifest, 
 
 def test_the_batch_size_can_be_overridden_for_measuring(card: Manifest) -> None:
     recorder = Recorder()
-    Sampler(recorder, card, batch_size=16).mint(card.addresses(0, n=20))
+    torch_sampler(recorder, card, batch_size=16).mint(card.addresses(0, n=20))
     assert [len(z) for z in recorder.z] == [16, 16]
 
 
 def test_the_generator_gets_the_addresses_latents_and_labels(card: Manifest) -> None:
     recorder = Recorder()
     addresses = card.addresses(5, index=2, n=6, labels=[2, 0, 1, 1, 0, 2])
-    Sampler(recorder, card).mint(addresses)
+    torch_sampler(recorder, card).mint(addresses)
     z, label = torch.cat(recorder.z), torch.cat(recorder.label)
     assert z.dtype == torch.float32 and label.dtype == torch.int64
     assert z[:6].tolist() == [draw_latent(5, 2 + k, 8).tolist() for k in range(6)]
@@ -168,7 +171,7 @@ def test_the_generator_gets_the_addresses_latents_and_labels(card: Manifest) -> 
 
 def test_the_padding_is_neutral(card: Manifest) -> None:
     recorder = Recorder()
-    Sampler(recorder, card).mint(card.addresses(5, n=6, labels=2))
+    torch_sampler(recorder, card).mint(card.addresses(5, n=6, labels=2))
     assert not recorder.z[1][2:].any() and not recorder.label[1][2:].any()
     assert recorder.z[1][:2].any()
 
@@ -176,7 +179,7 @@ def test_the_padding_is_neutral(card: Manifest) -> None:
 def test_psi_scales_the_latent_of_its_own_sample_only(card: Manifest) -> None:
     recorder = Recorder()
     addresses = card.addresses(1, psi=0.5) + card.addresses(1) + card.addresses(1, psi=0.7)
-    Sampler(recorder, card).mint(addresses)
+    torch_sampler(recorder, card).mint(addresses)
     z = draw_latent(1, 0, 8)
     np.testing.assert_array_equal(recorder.z[0][0].numpy(), z * np.float32(0.5))
     np.testing.assert_array_equal(recorder.z[0][1].numpy(), z)
@@ -186,13 +189,13 @@ def test_psi_scales_the_latent_of_its_own_sample_only(card: Manifest) -> None:
 def test_an_unconditional_model_gets_label_0(card: Manifest) -> None:
     recorder = Recorder()
     unconditional = card.model_copy(update={"labels": ()})
-    Sampler(recorder, unconditional).mint(unconditional.addresses(0, n=2))
+    torch_sampler(recorder, unconditional).mint(unconditional.addresses(0, n=2))
     assert recorder.label[0].tolist() == [0, 0, 0, 0]
 
 
 def test_no_addresses_make_no_images_and_no_forward(card: Manifest) -> None:
     recorder = Recorder()
-    assert Sampler(recorder, card).mint([]).shape == (0, 8, 8, 1)
+    assert torch_sampler(recorder, card).mint([]).shape == (0, 8, 8, 1)
     assert not recorder.z
 
 
@@ -202,7 +205,7 @@ def test_pixels_are_rows_columns_channels(card: Manifest) -> None:
         return ramp.repeat(len(z), 1, 1, 1)
 
     wide = card.model_copy(update={"image": ImageShape(channels=3, height=2, width=4)})
-    pixels = Sampler(generator, wide).mint(wide.addresses(0, n=5))
+    pixels = torch_sampler(generator, wide).mint(wide.addresses(0, n=5))
     assert pixels.shape == (5, 2, 4, 3)
     expected = np.round(np.linspace(0, 255, 24)).reshape(3, 2, 4).transpose(1, 2, 0)
     assert np.abs(pixels - expected[None]).max() <= 1
@@ -212,7 +215,7 @@ def test_it_computes_on_one_thread_without_shortcuts_and_restores_both(card: Man
     recorder = Recorder()
     torch.set_num_threads(3)
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = True, False
-    Sampler(recorder, card).mint(card.addresses(0, n=5))
+    torch_sampler(recorder, card).mint(card.addresses(0, n=5))
     assert recorder.threads == [1, 1]
     assert recorder.tf32 == [(False, False)] * 2
     assert recorder.deterministic == [True, True]
@@ -227,7 +230,7 @@ def test_a_failing_generator_leaves_the_thread_count_as_it_was(card: Manifest) -
 
     torch.set_num_threads(3)
     with pytest.raises(RuntimeError, match="out of memory"):
-        Sampler(failing, card).mint(card.addresses(0))
+        torch_sampler(failing, card).mint(card.addresses(0))
     assert torch.get_num_threads() == 3
 
 
@@ -241,7 +244,7 @@ def test_bytes_do_not_depend_on_the_callers_thread_count(
 
 def test_the_fingerprint_names_what_byte_identity_depends_on(card: Manifest) -> None:
     def fingerprint(generator: Generator, batch_size: int | None = None) -> str:
-        return Sampler(generator, card, batch_size=batch_size).fingerprint
+        return torch_sampler(generator, card, batch_size=batch_size).fingerprint
 
     text = fingerprint(Recorder())
     for part in (f"torch {torch.__version__}", "1 thread", "float32", "batch 4", f"Pillow {PIL.__version__}"):
@@ -259,6 +262,6 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_gpu_sampler_takes_the_gpus_batch_size(card: Manifest) -> None:
-    assert Sampler(Recorder(), card, "cuda").batch_size == 64
-    assert Sampler(Recorder(), card, "cuda:1").batch_size == 64
-    assert Sampler(Recorder(), card, "cpu").batch_size == 4
+    assert TorchRuntime(Recorder(), card, "cuda").batch_size == 64
+    assert TorchRuntime(Recorder(), card, "cuda:1").batch_size == 64
+    assert TorchRuntime(Recorder(), card, "cpu").batch_size == 4

@@ -13,7 +13,7 @@ import click
 from models import manifest
 from models.cli import PATH
 from models.errors import InputError
-from models.sampler import resolve_device
+from models.runtime.loading import resolve_device
 from training.evaluation import data_split
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.evaluate import evaluate as evaluate_images

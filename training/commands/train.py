@@ -14,7 +14,7 @@ import click
 
 from models.cli import PATH, device_option
 from models.errors import InputError
-from models.sampler import resolve_device
+from models.runtime.loading import resolve_device
 from training.config import PRESET_BY_SIDE, Config, dump_config, load_preset, preset_for, preset_names
 from training.data.dataset import Dataset, toy1d, toy25
 from training.data.loader import load_dataset

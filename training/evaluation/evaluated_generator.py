@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from models import artifact, manifest, store
 from models.errors import InputError
 from models.manifest import Manifest
+from models.runtime.torchscript import TorchRuntime
 from models.sampler import Sampler
 from training.config import DataConfig, data_settings, thresholds
 from training.gate import Bound
@@ -77,7 +78,7 @@ def of_run(found: TrainedRun, device: str = "cpu") -> EvaluatedGenerator:
     """The averaged generator of a run that makes images."""
     name = re.sub(r"[^a-z0-9_-]+", "-", found.run.resolve().name.lower()).strip("-_")[:63] or "run"
     card = found.card(name, "0.0.0").model_copy(update={"batch_size": {"cpu": RUN_BATCH, "cuda": 64}})
-    sampler = Sampler(found.generator.to(device), card, device)
+    sampler = Sampler(TorchRuntime(found.generator.to(device), card, device), card)
     saved = found.config.model_dump()
     title = f"{found.run} at {found.kimg:g} kimg"
     return EvaluatedGenerator(title, sampler, thresholds(saved), found.config.data, found.run, found.kimg)

@@ -15,6 +15,7 @@ from torch import nn
 from models import images
 from models.files import write_atomically
 from models.latents import draw_latent
+from models.runtime.torchscript import to_uint8
 
 # In standard deviations.
 REACH = 2.5
@@ -41,4 +42,4 @@ def traversed(generator: nn.Module, z_dim: int, labels: int, entry: int) -> NDAr
     z[:, entry] = torch.linspace(-REACH, REACH, COLUMNS).repeat(ROWS)
     label = (torch.arange(ROWS) % max(labels, 1)).repeat_interleave(COLUMNS)
     with torch.no_grad():
-        return images.to_uint8(generator(z.to(device), label.to(device))).cpu().numpy()
+        return to_uint8(generator(z.to(device), label.to(device))).cpu().numpy()

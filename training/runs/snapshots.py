@@ -15,6 +15,7 @@ from torch import nn
 from models import images
 from models.files import write_atomically
 from models.latents import draw_latent
+from models.runtime.torchscript import to_uint8
 from training.data.dataset import Dataset
 
 TOY_POINTS, TOY_SIDE = 4096, 128
@@ -30,7 +31,7 @@ def snapshot(generator: nn.Module, dataset: Dataset, z_dim: int, path: Path) -> 
             samples.reshape(len(samples), -1).numpy(), dataset.images.reshape(len(dataset), -1).astype(np.float32)
         )
     else:
-        pixels = images.grid(images.to_uint8(samples).cpu().numpy(), columns)
+        pixels = images.grid(to_uint8(samples).cpu().numpy(), columns)
     write_atomically(path, images.encode(pixels, "image/png", "training snapshot"))
 
 

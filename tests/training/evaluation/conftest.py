@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from models import artifact
-from models.sampler import Generator, Sampler
+from models.runtime.torchscript import Generator
+from models.sampler import Sampler
+from tests.samplers import torch_runtime, torch_sampler
 from training.config import DataConfig, load_preset
 from training.evaluation import data_split
 from training.evaluation.classifier import Recipe
@@ -57,7 +59,7 @@ def subject(bundled: Sampler) -> Callable[[Generator], EvaluatedGenerator]:
     """Makes a subject of any generator of digits, with the gate of the preset."""
 
     def make(generator: Generator) -> EvaluatedGenerator:
-        return EvaluatedGenerator("a test", Sampler(generator, bundled.manifest), load_preset("digits").gate)
+        return EvaluatedGenerator("a test", torch_sampler(generator, bundled.manifest), load_preset("digits").gate)
 
     return make
 
@@ -65,19 +67,19 @@ def subject(bundled: Sampler) -> Callable[[Generator], EvaluatedGenerator]:
 @pytest.fixture(scope="session")
 def good(bundled: Sampler, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
     """RngStreams from the very distribution that the data is from."""
-    return subject(bundled._generator)
+    return subject(torch_runtime(bundled).generator)
 
 
 @pytest.fixture(scope="session")
 def one_class(bundled: Sampler, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
     """Makes a three, whatever it is asked for."""
-    return subject(lambda z, label: bundled._generator(z, torch.full_like(label, 3)))
+    return subject(lambda z, label: torch_runtime(bundled).generator(z, torch.full_like(label, 3)))
 
 
 @pytest.fixture(scope="session")
 def one_image(bundled: Sampler, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
     """Makes one and the same image of each class."""
-    return subject(lambda z, label: bundled._generator(torch.ones_like(z), label))
+    return subject(lambda z, label: torch_runtime(bundled).generator(torch.ones_like(z), label))
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import torch
 
 from models.errors import DataError
 from models.sampler import Sampler
+from tests.samplers import torch_runtime, torch_sampler
 from training.data.dataset import Dataset
 from training.evaluation import data_split, html_report
 from training.evaluation.data_split import DataSplit
@@ -151,7 +152,8 @@ def test_a_generator_without_classes_is_not_asked_for_labels(
 ) -> None:
     card = bundled.manifest.model_copy(update={"labels": ()})
     ten = torch.arange(16) % 10
-    plain = EvaluatedGenerator("plain", Sampler(lambda z, label: bundled._generator(z, ten), card), good.gate)
+    generator = torch_runtime(bundled).generator
+    plain = EvaluatedGenerator("plain", torch_sampler(lambda z, label: generator(z, ten), card), good.gate)
 
     found = evaluate(plain, digits, protocol)
 
@@ -222,7 +224,7 @@ def test_the_report_says_whether_the_test_images_were_learned_from(
         data = bundled.manifest.training.data.model_copy(update={"digest": digest})
         training = bundled.manifest.training.model_copy(update={"data": data})
         card = bundled.manifest.model_copy(update={"training": training})
-        return dataclasses.replace(good, sampler=Sampler(bundled._generator, card))
+        return dataclasses.replace(good, sampler=torch_sampler(torch_runtime(bundled).generator, card))
 
     assert notes(trained_on(digits.train.digest), digits) == []
     assert "was trained on that share as well" in notes(trained_on(digits.whole.digest), digits)[0]

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from models import artifact, store
-from models.cuda_graph import CudaGraph
+from models.runtime.cuda_graph import CudaGraph
 from models.sampler import Sampler
+from tests.samplers import torch_runtime
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device on this machine")
 
@@ -20,14 +21,15 @@ def digits() -> Sampler:
 
 
 def test_a_replay_gives_the_eager_bytes(digits: Sampler) -> None:
+    runtime = torch_runtime(digits)
     size, z_dim = digits.batch_size, digits.manifest.latents.z_dim
     random = np.random.RandomState(0)
     with torch.inference_mode():
-        graph = CudaGraph(digits._pixels, size, z_dim, digits.device)
+        graph = CudaGraph(runtime.forward, size, z_dim, torch.device(digits.device))
         for _ in range(3):
             z = random.standard_normal((size, z_dim)).astype(np.float32)
             label = random.randint(0, 10, size)
-            eager = digits._pixels(torch.from_numpy(z).cuda(), torch.from_numpy(label).cuda()).cpu().numpy()
+            eager = runtime.forward(torch.from_numpy(z).cuda(), torch.from_numpy(label).cuda()).cpu().numpy()
             np.testing.assert_array_equal(graph.run(z, label), eager)
 
 
