@@ -5,7 +5,12 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from importlib import import_module
 
 import click
@@ -24,6 +29,7 @@ COMMANDS = {
     "models": "service.commands",
     "sample": "service.commands",
     "export": "service.export.commands",
+    "dataset": "service.export.commands",
     "serve": "service.commands",
     "keys": "service.commands",
 }
@@ -36,8 +42,27 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        with _exit_on_signals():
+            command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
         return command
+
+
+@contextlib.contextmanager
+def _exit_on_signals() -> Iterator[None]:
+    """Exit at once on SIGINT or SIGTERM in the block: imports run callbacks, where Python drops a KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in handlers.items():
+        # A shell's background job ignores SIGINT.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda received, _frame: os._exit(128 + received))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @click.group(cls=_LazyGroup, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})

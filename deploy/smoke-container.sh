@@ -120,7 +120,7 @@ start() {
     check_packages
     inside "$container" -- "$ENTRYPOINT" \
         ganmint export digits --count 20 --shard-size 10 --format imagefolder --out /tmp/exported >/dev/null
-    "$PYTHON" -m ganmint export verify "$DIR/tmp/exported" --sample 20 || fail 'what it exported does not verify'
+    "$PYTHON" -m ganmint dataset verify "$DIR/tmp/exported" --sample 20 || fail 'what it exported does not verify'
     local began
     began="$(date +%s%N)"
     set -m

@@ -12,7 +12,7 @@ from typing import Any
 from models.manifest import Manifest
 from service.export.formats import parquet_features
 from service.export.plan import ExportSpec, Format
-from service.export.progress import counted, size_text
+from service.export.progress import format_count, format_size
 
 # https://huggingface.co/docs/hub/datasets-cards: the sizes that the hub knows.
 _SIZES = (("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7))
@@ -79,7 +79,7 @@ def readme(job: ExportSpec, model: Manifest, manifest: dict[str, Any]) -> str:
 
 | | |
 | --- | --- |
-| images | {job.count} in {counted(len(manifest["shards"]), "shard")}, {size_text(manifest["bytes"])} |
+| images | {job.count} in {format_count(len(manifest["shards"]), "shard")}, {format_size(manifest["bytes"])} |
 | format | {job.format}{f", {job.image_format}" if job.image_format else ""} |
 | labels | {_labels_text(job, model)} |
 | psi | {job.psi:g} |
@@ -96,7 +96,7 @@ def readme(job: ExportSpec, model: Manifest, manifest: dict[str, Any]) -> str:
 
 ## Where it comes from
 
-{marked} Same address, same bytes: `ganmint export verify`
+{marked} Same address, same bytes: `ganmint dataset verify`
 mints images again and compares; `manifest.json` has the digest of every file. Made by
 {" and then ".join(f"`{command}`" for command in _commands(job))}.
 """

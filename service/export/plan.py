@@ -30,6 +30,8 @@ Split = Literal["train", "test"]
 LARGEST_FOLDER = 10_000
 # A generous bound on what has to be listed and kept at once.
 MOST_SHARDS = 100_000
+# Images in a shard, where the user does not say.
+SHARD_SIZE = 10_000
 
 
 class ExportSpec(Frozen):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ from models.errors import ExportError, InputError
 from models.sampler import Sampler
 from service.export import worker
 from service.export.plan import ExportSpec, Shard
-from service.export.progress import Progress
-from service.export.run import Order, one_thread
+from service.export.progress import ExportProgressBar
+from service.export.run import ExportRequest, one_thread
 from service.export.target import Target
 
 # A lost worker's shard is made again so often before the run gives up.
@@ -48,7 +50,7 @@ class RayEngine:
         self._ray: Any = ray
         self._address, self._workers = address, workers
 
-    def __call__(self, order: Order, shards: Sequence[Shard], progress: Progress) -> None:
+    def __call__(self, request: ExportRequest, shards: Sequence[Shard], progress: ExportProgressBar) -> None:
         """Make the shards.
 
         Raises: ExportError.
@@ -57,7 +59,7 @@ class RayEngine:
         if mine:
             self._connect()
         try:
-            self._make(order, shards, progress)
+            self._make(request, shards, progress)
         finally:
             if mine:
                 ray.shutdown()
@@ -67,32 +69,37 @@ class RayEngine:
         options: dict[str, Any] = (
             {"address": there} if there else {"num_cpus": self._workers, "include_dashboard": False}
         )
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ExportError(there or "Ray", f"cannot be reached: {error}") from None
+        # Ray has put its own in its place.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)
 
-    def _make(self, order: Order, shards: Sequence[Shard], progress: Progress) -> None:
+    def _make(self, request: ExportRequest, shards: Sequence[Shard], progress: ExportProgressBar) -> None:
         ray = self._ray
         resources = ray.cluster_resources()
-        gpus = resources.get("GPU", 0) if order.device != "cpu" else 0
-        if order.device.startswith("cuda") and not gpus:
+        gpus = resources.get("GPU", 0) if request.device != "cpu" else 0
+        if request.device.startswith("cuda") and not gpus:
             raise InputError("the Ray cluster has no GPU", "--device")
+        device = "cuda" if gpus else "cpu"
         options = {"num_cpus": 1, "num_gpus": 1 / TASKS_PER_GPU if gpus else 0, "max_retries": RETRIES}
         task = ray.remote(**options)(make_shard)
-        names = [manifest.FILE_NAME, *sorted({*artifact.FILES, *manifest.read(order.folder).files})]
-        model = ray.put({name: (order.folder / name).read_bytes() for name in names})
+        names = [manifest.FILE_NAME, *sorted({*artifact.FILES, *manifest.read(request.model_dir).files})]
+        model = ray.put({name: (request.model_dir / name).read_bytes() for name in names})
         window = max(1, int(resources.get("CPU", 1))) * IN_FLIGHT_PER_CPU
         waiting: list[Shard] = list(reversed(shards))
         under_way: list[Any] = []
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < window:
-                    under_way.append(task.remote(order.url, order.job, model, "cuda" if gpus else "cpu", waiting.pop()))
+                    under_way.append(task.remote(request.url, request.spec, model, device, waiting.pop()))
                 done, under_way = ray.wait(under_way, timeout=1.0)
                 for reference in done:
                     progress.add(*self._result(reference))
-                    progress.shard()
+                    progress.add_shards(1)
         finally:
             for reference in under_way:
                 ray.cancel(reference, force=True)

@@ -52,7 +52,7 @@ def read(target: Target, job: ExportSpec, card: Manifest, shard: Shard, wanted: 
     count = 0
     with told(
         target.url,
-        f"shard {shard.number} cannot be read; ganmint export finish says which file, the export makes it again",
+        f"shard {shard.number} cannot be read; ganmint dataset finish says which file, the export makes it again",
     ):
         for found in reader(target, job, card, shard, wanted):
             count += 1

@@ -1,195 +1,110 @@
-"""Making the shards of an export on this machine.
-
-Knows: what is left to do at a target, and worker processes, each with its own copy of the model and
-one torch thread, that end with their parent. Does not know: how a shard is made, other machines.
-"""
+"""Make those shards of an export that are not committed yet."""
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
-import queue
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from models import artifact, memory
-from models.errors import ExportError
-from models.sampler import Sampler
+from models import artifact
+from models.errors import ExportError, GanmintError
 from service.export import state, worker
 from service.export.plan import ExportSpec, Shard
-from service.export.progress import Progress
+from service.export.progress import ExportProgressBar
 from service.export.target import Target
 
-Say = Callable[[str], None]
-POLL_S = 0.2
+Echo = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a run makes.
+class ExportRequest:
+    """What one run makes.
 
     Attributes:
         url: the target.
-        job: the export.
-        folder: the model's artifact.
+        spec: the whole export.
+        model_dir: the model's artifact folder.
         device: a torch device name.
-        shards: this run's share of the job's shards.
+        shards: this run's share of the export's shards.
     """
 
     url: str
-    job: ExportSpec
-    folder: Path
+    spec: ExportSpec
+    model_dir: Path
     device: str
     shards: tuple[Shard, ...]
 
 
-# Makes these shards of the order, telling the progress; returns when all are committed.
-Engine = Callable[[Order, Sequence[Shard], Progress], None]
+# Makes these shards of the request and reports the progress; returns when all are committed.
+Engine = Callable[[ExportRequest, Sequence[Shard], ExportProgressBar], None]
 
 
-def run(order: Order, engine: Engine, say: Say) -> int:
-    """Make what is not committed yet; returns how many shards that was.
+def make_shards(request: ExportRequest, engine: Engine, echo: Echo, show_progress: bool = True) -> int:
+    """Make the shards that are not committed yet; return how many that were.
 
-    Raises: ExportError; what was committed is kept, and another run goes on from there.
+    Raises: ExportError, KeyboardInterrupt; committed shards are kept, and another run goes on from there.
     """
-    target = Target(order.url)
-    state.begin(target, order.job, order.folder)
-    target.tidy(name for s in order.shards for name in (s.name, state.marker(s.number)))
-    committed = state.commits(target, order.job, list(order.shards))
-    for number, made in sorted(committed.items()):
-        if wrong := state.damage(target, made, thorough=False):
-            say(f"shard {number} is made again: {wrong}")
+    target = Target(request.url)
+    drafts = [name for s in request.shards for name in (s.name, state.marker(s.number))]
+    state.begin(target, request.spec, request.model_dir)
+    target.tidy(drafts)
+    committed = state.commits(target, request.spec, list(request.shards))
+    for number, commit in sorted(committed.items()):
+        if damage := state.damage(target, commit, thorough=False):
+            echo(f"shard {number} is made again: {damage}")
             del committed[number]
-    missing = [s for s in order.shards if s.number not in committed]
+    missing = [s for s in request.shards if s.number not in committed]
     if committed:
-        say(f"{len(committed)} of {len(order.shards)} shards are committed already")
+        echo(f"{len(committed)} of {len(request.shards)} shards are committed already")
     if not missing:
         return 0
-    images = sum(s.count for s in order.shards)
-    progress = Progress(images, len(order.shards), images - sum(s.count for s in missing), len(committed))
+    progress = _progress_bar(request, missing, show_progress)
     try:
-        engine(order, missing, progress)
-    except ExportError as error:
+        engine(request, missing, progress)
+    except (ExportError, KeyboardInterrupt) as error:
         progress.end()
-        raise ExportError(
-            error.path, f"{error.reason}. {progress.done_shards} of {len(order.shards)} shards are committed and kept; "
-            "run the same command again to go on",
-        ) from error  # fmt: skip
-    except KeyboardInterrupt:
-        progress.end()
-        say(f"Interrupted. {progress.done_shards} of {len(order.shards)} shards are committed and kept; "
-            "run the same command again to go on")  # fmt: skip
+        # Of workers that were killed; the others have discarded theirs.
+        with contextlib.suppress(GanmintError):
+            target.tidy(drafts)
+        kept = f"{progress.done_shards} of {len(request.shards)} shards are committed and kept"
+        advice = f"{kept}; run the same command again to go on"
+        if isinstance(error, ExportError):
+            raise ExportError(error.path, f"{error.reason}. {advice}") from error
+        echo(f"Interrupted. {advice}")
         raise
     progress.end()
     return len(missing)
 
 
-def in_this_process(order: Order, shards: Sequence[Shard], progress: Progress) -> None:
-    """An engine: one after the other."""
-    sampler, target = artifact.load(order.folder, order.device), Target(order.url)
+def _progress_bar(request: ExportRequest, missing: Sequence[Shard], is_shown: bool) -> ExportProgressBar:
+    images = sum(s.count for s in request.shards)
+    return ExportProgressBar(
+        images=images,
+        shards=len(request.shards),
+        done_images=images - sum(s.count for s in missing),
+        done_shards=len(request.shards) - len(missing),
+        is_shown=is_shown,
+    )
+
+
+def in_this_process(request: ExportRequest, shards: Sequence[Shard], progress: ExportProgressBar) -> None:
+    """Make shards one after the other; an engine."""
+    sampler, target = artifact.load(request.model_dir, request.device), Target(request.url)
     with one_thread():
         for shard in shards:
-            worker.make(sampler, target, order.job, shard, progress.add)
-            progress.shard()
-
-
-def in_processes(workers: int) -> Engine:
-    """An engine: so many worker processes, each taking the next shard."""
-
-    def engine(order: Order, shards: Sequence[Shard], progress: Progress) -> None:
-        # Not forked: torch and fsspec have threads.
-        context = multiprocessing.get_context("spawn")
-        made: Any = context.Queue()
-        pool = ProcessPoolExecutor(min(workers, len(shards)), context, _start, (order, made))
-        try:
-            with _no_interrupt():
-                left = {pool.submit(_make, shard) for shard in shards}
-            while left:
-                done, left = wait(left, POLL_S, FIRST_COMPLETED)
-                _drain(made, progress)
-                _raise_first(done)
-                progress.shard(len(done))
-            _drain(made, progress)
-        finally:
-            _end(pool)
-            made.cancel_join_thread()
-            made.close()
-
-    return engine
+            worker.make(sampler, target, request.spec, shard, progress.add)
+            progress.add_shards(1)
 
 
 @contextlib.contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Ctrl-C reaches the whole terminal group, but the parent decides: children begin with it blocked."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _raise_first(done: set[Future[None]]) -> None:
-    for future in done:
-        try:
-            future.result()
-        except BrokenProcessPool:
-            raise ExportError("a worker process", "was killed; too little memory is the most common reason") from None
-
-
-def _drain(made: Any, progress: Progress) -> None:
-    with contextlib.suppress(queue.Empty):
-        while True:
-            progress.add(*made.get_nowait())
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """At once: what is being made is of no use without its commit."""
-    processes = list((pool._processes or {}).values())
-    # First: a worker that is still starting would complain about what the shutdown closes.
-    for process in processes:
-        process.terminate()
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.join()
-
-
-@contextlib.contextmanager
-def one_thread() -> Any:
-    """Torch on one thread, for the whole time."""
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread in the block."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-# In a worker process
-
-_sampler: Sampler
-_order: Order
-_made: Any
-
-
-def _start(order: Order, made: Any) -> None:
-    global _sampler, _order, _made
-    memory.keep_freed()
-    parent = multiprocessing.parent_process()
-    assert parent
-    threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()
-    torch.set_num_threads(1)
-    _sampler, _order, _made = artifact.load(order.folder, order.device), order, made
-
-
-def _make(shard: Shard) -> None:
-    worker.make(_sampler, Target(_order.url), _order.job, shard, lambda images, size: _made.put((images, size)))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from service.export import run as running
+from service.export import processes
 from service.export.plan import FORMATS
 from tests.conftest import Command
 from tests.service.export.conftest import ARGUMENTS, REPOSITORY, program, tree
@@ -26,9 +26,9 @@ def test_shard_groups_in_any_order_write_what_one_run_writes(
     assert export(tmp_path / "one", format=format).code == 0
     for part in ("2/3", "0/3", "1/3"):
         piece = export(tmp_path / "pieces", "--shard", part, format=format)
-        assert piece.code == 0 and "ganmint export finish" in piece.output
+        assert piece.code == 0 and "ganmint dataset finish" in piece.output
         assert not (tmp_path / "pieces" / "manifest.json").exists()
-    assert command("export", "finish", str(tmp_path / "pieces")).code == 0
+    assert command("dataset", "finish", str(tmp_path / "pieces")).code == 0
     assert tree(tmp_path / "pieces") == tree(tmp_path / "one")
 
 
@@ -81,13 +81,13 @@ def test_a_real_local_ray_that_loses_a_worker_writes_what_one_worker_writes(expo
 def test_a_shard_of_many_is_made_and_the_others_are_named_by_finish(export: Command, tmp_path: Path) -> None:
     export(tmp_path / "out", "--shard", "1/4", count=200)
 
-    done = program("export", "finish", str(tmp_path / "out"))
+    done = program("dataset", "finish", str(tmp_path / "out"))
 
     assert done.returncode == 1
     assert "7 of 10 shards are not committed: 0, 2-4, 6-8" in done.stderr
 
 
-def dying(shard: object) -> None:
+def dying(connection: object, request: object) -> None:
     """In a worker's place."""
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -96,7 +96,7 @@ def test_a_worker_that_dies_is_told_and_a_rerun_completes(
     export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(running, "_make", dying)
+        patch.setattr(processes, "_work", dying)
         failed = export(tmp_path / "out", "--workers", "2")
 
     assert failed.code == 1

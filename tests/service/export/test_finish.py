@@ -89,8 +89,8 @@ def test_the_card_has_front_matter_and_says_where_the_data_comes_from(
 def test_every_image_verifies(format: str, export: Command, command: Command, tmp_path: Path) -> None:
     export(tmp_path / "out", "--psi", "0.7", "--index", "11", format=format)
 
-    all_of_them = command("export", "verify", str(tmp_path / "out"), "--device", "cpu")
-    some = command("export", "verify", str(tmp_path / "out"), "--sample", "7", "--device", "cpu")
+    all_of_them = command("dataset", "verify", str(tmp_path / "out"), "--device", "cpu")
+    some = command("dataset", "verify", str(tmp_path / "out"), "--sample", "7", "--device", "cpu")
 
     assert "50 images minted again: 50 are the same byte for byte" in all_of_them.output
     assert "7 images minted again: 7 are the same byte for byte" in some.output
@@ -110,7 +110,7 @@ def test_a_changed_byte_of_an_image_is_found(
         if at >= 0:
             path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
 
-    found = command("export", "verify", str(out), "--device", "cpu")
+    found = command("dataset", "verify", str(out), "--device", "cpu")
 
     assert found.code == 1
     assert (
@@ -124,7 +124,7 @@ def test_a_swapped_picture_is_found(export: Command, command: Command, tmp_path:
     first, second = out / "train/a/00000/0.png", out / "train/a/00000/3.png"
     first.write_bytes(second.read_bytes())
 
-    found = command("export", "verify", str(out), "--device", "cpu")
+    found = command("dataset", "verify", str(out), "--device", "cpu")
 
     assert found.code == 1
     assert "0.png: says tiny/1.0.0/1/0?label=0 beside the image and tiny/1.0.0/1/3?label=0 in it" in found.errors
@@ -139,13 +139,13 @@ def test_finish_reads_every_byte_and_the_damaged_shard_is_made_again(
     path = out / "data" / "train-00001.tar"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
 
-    damaged = command("export", "finish", str(out))
+    damaged = command("dataset", "finish", str(out))
 
     assert damaged.code == 1
     assert "shard 1 is damaged: data/train-00001.tar does not have the digest" in damaged.errors
     assert export(out).code == 0
     assert tree(out) == whole
-    assert command("export", "finish", str(out)).code == 0
+    assert command("dataset", "finish", str(out)).code == 0
     assert tree(out) == whole
 
 
@@ -169,15 +169,15 @@ def test_finish_waits_for_the_shards_that_others_make(
         "waiting: the export here has 50 images instead of 90",
         "waiting: 2 of 6 shards are not committed",
     ]
-    assert command("export", "finish", str(out), "--wait", "1", "--count", "90").code == 0
+    assert command("dataset", "finish", str(out), "--wait", "1", "--count", "90").code == 0
     assert json.loads((out / "manifest.json").read_text())["images"] == 90
 
 
 def test_waiting_ends_and_says_what_is_missing(export: Command, command: Command, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    nothing = command("export", "finish", str(out), "--wait", "0.01")
+    nothing = command("dataset", "finish", str(out), "--wait", "0.01")
     export(out, "--shard", "0/2")
-    half = command("export", "finish", str(out), "--wait", "0.01")
+    half = command("dataset", "finish", str(out), "--wait", "0.01")
 
     assert nothing.code == half.code == 1
     assert "after 0.01 s, no export has begun here" in nothing.errors
@@ -186,7 +186,7 @@ def test_waiting_ends_and_says_what_is_missing(export: Command, command: Command
 
 @pytest.mark.parametrize("action", ["finish", "verify"])
 def test_a_folder_without_an_export_is_told(action: str, command: Command, tmp_path: Path) -> None:
-    failed = command("export", action, str(tmp_path))
+    failed = command("dataset", action, str(tmp_path))
 
     assert failed.code == 1
     assert f"{tmp_path}: holds no export" in failed.errors
@@ -199,12 +199,12 @@ def test_images_of_another_kind_of_machine_may_be_off_by_one(export: Command, co
     content = bytearray(path.read_bytes())
     content[16] += 1 if content[16] < 255 else -1
     path.write_bytes(content)
-    same_machine = command("export", "verify", str(out), "--device", "cpu")
+    same_machine = command("dataset", "verify", str(out), "--device", "cpu")
     target = Target(str(out))
     job, _ = state.read_job(target)
     for made in state.commits(target, job, job.shards()).values():
         state.commit(target, made.model_copy(update={"fingerprint": "another"}))
-    other_machine = command("export", "verify", str(out), "--device", "cpu")
+    other_machine = command("dataset", "verify", str(out), "--device", "cpu")
 
     assert same_machine.code == 1 and "off by up to 1 of 255" in same_machine.errors
     assert other_machine.code == 0 and "1 are off by at most 1 of 255" in other_machine.output

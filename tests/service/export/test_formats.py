@@ -210,6 +210,6 @@ def test_a_model_without_classes_is_exported(
         out = str(tmp_path / format)
         arguments = ("--count", "9", "--shard-size", "5", "--device", "cpu", "--format", format, "--out", out)
         assert command("export", "plain", *arguments).code == 0
-        assert command("export", "verify", out, "--device", "cpu").code == 0
+        assert command("dataset", "verify", out, "--device", "cpu").code == 0
     assert sorted(p.name for p in (tmp_path / "imagefolder" / "train").iterdir()) == ["00000", "00001"]
     assert manifest.read(tmp_path / "plain").labels == ()

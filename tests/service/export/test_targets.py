@@ -18,10 +18,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from models import artifact
 from models.errors import ExportError
+from models.manifest import Manifest
 from service.export.target import Target
 from tests.conftest import Command
 from tests.live.conftest import free_port
@@ -99,9 +102,9 @@ def test_s3_gets_the_bytes_that_a_folder_gets(
     assert first.code == 0, first.errors
     assert again.code == 0 and "3 of 3 shards are committed already" in again.output
     assert objects(format, tmp_path) == tree(tmp_path / "out")
-    verified = command("export", "verify", url, "--sample", "20", "--device", "cpu")
+    verified = command("dataset", "verify", url, "--sample", "20", "--device", "cpu")
     assert "20 images minted again: 20 are the same byte for byte" in verified.output
-    assert command("export", "finish", url).code == 0
+    assert command("dataset", "finish", url).code == 0
 
 
 def test_a_bucket_with_other_things_or_another_job_is_refused(
@@ -306,9 +309,36 @@ def test_an_unknown_model_is_refused_with_those_there_are(command: Command, tmp_
     assert "there is no version 9.0.0 of 'tiny'" in version.errors
 
 
-@pytest.mark.parametrize("arguments", [(), ("tiny",), ("tiny", "--count", "5"), ("finish",), ("verify",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export",),
+        ("export", "tiny"),
+        ("export", "tiny", "--count", "5"),
+        ("dataset", "finish"),
+        ("dataset", "verify"),
+    ],
+)
 def test_a_missing_argument_is_wrong_usage(arguments: tuple[str, ...], command: Command) -> None:
-    assert command("export", *arguments).code == 2
+    assert command(*arguments).code == 2
+
+
+@pytest.mark.parametrize("name", ["finish", "verify"])
+def test_an_old_habit_is_answered_with_the_new_command(name: str, command: Command, tmp_path: Path) -> None:
+    refused = command("export", name, str(tmp_path))
+
+    assert refused.code == 2
+    assert f"Did you mean: ganmint dataset {name}" in refused.errors
+
+
+def test_a_model_may_be_called_finish(
+    tiny_generator: Any, tiny_card: Manifest, tmp_path: Path, command: Command
+) -> None:
+    artifact.export(tiny_generator, tiny_card.model_copy(update={"name": "finish"}), tmp_path / "finish", batch_size=4)
+    assert command("models", "install", str(tmp_path / "finish")).code == 0
+    arguments = ("--count", "5", "--device", "cpu", "--format", "npz", "--out", str(tmp_path / "out"))
+
+    assert command("export", "finish", *arguments).code == 0
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(export: Command, tmp_path: Path) -> None:
@@ -321,11 +351,13 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(export: Command, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_help_lists_options_and_the_commands_below(command: Command) -> None:
-    told = command("export", "--help").output
+def test_help_lists_options_and_commands(command: Command) -> None:
+    export_help = command("export", "--help").output
+    dataset_help = command("dataset", "--help").output
 
-    assert told.startswith("Usage: ganmint export [OPTIONS] MODEL\n")
-    assert "--shard-size" in told and "finish  Verify every shard" in told
+    assert export_help.startswith("Usage: ganmint export [OPTIONS] MODEL\n")
+    assert "--shard-size" in export_help
+    assert "finish  Check every shard" in dataset_help and "verify  Mint images" in dataset_help
 
 
 def test_json_of_an_export_is_readable(export: Command, tmp_path: Path) -> None:

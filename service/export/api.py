@@ -1,0 +1,188 @@
+"""Export a data set: what `ganmint export` does after it has read its options.
+
+summary = export_dataset("digits", count=60_000, out="mnist", format="idx", labels="balanced")
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models import artifact, manifest, store
+from models.errors import InputError
+from models.runtime.loading import resolve_device
+from service.export import finish, formats, plan, state
+from service.export.plan import PIXEL_FORMATS, ExportSpec, Format, ImageFormat, Split
+from service.export.processes import in_processes
+from service.export.run import Echo, Engine, ExportRequest, in_this_process, make_shards
+from service.export.target import Target
+
+EngineName = Literal["local", "ray"]
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What an export has come to.
+
+    Attributes:
+        url: where it is.
+        images: of the whole export.
+        bytes: of its data files together.
+        shards: of the whole export.
+        fingerprints: the kinds of machines that made it; within one of them images are equal byte for byte.
+    """
+
+    url: str
+    images: int
+    bytes: int
+    shards: int
+    fingerprints: tuple[str, ...]
+
+
+def export_dataset(
+    model: str,
+    *,
+    count: int,
+    out: str,
+    format: Format,
+    seed: int = 0,
+    index: int = 0,
+    labels: int | Literal["balanced"] | None = None,
+    psi: float = 1.0,
+    image_format: ImageFormat | None = None,
+    split: Split = "train",
+    shard_size: int = plan.SHARD_SIZE,
+    workers: int = 1,
+    engine: EngineName = "local",
+    device: str = "auto",
+    echo: Echo | None = None,
+) -> ExportSummary:
+    """Write a labelled data set of any size; skip the shards that are there already.
+
+    Args:
+        model: a name or name/version in the store.
+        count: how many images; a larger count than before extends an export.
+        out: a folder or any fsspec URL.
+        format: imagefolder, webdataset, parquet, npz or idx.
+        seed: 0 .. 2^53-1.
+        index: of the first image; the others follow.
+        labels: a class for all, "balanced" (index modulo the number of classes), or None: drawn from the seed.
+        psi: truncation, above 0 and at most 1.
+        image_format: png, jpg or webp; None for png, or for pixels where the format holds those (npz, idx).
+        split: train or test, which the files are called by.
+        shard_size: images in a shard, at most.
+        workers: processes, each with its own copy of the model. With more than one, call this below
+            `if __name__ == "__main__"`, as Python's multiprocessing asks.
+        engine: local, or ray: one task a shard.
+        device: auto, cpu, cuda or cuda:N.
+        echo: is called with lines about the progress; None prints nothing.
+    Raises:
+        InputError: an argument is unusable; nothing has been written.
+        ModelNotFoundError: the store has no such model.
+        ExportError: the target cannot be written or holds something else; committed shards are kept.
+    """
+    request, _ = resolve_request(
+        model,
+        count=count,
+        out=out,
+        format=format,
+        seed=seed,
+        index=index,
+        labels=labels,
+        psi=psi,
+        image_format=image_format,
+        split=split,
+        shard_size=shard_size,
+        engine=engine,
+        device=device,
+    )
+    make_shards(request, find_engine(engine, workers), echo or _ignore, show_progress=echo is not None)
+    return finish_dataset(out)
+
+
+def resolve_request(
+    model: str,
+    *,
+    count: int,
+    out: str,
+    format: Format,
+    seed: int,
+    index: int,
+    labels: int | Literal["balanced"] | None,
+    psi: float,
+    image_format: ImageFormat | None,
+    split: Split,
+    shard_size: int,
+    engine: EngineName,
+    device: str,
+    shard_group: tuple[int, int] = (0, 1),
+) -> tuple[ExportRequest, list[str]]:
+    """Return what an export has to make, and notes on what is at the target already. Writes nothing.
+
+    Args: as `export_dataset` takes them; shard_group: (i, n) for the shards whose number modulo n is i.
+    Raises: as `export_dataset`.
+    """
+    stored = store.find_model(model)
+    wanted = ExportSpec(
+        model=stored.name,
+        version=stored.version,
+        model_digest=artifact.digest(stored.path),
+        seed=seed,
+        index=index,
+        counts=(count,),
+        labels=labels,
+        psi=psi,
+        format=format,
+        image_format=_resolve_image_format(format, image_format),
+        shard_size=shard_size,
+        split=split,
+    )
+    plan.check(wanted, manifest.read(stored.path))
+    formats.require_packages(format)
+    target = Target(out)
+    spec, notes = state.settle(target, wanted)
+    # A cluster's devices are looked for there.
+    resolved_device = device if engine == "ray" else resolve_device(device)
+    shards = tuple(plan.group(spec.shards(), *shard_group))
+    return ExportRequest(target.url, spec, stored.path, resolved_device, shards), notes
+
+
+def finish_dataset(url: str, *, thorough: bool = False) -> ExportSummary:
+    """Check all shards of the export at a URL, write README.md, croissant.json and manifest.json, and sum it up.
+
+    Args: thorough: read every byte again and compare digests, rather than sizes.
+    Raises: ExportError naming the shards that are missing or damaged.
+    """
+    target = Target(url)
+    index = finish.finish(target, thorough)
+    return ExportSummary(
+        url=target.url,
+        images=index["images"],
+        bytes=index["bytes"],
+        shards=len(index["shards"]),
+        fingerprints=tuple(index["fingerprints"]),
+    )
+
+
+def find_engine(name: EngineName, workers: int) -> Engine:
+    """Return the engine of a name.
+
+    Raises: InputError when Ray is asked for and not installed.
+    """
+    if name == "ray":
+        from service.export.ray_engine import RayEngine
+
+        return RayEngine(workers=workers)
+    return in_this_process if workers == 1 else in_processes(workers)
+
+
+def _resolve_image_format(format_: Format, image_format: ImageFormat | None) -> ImageFormat | None:
+    if format_ not in PIXEL_FORMATS:
+        return image_format or "png"
+    if image_format:
+        raise InputError(f"{format_} holds pixels, not picture files; leave it out", "--image-format")
+    return None
+
+
+def _ignore(_line: str) -> None:
+    pass
