@@ -32,9 +32,10 @@ class _ExportCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            if first in dataset.commands:
-                error.message = f"{error.message.rstrip('.')}. Did you mean: ganmint dataset {first}"
-            raise
+            if first not in dataset.commands:
+                raise
+            message = f"{error.format_message().rstrip('.')}. Did you mean: ganmint dataset {first}"
+            raise click.UsageError(message, ctx) from None
 
 
 @click.command(

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import SpawnProcess
 from types import FrameType
+from typing import cast
 
 import torch
 
@@ -52,8 +53,7 @@ def in_processes(workers: int) -> Engine:
                 connection.send(waiting.pop())
             busy = set(processes)
             while busy:
-                for connection in wait_for(list(busy)):
-                    assert isinstance(connection, Connection)
+                for connection in cast(list[Connection], wait_for(list(busy))):
                     report = _receive(connection)
                     if isinstance(report, BaseException):
                         raise report
