@@ -37,7 +37,7 @@ def export(name: str, config: GeneratorConfig, folder: Path, batch_size: int | N
         licence="none",
         image=ImageShape.model_validate({"channels": channels, "height": height, "width": width}),
         latents=Latents(z_dim=config.z_dim),
-        labels=tuple("abcdef"[: config.labels]),
+        class_names=tuple("abcdef"[: config.labels]),
         truncation=True,
         batch_size={},
         batch_size_measured={},

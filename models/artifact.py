@@ -207,8 +207,8 @@ def digest(folder: Path) -> str:
 def _write_goldens(sampler: Sampler, path: Path) -> None:
     """Write ordinary addresses, one far corner of the address space, and a truncated one where allowed."""
     manifest = sampler.manifest
-    count = max(12, min(len(manifest.labels), 24))
-    addresses = manifest.addresses(seed=0, n=count, labels="balanced" if manifest.labels else None)
+    count = max(12, min(len(manifest.class_names), 24))
+    addresses = manifest.addresses(seed=0, n=count, labels="balanced" if manifest.class_names else None)
     addresses += manifest.addresses(seed=MAX_INTEGER, index=MAX_INTEGER)
     if manifest.truncation:
         addresses += manifest.addresses(seed=1, psi=0.5)
@@ -218,7 +218,9 @@ def _write_goldens(sampler: Sampler, path: Path) -> None:
 def _write_samples(sampler: Sampler, path: Path) -> None:
     """Write an uncurated grid of seed 0: one class per column if classes are few."""
     manifest = sampler.manifest
-    columns = images.class_grid_columns(len(manifest.labels))
-    addresses = manifest.addresses(seed=0, n=columns * images.GRID_ROWS, labels="balanced" if manifest.labels else None)
+    columns = images.class_grid_columns(len(manifest.class_names))
+    addresses = manifest.addresses(
+        seed=0, n=columns * images.GRID_ROWS, labels="balanced" if manifest.class_names else None
+    )
     pixels = images.grid(sampler.mint(addresses), columns)
     write_atomically(path, images.encode(pixels, "image/png", "\n".join(map(str, addresses))))

@@ -1,8 +1,6 @@
-"""Latents: the random numbers behind an image, scheme 1.
+"""Draw the random numbers behind an image: latent scheme 1.
 
-Knows: how a seed and an index become z, and how a label that the caller left out is drawn. NumPy
-only, always on the CPU, one stream per sample, so that a sample never depends on its neighbours.
-Does not know: models, batches, devices.
+NumPy only, always on the CPU, one stream per sample, so that a sample never depends on its neighbours.
 
 `RandomState`'s algorithms are frozen by NumPy's NEP 19, and Philox is counter-based, so any index is
 reached at once. Golden vectors pin the scheme; a change of anything here is scheme 2, never an edit.
@@ -21,7 +19,7 @@ MAX_INTEGER = 2**53 - 1
 
 
 class _Philox(threading.local):
-    """One bit generator a thread, set to the beginning of a stream: a tenth of the time of making one."""
+    """One bit generator per thread. Resetting it takes a tenth of the time of making a new one."""
 
     def __init__(self) -> None:
         self._bits = np.random.Philox(key=[0, 1], counter=[0, 0, 0, 0])
@@ -31,7 +29,7 @@ class _Philox(threading.local):
         self._fresh["state"]["key"] = np.array([seed, 1], np.uint64)
         self._fresh["state"]["counter"] = np.array([0, 0, index, 0], np.uint64)
         self._bits.state = self._fresh
-        # A new one each time: it keeps the second half of a pair of normals to itself.
+        # A new one each time, because it would keep the second half of a pair of normals.
         return np.random.RandomState(self._bits)
 
 
@@ -39,12 +37,12 @@ _philox = _Philox()
 
 
 def _stream(seed: int, index: int) -> np.random.RandomState:
-    """RandomState(Philox(key=[seed, 1], counter=[0, 0, index, 0])), until the thread's next one."""
+    """Return RandomState(Philox(key=[seed, 1], counter=[0, 0, index, 0])), valid until the thread's next call."""
     return _philox.at(seed, index)
 
 
 def draw_latent(seed: int, index: int, z_dim: int) -> NDArray[np.float32]:
-    """z of one sample.
+    """Draw z of one sample.
 
     Args:
         seed: 0 .. 2^53 - 1.
@@ -55,12 +53,14 @@ def draw_latent(seed: int, index: int, z_dim: int) -> NDArray[np.float32]:
     return _stream(seed, index).standard_normal(z_dim).astype(np.float32)
 
 
-def draw_label(seed: int, index: int, z_dim: int, labels: int) -> int:
-    """The label of a sample whose caller named none: uniform, from the same stream, after z.
+def draw_label(seed: int, index: int, z_dim: int, num_classes: int) -> int:
+    """Draw the label of a sample whose caller named none: uniform, from the same stream, after z.
 
-    Args: as `latent`; labels is the number of classes, at least 1.
-    Returns: 0 .. labels - 1.
+    Args:
+        seed, index, z_dim: as for `draw_latent`.
+        num_classes: at least 1.
+    Returns: 0 .. num_classes - 1.
     """
     stream = _stream(seed, index)
     stream.standard_normal(z_dim)
-    return int(stream.randint(0, labels, dtype=np.int64))
+    return int(stream.randint(0, num_classes, dtype=np.int64))

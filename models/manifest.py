@@ -1,16 +1,12 @@
-"""A model's card as data, and the addresses that the model has.
-
-Knows: every field of manifest.json, and how a request's seed, index, labels and psi become addresses
-of this model. Does not know: files other than their names and hashes, tensors, HTTP.
-"""
+"""manifest.json as data, and the addresses of the model that it describes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from models import address
 from models.address import Address
@@ -20,7 +16,10 @@ from models.latents import MAX_INTEGER, draw_label
 
 FILE_NAME = "manifest.json"
 DeviceClass = Literal["cpu", "cuda"]
+# One label for all images, one per image, "balanced" (index modulo the number of classes), or drawn from the seed.
 LabelSpec = int | Sequence[int] | Literal["balanced"] | None
+# The JSON keys of these fields are older than their names.
+ALIASED = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
 
 class ImageShape(Frozen):
@@ -39,19 +38,19 @@ class Latents(Frozen):
 
 
 class DataInfo(Frozen):
-    """What the model was trained on, and under which terms."""
+    """The data that a model was trained on, and its terms of use."""
 
     name: str
     digest: str = Field(description="sha256 over shape, pixels, labels and label names")
     images: int = Field(ge=1)
-    held_out: int = Field(default=0, ge=0, description="how many of the images were kept aside and never trained on")
+    held_out: int = Field(default=0, ge=0, description="how many of the images were never trained on")
     licence: str
     attribution: str
     use: str = Field(default="", description="what to know before the images are used: caveats, what they are not for")
 
 
 class TrainingInfo(Frozen):
-    """How the model was made."""
+    """How a model was trained."""
 
     command: str
     code_version: str
@@ -63,24 +62,33 @@ class TrainingInfo(Frozen):
 
 
 class Score(Frozen):
-    """One measured figure and how it was measured."""
+    """One metric of a model and how it was measured."""
+
+    model_config = ALIASED
 
     name: str
     value: float
-    floor: float | None = Field(default=None, description="the same figure of real images")
+    real_baseline: float | None = Field(
+        default=None,
+        validation_alias="floor",
+        serialization_alias="floor",
+        description="the same metric of real images",
+    )
     protocol: str
 
 
 class GateRecord(Frozen):
-    """What the gate said before the model was published."""
+    """The gate's decision on a published model."""
 
     passed: bool
-    checks: tuple[str, ...] = Field(description="each threshold and the figure, in words; why not, where not passed")
+    checks: tuple[str, ...] = Field(description="each threshold and the metric, in words; only failures if not passed")
     accepted: str = Field(default="", description="why it was published although it did not pass")
 
 
 class Manifest(Frozen):
-    """manifest.json: what the model is, how it was made, and the hashes of its files."""
+    """manifest.json: what a model is, how it was trained, and the hashes of its files."""
+
+    model_config = ALIASED
 
     schema_version: Literal[1] = 1
     name: str
@@ -89,32 +97,34 @@ class Manifest(Frozen):
     licence: str = Field(description="licence of the weights")
     image: ImageShape
     latents: Latents
-    labels: tuple[str, ...] = Field(description="class names in label order; empty if unconditional")
-    truncation: bool = Field(description="whether psi other than 1 is allowed")
-    batch_size: dict[DeviceClass, Annotated[int, Field(ge=1)]] = Field(
-        description="the one batch size of every forward"
+    class_names: tuple[str, ...] = Field(
+        validation_alias="labels",
+        serialization_alias="labels",
+        description="class names in label order; empty if unconditional",
     )
-    batch_size_measured: dict[DeviceClass, bool] = Field(description="false where a default was taken")
+    truncation: bool = Field(description="whether psi other than 1 is allowed")
+    batch_size: dict[DeviceClass, Annotated[int, Field(ge=1)]] = Field(description="rows of every forward")
+    batch_size_measured: dict[DeviceClass, bool] = Field(description="false where it was given or a default was taken")
     network: dict[str, Any] = Field(description="builds the generator of generator.safetensors")
     training: TrainingInfo
     scores: tuple[Score, ...] = ()
-    gate: GateRecord | None = Field(default=None, description="none where the model was made before there was a gate")
+    gate: GateRecord | None = Field(default=None, description="null for models older than the gate")
     files: dict[str, str] = Field(default={}, description="file name -> sha256")
 
     @field_validator("name")
     @classmethod
     def _name(cls, value: str) -> str:
-        return _checked(address.check_name, value)
+        return _check(address.check_name, value)
 
     @field_validator("version")
     @classmethod
     def _version(cls, value: str) -> str:
-        return _checked(address.check_version, value)
+        return _check(address.check_version, value)
 
     def addresses(
         self, seed: int, index: int = 0, n: int = 1, labels: LabelSpec = None, psi: float = 1.0
     ) -> list[Address]:
-        """The n addresses from `index` on, with every label resolved.
+        """Return the n addresses from `index` on, with every label resolved.
 
         Args:
             seed, index: 0 .. 2^53 - 1; so is index + n - 1.
@@ -133,54 +143,55 @@ class Manifest(Frozen):
         psi = address.check_psi(psi)
         if psi != 1.0 and not self.truncation:
             raise InputError(f"{self.name} {self.version} takes no psi other than 1", "psi")
-        resolved = self._resolved_labels(seed, index, n, labels)
+        resolved = self._resolve_labels(seed, index, n, labels)
         return [Address(self.name, self.version, seed, index + k, label, psi) for k, label in enumerate(resolved)]
 
-    def check(self, wanted: Address) -> Address:
-        """The address with its label resolved, if it is one of this model's.
+    def check(self, requested: Address) -> Address:
+        """Return the address with its label resolved, if it is one of this model's.
 
         Raises: InputError naming the field at fault.
         """
-        for field, mine, asked in (("model", self.name, wanted.model), ("version", self.version, wanted.version)):
-            if asked != mine:
-                raise InputError(f"must be {mine!r}, got {asked!r}", field)
+        if requested.model != self.name:
+            raise InputError(f"must be {self.name!r}, got {requested.model!r}", "model")
+        if requested.version != self.version:
+            raise InputError(f"must be {self.version!r}, got {requested.version!r}", "version")
         try:
-            return self.addresses(wanted.seed, wanted.index, 1, wanted.label, wanted.psi)[0]
+            return self.addresses(requested.seed, requested.index, 1, requested.label, requested.psi)[0]
         except InputError as error:
             raise InputError(error.reason, "label" if error.field == "labels" else error.field) from None
 
-    def label_name(self, label: int | None) -> str | None:
-        """A label's name, None for None."""
-        return None if label is None else self.labels[label]
+    def class_name(self, label: int | None) -> str | None:
+        """Return the name of a label's class, None for None."""
+        return None if label is None else self.class_names[label]
 
-    def _resolved_labels(self, seed: int, index: int, n: int, labels: LabelSpec) -> list[int | None]:
-        classes = len(self.labels)
-        if not classes:
-            if labels is not None:
-                raise InputError(f"{self.name} {self.version} has no labels; leave it out", "labels")
+    def _resolve_labels(self, seed: int, index: int, n: int, label_spec: LabelSpec) -> list[int | None]:
+        num_classes = len(self.class_names)
+        if not num_classes:
+            if label_spec is not None:
+                raise InputError(f"{self.name} {self.version} has no classes; leave it out", "labels")
             return [None] * n
-        if labels is None:
-            return [draw_label(seed, index + k, self.latents.z_dim, classes) for k in range(n)]
-        if labels == "balanced":
-            return [(index + k) % classes for k in range(n)]
-        if isinstance(labels, str):
-            raise InputError(f'must be a label, a list of labels or "balanced", got {labels!r}', "labels")
-        if isinstance(labels, int):
-            return [self._label(labels, "labels")] * n
-        if len(labels) != n:
-            raise InputError(f"has {len(labels)} entries for n = {n} images; give one per image", "labels")
-        return [self._label(label, f"labels[{k}]") for k, label in enumerate(labels)]
+        if label_spec is None:
+            return [draw_label(seed, index + k, self.latents.z_dim, num_classes) for k in range(n)]
+        if label_spec == "balanced":
+            return [(index + k) % num_classes for k in range(n)]
+        if isinstance(label_spec, str):
+            raise InputError(f'must be a label, a list of labels or "balanced", got {label_spec!r}', "labels")
+        if isinstance(label_spec, int):
+            return [self._check_label(label_spec, "labels")] * n
+        if len(label_spec) != n:
+            raise InputError(f"has {len(label_spec)} entries for n = {n} images; give one per image", "labels")
+        return [self._check_label(label, f"labels[{k}]") for k, label in enumerate(label_spec)]
 
-    def _label(self, label: int, field: str) -> int:
-        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(self.labels):
+    def _check_label(self, label: int, field: str) -> int:
+        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(self.class_names):
             raise InputError(
-                f"must be from 0 to {len(self.labels) - 1} ({', '.join(self.labels)}), got {label!r}", field
+                f"must be from 0 to {len(self.class_names) - 1} ({', '.join(self.class_names)}), got {label!r}", field
             )
         return label
 
 
 def read(folder: Path) -> Manifest:
-    """The manifest of an artifact folder.
+    """Read the manifest of an artifact folder.
 
     Raises: ArtifactError naming the file and the field.
     """
@@ -196,12 +207,12 @@ def read(folder: Path) -> Manifest:
 
 
 def dump(manifest: Manifest) -> bytes:
-    """The bytes of manifest.json."""
+    """Return the bytes of manifest.json."""
     return manifest.model_dump_json(indent=2).encode() + b"\n"
 
 
-def _checked(check: Any, value: str) -> str:
+def _check(check: Callable[[str], str], value: str) -> str:
     try:
-        return str(check(value))
+        return check(value)
     except InputError as error:
         raise ValueError(error.reason) from None

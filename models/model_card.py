@@ -28,7 +28,7 @@ def markdown(card: Manifest) -> str:
 
 def _model(card: Manifest) -> list[tuple[str, str]]:
     image = card.image
-    named = (f"{k} {name}" if str(k) != name else name for k, name in enumerate(card.labels))
+    named = (f"{k} {name}" if str(k) != name else name for k, name in enumerate(card.class_names))
     sizes = (
         f"{device} {size}{'' if card.batch_size_measured.get(device) else ' (not measured)'}"
         for device, size in card.batch_size.items()
@@ -59,7 +59,9 @@ def _scores(scores: Sequence[Score]) -> str:
         return "Not evaluated."
     protocols = ", ".join(sorted({score.protocol for score in scores}))
     rows = [("figure", "generated", "real images"), ("---", "---:", "---:")]
-    rows += [(s.name, _shown(s, s.value), "" if s.floor is None else _shown(s, s.floor)) for s in scores]
+    rows += [
+        (s.name, _shown(s, s.value), "" if s.real_baseline is None else _shown(s, s.real_baseline)) for s in scores
+    ]
     widths = [max(len(row[k]) for row in rows) for k in range(3)]
     lines = [f"| {a:<{widths[0]}} | {b:>{widths[1]}} | {c:>{widths[2]}} |" for a, b, c in rows]
     return f"By {protocols}; beside each figure the same one of real images.\n\n" + "\n".join(lines)

@@ -51,7 +51,7 @@ def list_(as_json: bool) -> None:
     click.echo(f"{'MODEL':24} {'VERSION':10} {'IMAGES':10} {'CLASSES':8} {'KIMG':>8}  TRAINED ON")
     for stored, card in cards:
         click.echo(
-            f"{stored.name:24} {stored.version:10} {_size(card):10} {len(card.labels) or '-':<8} "
+            f"{stored.name:24} {stored.version:10} {_size(card):10} {len(card.class_names) or '-':<8} "
             f"{card.training.kimg:8.0f}  {card.training.data.name}"
         )
 

@@ -25,7 +25,7 @@ def write_arrays(archive: zipfile.ZipFile, manifest: Manifest, addresses: Sequen
     arrays: dict[str, NDArray[Any]] = {
         "labels": np.array([-1 if a.label is None else a.label for a in addresses], np.int64),
         "addresses": np.array([str(a) for a in addresses]),
-        "label_names": np.array(manifest.labels, dtype=np.str_),
+        "label_names": np.array(manifest.class_names, dtype=np.str_),
     }
     for name, array in arrays.items():
         with archive.open(zipfile.ZipInfo(f"{name}.npy", EPOCH), "w") as entry:

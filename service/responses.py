@@ -123,7 +123,7 @@ def _describe_image(manifest: Manifest, address: Address) -> dict[str, Any]:
         "address": str(address),
         "index": address.index,
         "label": address.label,
-        "label_name": manifest.label_name(address.label),
+        "label_name": manifest.class_name(address.label),
         "psi": address.psi,
     }
 

@@ -38,7 +38,7 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
-def tiny_card() -> Manifest:
+def tiny_manifest() -> Manifest:
     """The draft of a card: 8x8 grey, classes a, b and c, z of length 8, psi allowed."""
     return Manifest(
         name="tiny",
@@ -47,7 +47,7 @@ def tiny_card() -> Manifest:
         licence="CC0-1.0",
         image=ImageShape(channels=1, height=8, width=8),
         latents=Latents(z_dim=TINY.z_dim),
-        labels=("a", "b", "c"),
+        class_names=("a", "b", "c"),
         truncation=True,
         batch_size={},
         batch_size_measured={},
@@ -82,10 +82,10 @@ def tiny_generator() -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def tiny_artifact(tmp_path_factory: pytest.TempPathFactory, tiny_card: Manifest) -> Path:
+def tiny_artifact(tmp_path_factory: pytest.TempPathFactory, tiny_manifest: Manifest) -> Path:
     """A real exported artifact, with a CPU batch of 4. Shared by all tests: copy it to change it."""
     folder = tmp_path_factory.mktemp("artifacts") / "tiny"
-    artifact.export(_tiny_generator(), tiny_card, folder, batch_size=4)
+    artifact.export(_tiny_generator(), tiny_manifest, folder, batch_size=4)
     return folder
 
 

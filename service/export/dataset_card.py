@@ -103,7 +103,7 @@ mints images again and compares; `manifest.json` has the digest of every file. M
 
 
 def _front_matter(job: ExportSpec, model: Manifest) -> dict[str, Any]:
-    task = "image-classification" if model.labels else "unconditional-image-generation"
+    task = "image-classification" if model.class_names else "unconditional-image-generation"
     front: dict[str, Any] = {
         "pretty_name": title(job),
         "license": "other",
@@ -119,7 +119,7 @@ def _front_matter(job: ExportSpec, model: Manifest) -> dict[str, Any]:
 
 
 def _labels_text(job: ExportSpec, model: Manifest) -> str:
-    if not model.labels:
+    if not model.class_names:
         return "none"
     if job.labels is None:
         return "drawn from the seed"

@@ -133,7 +133,7 @@ def _manifest(job: ExportSpec, model: Manifest, commits: Sequence[Commit], files
         "job": job.model_dump(mode="json"),
         "model": {"name": model.name, "version": model.version, "digest": job.model_digest, "licence": model.licence},
         "images": job.count,
-        "labels": [{"label": k, "name": model.labels[k], "images": count} for k, count in enumerate(labels)],
+        "labels": [{"label": k, "name": model.class_names[k], "images": count} for k, count in enumerate(labels)],
         "bytes": sum(part.bytes for part in files.values()),
         "files": {name: part.model_dump() for name, part in files.items()},
         "fingerprints": sorted({made.fingerprint for made in commits}),

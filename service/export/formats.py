@@ -65,7 +65,7 @@ def idx_parts(shard: Shard) -> tuple[str, str]:
 
 def class_folders(card: Manifest) -> list[str]:
     """One folder name per class, which sort in label order, as torchvision's ImageFolder numbers them."""
-    names = list(card.labels)
+    names = list(card.class_names)
     if names == sorted(names) and all(map(_SAFE.fullmatch, names)):
         return names
     slugs = [re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] for name in names]
@@ -80,13 +80,13 @@ def leaf(job: ExportSpec, card: Manifest, shard: Shard, label: int | None) -> st
 
 def metadata(address: Address, card: Manifest) -> dict[str, Any]:
     """What is said of an image beside it."""
-    return {"address": str(address), "label": address.label, "label_name": card.label_name(address.label)}
+    return {"address": str(address), "label": address.label, "label_name": card.class_name(address.label)}
 
 
 class _ImageFolder:
     def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
         self._draft, self._card, self._extension = draft, card, job.image_format
-        labels = range(len(card.labels)) if card.labels else [None]
+        labels = range(len(card.class_names)) if card.class_names else [None]
         self._leaves = {label: leaf(job, card, shard, label) for label in labels}
         self._rows: dict[int | None, list[str]] = {}
 
@@ -164,7 +164,11 @@ class _Parquet:
 def parquet_features(card: Manifest) -> dict[str, Any]:
     """The columns as Hugging Face's `datasets` declares them."""
     text = {"dtype": "string", "_type": "Value"}
-    label = {"names": list(card.labels), "_type": "ClassLabel"} if card.labels else {"dtype": "int64", "_type": "Value"}
+    label = (
+        {"names": list(card.class_names), "_type": "ClassLabel"}
+        if card.class_names
+        else {"dtype": "int64", "_type": "Value"}
+    )
     return {"image": {"_type": "Image"}, "label": label, "label_name": text, "address": text}
 
 

@@ -128,8 +128,8 @@ def check(job: ExportSpec, card: Manifest) -> ExportSpec:
 def _check_idx(card: Manifest) -> None:
     wrong = (
         "RGB images" if card.image.channels != 1
-        else "no labels" if not card.labels
-        else f"{len(card.labels)} classes" if len(card.labels) > 256
+        else "no labels" if not card.class_names
+        else f"{len(card.class_names)} classes" if len(card.class_names) > 256
         else None
     )  # fmt: skip
     if wrong:

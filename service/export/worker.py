@@ -40,7 +40,7 @@ def make(sampler: Sampler, target: Target, job: ExportSpec, shard: Shard, report
     Raises: ExportError; then nothing of the shard is to be seen, or it is not committed.
     """
     card = sampler.manifest
-    labels = np.zeros(len(card.labels), np.int64)
+    labels = np.zeros(len(card.class_names), np.int64)
     with target.draft(shard.name) as draft:
         writer, written = formats.writer(draft, job, card, shard), 0
         minted = ahead(_mint(sampler, job, shard))

@@ -94,16 +94,16 @@ def test_an_artifact_has_exactly_the_six_files(tiny_artifact: Path) -> None:
 
 
 def test_the_card_comes_back_with_batch_sizes_and_hashes(
-    tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path
+    tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path
 ) -> None:
-    card = artifact.export(tiny_generator, tiny_card, tmp_path / "new", batch_size=4)
+    card = artifact.export(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4)
     assert manifest.read(tmp_path / "new") == card
     assert artifact.load(tmp_path / "new").manifest == card
     assert card.files == {name: sha256(tmp_path / "new" / name) for name in (*artifact.FILES, artifact.CARD)}
     assert card.batch_size["cpu"] == 4
     assert card.batch_size_measured["cpu"] is False
     kept = card.model_copy(update={"batch_size": {}, "batch_size_measured": {}, "files": {}})
-    assert kept == tiny_card
+    assert kept == tiny_manifest
 
 
 def test_a_loaded_artifact_mints_what_the_generator_makes(tiny_artifact: Path, tiny_generator: nn.Module) -> None:
@@ -115,9 +115,9 @@ def test_a_loaded_artifact_mints_what_the_generator_makes(tiny_artifact: Path, t
 
 
 def test_exporting_again_gives_the_same_bytes(
-    tiny_artifact: Path, tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path
+    tiny_artifact: Path, tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path
 ) -> None:
-    artifact.export(tiny_generator, tiny_card, tmp_path / "again", batch_size=4)
+    artifact.export(tiny_generator, tiny_manifest, tmp_path / "again", batch_size=4)
     for name in names(tiny_artifact):
         assert (tmp_path / "again" / name).read_bytes() == (tiny_artifact / name).read_bytes(), name
     assert artifact.digest(tmp_path / "again") == artifact.digest(tiny_artifact)
@@ -189,13 +189,13 @@ def test_the_samples_are_a_picture_with_one_class_a_column(tiny_artifact: Path) 
     assert (pixels == images.grid(artifact.load(tiny_artifact).mint(addresses), 3)).all()
 
 
-def test_an_unconditional_colour_model_without_truncation_is_exported_too(tiny_card: Manifest, tmp_path: Path) -> None:
+def test_an_unconditional_colour_model_is_exported_too(tiny_manifest: Manifest, tmp_path: Path) -> None:
     config = networks.GeneratorConfig(
         z_dim=8, labels=0, shape=(3, 8, 8), network=networks.ResNetConfig(base=4, widths=(8, 4))
     )
-    draft = tiny_card.model_copy(
+    draft = tiny_manifest.model_copy(
         update={
-            "labels": (),
+            "class_names": (),
             "truncation": False,
             "image": ImageShape(channels=3, height=8, width=8),
             "network": config.model_dump(mode="json"),
@@ -210,14 +210,14 @@ def test_an_unconditional_colour_model_without_truncation_is_exported_too(tiny_c
 
 @pytest.mark.parametrize("content", [(), ("mine.txt",)])
 def test_an_existing_folder_is_never_touched(
-    tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path, content: tuple[str, ...]
+    tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path, content: tuple[str, ...]
 ) -> None:
     there = tmp_path / "there"
     there.mkdir()
     for name in content:
         (there / name).write_text("mine")
     with pytest.raises(ArtifactError, match="exists already"):
-        artifact.export(tiny_generator, tiny_card, there, batch_size=4)
+        artifact.export(tiny_generator, tiny_manifest, there, batch_size=4)
     assert names(there) == list(content) and names(tmp_path) == ["there"]
 
 
@@ -234,18 +234,18 @@ def test_an_existing_folder_is_never_touched(
     ],
 )
 def test_an_export_that_fails_in_the_middle_leaves_nothing(
-    tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     monkeypatch.setattr(step, fail)
     with pytest.raises(RuntimeError, match="in the middle"):
-        artifact.export(tiny_generator, tiny_card, tmp_path / "new", batch_size=4)
+        artifact.export(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4)
     assert names(tmp_path) == []
 
 
 def test_a_draft_that_is_not_committed_leaves_nothing(
-    tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path
+    tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path
 ) -> None:
-    with artifact.draft(tiny_generator, tiny_card, tmp_path / "new", batch_size=4) as draft:
+    with artifact.draft(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4) as draft:
         assert draft.manifest.batch_size["cpu"] == 4
         assert draft.sampler.mint(draft.manifest.addresses(seed=1)).shape == (1, 8, 8, 1)
         assert not (tmp_path / "new").exists()
@@ -253,10 +253,10 @@ def test_a_draft_that_is_not_committed_leaves_nothing(
 
 
 def test_a_draft_is_committed_with_what_was_added_to_its_manifest(
-    tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path
+    tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path
 ) -> None:
     gate = GateRecord(passed=True, checks=("good",))
-    with artifact.draft(tiny_generator, tiny_card, tmp_path / "new", batch_size=4) as draft:
+    with artifact.draft(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4) as draft:
         written = draft.commit(draft.manifest.model_copy(update={"gate": gate}))
     assert manifest.read(tmp_path / "new") == written
     assert written.gate == gate and "good" in (tmp_path / "new" / artifact.CARD).read_text()
@@ -264,7 +264,7 @@ def test_a_draft_is_committed_with_what_was_added_to_its_manifest(
 
 
 def test_an_export_appears_only_when_it_is_whole_and_checked(
-    tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
     check = artifact.check_goldens
@@ -274,7 +274,7 @@ def test_an_export_appears_only_when_it_is_whole_and_checked(
         return check(sampler, path)
 
     monkeypatch.setattr(artifact, "check_goldens", seen_check)
-    artifact.export(tiny_generator, tiny_card, tmp_path / "new", batch_size=4)
+    artifact.export(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4)
     assert seen == [False]
     assert names(tmp_path) == ["new"]
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
@@ -300,21 +300,21 @@ class Constant(nn.Module):
     ],
 )
 def test_a_generator_whose_images_are_not_the_cards_is_not_exported(
-    tiny_card: Manifest, tmp_path: Path, height: int, width: int
+    tiny_manifest: Manifest, tmp_path: Path, height: int, width: int
 ) -> None:
     with pytest.raises(ArtifactError):
-        artifact.export(Constant(height, width), tiny_card, tmp_path / "new", batch_size=4)
+        artifact.export(Constant(height, width), tiny_manifest, tmp_path / "new", batch_size=4)
 
 
 # The batch size
 
 
 def test_the_smallest_batch_within_5_percent_of_the_best_is_taken(
-    tiny_artifact: Path, tiny_card: Manifest, monkeypatch: pytest.MonkeyPatch
+    tiny_artifact: Path, tiny_manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fastest(rates: dict[int, float]) -> int:
         monkeypatch.setattr(batch_size, "_images_per_second", lambda sampler: rates[sampler.batch_size])
-        return batch_size.fastest_batch_size(tiny_artifact / artifact.SCRIPT, tiny_card, "cpu", tuple(rates))
+        return batch_size.fastest_batch_size(tiny_artifact / artifact.SCRIPT, tiny_manifest, "cpu", tuple(rates))
 
     assert fastest({1: 100, 2: 300, 4: 490, 8: 520, 16: 510}) == 8
     assert fastest({1: 100, 2: 300, 4: 500, 8: 520, 16: 400}) == 4
@@ -323,7 +323,7 @@ def test_the_smallest_batch_within_5_percent_of_the_best_is_taken(
 
 
 def test_one_slow_or_fast_round_does_not_decide(
-    tiny_artifact: Path, tiny_card: Manifest, monkeypatch: pytest.MonkeyPatch
+    tiny_artifact: Path, tiny_manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: dict[int, int] = {}
 
@@ -334,15 +334,15 @@ def test_one_slow_or_fast_round_does_not_decide(
         return 10_000.0 if lucky else 100.0 * sampler.batch_size
 
     monkeypatch.setattr(batch_size, "_images_per_second", rate)
-    assert batch_size.fastest_batch_size(tiny_artifact / artifact.SCRIPT, tiny_card, "cpu", (1, 2)) == 2
+    assert batch_size.fastest_batch_size(tiny_artifact / artifact.SCRIPT, tiny_manifest, "cpu", (1, 2)) == 2
 
 
 def test_without_a_size_the_cpu_is_measured_and_the_gpu_gets_its_default(
-    tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_size, "MEASURE_S", 0.001)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    card = artifact.export(tiny_generator, tiny_card, tmp_path / "new")
+    card = artifact.export(tiny_generator, tiny_manifest, tmp_path / "new")
     assert card.batch_size["cpu"] in batch_size.CPU_CANDIDATES
     assert card.batch_size["cuda"] == 64
     assert card.batch_size_measured == {"cpu": True, "cuda": False}

@@ -20,53 +20,53 @@ from models.manifest import ImageShape, Latents, Manifest, Score
 
 
 @pytest.fixture(scope="module")
-def unconditional(tiny_card: Manifest) -> Manifest:
-    return tiny_card.model_copy(update={"labels": ()})
+def unconditional(tiny_manifest: Manifest) -> Manifest:
+    return tiny_manifest.model_copy(update={"class_names": ()})
 
 
 def labels_of(addresses: list[Address]) -> list[int | None]:
     return [a.label for a in addresses]
 
 
-def test_addresses_count_up_from_the_index(tiny_card: Manifest) -> None:
-    made = tiny_card.addresses(seed=7, index=5, n=3, labels=1, psi=0.5)
+def test_addresses_count_up_from_the_index(tiny_manifest: Manifest) -> None:
+    made = tiny_manifest.addresses(seed=7, index=5, n=3, labels=1, psi=0.5)
     assert made == [Address("tiny", "1.0.0", 7, index, 1, 0.5) for index in (5, 6, 7)]
 
 
-def test_one_address_is_the_default(tiny_card: Manifest) -> None:
-    (address,) = tiny_card.addresses(seed=7)
+def test_one_address_is_the_default(tiny_manifest: Manifest) -> None:
+    (address,) = tiny_manifest.addresses(seed=7)
     assert (address.seed, address.index, address.psi) == (7, 0, 1.0)
 
 
 @given(seed=st.integers(0, MAX_INTEGER), index=st.integers(0, MAX_INTEGER - 20), n=st.integers(1, 20))
 def test_a_label_left_out_is_drawn_from_the_samples_own_stream(
-    tiny_card: Manifest, seed: int, index: int, n: int
+    tiny_manifest: Manifest, seed: int, index: int, n: int
 ) -> None:
-    made = tiny_card.addresses(seed, index, n)
+    made = tiny_manifest.addresses(seed, index, n)
     assert labels_of(made) == [draw_label(seed, index + k, 8, 3) for k in range(n)]
-    assert made[-1:] == tiny_card.addresses(seed, index + n - 1)
+    assert made[-1:] == tiny_manifest.addresses(seed, index + n - 1)
 
 
-def test_drawn_labels_follow_the_length_of_z(tiny_card: Manifest) -> None:
-    longer = tiny_card.model_copy(update={"latents": Latents(z_dim=64)})
+def test_drawn_labels_follow_the_length_of_z(tiny_manifest: Manifest) -> None:
+    longer = tiny_manifest.model_copy(update={"latents": Latents(z_dim=64)})
     assert labels_of(longer.addresses(0, n=20)) == [draw_label(0, k, 64, 3) for k in range(20)]
-    assert labels_of(longer.addresses(0, n=20)) != labels_of(tiny_card.addresses(0, n=20))
+    assert labels_of(longer.addresses(0, n=20)) != labels_of(tiny_manifest.addresses(0, n=20))
 
 
-def test_one_label_is_for_all(tiny_card: Manifest) -> None:
-    assert labels_of(tiny_card.addresses(7, n=3, labels=2)) == [2, 2, 2]
-    assert labels_of(tiny_card.addresses(7, n=2, labels=0)) == [0, 0]
+def test_one_label_is_for_all(tiny_manifest: Manifest) -> None:
+    assert labels_of(tiny_manifest.addresses(7, n=3, labels=2)) == [2, 2, 2]
+    assert labels_of(tiny_manifest.addresses(7, n=2, labels=0)) == [0, 0]
 
 
-def test_a_list_has_one_label_per_image(tiny_card: Manifest) -> None:
-    assert labels_of(tiny_card.addresses(7, index=9, n=3, labels=[2, 0, 1])) == [2, 0, 1]
-    assert labels_of(tiny_card.addresses(7, n=1, labels=(1,))) == [1]
+def test_a_list_has_one_label_per_image(tiny_manifest: Manifest) -> None:
+    assert labels_of(tiny_manifest.addresses(7, index=9, n=3, labels=[2, 0, 1])) == [2, 0, 1]
+    assert labels_of(tiny_manifest.addresses(7, n=1, labels=(1,))) == [1]
 
 
-def test_balanced_labels_follow_the_index_so_that_shards_agree(tiny_card: Manifest) -> None:
-    assert labels_of(tiny_card.addresses(7, n=7, labels="balanced")) == [0, 1, 2, 0, 1, 2, 0]
-    whole = tiny_card.addresses(7, index=0, n=10, labels="balanced")
-    assert whole[4:] == tiny_card.addresses(7, index=4, n=6, labels="balanced")
+def test_balanced_labels_follow_the_index_so_that_shards_agree(tiny_manifest: Manifest) -> None:
+    assert labels_of(tiny_manifest.addresses(7, n=7, labels="balanced")) == [0, 1, 2, 0, 1, 2, 0]
+    whole = tiny_manifest.addresses(7, index=0, n=10, labels="balanced")
+    assert whole[4:] == tiny_manifest.addresses(7, index=4, n=6, labels="balanced")
 
 
 def test_an_unconditional_model_has_no_labels(unconditional: Manifest) -> None:
@@ -76,16 +76,16 @@ def test_an_unconditional_model_has_no_labels(unconditional: Manifest) -> None:
 
 @pytest.mark.parametrize("labels", [0, [0, 0], "balanced", []])
 def test_an_unconditional_model_takes_no_labels(unconditional: Manifest, labels: Any) -> None:
-    with pytest.raises(InputError, match="has no labels") as refused:
+    with pytest.raises(InputError, match="has no classes") as refused:
         unconditional.addresses(7, n=2, labels=labels)
     assert refused.value.field == "labels"
 
 
-def test_the_last_index_can_be_reached_but_not_passed(tiny_card: Manifest) -> None:
-    assert tiny_card.addresses(MAX_INTEGER, MAX_INTEGER - 1, 2)[1].index == MAX_INTEGER
+def test_the_last_index_can_be_reached_but_not_passed(tiny_manifest: Manifest) -> None:
+    assert tiny_manifest.addresses(MAX_INTEGER, MAX_INTEGER - 1, 2)[1].index == MAX_INTEGER
     for index, n in ((MAX_INTEGER, 2), (MAX_INTEGER - 1, 3), (0, MAX_INTEGER + 2)):
         with pytest.raises(InputError) as refused:
-            tiny_card.addresses(0, index, n)
+            tiny_manifest.addresses(0, index, n)
         assert refused.value.field == "index"
 
 
@@ -118,53 +118,53 @@ def test_the_last_index_can_be_reached_but_not_passed(tiny_card: Manifest) -> No
         ({"labels": [0, 1.0]}, "labels[1]"),
     ],
 )
-def test_a_bad_request_is_refused_by_its_field(tiny_card: Manifest, request_: dict[str, Any], field: str) -> None:
+def test_a_bad_request_is_refused_by_its_field(tiny_manifest: Manifest, request_: dict[str, Any], field: str) -> None:
     with pytest.raises(InputError) as refused:
-        tiny_card.addresses(**{"seed": 7, "n": 2, **request_})
+        tiny_manifest.addresses(**{"seed": 7, "n": 2, **request_})
     assert refused.value.field == field
 
 
-def test_a_wrong_label_is_answered_with_the_right_ones(tiny_card: Manifest) -> None:
+def test_a_wrong_label_is_answered_with_the_right_ones(tiny_manifest: Manifest) -> None:
     with pytest.raises(InputError, match=r"from 0 to 2 \(a, b, c\), got 7"):
-        tiny_card.addresses(0, labels=7)
+        tiny_manifest.addresses(0, labels=7)
 
 
-def test_psi_is_allowed_only_where_the_card_says_so(tiny_card: Manifest) -> None:
-    strict = tiny_card.model_copy(update={"truncation": False})
-    assert tiny_card.addresses(0, psi=0.5)[0].psi == 0.5
+def test_psi_is_allowed_only_where_the_card_says_so(tiny_manifest: Manifest) -> None:
+    strict = tiny_manifest.model_copy(update={"truncation": False})
+    assert tiny_manifest.addresses(0, psi=0.5)[0].psi == 0.5
     assert strict.addresses(0, psi=1)[0].psi == 1.0
     with pytest.raises(InputError, match="takes no psi other than 1") as refused:
         strict.addresses(0, psi=0.5)
     assert refused.value.field == "psi"
 
 
-def test_checking_an_address_resolves_its_label(tiny_card: Manifest) -> None:
+def test_checking_an_address_resolves_its_label(tiny_manifest: Manifest) -> None:
     given_label = Address("tiny", "1.0.0", 7, 5, 2, 0.5)
-    assert tiny_card.check(given_label) == given_label
+    assert tiny_manifest.check(given_label) == given_label
     left_out = Address("tiny", "1.0.0", 7, 5)
-    assert tiny_card.check(left_out) == tiny_card.addresses(7, 5)[0]
-    assert tiny_card.check(left_out).label is not None
+    assert tiny_manifest.check(left_out) == tiny_manifest.addresses(7, 5)[0]
+    assert tiny_manifest.check(left_out).label is not None
 
 
-def test_checking_an_address_refuses_by_the_addresss_own_field(tiny_card: Manifest) -> None:
+def test_checking_an_address_refuses_by_the_addresss_own_field(tiny_manifest: Manifest) -> None:
     with pytest.raises(InputError) as refused:
-        tiny_card.check(Address("tiny", "1.0.0", 7, 5, 3))
+        tiny_manifest.check(Address("tiny", "1.0.0", 7, 5, 3))
     assert refused.value.field == "label"
 
 
 @pytest.mark.parametrize(("model", "version", "field"), [("other", "1.0.0", "model"), ("tiny", "2.0.0", "version")])
-def test_an_address_of_another_model_is_refused(tiny_card: Manifest, model: str, version: str, field: str) -> None:
+def test_an_address_of_another_model_is_refused(tiny_manifest: Manifest, model: str, version: str, field: str) -> None:
     with pytest.raises(InputError) as refused:
-        tiny_card.check(Address(model, version, 7, 5))
+        tiny_manifest.check(Address(model, version, 7, 5))
     assert refused.value.field == field
 
 
-def test_labels_have_names(tiny_card: Manifest) -> None:
-    assert [tiny_card.label_name(label) for label in (0, 2, None)] == ["a", "c", None]
+def test_labels_have_names(tiny_manifest: Manifest) -> None:
+    assert [tiny_manifest.class_name(label) for label in (0, 2, None)] == ["a", "c", None]
 
 
-def test_a_card_comes_back_from_its_file(tmp_path: Path, tiny_card: Manifest) -> None:
-    card = tiny_card.model_copy(
+def test_a_card_comes_back_from_its_file(tmp_path: Path, tiny_manifest: Manifest) -> None:
+    card = tiny_manifest.model_copy(
         update={
             "batch_size": {"cpu": 4, "cuda": 64},
             "batch_size_measured": {"cpu": True, "cuda": False},
@@ -177,8 +177,8 @@ def test_a_card_comes_back_from_its_file(tmp_path: Path, tiny_card: Manifest) ->
     assert manifest.dump(manifest.read(tmp_path)) == manifest.dump(card)
 
 
-def test_a_manifest_file_is_json_for_people(tiny_card: Manifest) -> None:
-    data = manifest.dump(tiny_card)
+def test_a_manifest_file_is_json_for_people(tiny_manifest: Manifest) -> None:
+    data = manifest.dump(tiny_manifest)
     assert data.endswith(b"}\n") and data.count(b"\n") > 20
     assert json.loads(data)["image"] == {"channels": 1, "height": 8, "width": 8}
 
@@ -218,10 +218,10 @@ def change(card: Manifest, where: str, value: Any) -> bytes:
     ],
 )
 def test_a_wrong_manifest_is_refused_by_file_and_field(
-    tmp_path: Path, tiny_card: Manifest, where: str, value: Any
+    tmp_path: Path, tiny_manifest: Manifest, where: str, value: Any
 ) -> None:
     path = tmp_path / "manifest.json"
-    path.write_bytes(change(tiny_card, where, value))
+    path.write_bytes(change(tiny_manifest, where, value))
     with pytest.raises(ArtifactError) as refused:
         manifest.read(tmp_path)
     assert refused.value.path == path
@@ -254,9 +254,9 @@ def test_a_folder_in_place_of_the_manifest_is_refused(tmp_path: Path) -> None:
         manifest.read(tmp_path)
 
 
-def test_a_card_cannot_be_changed(tiny_card: Manifest) -> None:
+def test_a_card_cannot_be_changed(tiny_manifest: Manifest) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        tiny_card.name = "other"
+        tiny_manifest.name = "other"
 
 
 def test_images_are_grey_or_rgb() -> None:

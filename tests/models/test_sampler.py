@@ -26,8 +26,8 @@ from tests.samplers import torch_sampler
 
 
 @pytest.fixture(scope="module")
-def card(tiny_card: Manifest) -> Manifest:
-    return tiny_card.model_copy(update={"batch_size": {"cpu": 4, "cuda": 64}})
+def card(tiny_manifest: Manifest) -> Manifest:
+    return tiny_manifest.model_copy(update={"batch_size": {"cpu": 4, "cuda": 64}})
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,7 @@ def test_psi_scales_the_latent_of_its_own_sample_only(card: Manifest) -> None:
 
 def test_an_unconditional_model_gets_label_0(card: Manifest) -> None:
     recorder = Recorder()
-    unconditional = card.model_copy(update={"labels": ()})
+    unconditional = card.model_copy(update={"class_names": ()})
     torch_sampler(recorder, unconditional).mint(unconditional.addresses(0, n=2))
     assert recorder.label[0].tolist() == [0, 0, 0, 0]
 

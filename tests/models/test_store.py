@@ -26,12 +26,12 @@ Publish = Callable[..., Path]
 
 
 @pytest.fixture
-def publish(tiny_generator: nn.Module, tiny_card: Manifest, tmp_path: Path) -> Publish:
+def publish(tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path) -> Publish:
     """Export the tiny model under other words of its card."""
 
     def published(**changes: Any) -> Path:
         folder = tmp_path / "published" / "-".join(map(str, changes.values()))
-        artifact.export(tiny_generator, tiny_card.model_copy(update=changes), folder, batch_size=4)
+        artifact.export(tiny_generator, tiny_manifest.model_copy(update=changes), folder, batch_size=4)
         return folder
 
     return published

@@ -58,7 +58,7 @@ def test_json_lists_every_image_with_its_resolved_address(serve: Callable[..., N
         expected = card.addresses(7, 5, 3)
         assert (answer["model"], answer["version"], answer["seed"]) == ("tiny", card.version, 7)
         assert [i["address"] for i in answer["images"]] == [str(a) for a in expected]
-        assert [i["label_name"] for i in answer["images"]] == [card.labels[a.label or 0] for a in expected]
+        assert [i["label_name"] for i in answer["images"]] == [card.class_names[a.label or 0] for a in expected]
         pixels = artifact.load(tiny_artifact).mint(expected)
         for listed, truth, address in zip(answer["images"], pixels, expected):
             assert base64.b64decode(listed["b64"]) == images.encode(truth, "image/png", str(address))

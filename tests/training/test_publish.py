@@ -91,7 +91,7 @@ def test_the_card_says_how_the_model_was_made(
     assert card.training.data.attribution == tiny_config().data.attribution
     assert card.description == tiny_config().description
     assert card.licence == "as the training data's: CC0"
-    assert card.labels == ("none", "flat", "upright")
+    assert card.class_names == ("none", "flat", "upright")
     assert (card.image.channels, card.image.height, card.image.width) == (1, 8, 8)
     assert card.latents.z_dim == 8
     assert card.batch_size["cpu"] == 4 and card.batch_size_measured["cpu"] is False
@@ -171,7 +171,7 @@ def test_an_unlabelled_run_is_published_without_labels(
     stored = publish(tmp_path / "run", "tiny", batch_size=4, accept="a test")
 
     sampler = artifact.load(stored.path)
-    assert sampler.manifest.labels == ()
+    assert sampler.manifest.class_names == ()
     assert sampler.mint(sampler.manifest.addresses(seed=1, n=3)).shape == (3, 8, 8, 1)
 
 
@@ -294,7 +294,7 @@ def test_an_accepted_model_carries_its_scores_and_what_it_failed(below: Path, da
     assert card.gate and not card.gate.passed and card.gate.accepted == "for a test"
     assert len(card.gate.checks) == 1 and card.gate.checks[0].startswith("coverage ")
     scores = {score.name: score for score in card.scores}
-    assert scores["coverage"].floor is not None and scores["coverage"].protocol == "small"
+    assert scores["coverage"].real_baseline is not None and scores["coverage"].protocol == "small"
     text = (stored.path / artifact.CARD).read_text()
     assert "published all the same: for a test" in text
     assert all(words in text for words in card.gate.checks) and "| gan_train" in text

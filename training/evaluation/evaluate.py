@@ -106,7 +106,7 @@ def _judged(
     gan_train, rows = _by_class(subject, real, made, fake, protocol, progress)
     values |= gan_train
     if made.labels is not None and answers is not None and _same_classes(subject, real.splits):
-        pictures += sample_grids.mistakes(shown, made.labels[: len(shown)], answers.labels, subject.card.labels)
+        pictures += sample_grids.mistakes(shown, made.labels[: len(shown)], answers.labels, subject.card.class_names)
     figures = [_figure(name, values[name], real.floors.get(name), subject) for name in ORDER]
     tone, tone_rows = _tones(subject, real, shown)
     figures += tone
@@ -132,7 +132,7 @@ def _judged(
 def _generate(subject: EvaluatedGenerator, real: ReferenceStats, protocol: Protocol, progress: Progress) -> Generated:
     """Images with the labels of real training images, in a fixed random order: the data's class shares."""
     count = max(gan_train_images(real.splits, protocol), real.compared)
-    seed, classes, labels = protocol.seed, len(subject.card.labels), None
+    seed, classes, labels = protocol.seed, len(subject.card.class_names), None
     if classes and real.train.labels is not None and _same_classes(subject, real.splits):
         labels = real.train.labels[real.order[:count]]
     elif classes:
@@ -188,7 +188,7 @@ def _by_class(
     except MetricError as error:
         return {name: Measurement(problem=str(error)) for name in BY_CLASS}, []
     assert fake.answers is not None
-    classes, count = len(subject.card.labels), gan_train_images(real.splits, protocol)
+    classes, count = len(subject.card.class_names), gan_train_images(real.splits, protocol)
     learner = classifier.train(
         made.images[:count],
         wanted[:count],
@@ -208,7 +208,7 @@ def _by_class(
     )
     rows = [
         ClassRow.model_validate(dict(zip(ClassRow.model_fields, (name, *(_known(column[k]) for column in columns)))))
-        for k, name in enumerate(subject.card.labels)
+        for k, name in enumerate(subject.card.class_names)
     ]
     return {
         "gan_train": Measurement(float(right.mean())),
@@ -220,12 +220,12 @@ def _labels(
     subject: EvaluatedGenerator, real: ReferenceStats, made: Generated
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Labels of the generated and of the test images, of the same classes."""
-    if not subject.card.labels:
+    if not subject.card.class_names:
         raise MetricError("the generator has no classes")
     if real.classifier is None or real.splits.test.labels is None:
         raise MetricError("the data has no labels")
     if not _same_classes(subject, real.splits) or made.labels is None:
-        theirs, ours = (", ".join(names[:12]) for names in (real.train.class_names, subject.card.labels))
+        theirs, ours = (", ".join(names[:12]) for names in (real.train.class_names, subject.card.class_names))
         raise MetricError(f"the data's classes ({theirs}) are not the generator's ({ours})")
     return made.labels, real.splits.test.labels
 
@@ -250,7 +250,7 @@ def _figure(
     name: MetricName, value: Measurement, floor: Measurement | None, subject: EvaluatedGenerator
 ) -> MetricResult:
     figure = _with_floor(name, value, floor)
-    applies = name not in BY_CLASS or bool(subject.card.labels)
+    applies = name not in BY_CLASS or bool(subject.card.class_names)
     return figure.model_copy(update={"applies": applies})
 
 
@@ -317,7 +317,7 @@ def _blind(real: ReferenceStats) -> list[str]:
 
 
 def _same_classes(subject: EvaluatedGenerator, splits: DataSplit) -> bool:
-    return tuple(subject.card.labels) == tuple(splits.train.class_names)
+    return tuple(subject.card.class_names) == tuple(splits.train.class_names)
 
 
 def _known(value: float) -> float | None:

@@ -91,7 +91,7 @@ class Report(Frozen):
     def scores(self) -> tuple[Score, ...]:
         """What the model's card carries."""
         return tuple(
-            Score(name=f.name, value=f.value, floor=f.real_baseline, protocol=self.protocol.name)
+            Score(name=f.name, value=f.value, real_baseline=f.real_baseline, protocol=self.protocol.name)
             for f in self.figures
             if f.value is not None
         )

@@ -39,7 +39,7 @@ class Picture(NamedTuple):
 
 def grids(subject: EvaluatedGenerator, test: Dataset | None) -> list[Picture]:
     """Uncurated images, one class per column if classes are few, beside real test images."""
-    classes = len(subject.card.labels)
+    classes = len(subject.card.class_names)
     columns = images.class_grid_columns(classes)
     by_class = images.has_class_columns(classes)
     addresses = subject.card.addresses(0, n=columns * ROWS, labels="balanced" if classes else None)
@@ -59,7 +59,7 @@ def grids(subject: EvaluatedGenerator, test: Dataset | None) -> list[Picture]:
 
 def paths(subject: EvaluatedGenerator) -> list[Picture]:
     """Walks between latents, and along single dimensions of one latent."""
-    z_dim, classes = subject.card.latents.z_dim, max(len(subject.card.labels), 1)
+    z_dim, classes = subject.card.latents.z_dim, max(len(subject.card.class_names), 1)
     rows = [_slerp(draw_latent(0, 2 * k, z_dim), draw_latent(0, 2 * k + 1, z_dim)) for k in range(ROWS)]
     labels = np.repeat(np.arange(ROWS) % classes, STEPS)
     walks = images.grid(subject.sampler.render(np.concatenate(rows), labels), STEPS)
@@ -148,7 +148,7 @@ def _strongest(subject: EvaluatedGenerator) -> list[int]:
     for end in (-REACH, REACH):
         z = np.repeat(probes[None], z_dim, axis=0)
         z[np.arange(z_dim), :, np.arange(z_dim)] = end
-        labels = np.tile(np.arange(PROBES) % max(len(subject.card.labels), 1), z_dim)
+        labels = np.tile(np.arange(PROBES) % max(len(subject.card.class_names), 1), z_dim)
         ends.append(subject.sampler.render(z.reshape(-1, z_dim), labels).astype(np.float32))
     change = np.abs(ends[0] - ends[1]).reshape(z_dim, -1).mean(axis=1)
     return [int(k) for k in np.argsort(-change, kind="stable")[:TRAVERSED]]

@@ -61,7 +61,7 @@ class TrainedRun:
             licence=licence or DEFAULT_LICENCE.format(data["licence"]),
             image=ImageShape.model_validate({"channels": channels, "height": height, "width": width}),
             latents=Latents(z_dim=self.network.z_dim),
-            labels=tuple(data["label_names"]),
+            class_names=tuple(data["label_names"]),
             truncation=True,
             # Both are measured by the export.
             batch_size={},

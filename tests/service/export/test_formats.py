@@ -193,16 +193,16 @@ def test_other_picture_files_go_into_every_container(image_format: str, export: 
     ],
 )
 def test_class_folders_sort_in_label_order_and_are_safe(
-    labels: tuple[str, ...], folders: list[str], tiny_card: Manifest
+    labels: tuple[str, ...], folders: list[str], tiny_manifest: Manifest
 ) -> None:
-    made = formats.class_folders(tiny_card.model_copy(update={"labels": labels}))
+    made = formats.class_folders(tiny_manifest.model_copy(update={"class_names": labels}))
     assert made == folders == sorted(made)
 
 
 def test_a_model_without_classes_is_exported(
-    tiny_generator: Any, tiny_card: Manifest, tmp_path: Path, command: Command
+    tiny_generator: Any, tiny_manifest: Manifest, tmp_path: Path, command: Command
 ) -> None:
-    card = tiny_card.model_copy(update={"name": "plain", "labels": ()})
+    card = tiny_manifest.model_copy(update={"name": "plain", "class_names": ()})
     artifact.export(tiny_generator, card, tmp_path / "plain", batch_size=4)
     assert command("models", "install", str(tmp_path / "plain")).code == 0
 
@@ -212,4 +212,4 @@ def test_a_model_without_classes_is_exported(
         assert command("export", "plain", *arguments).code == 0
         assert command("dataset", "verify", out, "--device", "cpu").code == 0
     assert sorted(p.name for p in (tmp_path / "imagefolder" / "train").iterdir()) == ["00000", "00001"]
-    assert manifest.read(tmp_path / "plain").labels == ()
+    assert manifest.read(tmp_path / "plain").class_names == ()

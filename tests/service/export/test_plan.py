@@ -105,10 +105,10 @@ def test_a_difference_is_told_by_option_and_both_values() -> None:
     ],
 )
 def test_a_job_that_cannot_be_done_is_refused_by_option(
-    values: dict[str, object], field: str, tiny_card: Manifest
+    values: dict[str, object], field: str, tiny_manifest: Manifest
 ) -> None:
     with pytest.raises(InputError) as refused:
-        plan.check(job(10, 5, **values), tiny_card)
+        plan.check(job(10, 5, **values), tiny_manifest)
     assert refused.value.field == field
 
 
@@ -116,12 +116,12 @@ def test_a_job_that_cannot_be_done_is_refused_by_option(
     ("changes", "word"),
     [
         ({"image": ImageShape(channels=3, height=8, width=8)}, "RGB"),
-        ({"labels": ()}, "no labels"),
-        ({"labels": tuple(f"class {k}" for k in range(257))}, "257 classes"),
+        ({"class_names": ()}, "no labels"),
+        ({"class_names": tuple(f"class {k}" for k in range(257))}, "257 classes"),
     ],
 )
-def test_idx_takes_only_what_mnist_has(changes: dict[str, object], word: str, tiny_card: Manifest) -> None:
+def test_idx_takes_only_what_mnist_has(changes: dict[str, object], word: str, tiny_manifest: Manifest) -> None:
     idx: Format = "idx"
     labels = "balanced" if changes.get("labels", True) else None
     with pytest.raises(InputError, match=f"--format: .* has {word}"):
-        plan.check(job(10, 5, format=idx, image_format=None, labels=labels), tiny_card.model_copy(update=changes))
+        plan.check(job(10, 5, format=idx, image_format=None, labels=labels), tiny_manifest.model_copy(update=changes))

@@ -332,9 +332,11 @@ def test_an_old_habit_is_answered_with_the_new_command(name: str, command: Comma
 
 
 def test_a_model_may_be_called_finish(
-    tiny_generator: Any, tiny_card: Manifest, tmp_path: Path, command: Command
+    tiny_generator: Any, tiny_manifest: Manifest, tmp_path: Path, command: Command
 ) -> None:
-    artifact.export(tiny_generator, tiny_card.model_copy(update={"name": "finish"}), tmp_path / "finish", batch_size=4)
+    artifact.export(
+        tiny_generator, tiny_manifest.model_copy(update={"name": "finish"}), tmp_path / "finish", batch_size=4
+    )
     assert command("models", "install", str(tmp_path / "finish")).code == 0
     arguments = ("--count", "5", "--device", "cpu", "--format", "npz", "--out", str(tmp_path / "out"))
 

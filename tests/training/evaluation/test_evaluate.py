@@ -150,7 +150,7 @@ def test_data_without_labels_still_gives_the_other_figures(
 def test_a_generator_without_classes_is_not_asked_for_labels(
     bundled: Sampler, digits: DataSplit, protocol: Protocol, good: EvaluatedGenerator
 ) -> None:
-    card = bundled.manifest.model_copy(update={"labels": ()})
+    card = bundled.manifest.model_copy(update={"class_names": ()})
     ten = torch.arange(16) % 10
     generator = torch_runtime(bundled).generator
     plain = EvaluatedGenerator("plain", torch_sampler(lambda z, label: generator(z, ten), card), good.gate)

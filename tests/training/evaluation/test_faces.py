@@ -54,7 +54,10 @@ def test_a_generator_that_lost_a_tone_is_seen(
     good: EvaluatedGenerator, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = good.card.model_copy(
-        update={"labels": (), "image": good.card.image.model_copy(update={"channels": 3, "height": 16, "width": 16})}
+        update={
+            "class_names": (),
+            "image": good.card.image.model_copy(update={"channels": 3, "height": 16, "width": 16}),
+        }
     )
     skewed = EvaluatedGenerator("skewed", _Fixed(card), data=DataConfig(aligned_faces=True))  # type: ignore[arg-type]
     path = tmp_path / "faces"
