@@ -22,6 +22,8 @@ from models.files import sha256
 from service.app import create_app
 from service.auth import create_key
 from service.settings import Settings
+from tests.service.app_client import connect, connect_when_ready, wait_until_ready
+from tests.waiting import wait_until_async
 
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
 MAX = 2**53 - 1
@@ -29,39 +31,30 @@ MAX = 2**53 - 1
 
 @pytest.fixture
 def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
-    """Run a scenario against a ready service with the tiny model installed."""
+    """Runs a scenario against a ready service with the tiny model installed."""
     store.install(tiny_artifact)
 
     def run(scenario: Scenario, **settings: Any) -> None:
         async def main() -> None:
-            app = create_app(Settings(device="cpu", **settings))
-            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-            async with (
-                app.router.lifespan_context(app),
-                httpx.AsyncClient(transport=transport, base_url="http://t") as c,
-            ):
-                for _ in range(1000):
-                    if (await c.get("/readyz")).status_code == 200:
-                        break
-                    await asyncio.sleep(0.01)
-                await scenario(c)
+            async with connect_when_ready(Settings(device="cpu", **settings)) as client:
+                await scenario(client)
 
         asyncio.run(main())
 
     return run
 
 
-def test_json_lists_every_image_with_its_resolved_address(serve: Callable[..., None], tiny_artifact: Path) -> None:
+def test_json_lists_every_image_with_its_address(serve: Callable[..., None], tiny_artifact: Path) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        answer = (await client.post("/generate", json={"model": "tiny", "seed": 7, "index": 5, "n": 3})).json()
-        card = manifest.read(tiny_artifact)
-        expected = card.addresses(7, 5, 3)
-        assert (answer["model"], answer["version"], answer["seed"]) == ("tiny", card.version, 7)
-        assert [i["address"] for i in answer["images"]] == [str(a) for a in expected]
-        assert [i["label_name"] for i in answer["images"]] == [card.class_names[a.label or 0] for a in expected]
+        response = (await client.post("/generate", json={"model": "tiny", "seed": 7, "index": 5, "n": 3})).json()
+        tiny = manifest.read(tiny_artifact)
+        expected = tiny.addresses(7, 5, 3)
+        assert (response["model"], response["version"], response["seed"]) == ("tiny", tiny.version, 7)
+        assert [i["address"] for i in response["images"]] == [str(a) for a in expected]
+        assert [i["label_name"] for i in response["images"]] == [tiny.class_names[a.label or 0] for a in expected]
         pixels = artifact.load(tiny_artifact).mint(expected)
-        for listed, truth, address in zip(answer["images"], pixels, expected):
-            assert base64.b64decode(listed["b64"]) == images.encode(truth, "image/png", str(address))
+        for listing, truth, address in zip(response["images"], pixels, expected):
+            assert base64.b64decode(listing["b64"]) == images.encode(truth, "image/png", str(address))
 
     serve(scenario)
 
@@ -98,17 +91,17 @@ def test_many_images_as_a_picture_are_one_grid(serve: Callable[..., None]) -> No
 
 
 @pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/webp"])
-def test_pictures_come_in_the_format_that_was_asked_for(serve: Callable[..., None], media_type: str) -> None:
+def test_pictures_come_in_the_requested_format(serve: Callable[..., None], media_type: str) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        answer = await client.post("/generate", json={"model": "tiny"}, headers={"Accept": media_type})
-        assert answer.headers["content-type"] == media_type
-        with Image.open(io.BytesIO(answer.content)) as picture:
+        response = await client.post("/generate", json={"model": "tiny"}, headers={"Accept": media_type})
+        assert response.headers["content-type"] == media_type
+        with Image.open(io.BytesIO(response.content)) as picture:
             assert Image.MIME[picture.format or ""] == media_type
 
     serve(scenario)
 
 
-def test_without_a_seed_the_server_picks_one_and_says_which(serve: Callable[..., None]) -> None:
+def test_without_a_seed_the_server_picks_and_returns_one(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         first = (await client.post("/generate", json={"model": "tiny"})).json()
         second = (await client.post("/generate", json={"model": "tiny"})).json()
@@ -119,16 +112,16 @@ def test_without_a_seed_the_server_picks_one_and_says_which(serve: Callable[...,
     serve(scenario)
 
 
-def test_a_permanent_image_is_cacheable_for_good_and_answers_304(serve: Callable[..., None]) -> None:
+def test_a_permanent_image_is_immutable_and_gives_304(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         url = "/v1/images/tiny/1.0.0/7/0.png"
-        answer = await client.get(url)
-        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
-        etag = answer.headers["etag"]
+        response = await client.get(url)
+        assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
+        etag = response.headers["etag"]
         assert etag.startswith('"')
         cached = await client.get(url, headers={"If-None-Match": etag})
         assert (cached.status_code, cached.content, cached.headers["etag"]) == (304, b"", etag)
-        other_label = (int(answer.headers["ganmint-address"].partition("label=")[2]) + 1) % 3
+        other_label = (int(response.headers["ganmint-address"].partition("label=")[2]) + 1) % 3
         others = [
             url + f"?label={other_label}",
             url + "?psi=0.5",
@@ -145,6 +138,8 @@ def test_a_permanent_image_is_cacheable_for_good_and_answers_304(serve: Callable
 
 @pytest.mark.parametrize(
     ("body", "status", "field"),
+    # The rules of names, versions, labels and integers are tested in tests/models; here one row for each of their
+    # fields, and the rules of service.schemas.
     [
         ({"model": "nope"}, 404, "model"),
         ({"model": "tiny", "version": "9.9.9"}, 404, "version"),
@@ -153,7 +148,6 @@ def test_a_permanent_image_is_cacheable_for_good_and_answers_304(serve: Callable
         ({"model": 7}, 422, "model"),
         ({}, 422, "model"),
         ({"model": "tiny", "n": 0}, 422, "n"),
-        ({"model": "tiny", "n": -1}, 422, "n"),
         ({"model": "tiny", "n": 10**9}, 422, "n"),
         ({"model": "tiny", "n": "3"}, 422, "n"),
         ({"model": "tiny", "n": True}, 422, "n"),
@@ -164,9 +158,7 @@ def test_a_permanent_image_is_cacheable_for_good_and_answers_304(serve: Callable
         ({"model": "tiny", "index": -1}, 422, "index"),
         ({"model": "tiny", "index": MAX, "n": 2}, 422, "index"),
         ({"model": "tiny", "labels": 3}, 422, "labels"),
-        ({"model": "tiny", "labels": -1}, 422, "labels"),
         ({"model": "tiny", "labels": "all"}, 422, "labels"),
-        ({"model": "tiny", "labels": [0, 1]}, 422, "labels"),
         ({"model": "tiny", "n": 2, "labels": [0, 3]}, 422, "labels[1]"),
         ({"model": "tiny", "n": 2, "labels": [0, True]}, 422, "labels"),
         ({"model": "tiny", "psi": 0}, 422, "psi"),
@@ -181,11 +173,11 @@ def test_bad_input_is_refused_naming_the_field(
     serve: Callable[..., None], body: Any, status: int, field: str | None
 ) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        answer = await client.post("/generate", content=json.dumps(body))
-        problem = answer.json()
-        assert (answer.status_code, problem["status"]) == (status, status)
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert "Traceback" not in answer.text
+        response = await client.post("/generate", content=json.dumps(body))
+        problem = response.json()
+        assert (response.status_code, problem["status"]) == (status, status)
+        assert response.headers["content-type"] == "application/problem+json"
+        assert "Traceback" not in response.text
         if field:
             assert [e["field"] for e in problem["errors"]] == [field]
             assert field in problem["detail"]
@@ -207,36 +199,52 @@ def test_bad_input_is_refused_naming_the_field(
         ("GET", "/v1/models/nope", {}, b"", 404),
         ("GET", "/v1/models/tiny/7.0.0", {}, b"", 404),
         ("GET", "/v1/images/tiny/1.0.0/7/0.gif", {}, b"", 404),
-        ("GET", "/v1/images/tiny/1.0.0/7/-1.png", {}, b"", 422),
-        ("GET", "/v1/images/tiny/1.0.0/7/01.png", {}, b"", 422),
-        ("GET", "/v1/images/tiny/1.0.0/9007199254740992/0.png", {}, b"", 422),
-        ("GET", "/v1/images/tiny/1.0.0/7/0.png?label=3", {}, b"", 422),
-        ("GET", "/v1/images/tiny/1.0.0/7/0.png?psi=2", {}, b"", 422),
-        ("GET", "/v1/images/tiny/1.0.0/7/0.png?label=1&label=2", {}, b"", 422),
-        ("GET", "/v1/images/tiny/1.0.0/7/0.png?lable=1", {}, b"", 422),
-        ("GET", "/v1/images/tiny/1.0.0/7/0.png?label=%31", {}, b"", 422),
-        ("GET", "/v1/images/tiny/1.0.0/7/0.png?psi=nan", {}, b"", 422),
-        ("GET", "/v1/images/tiny/latest/7/0.png", {}, b"", 422),
     ],
 )
-def test_every_other_refusal_is_a_problem_document_too(
+def test_other_refusals_are_problem_documents(
     serve: Callable[..., None], method: str, path: str, headers: dict[str, str], content: bytes, status: int
 ) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        answer = await client.request(method, path, headers=headers, content=content)
-        assert answer.status_code == status, answer.text
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert {"type", "title", "status", "detail"} <= answer.json().keys()
+        response = await client.request(method, path, headers=headers, content=content)
+        assert response.status_code == status, response.text
+        assert response.headers["content-type"] == "application/problem+json"
+        assert {"type", "title", "status", "detail"} <= response.json().keys()
 
     serve(scenario)
 
 
-def test_cards_are_the_manifest(serve: Callable[..., None], tiny_artifact: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "field"),
+    # The rules of an address are tested in tests/models/test_address.py; here one row for each field.
+    [
+        ("Tiny/1.0.0/7/0.png", "model"),
+        ("tiny/latest/7/0.png", "version"),
+        ("tiny/1.0.0/9007199254740992/0.png", "seed"),
+        ("tiny/1.0.0/7/-1.png", "index"),
+        ("tiny/1.0.0/7/0.png?label=3", "label"),
+        ("tiny/1.0.0/7/0.png?psi=2", "psi"),
+        ("tiny/1.0.0/7/0.png?lable=1", "address"),
+        # The query is taken as it is sent, with escapes and repetitions.
+        ("tiny/1.0.0/7/0.png?label=%31", "label"),
+        ("tiny/1.0.0/7/0.png?label=1&label=2", "label"),
+    ],
+)
+def test_a_bad_permanent_address_is_refused_naming_the_field(serve: Callable[..., None], path: str, field: str) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        card = manifest.read(tiny_artifact).model_dump(mode="json")
-        assert (await client.get("/v1/models")).json() == {"models": [card], "broken": []}
-        assert (await client.get("/v1/models/tiny")).json() == card
-        assert (await client.get("/v1/models/tiny/1.0.0")).json() == card
+        response = await client.get(f"/v1/images/{path}")
+        assert response.status_code == 422, response.text
+        assert response.headers["content-type"] == "application/problem+json"
+        assert [error["field"] for error in response.json()["errors"]] == [field]
+
+    serve(scenario)
+
+
+def test_the_model_routes_return_the_manifest(serve: Callable[..., None], tiny_artifact: Path) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        tiny = manifest.read(tiny_artifact).model_dump(mode="json")
+        assert (await client.get("/v1/models")).json() == {"models": [tiny], "broken": []}
+        assert (await client.get("/v1/models/tiny")).json() == tiny
+        assert (await client.get("/v1/models/tiny/1.0.0")).json() == tiny
 
     serve(scenario)
 
@@ -246,31 +254,30 @@ def test_a_model_published_later_is_served_without_a_restart(
 ) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         assert (await client.post("/generate", json={"model": "later"})).status_code == 404
-        publish_again(tiny_artifact, tmp_path / "later", name="later")
+        install_copy(tiny_artifact, tmp_path / "later", name="later")
         assert (await client.post("/generate", json={"model": "later"})).status_code == 200
-        publish_again(tiny_artifact, tmp_path / "tiny2", version="2.0.0")
-        for _ in range(200):
-            newest = (await client.post("/generate", json={"model": "tiny"})).json()["version"]
-            if newest == "2.0.0":
-                break
-            await asyncio.sleep(0.02)
-        assert newest == "2.0.0"
+        install_copy(tiny_artifact, tmp_path / "tiny2", version="2.0.0")
+
+        async def is_newest() -> bool:
+            return bool((await client.post("/generate", json={"model": "tiny"})).json()["version"] == "2.0.0")
+
+        await wait_until_async(is_newest, "2.0.0 is served as the newest version")
         assert (await client.get("/v1/images/tiny/1.0.0/7/0.png")).status_code == 200
 
     serve(scenario, poll_s=0.05)
 
 
-def test_a_broken_model_is_not_served_and_does_not_hurt_the_others(
+def test_a_broken_model_does_not_affect_the_others(
     serve: Callable[..., None], tiny_artifact: Path, tmp_path: Path
 ) -> None:
-    publish_again(tiny_artifact, tmp_path / "bad", name="bad")
+    install_copy(tiny_artifact, tmp_path / "bad", name="bad")
     script = store.find("bad").path / artifact.SCRIPT
     script.write_bytes(script.read_bytes()[:-1] + b"?")
 
     async def scenario(client: httpx.AsyncClient) -> None:
-        refused = await client.post("/generate", json={"model": "bad"})
-        assert refused.status_code == 503
-        assert str(tmp_path) not in refused.text
+        refusal = await client.post("/generate", json={"model": "bad"})
+        assert refusal.status_code == 503
+        assert str(tmp_path) not in refusal.text
         assert (await client.post("/generate", json={"model": "tiny"})).status_code == 200
         assert (await client.get("/readyz")).json()["broken"] == ["bad/1.0.0"]
         text = (await client.get("/metrics")).text
@@ -280,10 +287,10 @@ def test_a_broken_model_is_not_served_and_does_not_hurt_the_others(
     serve(scenario)
 
 
-def test_a_broken_model_is_served_once_it_is_installed_again(
+def test_a_broken_model_is_served_once_it_is_reinstalled(
     serve: Callable[..., None], tiny_artifact: Path, tmp_path: Path
 ) -> None:
-    publish_again(tiny_artifact, tmp_path / "bad", name="bad")
+    install_copy(tiny_artifact, tmp_path / "bad", name="bad")
     script = store.find("bad").path / artifact.SCRIPT
     script.write_bytes(b"damaged")
 
@@ -296,34 +303,36 @@ def test_a_broken_model_is_served_once_it_is_installed_again(
     serve(scenario)
 
 
-def test_it_becomes_ready_when_the_first_model_arrives(store_home: Path, tiny_artifact: Path) -> None:
+async def wait_for_log(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    async def is_logged() -> bool:
+        return text in caplog.text
+
+    await wait_until_async(is_logged, f"the log says {text!r}")
+
+
+def test_it_becomes_ready_when_the_first_model_arrives(
+    store_home: Path, tiny_artifact: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
-        app = create_app(Settings(device="cpu", poll_s=0.02))
-        transport = httpx.ASGITransport(app=app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as c:
-            await asyncio.sleep(0.1)
-            assert (await c.get("/readyz")).status_code == 503
+        async with connect(create_app(Settings(device="cpu", poll_s=0.02))) as client:
+            await wait_for_log(caplog, "no model could be loaded")
+            assert (await client.get("/readyz")).status_code == 503
             await asyncio.to_thread(store.install, tiny_artifact)
-            for _ in range(500):
-                if (await c.get("/readyz")).status_code == 200:
-                    break
-                await asyncio.sleep(0.02)
-            assert (await c.post("/generate", json={"model": "tiny"})).status_code == 200
+            await wait_until_ready(client)
+            assert (await client.post("/generate", json={"model": "tiny"})).status_code == 200
 
     asyncio.run(main())
 
 
-def test_it_is_not_ready_without_a_model_but_it_is_live(store_home: Path) -> None:
+def test_it_is_not_ready_without_a_model_but_it_is_live(store_home: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
-        app = create_app(Settings(device="cpu"))
-        transport = httpx.ASGITransport(app=app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as c:
-            await asyncio.sleep(0.1)
-            assert (await c.get("/livez")).status_code == 200
-            ready = await c.get("/readyz")
+        async with connect(create_app(Settings(device="cpu"))) as client:
+            await wait_for_log(caplog, "no model could be loaded")
+            assert (await client.get("/livez")).status_code == 200
+            ready = await client.get("/readyz")
             assert ready.status_code == 503
             assert ready.headers["retry-after"]
-            assert (await c.post("/generate", json={"model": "tiny"})).status_code in (404, 503)
+            assert (await client.post("/generate", json={"model": "tiny"})).status_code in (404, 503)
 
     asyncio.run(main())
 
@@ -353,21 +362,21 @@ def test_a_bug_is_a_plain_500_without_a_stack_trace(
     monkeypatch.setattr("service.responses.encode_json", broken)
 
     async def scenario(client: httpx.AsyncClient) -> None:
-        answer = await client.post("/generate", json={"model": "tiny"})
-        assert answer.status_code == 500
-        assert answer.headers["content-type"] == "application/problem+json"
-        assert "secret" not in answer.text
+        response = await client.post("/generate", json={"model": "tiny"})
+        assert response.status_code == 500
+        assert response.headers["content-type"] == "application/problem+json"
+        assert "secret" not in response.text
 
     serve(scenario)
 
 
-def test_a_full_queue_answers_429_with_a_time_to_come_back(serve: Callable[..., None]) -> None:
+def test_a_full_queue_gives_429_with_retry_after(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        asked = [client.post("/generate", json={"model": "tiny", "n": 50}) for _ in range(20)]
-        answers = await asyncio.gather(*asked)
-        codes = [a.status_code for a in answers]
+        requests = [client.post("/generate", json={"model": "tiny", "n": 50}) for _ in range(20)]
+        responses = await asyncio.gather(*requests)
+        codes = [a.status_code for a in responses]
         assert set(codes) == {200, 429}
-        assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status_code == 429)
+        assert all(int(a.headers["retry-after"]) >= 1 for a in responses if a.status_code == 429)
         assert (await client.post("/generate", json={"model": "tiny"})).status_code == 200
 
     serve(scenario, max_n=50, queue_images=100)
@@ -376,17 +385,17 @@ def test_a_full_queue_answers_429_with_a_time_to_come_back(serve: Callable[..., 
 def test_a_zip_holds_the_same_files_and_their_metadata(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         body = {"model": "tiny", "seed": 5, "n": 70, "labels": "balanced", "psi": 0.5}
-        answer = await client.post("/generate", json=body, headers={"Accept": "application/zip"})
-        listed = (await client.post("/generate", json=body)).json()["images"]
-        assert answer.headers["content-type"] == "application/zip"
-        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        response = await client.post("/generate", json=body, headers={"Accept": "application/zip"})
+        listing = (await client.post("/generate", json=body)).json()["images"]
+        assert response.headers["content-type"] == "application/zip"
+        with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
             assert archive.testzip() is None
             rows = [json.loads(line) for line in archive.read("metadata.jsonl").decode().splitlines()]
             files = [archive.read(row["file_name"]) for row in rows]
-        assert files == [base64.b64decode(image["b64"]) for image in listed]
-        assert [row["address"] for row in rows] == [image["address"] for image in listed]
+        assert files == [base64.b64decode(image["b64"]) for image in listing]
+        assert [row["address"] for row in rows] == [image["address"] for image in listing]
         again = await client.post("/generate", json=body, headers={"Accept": "application/zip"})
-        assert again.content == answer.content
+        assert again.content == response.content
 
     serve(scenario)
 
@@ -394,9 +403,9 @@ def test_a_zip_holds_the_same_files_and_their_metadata(serve: Callable[..., None
 def test_an_npz_holds_pixels_labels_and_addresses(serve: Callable[..., None], tiny_artifact: Path) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         body = {"model": "tiny", "seed": 5, "n": 70, "labels": "balanced"}
-        answer = await client.post("/generate", json=body, headers={"Accept": "application/x-npz"})
+        response = await client.post("/generate", json=body, headers={"Accept": "application/x-npz"})
         addresses = manifest.read(tiny_artifact).addresses(5, 0, 70, "balanced")
-        with np.load(io.BytesIO(answer.content), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
             assert (arrays["images"] == artifact.load(tiny_artifact).mint(addresses)).all()
             assert arrays["labels"].tolist() == [a.label for a in addresses]
             assert arrays["addresses"].tolist() == [str(a) for a in addresses]
@@ -405,14 +414,14 @@ def test_an_npz_holds_pixels_labels_and_addresses(serve: Callable[..., None], ti
     serve(scenario)
 
 
-def test_an_archive_that_does_not_fit_the_queue_is_a_429_not_a_broken_archive(serve: Callable[..., None]) -> None:
+def test_an_archive_that_does_not_fit_the_queue_is_a_429(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        asked = [
+        requests = [
             client.post("/generate", json={"model": "tiny", "n": 50}, headers={"Accept": "application/zip"})
             for _ in range(10)
         ]
-        answers = await asyncio.gather(*asked)
-        assert {a.status_code for a in answers} == {200, 429}
+        responses = await asyncio.gather(*requests)
+        assert {a.status_code for a in responses} == {200, 429}
 
     serve(scenario, max_n=50, queue_images=100)
 
@@ -423,14 +432,14 @@ def test_a_deadline_that_passes_is_a_504(serve: Callable[..., None]) -> None:
         late = await client.post("/generate", json=body, headers={"Ganmint-Timeout-S": "0.001"})
         assert late.status_code == 504
         for text in ("0", "-1", "soon", "nan", "inf"):
-            answer = await client.post("/generate", json=body, headers={"Ganmint-Timeout-S": text})
-            assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "Ganmint-Timeout-S")
+            response = await client.post("/generate", json=body, headers={"Ganmint-Timeout-S": text})
+            assert (response.status_code, response.json()["errors"][0]["field"]) == (422, "Ganmint-Timeout-S")
         assert 'ganmint_shed_total{reason="deadline"} 1.0' in (await client.get("/metrics")).text
 
     serve(scenario)
 
 
-def test_head_is_get_without_a_body_and_options_names_the_methods(serve: Callable[..., None]) -> None:
+def test_head_has_no_body_and_options_names_the_methods(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         for path in ("/", "/livez", "/v1/models", "/v1/images/tiny/1.0.0/7/0.png"):
             get, head = await client.get(path), await client.head(path)
@@ -445,25 +454,29 @@ def test_head_is_get_without_a_body_and_options_names_the_methods(serve: Callabl
 
 
 def test_browsers_of_allowed_origins_may_call(serve: Callable[..., None]) -> None:
-    asking = {"Origin": "https://lab.example", "Access-Control-Request-Method": "POST"}
+    preflight_headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
 
-    async def closed(client: httpx.AsyncClient) -> None:
-        assert "access-control-allow-origin" not in (await client.options("/generate", headers=asking)).headers
+    async def without_origins(client: httpx.AsyncClient) -> None:
+        assert (
+            "access-control-allow-origin" not in (await client.options("/generate", headers=preflight_headers)).headers
+        )
 
-    async def opened(client: httpx.AsyncClient) -> None:
-        preflight = await client.options("/generate", headers=asking)
-        assert preflight.headers["access-control-allow-origin"] == "https://lab.example"
-        answer = await client.get("/v1/models", headers={"Origin": "https://lab.example"})
-        assert "Ganmint-Address" in answer.headers["access-control-expose-headers"]
+    async def with_origins(client: httpx.AsyncClient) -> None:
+        preflight = await client.options("/generate", headers=preflight_headers)
+        assert preflight.headers["access-control-allow-origin"] == "https://app.example"
+        response = await client.get("/v1/models", headers={"Origin": "https://app.example"})
+        assert "Ganmint-Address" in response.headers["access-control-expose-headers"]
         other = await client.get("/v1/models", headers={"Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
 
-    serve(closed)
-    serve(opened, cors_origins="https://lab.example, https://other.example")
+    serve(without_origins)
+    serve(with_origins, cors_origins="https://app.example, https://other.example")
 
 
-def test_with_keys_only_their_holders_may_mint_and_only_so_much(serve: Callable[..., None], tmp_path: Path) -> None:
-    secret, key = create_key("lab")
+def test_keys_are_required_and_limited(
+    serve: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret, key = create_key("alice")
     limited = key.model_copy(update={"requests_per_minute": 4, "images_per_minute": 20})
     file = tmp_path / "keys.json"
     file.write_text(json.dumps([limited.model_dump()]))
@@ -474,8 +487,8 @@ def test_with_keys_only_their_holders_may_mint_and_only_so_much(serve: Callable[
             return await client.post("/generate", json={"model": "tiny", "n": n}, headers=headers)
 
         for token in (None, "", "gm_wrong"):
-            refused = await ask(1, token)
-            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            refusal = await ask(1, token)
+            assert (refusal.status_code, refusal.headers["www-authenticate"]) == (401, "Bearer")
         first = await ask(5)
         assert first.status_code == 200
         assert first.headers["ratelimit-policy"] == '"requests";q=4;w=60, "images";q=20;w=60'
@@ -489,29 +502,29 @@ def test_with_keys_only_their_holders_may_mint_and_only_so_much(serve: Callable[
         assert secret not in file.read_text()
         other_secret, other = create_key("other")
         file.write_text(json.dumps([other.model_dump()]))
-        for _ in range(200):
-            if (await ask(1, other_secret)).status_code == 200:
-                break
-            await asyncio.sleep(0.02)
-        assert (await ask(1, other_secret)).status_code == 200
+
+        async def is_known() -> bool:
+            return (await ask(1, other_secret)).status_code == 200
+
+        await wait_until_async(is_known, "the changed key file is read")
         assert (await ask(1)).status_code == 401
         file.write_text("[{]")
-        await asyncio.sleep(0.2)
+        await wait_for_log(caplog, "API keys stay as they were")
         assert (await ask(1, other_secret)).status_code == 200
 
     serve(scenario, api_keys_file=str(file), poll_s=0.05)
 
 
-def test_a_key_file_that_cannot_be_used_stops_the_start(tmp_path: Path) -> None:
+def test_an_unusable_key_file_stops_the_start(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     with pytest.raises(FileError, match=r"keys\.json: cannot be read"):
         create_app(Settings(api_keys_file=str(file)))
-    file.write_text('[{"name": "lab", "sha256": "short"}]')
+    file.write_text('[{"name": "alice", "sha256": "short"}]')
     with pytest.raises(FileError, match=r"keys\.json: is not a list of keys: \[0\]\.sha256"):
         create_app(Settings(api_keys_file=str(file)))
 
 
-def test_the_page_and_the_api_description_are_there(serve: Callable[..., None]) -> None:
+def test_the_page_and_the_api_description_are_served(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         page = await client.get("/")
         assert page.headers["content-type"].startswith("text/html")
@@ -523,15 +536,15 @@ def test_the_page_and_the_api_description_are_there(serve: Callable[..., None]) 
     serve(scenario)
 
 
-def publish_again(source: Path, folder: Path, **changes: str) -> None:
-    """The same generator under another name or version, with goldens that fit."""
-    card = manifest.read(source).model_copy(update=changes)
+def install_copy(source: Path, folder: Path, **changes: str) -> None:
+    """Install the same generator under another name or version, with goldens to match."""
+    changed = manifest.read(source).model_copy(update=changes)
     folder.mkdir()
     for name in artifact.FILES:
         (folder / name).write_bytes((source / name).read_bytes())
     with np.load(source / artifact.GOLDEN) as golden:
-        texts = [str(t).replace("tiny/1.0.0", f"{card.name}/{card.version}") for t in golden["addresses"]]
+        texts = [str(t).replace("tiny/1.0.0", f"{changed.name}/{changed.version}") for t in golden["addresses"]]
         np.savez_compressed(folder / artifact.GOLDEN, addresses=np.array(texts), pixels=golden["pixels"])
     files = {name: sha256(folder / name) for name in artifact.FILES}
-    (folder / manifest.FILE_NAME).write_bytes(manifest.dump(card.model_copy(update={"files": files})))
+    (folder / manifest.FILE_NAME).write_bytes(manifest.dump(changed.model_copy(update={"files": files})))
     store.install(folder)

@@ -1,4 +1,4 @@
-"""The express way of /generate answers what the framework's own way responses."""
+"""The fast path of /generate responds exactly as FastAPI's own path does."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from service import responses
 from service.app import create_app
 from service.auth import create_key
 from service.settings import Settings
+from tests.service.app_client import connect, wait_until_ready
 
-SECRET, KEY = create_key("lab")
+SECRET, KEY = create_key("alice")
 KEYS = json.dumps([{**KEY.model_dump(), "requests_per_minute": 1000}])
-ORIGIN = {"Origin": "https://lab.example"}
+ORIGIN = {"Origin": "https://app.example"}
 PREFLIGHT = {
     **ORIGIN,
     "Access-Control-Request-Method": "POST",
     "Access-Control-Request-Headers": "authorization",
 }
 GOOD = '{"model": "tiny", "seed": 7, "n": 2}'
-COUNTED = re.compile(r'^(?:ganmint_shed|ganmint_requests_total.*"(?:/generate|unmatched)").*$', re.MULTILINE)
+COUNTERS = re.compile(r'^(?:ganmint_shed|ganmint_requests_total.*"(?:/generate|unmatched)").*$', re.MULTILINE)
 
 REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
     *[
@@ -57,52 +58,45 @@ REQUESTS: list[tuple[str, str, dict[str, str], str]] = [
 
 
 @asynccontextmanager
-async def client(express: bool) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(Settings(device="cpu", cors_origins="https://lab.example", api_keys=KEYS))
-    if not express:
+async def open_client(has_fast_path: bool) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(Settings(device="cpu", cors_origins="https://app.example", api_keys=KEYS))
+    if not has_fast_path:
         app.user_middleware = [kind for kind in app.user_middleware if "FastRouteMiddleware" not in str(kind.cls)]
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://t", headers={"Authorization": f"Bearer {SECRET}"}) as c,
-    ):
-        while (await c.get("/readyz")).status_code != 200:
-            await asyncio.sleep(0.01)
-        yield c
+    async with connect(app, headers={"Authorization": f"Bearer {SECRET}"}) as client:
+        await wait_until_ready(client)
+        yield client
 
 
-async def asked(express: bool) -> list[tuple[Any, ...]]:
-    """Status, headers and body of each of REQUESTS, then what was counted."""
-    found: list[tuple[Any, ...]] = []
-    async with client(express) as c:
+async def collect_responses(has_fast_path: bool) -> list[tuple[Any, ...]]:
+    """Return status, headers and body of each of REQUESTS, then the counters."""
+    rows: list[tuple[Any, ...]] = []
+    async with open_client(has_fast_path) as client:
         for method, path, headers, body in REQUESTS:
-            answer = await c.request(method, path, headers=headers, content=body)
-            # How many seconds are left of a key's minute is not part of the comparison.
-            kept = sorted((k, v.partition(";t=")[0]) for k, v in answer.headers.multi_items())
-            found.append((method, path, headers, answer.status_code, kept, answer.content))
-        text = (await c.get("/metrics")).text
-        counted = re.findall(
-            r'^(?:ganmint_shed|ganmint_requests_total.*"(?:/generate|unmatched)").*$', text, re.MULTILINE
-        )
-        assert len(counted) > 15
-        found.append(tuple(counted))
-    return found
+            response = await client.request(method, path, headers=headers, content=body)
+            # Without the seconds that are left of a key's minute.
+            comparable = sorted((k, v.partition(";t=")[0]) for k, v in response.headers.multi_items())
+            rows.append((method, path, headers, response.status_code, comparable, response.content))
+        counters = COUNTERS.findall((await client.get("/metrics")).text)
+        assert len(counters) > 15
+        rows.append(tuple(counters))
+    return rows
 
 
-def test_the_express_way_answers_as_the_framework_does(
+def test_the_fast_path_responds_as_the_framework_does(
     store_home: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.install(tiny_artifact)
-    whole = responses.encode_json
+    encode_json = responses.encode_json
 
-    def sometimes_broken(card: Any, addresses: Any, files: Any) -> bytes:
+    def fail_for_seed_66(manifest: Any, addresses: Any, files: Any) -> bytes:
         if addresses[0].seed == 66:
             raise RuntimeError("a bug")
-        return whole(card, addresses, files)
+        return encode_json(manifest, addresses, files)
 
-    monkeypatch.setattr(responses, "encode_json", sometimes_broken)
-    express, framework = asyncio.run(asked(True)), asyncio.run(asked(False))
-    for one, other in zip(express, framework):
+    monkeypatch.setattr(responses, "encode_json", fail_for_seed_66)
+    fast_path = asyncio.run(collect_responses(has_fast_path=True))
+    framework = asyncio.run(collect_responses(has_fast_path=False))
+    for one, other in zip(fast_path, framework):
         assert one == other
-    statuses = {answer[3] for answer in express[:-1]}
+    statuses = {row[3] for row in fast_path[:-1]}
     assert statuses == {200, 204, 307, 400, 401, 404, 405, 406, 413, 415, 422, 500}

@@ -7,7 +7,7 @@ OFFERS = ("application/json", "image/png", "image/webp")
 
 
 @pytest.mark.parametrize(
-    ("accept", "chosen"),
+    ("accept", "media_type"),
     [
         (None, "application/json"),
         ("", "application/json"),
@@ -22,12 +22,12 @@ OFFERS = ("application/json", "image/png", "image/webp")
         ("image/png; q=0.5, application/json; q=0.4", "image/png"),
     ],
 )
-def test_the_accept_header_chooses(accept: str | None, chosen: str) -> None:
-    assert choose_media_type(accept, OFFERS) == chosen
+def test_the_accept_header_chooses(accept: str | None, media_type: str) -> None:
+    assert choose_media_type(accept, OFFERS) == media_type
 
 
 @pytest.mark.parametrize("accept", ["video/mp4", "application/json;q=0", "image/png;q=x", "nonsense", "*/*;q=0"])
-def test_what_is_not_offered_is_refused_naming_the_offers(accept: str) -> None:
+def test_an_unacceptable_format_is_refused_naming_the_offers(accept: str) -> None:
     with pytest.raises(NotAcceptableError, match="application/json, image/png, image/webp"):
         choose_media_type(accept, OFFERS)
 
@@ -43,12 +43,12 @@ def test_what_is_not_offered_is_refused_naming_the_offers(accept: str) -> None:
         "application/vnd.api+json",
     ],
 )
-def test_json_is_read_however_curl_sends_it(kind: str | None) -> None:
+def test_json_is_accepted_however_curl_sends_it(kind: str | None) -> None:
     check_json_content_type(kind)
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "image/png", "text/json+json"])
-def test_other_bodies_are_refused_by_their_type(kind: str) -> None:
+def test_other_content_types_are_refused(kind: str) -> None:
     with pytest.raises(UnsupportedMediaTypeError, match="application/json"):
         check_json_content_type(kind)
 
