@@ -23,10 +23,9 @@ from training.evaluation.protocol import STANDARD, Protocol
 from training.evaluation.reference import Progress
 from training.evaluation.report import Report
 from training.runs import trained_run
+from training.runs.run_dir import EVALUATION_FOLDER
 from training.runs.trained_run import TrainedRun
 
-# Where a run's report is, inside its folder.
-EVALUATION = "evaluation"
 NOT_EVALUATED = "not evaluated: no data was given"
 
 
@@ -67,12 +66,12 @@ def publish(
             f"leave --version out to publish as {store.next_version(name)}"
         )
     found = trained_run.load_latest(run)
-    if not found.makes_images:
+    if not found.is_image_run:
         raise InputError(f"{run} holds a toy run that makes no images; only image runs can be published", "RUN")
     accept = accept.strip()
     _check_measurable(found, data, accept)
 
-    unscored = found.card(name, version, licence)
+    unscored = found.draft_manifest(name, version, licence)
     if to is not None:
         _write_artifact(found, unscored, to, batch_size, data, accept, protocol, cache, progress)
         return StoredModel(name, version, to)
@@ -101,7 +100,7 @@ def _write_artifact(
 def _check_measurable(found: TrainedRun, data: Path | None, accept: str) -> None:
     if data is None and not accept:
         raise GateError(
-            f"{found.run} was not evaluated, so nobody knows whether it is any good. Give what it was trained on "
+            f"{found.path} was not evaluated, so nobody knows whether it is any good. Give what it was trained on "
             '(--data PATH), or publish it unmeasured with --accept "REASON", which its card will say.'
         )
 
@@ -127,7 +126,7 @@ def _judged(
         return report.scores(), GateRecord(passed=True, checks=tuple(check.words for check in verdict.checks))
     if not accept:
         raise GateError(
-            f"{found.run} does not pass its gate:\n"
+            f"{found.path} does not pass its gate:\n"
             + "\n".join(f"  {words}" for words in verdict.failures)
             + f"\nThe report: {where}\n"
             f'Train on, or publish it all the same with --data {data} --accept "REASON", which its card will say.'
@@ -139,9 +138,9 @@ def _report(
     found: TrainedRun, sampler: Sampler, data: Path, protocol: Protocol, cache: Path | None, progress: Progress
 ) -> tuple[Report, Path]:
     both = data_split.load(data, found.config.data, protocol.held_out)
-    if found.data["digest"] not in (both.whole.digest, both.train.digest):
-        raise DataError(data, f"is not what {found.run} was trained on ({found.data['name']}); give that --data")
+    if found.data_info["digest"] not in (both.whole.digest, both.train.digest):
+        raise DataError(data, f"is not what {found.path} was trained on ({found.data_info['name']}); give that --data")
     # Not the run's own generator: TorchScript's last bits are its own.
     subject = dataclasses.replace(of_run(found), sampler=sampler)
     outcome = evaluate(subject, both, protocol, cache, None, progress)
-    return outcome.report, html_report.write(outcome, found.run / EVALUATION, found.run)
+    return outcome.report, html_report.write(outcome, found.path / EVALUATION_FOLDER, found.path)

@@ -81,7 +81,7 @@ def test_two_processes_have_the_same_curves_as_one(
     for a, b in zip(one, two):
         assert a.pop("images_per_second") > 0 and b.pop("images_per_second") > 0
         assert b == pytest.approx(a, rel=1e-3, abs=1e-5)
-    states = [checkpoint.load(checkpoint.present(tmp_path / name)[-1])["trainer"]["ema"] for name in ("one", "two")]
+    states = [checkpoint.load(checkpoint.list_paths(tmp_path / name)[-1])["trainer"]["ema"] for name in ("one", "two")]
     for name, value in states[0].items():
         assert torch.allclose(states[1][name], value, rtol=1e-2, atol=1e-4)
 
@@ -101,7 +101,7 @@ def test_when_one_process_is_told_to_stop_all_do_and_one_alone_can_go_on(
     processes = [FORKED.Process(target=follow, args=(rank, port, config, tiny_data, out)) for rank in (0, 1)]
     for process in processes:
         process.start()
-    while all(process.is_alive() for process in processes) and not checkpoint.present(out):
+    while all(process.is_alive() for process in processes) and not checkpoint.list_paths(out):
         time.sleep(0.02)
     # Not the leader.
     os.kill(processes[1].pid or 0, signal.SIGTERM)
@@ -110,7 +110,7 @@ def test_when_one_process_is_told_to_stop_all_do_and_one_alone_can_go_on(
 
     # Both by KeyboardInterrupt.
     assert [process.exitcode for process in processes] == [1, 1]
-    stopped_at = checkpoint.load(checkpoint.present(out)[-1])["trainer"]["images_shown"]
+    stopped_at = checkpoint.load(checkpoint.list_paths(out)[-1])["trainer"]["images_shown"]
     loop.run(tiny_config(f"total_kimg={(stopped_at + 64) / 1000}"), tiny_data, out, "cpu", "ganmint train")
     assert ticks(out)[-1]["kimg"] == (stopped_at + 64) / 1000
 
@@ -140,7 +140,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     tiny_config: MakeConfig, settings: tuple[str, ...], field: str, words: str
 ) -> None:
     with pytest.raises(InputError, match=words) as caught:
-        loop.check_shares(tiny_config(*settings), ProcessGroup(0, 4))
+        loop.check_batch_split(tiny_config(*settings), ProcessGroup(0, 4))
 
     assert caught.value.field == field
 

@@ -106,7 +106,7 @@ def test_a_licence_that_is_given_is_the_weights_licence(finished: Path) -> None:
 
 def test_what_is_published_is_the_average_of_the_newest_checkpoint(finished: Path) -> None:
     path = publish(finished, "tiny", batch_size=4, accept="a test").path
-    average = checkpoint.load(checkpoint.present(finished)[-1])["trainer"]["ema"]
+    average = checkpoint.load(checkpoint.list_paths(finished)[-1])["trainer"]["ema"]
 
     weights = safetensors.torch.load_file(path / artifact.WEIGHTS)
 
@@ -194,7 +194,7 @@ def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path, name: str) -> Non
 
 def test_a_damaged_checkpoint_is_not_published(finished: Path, empty_store: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
-    newest = checkpoint.present(tmp_path / "run")[-1]
+    newest = checkpoint.list_paths(tmp_path / "run")[-1]
     newest.write_bytes(newest.read_bytes()[:-1])
 
     with pytest.raises(CheckpointError, match=newest.name):
@@ -245,7 +245,7 @@ def data_path(tiny_data: Dataset, tmp_path: Path) -> Path:
     """`tiny_data` in a file."""
     path = tmp_path / "stripes.npz"
     names = np.array(tiny_data.class_names)
-    np.savez(path, images=tiny_data.images, labels=tiny_data.labels, class_names=names)  # type: ignore[arg-type]
+    np.savez(path, images=tiny_data.images, labels=tiny_data.labels, label_names=names)  # type: ignore[arg-type]
     return path
 
 

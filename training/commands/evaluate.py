@@ -24,9 +24,9 @@ from training.evaluation.protocol import STANDARD
 from training.evaluation.reference import cache_folder
 from training.evaluation.report import Report, table, verdict_words
 from training.evaluation.toy_metrics import evaluate_toy
-from training.publish import EVALUATION
+from training.progress import ProgressPrinter
 from training.publish import publish as publish_run
-from training.runs.loggers import Steps
+from training.runs.run_dir import EVALUATION_FOLDER
 
 
 @click.command(
@@ -50,19 +50,21 @@ def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: 
     started = time.monotonic()
     chosen = resolve_device(device)
     found = run_of(subject)
-    if found and not found.makes_images:
+    if found and not found.is_image_run:
         if data_path is not None:
             raise InputError(f"{subject} makes its own data; leave --data out", "--data")
-        outcome, folder = evaluate_toy(found), found.run / EVALUATION
+        outcome, folder = evaluate_toy(found), found.path / EVALUATION_FOLDER
     else:
         if data_path is None:
             raise InputError("real images to compare with are needed, e.g. --data path/to/mnist", "--data")
         judged = of_run(found, chosen) if found else of_model(subject, chosen)
         folder = (
-            judged.run / EVALUATION if judged.run else Path("evaluations", f"{judged.card.name}-{judged.card.version}")
+            judged.run / EVALUATION_FOLDER
+            if judged.run
+            else Path("evaluations", f"{judged.card.name}-{judged.card.version}")
         )
         outcome = _compared(judged, data_path, InceptionSpace(inception, chosen) if inception else None)
-    page = write(outcome, out or folder, found.run if found else None)
+    page = write(outcome, out or folder, found.path if found else None)
     _print_report(outcome.report)
     click.echo(f"Wrote {page} in {time.monotonic() - started:.0f} s")
 
@@ -71,7 +73,7 @@ def _compared(judged: EvaluatedGenerator, data_path: Path, space: InceptionSpace
     both = data_split.load(data_path, judged.data, STANDARD.held_out)
     click.echo(f"# {judged.title}; by {STANDARD.name}")
     click.echo(f"# data: {both.whole.name}, {len(both.train)} training images, {len(both.test)} test images")
-    return evaluate_images(judged, both, STANDARD, cache_folder(), space, Steps())
+    return evaluate_images(judged, both, STANDARD, cache_folder(), space, ProgressPrinter())
 
 
 def _print_report(report: Report) -> None:
@@ -115,7 +117,17 @@ def publish(
     A running service notices a new model within seconds; a published version never changes.
     """
     stored = publish_run(
-        run_folder, name, version, batch_size, licence, to, data_path, accept, STANDARD, cache_folder(), Steps()
+        run_folder,
+        name,
+        version,
+        batch_size,
+        licence,
+        to,
+        data_path,
+        accept,
+        STANDARD,
+        cache_folder(),
+        ProgressPrinter(),
     )
     click.echo(f"Published {stored} to {stored.path}")
     gate = manifest.read(stored.path).gate

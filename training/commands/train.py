@@ -5,7 +5,6 @@ Knows: options, and what is printed before and after. Does not know: how trainin
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -19,8 +18,9 @@ from training.config import PRESET_BY_SIDE, Config, dump_config, load_preset, pr
 from training.data.dataset import Dataset, toy1d, toy25
 from training.data.loader import load_dataset
 from training.distributed import local_device, main_process_output
-from training.runs.loop import check_fits, describe_data, run
-from training.runs.mlflow_logger import TRACKERS, require
+from training.runs.loop import check_shape, describe_data, run
+from training.runs.mlflow_logger import TRACKERS, require_trackers
+from training.runs.run_dir import suggest_model_name
 
 
 @click.command(
@@ -60,10 +60,10 @@ def train(
     several processes share each batch.
     """
     with main_process_output():
-        require(track)
+        require_trackers(track)
         config, dataset = _chosen(preset, data_path, assignments)
         chosen = local_device(resolve_device(device))
-        check_fits(config, dataset)
+        check_shape(config, dataset)
         if dry_run:
             click.echo(dump_config(config), nl=False)
         _print_plan(config, dataset, chosen, out)
@@ -72,7 +72,7 @@ def train(
         click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
         run(config, dataset, out, chosen, shlex.join(["ganmint", *sys.argv[1:]]), track, init)
         if config.data.kind == "images":
-            where = f"--name {_name(out)} --data {shlex.quote(str(data_path))}"
+            where = f"--name {suggest_model_name(out)} --data {shlex.quote(str(data_path))}"
             click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} {where}")
 
 
@@ -109,8 +109,3 @@ def _dataset(config: Config, path: Path | None) -> Dataset:
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
     return load_dataset(path, config.data.labels)
-
-
-def _name(out: Path) -> str:
-    """A model name like the run folder's."""
-    return re.sub(r"[^a-z0-9_-]+", "-", out.resolve().name.lower()).strip("-_")[:63] or "mymodel"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from training.runs.run_dir import STATS
+from training.runs.run_dir import STATS_FILE
 
 WIDTH, HEIGHT = 420, 200
 LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 26
@@ -42,7 +42,7 @@ class Chart(NamedTuple):
 def charts(run: Path) -> list[Chart]:
     """The panels of a run's stats.jsonl; none where there are fewer than two ticks."""
     try:
-        rows = [json.loads(line) for line in (run / STATS).read_text().splitlines()]
+        rows = [json.loads(line) for line in (run / STATS_FILE).read_text().splitlines()]
     except (OSError, ValueError):
         return []
     rows = rows[:: math.ceil(len(rows) / POINTS) or 1]

@@ -6,7 +6,6 @@ know: metrics, real images.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,12 +75,12 @@ class EvaluatedGenerator:
 
 def of_run(found: TrainedRun, device: str = "cpu") -> EvaluatedGenerator:
     """The averaged generator of a run that makes images."""
-    name = re.sub(r"[^a-z0-9_-]+", "-", found.run.resolve().name.lower()).strip("-_")[:63] or "run"
-    card = found.card(name, "0.0.0").model_copy(update={"batch_size": {"cpu": RUN_BATCH, "cuda": 64}})
+    draft = found.draft_manifest(run_dir.suggest_model_name(found.path), "0.0.0")
+    card = draft.model_copy(update={"batch_size": {"cpu": RUN_BATCH, "cuda": 64}})
     sampler = Sampler(TorchRuntime(found.generator.to(device), card, device), card)
     saved = found.config.model_dump()
-    title = f"{found.run} at {found.kimg:g} kimg"
-    return EvaluatedGenerator(title, sampler, thresholds(saved), found.config.data, found.run, found.kimg)
+    title = f"{found.path} at {found.kimg:g} kimg"
+    return EvaluatedGenerator(title, sampler, thresholds(saved), found.config.data, found.path, found.kimg)
 
 
 def of_model(model: str, device: str = "cpu") -> EvaluatedGenerator:
@@ -101,7 +100,7 @@ def run_of(text: str) -> TrainedRun | None:
     Raises: FileError, CheckpointError; InputError for a folder that holds neither.
     """
     path = Path(text)
-    if (path / run_dir.CONFIG).is_file():
+    if run_dir.is_run(path):
         return trained_run.load_latest(path)
     if not path.exists() and (len(path.parts) > 2 or (path.parent.is_dir() and path.parent != Path())):
         raise InputError(f"{text}: there is no such run folder, and no model is called so", "RUN-or-MODEL")

@@ -16,8 +16,9 @@ from models.files import write_atomically
 from training.evaluation.curves import charts
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.report import Report, verdict_words
+from training.runs.run_dir import REPORT_FILE
 
-JSON, HTML = "report.json", "report.html"
+HTML_FILE = "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -27,9 +28,9 @@ def write(outcome: EvaluationResult, folder: Path, run: Path | None = None) -> P
     Args: run, the run folder whose curves are shown.
     Returns: the page.
     """
-    write_atomically(folder / JSON, outcome.report.model_dump_json(indent=2).encode() + b"\n")
-    write_atomically(folder / HTML, html(outcome, run).encode())
-    return folder / HTML
+    write_atomically(folder / REPORT_FILE, outcome.report.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / HTML_FILE, html(outcome, run).encode())
+    return folder / HTML_FILE
 
 
 def html(outcome: EvaluationResult, run: Path | None = None) -> str:

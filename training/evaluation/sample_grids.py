@@ -16,12 +16,11 @@ from training.data.dataset import Dataset
 from training.evaluation.classifier import Images
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.metrics import Neighbours
+from training.runs.latent_traversal import REACH, STEPS, traverse
 
 ROWS = images.GRID_ROWS
 PAIRS = 14
-STEPS = 11
 TRAVERSED = 6
-REACH = 3.0
 # Enough latents to tell which dimensions do something.
 PROBES = 3
 GAP = 4
@@ -64,12 +63,8 @@ def paths(subject: EvaluatedGenerator) -> list[Picture]:
     labels = np.repeat(np.arange(ROWS) % classes, STEPS)
     walks = images.grid(subject.sampler.render(np.concatenate(rows), labels), STEPS)
     moved = _strongest(subject)
-    strips = []
-    for dimension in moved:
-        z = np.repeat(draw_latent(0, 0, z_dim)[None], STEPS, axis=0)
-        z[:, dimension] = np.linspace(-REACH, REACH, STEPS)
-        strips.append(subject.sampler.render(z, np.full(STEPS, 3 % classes)))
-    traversal = images.grid(np.concatenate(strips), STEPS)
+    z = np.concatenate([traverse(draw_latent(0, 0, z_dim)[None], dimension) for dimension in moved])
+    traversal = images.grid(subject.sampler.render(z, np.full(len(z), 3 % classes)), STEPS)
     return [
         _picture(
             "Latent space",

@@ -19,7 +19,7 @@ from training.evaluation.report import Report
 from training.evaluation.sample_grids import Picture
 from training.gate import check_gate
 from training.metric_results import Measurement, MetricResult, try_measure
-from training.runs.snapshots import density, generate
+from training.runs.snapshots import generate_samples, plot_density
 from training.runs.trained_run import TrainedRun
 
 CENTRES = np.array(list(itertools.product(range(-2, 3), repeat=2)), np.float32)
@@ -28,14 +28,15 @@ MODE_SD = 0.05
 
 def evaluate_toy(found: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationResult:
     """Measure a run of preset toy1d or toy25 against its own distribution."""
-    real = toy1d() if found.network.shape[0] == 1 else toy25()
-    samples = generate(found.generator, found.network.z_dim, found.network.labels, protocol.toy_points)
+    network = found.network_config
+    real = toy1d() if network.shape[0] == 1 else toy25()
+    samples = generate_samples(found.generator, network.z_dim, network.labels, protocol.toy_points)
     points: Features = samples.flatten(1).numpy()
     truth: Features = real.images.reshape(len(real), -1).astype(np.float32)
-    figures = _line(points, truth) if found.network.shape[0] == 1 else grid_figures(points, truth)
-    picture = images.encode(density(points, truth), "image/png", "evaluation report")
+    figures = _line(points, truth) if network.shape[0] == 1 else grid_figures(points, truth)
+    picture = images.encode(plot_density(points, truth), "image/png", "evaluation report")
     report = Report(
-        subject=f"{found.run} at {found.kimg:g} kimg",
+        subject=f"{found.path} at {found.kimg:g} kimg",
         protocol=protocol,
         machine=f"{len(points):,} points of seed 0",
         figures=tuple(figures),

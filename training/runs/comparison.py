@@ -1,8 +1,4 @@
-"""Runs side by side: where their settings differ, and what came of it.
-
-Knows: how a run's folder is read into settings and results. Does not know: how a table or plot is
-printed.
-"""
+"""Compare runs: the settings in which they differ, and their results."""
 
 from __future__ import annotations
 
@@ -10,122 +6,147 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from models.errors import FileError, InputError
 from training.config import load_config
-from training.runs import run_dir
-from training.runs.run_dir import CONFIG, STATS, flat
+from training.runs.run_dir import CONFIG_FILE, MUTABLE_FIELDS, STATS_FILE, flatten, report_path, require_run
 
-# Where ganmint evaluate leaves its figures.
-REPORT = Path("evaluation", "report.json")
-# Means over so many of the last ticks, for single ones are noisy.
+# Results are means over this many last ticks, because single ticks are noisy.
 LAST_TICKS = 5
-PLOTTED = ("loss_G", "loss_D", "acc_pair", "r1")
-# What a run is called, not what it does.
-_NAMES = {"preset", "total_kimg", *run_dir.WORDS}
+CURVES = ("loss_G", "loss_D", "acc_pair", "r1")
+# Settings that do not change what a run learns.
+_IGNORED_SETTINGS = {"preset", "total_kimg", *MUTABLE_FIELDS}
 
 
 @dataclass(frozen=True)
-class Run:
-    """What is known of one run.
+class Evaluation:
+    """The newest evaluation of a run.
 
     Attributes:
-        name: the folder, as it was given.
-        settings: dotted name -> value.
+        scores: metrics by name.
+        kimg: how long the evaluated generator had been trained; None if the report does not state it.
+        data_name: the name of the real images; empty if the report does not state it.
+        data_digest: the digest of the real images; empty likewise.
+    """
+
+    scores: Mapping[str, float] = field(default_factory=dict)
+    kimg: float | None = None
+    data_name: str = ""
+    data_digest: str = ""
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The settings and the results of one run.
+
+    Attributes:
+        name: the folder, as the user gave it.
+        settings: values by dotted name.
         ticks: the lines of stats.jsonl, at least one.
-        scores: figures of its newest evaluation, by name; empty if there is none.
-        scored_at: how far training was at that evaluation, in kimg.
-        scored_on: the name and the digest of that evaluation's data.
+        evaluation: the newest evaluation; without scores if there is none.
     """
 
     name: str
     settings: Mapping[str, Any]
     ticks: Sequence[Mapping[str, float]]
-    scores: Mapping[str, float]
-    scored_at: float | None = None
-    scored_on: tuple[str, str] | None = None
+    evaluation: Evaluation
 
     def results(self) -> dict[str, float]:
-        """Where the run stands: kimg, speed, the last ticks' means, scores."""
-        last = self.ticks[-LAST_TICKS:]
-        # A tick that SIGTERM cut short, or a machine that slept, says little of the speed.
-        rate = statistics.median(tick["images_per_second"] for tick in self.ticks)
-        means = {name: statistics.fmean(tick.get(name, math.nan) for tick in last) for name in PLOTTED}
+        """Return the run's kimg, speed, means over the last ticks, and scores."""
         kimg = self.ticks[-1]["kimg"]
-        # Trained on since.
-        scored = {} if self.scored_at in (None, kimg) else {"scored at kimg": self.scored_at}
-        return {"kimg": kimg, "images/s": rate, **means, **scored, **self.scores}
+        # The median, because a tick may be cut short by a signal or include the machine's sleep.
+        images_per_second = statistics.median(tick["images_per_second"] for tick in self.ticks)
+        last_ticks = self.ticks[-LAST_TICKS:]
+        means = {name: statistics.fmean(tick.get(name, math.nan) for tick in last_ticks) for name in CURVES}
+        results = {"kimg": kimg, "images/s": images_per_second, **means}
+        # The scores are of an earlier state if training went on after the evaluation.
+        scored_kimg = self.evaluation.kimg
+        if scored_kimg is not None and scored_kimg != kimg:
+            results["scored at kimg"] = scored_kimg
+        return results | dict(self.evaluation.scores)
 
 
-def read(path: Path) -> Run:
-    """A run's folder.
+def read_run(path: Path) -> RunSummary:
+    """Read a run's folder.
 
     Raises: FileError naming the file at fault.
     """
-    if not (path / CONFIG).is_file():
-        raise FileError(path, "holds no run (no config.yaml); give the --out folder of a ganmint train")
-    settings = flat(load_config(path / CONFIG).model_dump(mode="json"))
-    return Run(str(path), settings, _ticks(path), *_scores(path / REPORT))
+    require_run(path)
+    settings = flatten(load_config(path / CONFIG_FILE).model_dump(mode="json"))
+    return RunSummary(str(path), settings, _read_ticks(path), _read_evaluation(report_path(path)))
 
 
-def read_all(paths: Sequence[Path]) -> list[Run]:
-    """Several runs, in order.
+def read_runs(paths: Sequence[Path]) -> list[RunSummary]:
+    """Read several runs, in order.
 
     Raises: InputError for RUN when one is given twice; FileError.
     """
     for k, path in enumerate(paths):
         if path.resolve() in {other.resolve() for other in paths[:k]}:
             raise InputError(f"{path} is given twice", "RUN")
-    return [read(path) for path in paths]
+    return [read_run(path) for path in paths]
 
 
-def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """The settings in which the runs differ, one value per run; None where a run has no such setting."""
+def find_differences(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
+    """Return the settings in which the runs differ, one value per run; None if a run lacks the setting."""
     names = dict.fromkeys(
-        name for run in runs for name in run.settings if name not in _NAMES and not name.startswith("gate.")
+        name for run in runs for name in run.settings if name not in _IGNORED_SETTINGS and not name.startswith("gate.")
     )
-    values = {name: [run.settings.get(name) for run in runs] for name in names}
-    return {name: row for name, row in values.items() if any(value != row[0] for value in row)}
+    values_by_name = {name: [run.settings.get(name) for run in runs] for name in names}
+    return {name: values for name, values in values_by_name.items() if any(value != values[0] for value in values)}
 
 
-def results(runs: Sequence[Run]) -> dict[str, list[float]]:
-    """What came of it, one value per run; NaN where a run has no such figure."""
-    found = [run.results() for run in runs]
-    return {name: [row.get(name, math.nan) for row in found] for name in dict.fromkeys(n for row in found for n in row)}
+def collect_results(runs: Sequence[RunSummary]) -> dict[str, list[float]]:
+    """Return the results by name, one value per run; NaN if a run lacks the result."""
+    results = [run.results() for run in runs]
+    names = dict.fromkeys(name for row in results for name in row)
+    return {name: [row.get(name, math.nan) for row in results] for name in names}
 
 
-def _ticks(path: Path) -> list[dict[str, float]]:
+def describe_score_data(runs: Sequence[RunSummary]) -> list[str]:
+    """Say which run was scored on which data; return nothing if all scores are of the same data."""
+    evaluations = {run.name: run.evaluation for run in runs if run.evaluation.data_digest}
+    if len({evaluation.data_digest for evaluation in evaluations.values()}) < 2:
+        return []
+    return [
+        f"{name} was scored on {evaluation.data_name} ({evaluation.data_digest[:12]})"
+        for name, evaluation in evaluations.items()
+    ]
+
+
+def _read_ticks(run: Path) -> list[dict[str, float]]:
+    path = run / STATS_FILE
     try:
-        lines = [json.loads(line) for line in (path / STATS).read_text().splitlines()]
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
         ticks = [{k: math.nan if v is None else float(v) for k, v in line.items()} for line in lines]
     except FileNotFoundError:
         ticks = []
     except (OSError, ValueError, AttributeError, TypeError):
-        raise FileError(path / STATS, "is damaged; run the training's command again to mend it") from None
+        raise FileError(path, "is damaged; rerun the training command to repair it") from None
     if not ticks:
-        raise FileError(path, "has not finished a tick yet; train on first")
+        raise FileError(run, "has not finished a tick yet; train it first")
     return ticks
 
 
-def incomparable(runs: Sequence[Run]) -> list[str]:
-    """Which runs were scored on which data, a sentence each; none where all scores are of the same data."""
-    scored = {run.name: run.scored_on for run in runs if run.scored_on}
-    if len({digest for _, digest in scored.values()}) < 2:
-        return []
-    return [f"{run} was scored on {name} ({digest[:12]})" for run, (name, digest) in scored.items()]
-
-
-def _scores(path: Path) -> tuple[dict[str, float], float | None, tuple[str, str] | None]:
-    """The figures, how far training was, and on which data."""
+def _read_evaluation(path: Path) -> Evaluation:
     try:
         report = json.loads(path.read_text())
-        scores = {str(f["name"]): float(f["value"]) for f in report["figures"] if f.get("value") is not None}
-        at, data = report.get("kimg"), report.get("data")
-        return scores, None if at is None else float(at), (str(data["name"]), str(data["digest"])) if data else None
+        kimg = report.get("kimg")
+        data = report.get("data")
+        return Evaluation(
+            scores={
+                str(metric["name"]): float(metric["value"])
+                for metric in report["figures"]
+                if metric.get("value") is not None
+            },
+            kimg=None if kimg is None else float(kimg),
+            data_name=str(data["name"]) if data else "",
+            data_digest=str(data["digest"]) if data else "",
+        )
     except FileNotFoundError:
-        return {}, None, None
+        return Evaluation()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise FileError(path, "is no report of ganmint evaluate; evaluate the run again") from None
+        raise FileError(path, "is not a report of ganmint evaluate; evaluate the run again") from None

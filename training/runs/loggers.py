@@ -1,8 +1,4 @@
-"""How a run is seen while it trains.
-
-Knows: what a tick reports, and the places it is reported to: the terminal or log, stats.jsonl,
-TensorBoard events. Does not know: the networks.
-"""
+"""Report a training run tick by tick: to the terminal or log, stats.jsonl and TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,8 +15,11 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
-# Seconds between two looks at work that goes on: on a terminal, and in a log.
-LIVE_S, LOGGED_S = 1.0, 30.0
+from training.progress import CLEAR_LINE, TERMINAL_INTERVAL_S, format_duration
+from training.runs.run_dir import STATS_FILE, TENSORBOARD_FOLDER
+
+# Seconds between two lines of a log within one tick.
+LOG_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -65,47 +64,56 @@ class Tick:
 
 
 class Logger:
-    """A place that ticks are reported to; this one is nowhere."""
+    """Receives the reports of a run; this base class ignores them."""
 
-    def live(self, images_shown: int, done: int, elapsed_s: float) -> None:
-        """Between two ticks: the last `done` of the images shown took `elapsed_s`."""
+    def log_step(self, images_shown: int, tick_images: int, elapsed_s: float) -> None:
+        """Report a step between two ticks.
 
-    def tick(self, tick: Tick) -> None:
+        Args:
+            images_shown: real images shown so far in the run.
+            tick_images: how many of them in this tick.
+            elapsed_s: duration of this tick so far.
+        """
+
+    def log_tick(self, tick: Tick) -> None:
         """Report one tick."""
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Finish; no more reports follow."""
 
 
-class Progress:
-    """Reports to every sink; as a context, closes them."""
+class LoggerGroup(Logger):
+    """Passes every report on to several loggers; as a context, closes them."""
 
-    def __init__(self, sinks: Sequence[Logger]) -> None:
-        self._sinks = sinks
+    def __init__(self, loggers: Sequence[Logger]) -> None:
+        self._loggers = loggers
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> LoggerGroup:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        for sink in self._sinks:
-            sink.close()
+        self.close()
 
-    def live(self, images_shown: int, done: int, elapsed_s: float) -> None:
-        for sink in self._sinks:
-            sink.live(images_shown, done, elapsed_s)
+    def log_step(self, images_shown: int, tick_images: int, elapsed_s: float) -> None:
+        for logger in self._loggers:
+            logger.log_step(images_shown, tick_images, elapsed_s)
 
-    def tick(self, tick: Tick) -> None:
-        for sink in self._sinks:
-            sink.tick(tick)
+    def log_tick(self, tick: Tick) -> None:
+        for logger in self._loggers:
+            logger.log_tick(tick)
+
+    def close(self) -> None:
+        for logger in self._loggers:
+            logger.close()
 
 
 class StatsFile(Logger):
-    """A line of JSON a tick, on the disk before the next step."""
+    """Appends a line of JSON per tick, which is on disk before the next step."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a")
 
-    def tick(self, tick: Tick) -> None:
+    def log_tick(self, tick: Tick) -> None:
         # JSON has no NaN.
         line = {name: value if math.isfinite(value) else None for name, value in dataclasses.asdict(tick).items()}
         self._file.write(json.dumps(line) + "\n")
@@ -116,13 +124,13 @@ class StatsFile(Logger):
         self._file.close()
 
 
-class Events(Logger):
-    """TensorBoard's."""
+class TensorBoard(Logger):
+    """Writes TensorBoard events."""
 
     def __init__(self, folder: Path, images_shown: int) -> None:
         self._writer = SummaryWriter(str(folder), purge_step=images_shown)
 
-    def tick(self, tick: Tick) -> None:
+    def log_tick(self, tick: Tick) -> None:
         for name, value in dataclasses.asdict(tick).items():
             self._writer.add_scalar(name, value, global_step=round(tick.kimg * 1000))
         self._writer.flush()
@@ -132,63 +140,42 @@ class Events(Logger):
 
 
 class Terminal(Logger):
-    """A line a tick; where it is a terminal, also a status line in between."""
+    """Prints a line per tick; in between, a status line on a terminal and a line a minute in a log."""
 
     def __init__(self, total_kimg: float) -> None:
         self._total_kimg = total_kimg
         self._is_terminal = sys.stdout.isatty()
-        self._last_live = 0.0
+        self._last_print_s = time.monotonic()
 
-    def live(self, images_shown: int, done: int, elapsed_s: float) -> None:
-        """Rewrite the status line, at most once a second."""
-        now = time.monotonic()
-        if self._is_terminal and now - self._last_live >= LIVE_S:
-            self._last_live = now
-            rate = done / elapsed_s
-            left = _duration((self._total_kimg * 1000 - images_shown) / rate)
-            text = f"{images_shown / 1000:.1f}/{self._total_kimg:g} kimg  {rate:.0f} images/s  {left} left"
-            print(f"\r\033[K{text}", end="", flush=True)
+    def log_step(self, images_shown: int, tick_images: int, elapsed_s: float) -> None:
+        now_s = time.monotonic()
+        if now_s - self._last_print_s < (TERMINAL_INTERVAL_S if self._is_terminal else LOG_INTERVAL_S):
+            return
+        self._last_print_s = now_s
+        text = self._describe_progress(images_shown / 1000, tick_images / elapsed_s)
+        if self._is_terminal:
+            print(f"{CLEAR_LINE}{text}", end="", flush=True)
+        else:
+            print(text, flush=True)
 
-    def tick(self, tick: Tick) -> None:
-        left = _duration((self._total_kimg - tick.kimg) * 1000 / tick.images_per_second)
-        print(
-            ("\r\033[K" if self._is_terminal else "")
-            + f"{tick.kimg:.1f}/{self._total_kimg:g} kimg  {tick.images_per_second:.0f} images/s  "
-            f"loss G {tick.loss_G:.3f} D {tick.loss_D:.3f}  D right on real {tick.acc_real:.0%} "
-            f"fake {tick.acc_fake:.0%}  R1 {tick.r1:.3g} R2 {tick.r2:.3g}  {left} left",
-            flush=True,
-        )
+    def log_tick(self, tick: Tick) -> None:
+        self._last_print_s = time.monotonic()
+        losses = f"loss G {tick.loss_G:.3f} D {tick.loss_D:.3f}"
+        accuracies = f"D right on real {tick.acc_real:.0%} fake {tick.acc_fake:.0%}"
+        penalties = f"R1 {tick.r1:.3g} R2 {tick.r2:.3g}"
+        text = self._describe_progress(tick.kimg, tick.images_per_second, losses, accuracies, penalties)
+        print(f"{CLEAR_LINE if self._is_terminal else ''}{text}", flush=True)
 
-
-def sinks(out: Path, total_kimg: float, images_shown: int) -> list[Logger]:
-    """Where every run reports to, from `images_shown` on."""
-    return [StatsFile(out / "stats.jsonl"), Events(out / "tensorboard", images_shown), Terminal(total_kimg)]
-
-
-class Steps:
-    """Progress of work in named steps: rewritten in place on a terminal, a line now and then in a log."""
-
-    def __init__(self) -> None:
-        self._terminal = sys.stdout.isatty()
-        self._step, self._started, self._first, self._last_live = "", 0.0, 0, time.monotonic()
-
-    def __call__(self, step: str, done: int, of: int) -> None:
-        now = time.monotonic()
-        if step != self._step:
-            self._step, self._started, self._first = step, now, done
-        elapsed = now - self._started
-        if done >= of:
-            start = "\r\033[K" if self._terminal else ""
-            print(f"{start}{step}: done in {_duration(elapsed)}", flush=True)
-            self._last_live = now
-        elif now - self._last_live >= (LIVE_S if self._terminal else LOGGED_S) and done > self._first:
-            self._last_live = now
-            left = _duration(elapsed / (done - self._first) * (of - done))
-            start, end = ("\r\033[K", "") if self._terminal else ("", "\n")
-            print(f"{start}{step}: {done}/{of}  {left} left", end=end, flush=True)
+    def _describe_progress(self, kimg: float, images_per_second: float, *details: str) -> str:
+        left = format_duration((self._total_kimg - kimg) * 1000 / images_per_second)
+        parts = [f"{kimg:.1f}/{self._total_kimg:g} kimg", f"{images_per_second:.0f} images/s", *details, f"{left} left"]
+        return "  ".join(parts)
 
 
-def _duration(seconds: float) -> str:
-    minutes, s = divmod(max(round(seconds), 0), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours}h{m:02d}m" if hours else f"{m}m{s:02d}s"
+def create_loggers(out: Path, total_kimg: float, images_shown: int) -> list[Logger]:
+    """Create the loggers that every run has, from `images_shown` on."""
+    return [
+        StatsFile(out / STATS_FILE),
+        TensorBoard(out / TENSORBOARD_FOLDER, images_shown),
+        Terminal(total_kimg),
+    ]

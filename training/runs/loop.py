@@ -1,8 +1,7 @@
-"""The training loop: from a configuration and data to a folder with checkpoints.
+"""Train: from a configuration and data to a run folder with checkpoints.
 
-Knows: ticks, resuming, stop signals, when to give up. Does not know: the mathematics of a step
-(training.gan.trainer), the folder's files (training.runs.run_dir), how progress is shown
-(training.runs.loggers).
+Not here: the mathematics of a step (training.gan.trainer), the folder's files (training.runs.run_dir),
+how progress is shown (training.runs.loggers).
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 
@@ -28,17 +26,26 @@ from training.data.dataset import Dataset
 from training.distributed import ProcessGroup
 from training.gan.trainer import STATS, Trainer, discriminator_config, generator_config
 from training.runs import checkpoint, run_dir
-from training.runs.latent_traversal import strips
-from training.runs.loggers import Progress, Tick, sinks
+from training.runs.latent_traversal import write_code_traversals
+from training.runs.loggers import Logger, LoggerGroup, Tick, create_loggers
 from training.runs.mlflow_logger import TRACKERS
-from training.runs.snapshots import snapshot
+from training.runs.snapshots import write_snapshot
 
-# By this margin on every pair, D's own loss is flat; when G does not close it either, nothing moves any more.
+# At this logit margin on every pair, D's loss has no gradient left; if G does not reduce the margin, training is stuck.
 WON_MARGIN = 20.0
 WON_TICKS = 3
-# A margin that shrinks by more than this a tick is being closed.
-CATCHING_UP = 0.99
+# G is reducing the margin if it shrinks to less than this share within a tick.
+SHRINKING_MARGIN = 0.99
+# Above this share of pairs ranked right, D is right on every pair.
+WON_ACCURACY = 0.999
 ADVICE = "Lower lr or raise gamma, in a new --out folder."
+
+
+class StopRequest:
+    """Whether a signal asked the run to stop."""
+
+    def __init__(self) -> None:
+        self.is_set = False
 
 
 def run(
@@ -50,67 +57,70 @@ def run(
     track: Sequence[str] = (),
     init: Path | None = None,
 ) -> None:
-    """Train until `total_kimg`, resuming whatever `out` already holds.
+    """Train until `total_kimg`; resume if `out` already holds a run.
 
     Args:
-        config: the configuration; must equal the saved one when resuming, but for total_kimg.
-        dataset: all of the data, what is held out included; must be the same when resuming.
+        config: the configuration; must equal the saved one when resuming, except for total_kimg.
+        dataset: all data, the holdout included; must be the same when resuming.
         out: the run folder, made if missing.
         device: torch device name.
-        command: the command line that starts the run, kept for the model's card.
+        command: the command line that starts the run, for the manifest.
         track: names of TRACKERS to report to besides the folder.
-        init: a run whose newest checkpoint a new run begins with: networks, optimisers, images shown.
+        init: a run whose newest checkpoint a new run starts from: networks, optimisers, images shown.
     Raises:
         InputError, FileError, CheckpointError: out cannot be used; nothing in it was changed.
-        TrainingDivergedError: the run cannot go on; the last checkpoint stays.
-        KeyboardInterrupt: stopped by SIGINT or SIGTERM after saving a checkpoint.
+        TrainingDivergedError: the run cannot continue; the last checkpoint stays.
+        KeyboardInterrupt: SIGINT or SIGTERM stopped the run, after a checkpoint was saved.
     """
-    check_fits(config, dataset)
-    with distributed.init_distributed(device) as team, _stop_requests() as stop, contextlib.ExitStack() as stack:
-        check_shares(config, team)
-        if team.is_main:
-            stack.enter_context(run_dir.opened(out))
-        config = run_dir.settled(config, out)
+    check_shape(config, dataset)
+    with distributed.init_distributed(device) as group, _catch_stop_signals() as stop, contextlib.ExitStack() as stack:
+        check_batch_split(config, group)
+        if group.is_main:
+            stack.enter_context(run_dir.lock_run_dir(out))
+        config = run_dir.resolve_config(config, out)
         torch.set_num_threads(config.threads)
-        # Cheaper to switch on than use_deterministic_algorithms, which does the same and imports a compiler.
+        # The same as use_deterministic_algorithms, which would import a compiler.
         torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
         without_holdout, _ = dataset.split(config.data.holdout)
-        train, _ = without_holdout.stratified_split(config.data.validation)
-        trainer = Trainer(config, train, device, team)
-        holds_run = _resumed(trainer, dataset, out)
+        train_set, _ = without_holdout.stratified_split(config.data.validation)
+        trainer = Trainer(config, train_set, device, group)
+        is_resumed = run_dir.is_run(out)
+        if is_resumed:
+            _resume(trainer, dataset, out)
         if init and not trainer.images_shown:
-            _begin_with(trainer, init)
-        # From here on the leader changes the folder.
-        team.wait()
-        if team.is_main and not holds_run:
-            run_dir.begin(out, config, command, device)
+            _start_from(trainer, init)
+        # From here on the main process changes the folder.
+        group.wait()
+        if group.is_main and not is_resumed:
+            run_dir.create_run(out, config, command, device)
         if trainer.images_shown >= config.total_kimg * 1000:
             print(f"{out} is already trained to {trainer.images_shown / 1000:g} kimg; nothing to do.")
             return
-        if team.is_main:
-            run_dir.resume(out, config, trainer.images_shown / 1000)
-        reports = sinks(out, config.total_kimg, trainer.images_shown) if team.is_main else []
-        reports += [TRACKERS[name](out, config) for name in track if team.is_main]
-        progress = stack.enter_context(Progress(reports))
-        _ticks(trainer, describe_data(config, dataset), out, progress, stop)
+        loggers: list[Logger] = []
+        if group.is_main:
+            run_dir.prepare_resume(out, config, trainer.images_shown / 1000)
+            loggers += create_loggers(out, config.total_kimg, trainer.images_shown)
+            loggers += [TRACKERS[name](out, config) for name in track]
+        logger = stack.enter_context(LoggerGroup(loggers))
+        _train(trainer, describe_data(config, dataset), out, logger, stop)
 
 
-def check_shares(config: Config, team: ProcessGroup) -> None:
-    """Whether the batch can be shared by so many processes without changing what is learnt.
+def check_batch_split(config: Config, group: ProcessGroup) -> None:
+    """Check that the batch can be split between the processes without changing what is learnt.
 
     Raises: InputError.
     """
-    if team.size == 1:
+    if group.size == 1:
         return
     if any(isinstance(network, DCGANConfig) for network in (config.generator, config.discriminator)):
-        raise InputError("dcgan has BatchNorm, which would see one process's images only; use one process", "generator")
-    unit = team.size * config.inseparable
+        raise InputError("dcgan has BatchNorm, which would see only one process's images; use one process", "generator")
+    unit = group.size * config.inseparable
     if config.batch % unit:
-        raise InputError(f"{config.batch} must be a multiple of {unit}, for {team.size} processes", "batch")
+        raise InputError(f"{config.batch} must be a multiple of {unit}, for {group.size} processes", "batch")
 
 
-def check_fits(config: Config, dataset: Dataset) -> None:
-    """Whether the configured networks make samples of the data's shape.
+def check_shape(config: Config, dataset: Dataset) -> None:
+    """Check that the configured networks make samples of the data's shape.
 
     Raises: InputError for --data.
     """
@@ -118,103 +128,105 @@ def check_fits(config: Config, dataset: Dataset) -> None:
         generator_config(config, dataset)
         discriminator_config(config, dataset)
     except ValidationError as error:
-        problem = first_problem(error).message
         hint = ""
         with contextlib.suppress(InputError):
-            if (fitting := preset_for(dataset.shape)) != config.preset:
-                hint = f"; without --preset, {fitting} is taken, which fits"
-        raise InputError(f"{problem} (preset {config.preset}){hint}", "--data") from None
+            preset = preset_for(dataset.shape)
+            if preset != config.preset:
+                hint = f"; leave --preset out to use {preset}, which fits"
+        raise InputError(f"{first_problem(error).message} (preset {config.preset}){hint}", "--data") from None
 
 
 def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
-    """What checkpoint and card say of the data: the configuration's words, if they are about this data."""
-    card = config.data
-    known = card.digest in ("", dataset.digest)
+    """Describe the data for the checkpoint and the manifest.
+
+    The configured name, licence, attribution and use count only if they were written for this data.
+    """
+    data = config.data
+    applies = data.digest in ("", dataset.digest)
     return {
-        "name": (card.name if known else "") or dataset.name,
+        "name": (data.name if applies else "") or dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
-        "held_out": dataset.holdout_size(config.data.holdout),
-        "licence": (card.licence if known else "") or "not stated",
-        "attribution": card.attribution if known else "",
-        "use": card.use if known else "",
+        "held_out": dataset.holdout_size(data.holdout),
+        "licence": (data.licence if applies else "") or "not stated",
+        "attribution": data.attribution if applies else "",
+        "use": data.use if applies else "",
         "label_names": list(dataset.class_names),
     }
 
 
-def _resumed(trainer: Trainer, dataset: Dataset, out: Path) -> bool:
-    """Load the newest checkpoint, if there is one; says whether the folder holds a run at all."""
-    if not (out / run_dir.CONFIG).exists():
-        return False
-    found = checkpoint.present(out)
-    if not found:
-        return True
-    state = checkpoint.load(found[-1], str(trainer.device))
+def _resume(trainer: Trainer, dataset: Dataset, out: Path) -> None:
+    """Load the newest checkpoint of the folder, if there is one."""
+    path = checkpoint.latest_path(out)
+    if path is None:
+        return
+    state = checkpoint.load(path, str(trainer.device))
     if state["data"]["digest"] != dataset.digest:
         raise CheckpointError(
-            found[-1], f"was trained on other data ({state['data']['name']}); give that --data, or a new --out"
+            path, f"was trained on other data ({state['data']['name']}); give that --data, or a new --out"
         )
     try:
         trainer.load_state(state["trainer"])
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            found[-1], f"does not fit this version's networks ({reason}); choose a new --out"
-        ) from None
-    print(f"Resuming from {found[-1]} at {trainer.images_shown / 1000:g} kimg.")
-    return True
+        raise CheckpointError(path, f"does not fit this version's networks ({reason}); choose a new --out") from None
+    print(f"Resuming from {path} at {trainer.images_shown / 1000:g} kimg.")
 
 
-def _begin_with(trainer: Trainer, init: Path) -> None:
-    found = checkpoint.present(init)
-    if not found:
+def _start_from(trainer: Trainer, init: Path) -> None:
+    """Load the newest checkpoint of another run."""
+    path = checkpoint.latest_path(init)
+    if path is None:
         raise InputError(f"{init} holds no checkpoint; give the folder of a run", "--init")
     try:
-        trainer.load_state(checkpoint.load(found[-1], str(trainer.device))["trainer"])
+        trainer.load_state(checkpoint.load(path, str(trainer.device))["trainer"])
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{found[-1]} does not fit these settings' networks ({reason})", "--init") from None
-    print(f"Beginning with {found[-1]} at {trainer.images_shown / 1000:g} kimg.")
+        raise InputError(f"{path} does not fit these settings' networks ({reason})", "--init") from None
+    print(f"Starting from {path} at {trainer.images_shown / 1000:g} kimg.")
 
 
-def _ticks(trainer: Trainer, card: dict[str, Any], out: Path, progress: Progress, stop: list[int]) -> None:
-    total = trainer.config.total_kimg * 1000
-    won: list[float] = []
-    while trainer.images_shown < total:
-        tick = _tick(trainer, progress, stop)
+def _train(trainer: Trainer, data_info: dict[str, Any], out: Path, logger: Logger, stop: StopRequest) -> None:
+    """Train tick by tick; save a checkpoint after each."""
+    total_images = trainer.config.total_kimg * 1000
+    won_margins: list[float] = []
+    while trainer.images_shown < total_images:
+        tick = _train_tick(trainer, logger, stop)
         if tick is None:
             break
-        progress.tick(tick)
+        logger.log_tick(tick)
         _check_finite(trainer, tick)
-        won = _check_not_won(tick, won)
-        # What may be the end is not saved: a later start shall be able to see the same.
-        if trainer.team.is_main and not won:
-            _save(trainer, card, out)
-    if stop and trainer.images_shown < total:
-        saved = checkpoint.present(out)
-        kept = f"saved in {saved[-1].name}" if saved else "before anything was worth saving"
-        print(f"Stopped at {trainer.images_shown / 1000:g} kimg, {kept}. Run the same command to go on.")
+        won_margins = _check_not_won(tick, won_margins)
+        # Skip the checkpoint while D may have won, so that a restart detects it again.
+        if trainer.team.is_main and not won_margins:
+            _save(trainer, data_info, out)
+    if stop.is_set and trainer.images_shown < total_images:
+        path = checkpoint.latest_path(out)
+        saved = f"saved in {path.name}" if path else "before there was anything to save"
+        print(f"Stopped at {trainer.images_shown / 1000:g} kimg, {saved}. Run the same command to resume.")
         raise KeyboardInterrupt
 
 
-def _tick(trainer: Trainer, progress: Progress, stop: list[int]) -> Tick | None:
-    """Steps up to the next tick's boundary or a stop signal; None if there were none."""
+def _train_tick(trainer: Trainer, logger: Logger, stop: StopRequest) -> Tick | None:
+    """Train until the end of the tick or a stop request; return None if there was no step."""
     config = trainer.config
-    first, started = trainer.images_shown, time.perf_counter()
+    first_image = trainer.images_shown
+    start_s = time.perf_counter()
     tick_images = config.tick_kimg * 1000
-    # Rounding may put the boundary where we are.
-    boundary = max((math.floor(first / tick_images) + 1) * tick_images, first + 1)
-    boundary = min(boundary, config.total_kimg * 1000)
-    sums, steps = torch.zeros(len(STATS), dtype=torch.float64, device=trainer.device), 0
-    while trainer.images_shown < boundary and not _stops(trainer, stop):
+    # Rounding may put the end of the tick at the current image.
+    end_image = max((math.floor(first_image / tick_images) + 1) * tick_images, first_image + 1)
+    end_image = min(end_image, config.total_kimg * 1000)
+    sums = torch.zeros(len(STATS), dtype=torch.float64, device=trainer.device)
+    steps = 0
+    while trainer.images_shown < end_image and not _is_stop_requested(trainer, stop):
         sums += trainer.step()
         steps += 1
-        progress.live(trainer.images_shown, trainer.images_shown - first, time.perf_counter() - started)
+        logger.log_step(trainer.images_shown, trainer.images_shown - first_image, time.perf_counter() - start_s)
     if not steps:
         return None
     return Tick(
         kimg=trainer.images_shown / 1000,
-        images_per_second=(trainer.images_shown - first) / (time.perf_counter() - started),
+        images_per_second=(trainer.images_shown - first_image) / (time.perf_counter() - start_s),
         lr=trainer.scheduled(config.lr),
         gamma=trainer.scheduled(config.gamma),
         augment_p=trainer.augment_p(),
@@ -222,64 +234,76 @@ def _tick(trainer: Trainer, progress: Progress, stop: list[int]) -> Tick | None:
     )
 
 
-def _stops(trainer: Trainer, stop: list[int]) -> bool:
-    """Whether any process was asked to stop; then every one takes it as asked."""
-    if trainer.team.any(bool(stop), trainer.device) and not stop:
-        stop.append(signal.SIGTERM)
-    return bool(stop)
+def _is_stop_requested(trainer: Trainer, stop: StopRequest) -> bool:
+    """Tell whether any process was asked to stop; then all processes stop at the same step."""
+    is_requested = trainer.team.any(stop.is_set, trainer.device)
+    # Never reset it: a signal may have set it since it was read.
+    if is_requested:
+        stop.is_set = True
+    return is_requested
 
 
 def _check_finite(trainer: Trainer, tick: Tick) -> None:
-    """Losses tell of the steps so far, weights of the last update."""
-    figures = {name: getattr(tick, name) for name in STATS}
-    broken = next((name for name, value in figures.items() if not math.isfinite(value)), None)
+    """Check the losses, which cover the steps so far, and the weights, which include the last update."""
+    stats = {name: getattr(tick, name) for name in STATS}
+    broken = next((name for name, value in stats.items() if not math.isfinite(value)), None)
     if broken is None and not trainer.is_finite():
         broken = "a weight"
     if broken:
+        values = ", ".join(f"{name} {value:.3g}" for name, value in stats.items())
         raise TrainingDivergedError(
-            f"{broken} is not finite at {tick.kimg:g} kimg ({_listed(figures)}). The last checkpoint is kept. {ADVICE}"
+            f"{broken} is not finite at {tick.kimg:g} kimg ({values}). The last checkpoint is kept. {ADVICE}"
         )
 
 
-def _check_not_won(tick: Tick, won: list[float]) -> list[float]:
-    """The margins of the winning ticks so far, none if this is not one."""
-    if tick.margin <= WON_MARGIN or tick.acc_pair <= 0.999 or (won and tick.margin < CATCHING_UP * won[-1]):
+def _check_not_won(tick: Tick, won_margins: list[float]) -> list[float]:
+    """Check that D has not won.
+
+    Args: won_margins, the margins of the ticks just before that D won.
+    Returns: those margins with this tick's, or nothing if D did not win this tick.
+    Raises: TrainingDivergedError after WON_TICKS ticks.
+    """
+    is_shrinking = bool(won_margins) and tick.margin < SHRINKING_MARGIN * won_margins[-1]
+    if tick.margin <= WON_MARGIN or tick.acc_pair <= WON_ACCURACY or is_shrinking:
         return []
-    won = [*won, tick.margin]
-    if len(won) >= WON_TICKS:
+    margins = [*won_margins, tick.margin]
+    if len(margins) >= WON_TICKS:
         raise TrainingDivergedError(
-            f"the discriminator has won outright at {tick.kimg:g} kimg: it tells every real image from its fake "
-            f"(margins {', '.join(f'{margin:.3g}' for margin in won)}), and the generator is not catching up. "
+            f"the discriminator has won at {tick.kimg:g} kimg: it ranks every real image above its fake "
+            f"(margins {', '.join(f'{margin:.3g}' for margin in margins)}), and the generator is not catching up. "
             f"The last checkpoint is kept. {ADVICE}"
         )
-    return won
+    return margins
 
 
-def _listed(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
-
-
-def _save(trainer: Trainer, card: dict[str, Any], out: Path) -> None:
-    config, dataset = trainer.config, trainer.dataset
-    snapshot(trainer.ema, dataset, config.z_dim, out / run_dir.GRIDS / f"{trainer.images_shown:012d}.png")
-    if config.codes and dataset.images.dtype == np.uint8:
-        labels = len(dataset.class_names)
-        strips(trainer.ema, config.z_dim, labels, config.codes, out / run_dir.CODES)
+def _save(trainer: Trainer, data_info: dict[str, Any], out: Path) -> None:
+    """Save the tick's snapshot and checkpoint."""
+    config = trainer.config
+    dataset = trainer.dataset
+    grid = out / run_dir.GRIDS_FOLDER / f"{trainer.images_shown:012d}.png"
+    write_snapshot(trainer.ema, dataset, config.z_dim, grid)
+    if config.codes and dataset.has_images:
+        path = out / run_dir.CODES_FILE
+        write_code_traversals(trainer.ema, config.z_dim, dataset.num_classes, config.codes, path)
     state = {
         "trainer": trainer.state(),
         "generator": generator_config(config, dataset).model_dump(mode="json"),
-        "data": card,
+        "data": data_info,
     }
     checkpoint.save(out, trainer.images_shown, state)
 
 
 @contextlib.contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """A list that a first SIGINT or SIGTERM fills, so that the loop stops between two steps."""
-    received: list[int] = []
-    before = {s: signal.signal(s, lambda n, _: received.append(n)) for s in (signal.SIGINT, signal.SIGTERM)}
+def _catch_stop_signals() -> Iterator[StopRequest]:
+    """Turn a SIGINT or SIGTERM into a stop request, so that the loop stops between two steps."""
+    stop = StopRequest()
+
+    def request_stop(*_: object) -> None:
+        stop.is_set = True
+
+    handlers = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

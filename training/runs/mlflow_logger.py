@@ -1,8 +1,4 @@
-"""MLflow as a further place that ticks are reported to.
-
-Knows: how a run folder and a run in MLflow belong together. Does not know: what the figures mean.
-MLflow is loaded here alone, and only when it is asked for.
-"""
+"""Report ticks to MLflow too. MLflow is imported only here, and only when it is used."""
 
 from __future__ import annotations
 
@@ -17,22 +13,21 @@ from models.errors import InputError
 from models.files import write_atomically
 from training.config import Config
 from training.runs.loggers import Logger, Tick
-from training.runs.run_dir import flat
+from training.runs.run_dir import flatten
 
 EXPERIMENT = "ganmint"
-DATABASE = "sqlite:///mlflow.db"
-# Beside config.yaml: which of MLflow's runs this is.
-RUN_ID = "mlflow.txt"
+# Used unless MLFLOW_TRACKING_URI is set.
+DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+# In the run folder: the id of its run in MLflow.
+RUN_ID_FILE = "mlflow.txt"
 
 
-class MLflow(Logger):
-    """One run in MLflow per run folder; a resumed one goes on in the same.
-
-    Where MLFLOW_TRACKING_URI does not say otherwise, it is kept in mlflow.db in the current folder.
+class MLflowLogger(Logger):
+    """Reports to one run in MLflow per run folder; a resumed run continues there.
 
     Args:
         out: the run folder.
-        config: its settings become the run's parameters.
+        config: its settings become the parameters of MLflow's run.
     Raises: InputError for --track when MLflow cannot be reached.
     """
 
@@ -41,36 +36,36 @@ class MLflow(Logger):
 
         self._metric = mlflow.entities.Metric
         try:
-            self._client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", DATABASE))
-            self._run_id = self._found(out) or self._begun(out, config)
+            self._client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI))
+            self._run_id = self._reopen_run(out) or self._create_run(out, config)
         except (mlflow.MlflowException, OSError) as error:
             raise InputError(f"mlflow cannot be used: {str(error).splitlines()[0]}", "--track") from None
 
-    def _found(self, out: Path) -> str:
-        """The run that this folder's earlier ticks went to, open again; "" if there is none."""
-        path = out / RUN_ID
+    def _reopen_run(self, out: Path) -> str:
+        """Reopen the run that this folder's earlier ticks were reported to; return its id, or "" without one."""
+        path = out / RUN_ID_FILE
         if not path.is_file():
             return ""
         run_id = path.read_text().strip()
-        known = self._client.search_runs(self._experiment_ids(), f"attributes.run_id = '{run_id}'")
-        if not known:
+        runs = self._client.search_runs(self._experiment_ids(), f"attributes.run_id = '{run_id}'")
+        if not runs:
             return ""
         self._client.update_run(run_id, status="RUNNING")
         return run_id
 
-    def _begun(self, out: Path, config: Config) -> str:
+    def _create_run(self, out: Path, config: Config) -> str:
         experiment = (self._experiment_ids() or [self._client.create_experiment(EXPERIMENT)])[0]
         run_id: str = self._client.create_run(experiment, run_name=out.resolve().name).info.run_id
-        for name, value in flat(config.model_dump(mode="json")).items():
+        for name, value in flatten(config.model_dump(mode="json")).items():
             self._client.log_param(run_id, name, value)
-        write_atomically(out / RUN_ID, run_id.encode() + b"\n")
+        write_atomically(out / RUN_ID_FILE, run_id.encode() + b"\n")
         return run_id
 
     def _experiment_ids(self) -> list[str]:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        return [found.experiment_id] if found else []
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        return [experiment.experiment_id] if experiment else []
 
-    def tick(self, tick: Tick) -> None:
+    def log_tick(self, tick: Tick) -> None:
         images = round(tick.kimg * 1000)
         values = {name: value for name, value in dataclasses.asdict(tick).items() if math.isfinite(value)}
         self._client.log_batch(self._run_id, [self._metric(name, value, 0, images) for name, value in values.items()])
@@ -79,13 +74,14 @@ class MLflow(Logger):
         self._client.set_terminated(self._run_id)
 
 
-TRACKERS = {"mlflow": MLflow}
+# By the name of the package that each one needs.
+TRACKERS = {"mlflow": MLflowLogger}
 
 
-def require(names: Sequence[str]) -> None:
-    """Whether what these need is installed.
+def require_trackers(names: Sequence[str]) -> None:
+    """Check that the packages of these trackers are installed.
 
-    Args: names of TRACKERS, each also its package's.
+    Args: names of TRACKERS.
     Raises: InputError for --track.
     """
     for name in names:

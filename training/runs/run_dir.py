@@ -1,16 +1,14 @@
-"""A run's folder: what lies where, and whether a run may go on in it.
+"""Manage a run's folder: its files, its lock, and whether a run may resume in it.
 
-    config.yaml        the configuration, as resolved
-    run.json           the command, torch and device that started the run
-    checkpoint-*.pt    training.runs.checkpoint
-    stats.jsonl        one line a tick
-    tensorboard/       the same as events
-    grids/             a picture a tick
-    codes.png          what each code does, where there are codes
-    mlflow.txt         which of MLflow's runs this is, where it is tracked
-
-Knows: these names, the lock, what makes a folder the same run's, and how what a kill left over is
-cleared away. Does not know: training.
+config.yaml        the configuration, as resolved
+run.json           the command, torch, python and device that started the run
+checkpoint-*.pt    training.runs.checkpoint
+stats.jsonl        one line per tick
+tensorboard/       the same as TensorBoard events
+grids/             one grid of samples per tick
+codes.png          what each code does, if there are codes
+evaluation/        the report of the newest evaluation (report.json, report.html)
+mlflow.txt         the id of the run in MLflow, if it is tracked
 """
 
 from __future__ import annotations
@@ -19,7 +17,9 @@ import contextlib
 import fcntl
 import json
 import platform
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,17 @@ from models.errors import FileError, InputError
 from models.files import write_atomically
 from training.config import Config, dump_config, load_config
 
-CODES = "codes.png"
-CONFIG, ORIGIN, STATS, GRIDS, LOCK = "config.yaml", "run.json", "stats.jsonl", "grids", ".lock"
-# Settings that only say what the run is called and how it is judged: they may change while it trains.
-WORDS = {
+CONFIG_FILE = "config.yaml"
+PROVENANCE_FILE = "run.json"
+STATS_FILE = "stats.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+GRIDS_FOLDER = "grids"
+CODES_FILE = "codes.png"
+EVALUATION_FOLDER = "evaluation"
+REPORT_FILE = "report.json"
+LOCK_FILE = ".lock"
+# Settings that only describe the run; they may change when it resumes.
+MUTABLE_FIELDS = {
     "description",
     "data.name",
     "data.licence",
@@ -43,19 +50,58 @@ WORDS = {
 }
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """How a run was started.
+
+    Attributes:
+        command: the command line.
+        torch: torch's version.
+        device: the name of the GPU, or the kind of processor.
+        python: Python's version.
+    """
+
+    command: str
+    torch: str
+    device: str
+    python: str
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a folder holds a run."""
+    return (path / CONFIG_FILE).is_file()
+
+
+def require_run(path: Path) -> None:
+    """Check that a folder holds a run.
+
+    Raises: FileError.
+    """
+    if not is_run(path):
+        raise FileError(path, f"holds no run (no {CONFIG_FILE}); give the --out folder of a ganmint train")
+
+
+def report_path(run: Path) -> Path:
+    """Return where the report of a run's newest evaluation is."""
+    return run / EVALUATION_FOLDER / REPORT_FILE
+
+
+def suggest_model_name(run: Path) -> str:
+    """Suggest a model name that resembles the run folder's name: a-z, 0-9, - and _."""
+    return re.sub(r"[^a-z0-9_-]+", "-", run.resolve().name.lower()).strip("-_")[:63] or "mymodel"
+
+
 @contextlib.contextmanager
-def opened(out: Path) -> Iterator[None]:
-    """The folder, made if missing, with nobody else writing to it.
+def lock_run_dir(out: Path) -> Iterator[None]:
+    """Make the folder if it is missing, and keep other processes from writing to it.
 
     Raises: FileError when it cannot be used; nothing in it was changed.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if not (out / CONFIG).exists():
-            foreign = sorted(p.name for p in out.iterdir() if p.name not in (LOCK, ORIGIN) and not _is_leftover(p))
-            if foreign:
-                raise FileError(out, f"is not empty and holds no run (found {foreign[0]}); choose another --out")
-        lock = (out / LOCK).open("a")
+        if not (out / CONFIG_FILE).exists():
+            _refuse_other_files(out)
+        lock = (out / LOCK_FILE).open("a")
     except OSError as error:
         raise FileError(out, f"cannot be used: {error.strerror or error}; choose another --out") from None
     with lock:
@@ -66,87 +112,99 @@ def opened(out: Path) -> Iterator[None]:
         yield
 
 
-def settled(config: Config, out: Path) -> Config:
-    """The configuration that this run goes by: number of threads resolved, equal to the saved one.
+def _refuse_other_files(out: Path) -> None:
+    names = sorted(path.name for path in out.iterdir())
+    for name in names:
+        is_leftover = name.startswith(".") and name.endswith(".tmp")
+        if name not in (LOCK_FILE, PROVENANCE_FILE) and not is_leftover:
+            raise FileError(out, f"is not empty and holds no run (found {name}); choose another --out")
 
+
+def resolve_config(config: Config, out: Path) -> Config:
+    """Resolve the number of threads, and check that the configuration equals the saved one.
+
+    Returns: the configuration that the run uses.
     Raises: InputError naming a setting in which the saved run differs; FileError.
     """
-    saved = load_config(out / CONFIG) if (out / CONFIG).exists() else None
+    saved = load_config(out / CONFIG_FILE) if (out / CONFIG_FILE).exists() else None
     if not config.threads:
-        # Kept with the run, for the last bits depend on it.
+        # The number is saved with the run, because the last bits of a result depend on it.
         config = config.model_copy(update={"threads": saved.threads if saved else torch.get_num_threads()})
     if saved:
-        _check_same(config, saved, out)
+        _check_equal(config, saved, out)
     return config
 
 
-def begin(out: Path, config: Config, command: str, device: str) -> None:
-    """Write down a new run; config.yaml comes last and makes the folder a run."""
-    write_atomically(out / ORIGIN, json.dumps(_origin(command, device), indent=2).encode() + b"\n")
-    write_atomically(out / CONFIG, dump_config(config).encode())
+def create_run(out: Path, config: Config, command: str, device: str) -> None:
+    """Save a new run's provenance and configuration; config.yaml comes last and makes the folder a run."""
+    write_atomically(out / PROVENANCE_FILE, json.dumps(_provenance(command, device), indent=2).encode() + b"\n")
+    write_atomically(out / CONFIG_FILE, dump_config(config).encode())
 
 
-def resume(out: Path, config: Config, kimg: float) -> None:
-    """Forget what never reached a checkpoint, clear away half-written files, note a new total_kimg."""
-    _forget_after(out / STATS, kimg)
-    for folder in (out, out / GRIDS):
+def prepare_resume(out: Path, config: Config, kimg: float) -> None:
+    """Drop ticks that no checkpoint includes, delete half-written files and save a new total_kimg."""
+    _drop_ticks_after(out / STATS_FILE, kimg)
+    for folder in (out, out / GRIDS_FOLDER):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
-    write_atomically(out / CONFIG, dump_config(config).encode())
+    write_atomically(out / CONFIG_FILE, dump_config(config).encode())
 
 
-def origin(out: Path) -> dict[str, str]:
-    """What run.json says: command, torch, device, python.
+def read_provenance(out: Path) -> Provenance:
+    """Read run.json.
 
     Raises: FileError.
     """
-    path = out / ORIGIN
+    path = out / PROVENANCE_FILE
     try:
-        found = json.loads(path.read_text())
-        return {key: str(found[key]) for key in ("command", "torch", "device", "python")}
+        content = json.loads(path.read_text())
+        return Provenance(
+            command=str(content["command"]),
+            torch=str(content["torch"]),
+            device=str(content["device"]),
+            python=str(content["python"]),
+        )
     except FileNotFoundError:
-        raise FileError(path, "is missing; a run's folder must be kept whole") from None
+        raise FileError(path, "is missing; a run's folder must be kept complete") from None
     except (ValueError, KeyError, TypeError):
-        raise FileError(path, "is damaged: it does not say how the run was started") from None
+        raise FileError(path, "is damaged: it does not state how the run was started") from None
 
 
-def _origin(command: str, device: str) -> dict[str, str]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted names, as --set takes them."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _provenance(command: str, device: str) -> dict[str, str]:
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine() + " CPU"
     return {"command": command, "torch": torch.__version__, "device": name, "python": platform.python_version()}
 
 
-def _is_leftover(path: Path) -> bool:
-    return path.name.startswith(".") and path.name.endswith(".tmp")
-
-
-def _check_same(config: Config, saved: Config, out: Path) -> None:
-    ours, theirs = (flat(c.model_dump(mode="json", exclude={"total_kimg", "gate"})) for c in (config, saved))
-    for key in sorted((ours.keys() | theirs.keys()) - WORDS):
-        if ours.get(key) != theirs.get(key):
+def _check_equal(config: Config, saved: Config, out: Path) -> None:
+    settings, saved_settings = (
+        flatten(c.model_dump(mode="json", exclude={"total_kimg", "gate"})) for c in (config, saved)
+    )
+    for name in sorted((settings.keys() | saved_settings.keys()) - MUTABLE_FIELDS):
+        if settings.get(name) != saved_settings.get(name):
             raise InputError(
-                f"{out} holds a run with {key}={theirs.get(key)}, not {ours.get(key)}; "
+                f"{out} holds a run with {name}={saved_settings.get(name)}, not {settings.get(name)}; "
                 "give the same settings to resume it, or another --out",
-                key,
+                name,
             )
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names, as --set takes them."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
-
-
-def _forget_after(stats: Path, kimg: float) -> None:
+def _drop_ticks_after(stats: Path, kimg: float) -> None:
     if not stats.exists():
         return
-    kept = []
+    lines = []
     for line in stats.read_text().splitlines():
         with contextlib.suppress(json.JSONDecodeError):
             if json.loads(line)["kimg"] <= kimg:
-                kept.append(line + "\n")
-    write_atomically(stats, "".join(kept).encode())
+                lines.append(line + "\n")
+    write_atomically(stats, "".join(lines).encode())

@@ -1,8 +1,4 @@
-"""What a run has made so far: its averaged generator and the draft of its card.
-
-Knows: how a checkpoint and a configuration become a network and a card. Does not know: training
-steps, evaluation, TorchScript, the store.
-"""
+"""Load what a run has trained so far: its averaged generator and a draft of its manifest."""
 
 from __future__ import annotations
 
@@ -14,96 +10,104 @@ from typing import Any
 
 from torch import nn
 
-from models.errors import CheckpointError, FileError
+from models.errors import CheckpointError
 from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
 from models.networks import GeneratorConfig, generator
 from training.config import Config, load_config
 from training.runs import checkpoint, run_dir
 
-# What weights may be used for follows from the data; the code's own licence does not settle it.
+# The terms for using weights follow from the data; the licence of the code does not decide them.
 DEFAULT_LICENCE = "as the training data's: {}"
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The load_latest checkpoint of a run.
+    """The newest checkpoint of a run.
 
     Attributes:
-        run: its folder.
+        path: the run's folder.
         config: the run's configuration.
+        network_config: the generator's; its shape is channels, height, width, the latter two 1 for toy data.
         generator: averaged weights, on the CPU.
-        shape: channels, height, width; height and width are 1 for toy data.
-        data: what the checkpoint says of the training data (training.runs.loop.describe_data).
+        data_info: what the checkpoint states about the training data (training.runs.loop.describe_data).
+        kimg: thousand real images shown so far.
     """
 
-    run: Path
+    path: Path
     config: Config
-    network: GeneratorConfig
+    network_config: GeneratorConfig
     generator: nn.Module
-    data: dict[str, Any]
+    data_info: dict[str, Any]
     kimg: float
 
     @property
-    def makes_images(self) -> bool:
-        return self.network.shape[0] in (1, 3) and self.network.shape[1:] != (1, 1)
+    def is_image_run(self) -> bool:
+        """Whether the generator makes images rather than toy data."""
+        return self.network_config.shape[0] in (1, 3) and self.network_config.shape[1:] != (1, 1)
 
-    def card(self, name: str, version: str, licence: str | None = None) -> Manifest:
-        """The draft of the card: without batch sizes, scores and files. Only where `makes_images`.
+    def draft_manifest(self, name: str, version: str, licence: str | None = None) -> Manifest:
+        """Draft the manifest, without batch sizes, scores and files; for an image run only.
 
         Raises: FileError when run.json is damaged.
         """
-        origin, data = run_dir.origin(self.run), self.data
-        channels, height, width = self.network.shape
+        provenance = run_dir.read_provenance(self.path)
+        channels, height, width = self.network_config.shape
         return Manifest(
             name=name,
             version=version,
             description=self.config.description,
-            licence=licence or DEFAULT_LICENCE.format(data["licence"]),
+            licence=licence or DEFAULT_LICENCE.format(self.data_info["licence"]),
             image=ImageShape.model_validate({"channels": channels, "height": height, "width": width}),
-            latents=Latents(z_dim=self.network.z_dim),
-            class_names=tuple(data["label_names"]),
+            latents=Latents(z_dim=self.network_config.z_dim),
+            class_names=tuple(self.data_info["label_names"]),
             truncation=True,
-            # Both are measured by the export.
+            # The export measures both.
             batch_size={},
             batch_size_measured={},
-            network=self.network.model_dump(mode="json"),
+            network=self.network_config.model_dump(mode="json"),
             training=TrainingInfo(
-                command=origin["command"],
-                code_version=code_version(),
-                torch=origin["torch"],
-                device=origin["device"],
+                command=provenance.command,
+                code_version=read_code_version(),
+                torch=provenance.torch,
+                device=provenance.device,
                 kimg=self.kimg,
                 config=self.config.model_dump(mode="json"),
-                data=DataInfo(**{k: data[k] for k in DataInfo.model_fields if k in data}),
+                data=DataInfo(**{k: self.data_info[k] for k in DataInfo.model_fields if k in self.data_info}),
             ),
         )
 
 
 def load_latest(run: Path) -> TrainedRun:
-    """The candidate of a run folder; training need not be over.
+    """Load the newest checkpoint of a run; training need not be finished.
 
+    Args: run, the run's folder.
     Raises: FileError, CheckpointError.
     """
-    if not (run / run_dir.CONFIG).is_file():
-        raise FileError(run, "holds no run (no config.yaml); give the --out folder of a ganmint train")
-    found = checkpoint.present(run)
-    if not found:
+    run_dir.require_run(run)
+    path = checkpoint.latest_path(run)
+    if path is None:
         raise CheckpointError(run, "has no checkpoint yet: no tick was finished; run ganmint train again")
-    state = checkpoint.load(found[-1])
-    network = GeneratorConfig.model_validate(state["generator"])
-    averaged = generator(network)
+    state = checkpoint.load(path)
+    network_config = GeneratorConfig.model_validate(state["generator"])
+    averaged = generator(network_config)
     averaged.load_state_dict(state["trainer"]["ema"])
-    kimg = state["trainer"]["images_shown"] / 1000
-    return TrainedRun(run, load_config(run / run_dir.CONFIG), network, averaged.eval(), state["data"], kimg)
-
-
-def code_version() -> str:
-    """The package's version, with the commit where the sources lie in a git checkout."""
-    package = metadata.version("ganmint")
-    here = Path(__file__).parent
-    if not (here.parent / ".git").exists():
-        return package
-    described = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    return TrainedRun(
+        path=run,
+        config=load_config(run / run_dir.CONFIG_FILE),
+        network_config=network_config,
+        generator=averaged.eval(),
+        data_info=state["data"],
+        kimg=state["trainer"]["images_shown"] / 1000,
     )
-    return f"{package}+{described.stdout.strip()}" if described.returncode == 0 and described.stdout else package
+
+
+def read_code_version() -> str:
+    """Return the package's version, followed by the commit if the sources are in a git checkout."""
+    version = metadata.version("ganmint")
+    folder = Path(__file__).parent
+    if not (folder.parents[1] / ".git").exists():
+        return version
+    described = subprocess.run(
+        ["git", "-C", str(folder), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return f"{version}+{described.stdout.strip()}" if described.returncode == 0 and described.stdout else version

@@ -20,7 +20,7 @@ from models.errors import FileError, InputError
 from training.config import Config
 from training.data.dataset import Dataset
 from training.runs import comparison, loop
-from training.runs.timelapse import movie
+from training.runs.timelapse import encode_movie
 
 MakeConfig = Callable[..., Config]
 
@@ -52,7 +52,7 @@ def frames(content: bytes) -> tuple[list[Image.Image], list[int]]:
 
 
 def test_a_movie_shows_each_ticks_picture_in_order_and_rests_at_the_end(finished: Path) -> None:
-    content, count = movie(finished, fps=10, longest_s=60)
+    content, count = encode_movie(finished, fps=10, max_seconds=60)
 
     shown, durations = frames(content)
     assert count == 10
@@ -68,15 +68,15 @@ def test_a_movie_shows_each_ticks_picture_in_order_and_rests_at_the_end(finished
 
 
 def test_a_movie_is_marked_as_synthetic_and_equal_runs_make_equal_ones(finished: Path) -> None:
-    content, _ = movie(finished, fps=10, longest_s=60)
+    content, _ = encode_movie(finished, fps=10, max_seconds=60)
 
     assert b"trainedAlgorithmicMedia" in content
-    assert movie(finished, fps=10, longest_s=60)[0] == content
+    assert encode_movie(finished, fps=10, max_seconds=60)[0] == content
 
 
 def test_a_long_training_is_thinned_out_and_keeps_its_end(finished: Path) -> None:
-    content, count = movie(finished, fps=2, longest_s=2)
-    every, _ = movie(finished, fps=10, longest_s=60)
+    content, count = encode_movie(finished, fps=2, max_seconds=2)
+    every, _ = encode_movie(finished, fps=10, max_seconds=60)
 
     assert count == 4
     difference = np.asarray(frames(content)[0][-1], float) - np.asarray(frames(every)[0][-1], float)
@@ -88,10 +88,10 @@ def test_a_run_without_pictures_has_no_movie(finished: Path, tmp_path: Path) -> 
     for path in sorted((tmp_path / "run" / "grids").glob("*.png"))[1:]:
         path.unlink()
 
-    with pytest.raises(FileError, match="has 1 pictures yet, and a movie needs two"):
-        movie(tmp_path / "run", 10, 60)
+    with pytest.raises(FileError, match="has 1 grids so far, and a movie needs two"):
+        encode_movie(tmp_path / "run", 10, 60)
     with pytest.raises(FileError, match="holds no run"):
-        movie(tmp_path / "nosuch", 10, 60)
+        encode_movie(tmp_path / "nosuch", 10, 60)
 
 
 def test_a_damaged_picture_is_named(finished: Path, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_damaged_picture_is_named(finished: Path, tmp_path: Path) -> None:
     bad.write_bytes(b"no picture")
 
     with pytest.raises(FileError) as caught:
-        movie(tmp_path / "run", 10, 60)
+        encode_movie(tmp_path / "run", 10, 60)
 
     assert caught.value.path == bad
 
@@ -111,7 +111,7 @@ def test_the_movie_command_writes_beside_the_run_or_where_it_is_told(finished: P
     beside, told = ganmint("movie", tmp_path / "run"), ganmint("movie", finished, "--out", tmp_path / "a" / "m.webp")
     refused = ganmint("movie", finished, "--out", tmp_path / "m.mp4")
 
-    assert re.fullmatch(rf"{tmp_path}/run/movie.webp: 10 pictures, 0\.\d MB\n", beside.output)
+    assert re.fullmatch(rf"{tmp_path}/run/movie.webp: 10 frames, 0\.\d MB\n", beside.output)
     assert told.exit_code == 0 and (tmp_path / "a" / "m.webp").exists()
     assert isinstance(refused.exception, InputError) and not (tmp_path / "m.mp4").exists()
 
@@ -119,11 +119,11 @@ def test_the_movie_command_writes_beside_the_run_or_where_it_is_told(finished: P
 # Side by side
 
 
-def test_only_settings_that_differ_and_that_do_something_are_named(finished: Path, other: Path) -> None:
-    found = comparison.differing(comparison.read_all([finished, other]))
+def test_only_settings_that_differ_and_matter_are_listed(finished: Path, other: Path) -> None:
+    differences = comparison.find_differences(comparison.read_runs([finished, other]))
 
-    # The amount of training is a result, the data's name only a name; null is what is not there.
-    assert found == {
+    # The amount of training is a result, and the data's name only a name. None: a run lacks the setting.
+    assert differences == {
         "lr.start": [0.001, 0.002],
         "augment.p.start": [None, 0.0],
         "augment.p.end": [None, 0.3],
@@ -132,9 +132,9 @@ def test_only_settings_that_differ_and_that_do_something_are_named(finished: Pat
 
 
 def test_results_are_means_over_the_last_ticks(finished: Path) -> None:
-    run = comparison.read(finished)
+    run = comparison.read_run(finished)
 
-    found = comparison.results([run])
+    found = comparison.collect_results([run])
 
     assert found["kimg"] == [0.64]
     assert found["loss_D"] == [pytest.approx(sum(tick["loss_D"] for tick in run.ticks[-5:]) / 5)]
@@ -147,7 +147,7 @@ def test_scores_of_an_evaluation_are_shown_where_there_is_one(finished: Path, ot
     (tmp_path / "run" / "evaluation").mkdir()
     (tmp_path / "run" / "evaluation" / "report.json").write_text(json.dumps(report))
 
-    found = comparison.results(comparison.read_all([tmp_path / "run", other]))
+    found = comparison.collect_results(comparison.read_runs([tmp_path / "run", other]))
 
     assert found["gan_train"][0] == 0.985 and math.isnan(found["gan_train"][1])
     assert "kid" not in found
@@ -169,10 +169,10 @@ def test_scores_of_an_earlier_state_or_of_other_data_are_marked(finished: Path, 
 
     assert ["scored", "at", "kimg", "0.32", "-"] in [line.split() for line in lines]
     assert lines[-1] == (
-        f"scores of different data do not compare: {tmp_path / 'a'} was scored on one (oneoneoneone), "
+        f"Scores on different data cannot be compared: {tmp_path / 'a'} was scored on one (oneoneoneone), "
         f"{tmp_path / 'b'} was scored on two (twotwotwotwo)"
     )
-    assert "do not compare" not in alone
+    assert "cannot be compared" not in alone
 
 
 def test_the_table_lists_settings_then_results(finished: Path, other: Path) -> None:

@@ -18,7 +18,7 @@ from training.config import PRESET_BY_SIDE, load_preset, preset_for
 from training.data.dataset import Dataset
 from training.data.inspection import inspect_dataset
 from training.data.labels import LabelColumn
-from training.runs.loop import check_fits
+from training.runs.loop import check_shape
 
 
 def write_image(path: Path, seed: int, side: int = 28, channels: int = 1) -> Path:
@@ -216,7 +216,7 @@ def test_the_preset_for_a_shape_fits(side: int, channels: int, num_classes: int)
     images = np.zeros((4, side, side, channels), np.uint8)
     dataset = Dataset("own", images, np.arange(4) if num_classes else None, names)
 
-    check_fits(load_preset(preset_for(dataset.shape)), dataset)
+    check_shape(load_preset(preset_for(dataset.shape)), dataset)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 32), (3, 30, 30), (1, 1, 1)])

@@ -43,11 +43,11 @@ def test_the_newest_two_are_kept_by_number_of_images(tmp_path: Path) -> None:
     for images_shown in (64, 128, 999_999, 1_000_000):
         checkpoint.save(tmp_path, images_shown, state(images_shown))
 
-    assert [p.name for p in checkpoint.present(tmp_path)] == [
+    assert [p.name for p in checkpoint.list_paths(tmp_path)] == [
         "checkpoint-000000999999.pt",
         "checkpoint-000001000000.pt",
     ]
-    assert_holds(checkpoint.present(tmp_path)[-1], 1_000_000)
+    assert_holds(checkpoint.list_paths(tmp_path)[-1], 1_000_000)
 
 
 def test_only_checkpoints_are_listed_and_dropped(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_only_checkpoints_are_listed_and_dropped(tmp_path: Path) -> None:
     for images_shown in (1, 2, 3):
         checkpoint.save(tmp_path, images_shown, state())
 
-    assert len(checkpoint.present(tmp_path)) == 2
+    assert len(checkpoint.list_paths(tmp_path)) == 2
     assert all((tmp_path / name).read_text() == "mine" for name in others)
 
 
@@ -93,14 +93,14 @@ def test_a_flipped_bit_anywhere_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"hello\n", b"PK\x03\x04 no newline", b"\x80\x02}q\x00.\n"])
 def test_a_foreign_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = checkpoint.path_of(tmp_path, 64)
+    path = checkpoint.path_for(tmp_path, 64)
     path.write_bytes(content)
 
     refused(path)
 
 
 def test_what_torch_itself_saved_is_refused(tmp_path: Path) -> None:
-    path = checkpoint.path_of(tmp_path, 64)
+    path = checkpoint.path_for(tmp_path, 64)
     torch.save(state(), path)
 
     assert "is not a checkpoint" in refused(path).reason
@@ -111,7 +111,7 @@ def test_the_way_on_from_damage_names_the_checkpoint_before(tmp_path: Path) -> N
     newer = checkpoint.save(tmp_path, 128, state())
     newer.write_bytes(newer.read_bytes()[:-1])
 
-    assert f"go on from {older.name}" in refused(newer).reason
+    assert f"resume from {older.name}" in refused(newer).reason
 
     older.write_bytes(b"")
     assert "start over" in refused(older).reason
@@ -151,7 +151,7 @@ def test_a_failed_write_never_drops_an_older_checkpoint(tmp_path: Path, monkeypa
         with pytest.raises(OSError, match="Input/output"):
             checkpoint.save(tmp_path, 192, state(3.0))
 
-    assert checkpoint.present(tmp_path) == kept
+    assert checkpoint.list_paths(tmp_path) == kept
     assert_holds(kept[0], 1.0)
     assert_holds(kept[1], 2.0)
 

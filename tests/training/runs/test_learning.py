@@ -14,7 +14,7 @@ from training.data.dataset import Dataset, toy1d, toy25
 from training.evaluation.toy_metrics import evaluate_toy
 from training.runs import checkpoint
 from training.runs.loop import run
-from training.runs.snapshots import generate
+from training.runs.snapshots import generate_samples
 from training.runs.trained_run import load_latest
 
 SAMPLES = 20_000
@@ -23,11 +23,11 @@ SAMPLES = 20_000
 def samples_after(preset: str, dataset: Dataset, out: Path) -> NDArray[np.float32]:
     """What the finished run's averaged generator makes: float32 (SAMPLES, dim)."""
     run(load_preset(preset), dataset, out, "cpu", f"ganmint train --preset {preset}")
-    state = checkpoint.load(checkpoint.present(out)[-1])
+    state = checkpoint.load(checkpoint.list_paths(out)[-1])
     config = GeneratorConfig.model_validate(state["generator"])
     averaged = generator(config)
     averaged.load_state_dict(state["trainer"]["ema"])
-    samples: NDArray[np.float32] = generate(averaged, config.z_dim, config.labels, SAMPLES).flatten(1).numpy()
+    samples: NDArray[np.float32] = generate_samples(averaged, config.z_dim, config.labels, SAMPLES).flatten(1).numpy()
     return samples
 
 

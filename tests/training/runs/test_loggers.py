@@ -1,29 +1,24 @@
-"""How work that goes on is shown."""
+"""Reporting a training run."""
 
 from __future__ import annotations
 
 import pytest
 
-from training.runs.loggers import Steps
+from training.runs.loggers import Terminal
 
 
-def test_a_log_has_a_line_now_and_then_and_one_at_each_steps_end(
+def test_a_log_has_a_line_a_minute_within_a_tick(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = [0.0]
-    monkeypatch.setattr("training.runs.loggers.time.monotonic", lambda: now[0])
-    steps = Steps()
+    now_s = [0.0]
+    monkeypatch.setattr("training.runs.loggers.time.monotonic", lambda: now_s[0])
+    terminal = Terminal(total_kimg=1.0)
 
-    for done in range(0, 101, 10):
-        now[0] = float(done)
-        steps("images minted", done, 100)
-    for done in (0, 1):
-        steps("images compared", done, 1)
+    for second in range(1, 150):
+        now_s[0] = float(second)
+        terminal.log_step(images_shown=2 * second, tick_images=2 * second, elapsed_s=float(second))
 
     assert capsys.readouterr().out.splitlines() == [
-        "images minted: 30/100  1m10s left",
-        "images minted: 60/100  0m40s left",
-        "images minted: 90/100  0m10s left",
-        "images minted: done in 1m40s",
-        "images compared: done in 0m00s",
+        "0.1/1 kimg  2 images/s  7m20s left",
+        "0.2/1 kimg  2 images/s  6m20s left",
     ]

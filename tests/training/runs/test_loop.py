@@ -30,7 +30,7 @@ from training.config import Config, load_config, load_preset
 from training.data.dataset import Dataset
 from training.gan.trainer import STATS, Trainer
 from training.runs import checkpoint, loop
-from training.runs.loggers import Progress
+from training.runs.loggers import LoggerGroup
 
 MakeConfig = Callable[..., Config]
 
@@ -71,7 +71,7 @@ def assert_same(a: Any, b: Any) -> None:
 
 
 def assert_same_weights(out: Path, undisturbed: Path) -> None:
-    ours, theirs = checkpoint.present(out)[-1], checkpoint.present(undisturbed)[-1]
+    ours, theirs = checkpoint.list_paths(out)[-1], checkpoint.list_paths(undisturbed)[-1]
     assert ours.name == theirs.name
     assert_same(checkpoint.load(ours), checkpoint.load(theirs))
 
@@ -216,7 +216,7 @@ def test_the_real_command_terminated_then_killed_ends_bit_for_bit_like_an_undist
     tmp_path: Path, tiny_settings: tuple[str, ...], tiny_data: Dataset, finished: Path
 ) -> None:
     out, source = tmp_path / "run", tmp_path / "tiny.npz"
-    np.savez(source, images=tiny_data.images, labels=np.asarray(tiny_data.labels), class_names=tiny_data.class_names)
+    np.savez(source, images=tiny_data.images, labels=np.asarray(tiny_data.labels), label_names=tiny_data.class_names)
 
     codes = []
     for number in (signal.SIGTERM, signal.SIGKILL, None):
@@ -229,7 +229,7 @@ def test_the_real_command_terminated_then_killed_ends_bit_for_bit_like_an_undist
             printed, _ = process.communicate(timeout=120)
         codes.append(process.returncode)
         assert "Traceback" not in printed
-        assert ("Run the same command to go on" in printed) == (number == signal.SIGTERM)
+        assert ("Run the same command to resume" in printed) == (number == signal.SIGTERM)
 
     assert codes == [130, -signal.SIGKILL, 0]
     # Not the ticks: one that is cut short by SIGTERM has a line of its own.
@@ -253,19 +253,19 @@ def test_a_stop_signal_saves_after_the_step_that_is_under_way(
     capsys: pytest.CaptureFixture[str],
     number: signal.Signals,
 ) -> None:
-    def stop_at_96(self: Progress, images_shown: int, *args: float) -> None:
+    def stop_at_96(self: LoggerGroup, images_shown: int, *args: float) -> None:
         if images_shown == 96:
             signal.raise_signal(number)
 
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "live", stop_at_96)
+        patch.setattr(LoggerGroup, "log_step", stop_at_96)
         with pytest.raises(KeyboardInterrupt):
             run(tiny_config(), tiny_data, tmp_path / "run")
 
-    assert checkpoint.present(tmp_path / "run")[-1] == checkpoint.path_of(tmp_path / "run", 96)
+    assert checkpoint.list_paths(tmp_path / "run")[-1] == checkpoint.path_for(tmp_path / "run", 96)
     assert (
-        "Stopped at 0.096 kimg, saved in checkpoint-000000000096.pt. Run the same command to go on."
+        "Stopped at 0.096 kimg, saved in checkpoint-000000000096.pt. Run the same command to resume."
         in capsys.readouterr().out
     )
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
@@ -300,18 +300,18 @@ def test_a_run_stopped_before_its_first_step_does_not_claim_to_have_saved(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    enter = Progress.__enter__
+    enter = LoggerGroup.__enter__
 
-    def stop_then_enter(self: Progress) -> Progress:
+    def stop_then_enter(self: LoggerGroup) -> LoggerGroup:
         signal.raise_signal(signal.SIGTERM)
         return enter(self)
 
-    monkeypatch.setattr(Progress, "__enter__", stop_then_enter)
+    monkeypatch.setattr(LoggerGroup, "__enter__", stop_then_enter)
 
     with pytest.raises(KeyboardInterrupt):
         run(tiny_config(), tiny_data, tmp_path / "run")
 
-    assert checkpoint.present(tmp_path / "run") or "saved" not in capsys.readouterr().out
+    assert checkpoint.list_paths(tmp_path / "run") or "saved" not in capsys.readouterr().out
 
 
 def test_a_tick_has_at_least_one_step_whatever_its_length(
@@ -437,7 +437,7 @@ def test_a_folder_where_another_run_is_writing_is_refused(
 ) -> None:
     refusals = []
 
-    def run_again(self: Progress, images_shown: int, *args: float) -> None:
+    def run_again(self: LoggerGroup, images_shown: int, *args: float) -> None:
         if images_shown == 80:
             before = files(tmp_path / "run")
             with pytest.raises(FileError, match="another training run is writing here") as caught:
@@ -445,7 +445,7 @@ def test_a_folder_where_another_run_is_writing_is_refused(
             refusals.append(caught.value.path)
             assert files(tmp_path / "run") == before
 
-    monkeypatch.setattr(Progress, "live", run_again)
+    monkeypatch.setattr(LoggerGroup, "log_step", run_again)
     run(tiny_config(), tiny_data, tmp_path / "run")
 
     assert refusals == [tmp_path / "run"]
@@ -465,11 +465,11 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_takes_over(
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished, out)
-    older, newest = checkpoint.present(out)
+    older, newest = checkpoint.list_paths(out)
     newest.write_bytes(newest.read_bytes()[:-1000])
     before = files(out)
 
-    with pytest.raises(CheckpointError, match=f"Delete it .* to go on from {older.name}"):
+    with pytest.raises(CheckpointError, match=f"Delete it .* to resume from {older.name}"):
         run(tiny_config(), tiny_data, out)
     assert files(out) == before
 
@@ -527,8 +527,8 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_checkpoint
 
     assert all(name in str(caught.value) for name in STATS)
     assert "The last checkpoint is kept. Lower lr or raise gamma" in str(caught.value)
-    assert [p.name for p in checkpoint.present(out)] == ["checkpoint-000000000064.pt", "checkpoint-000000000128.pt"]
-    state = checkpoint.load(checkpoint.present(out)[-1])["trainer"]
+    assert [p.name for p in checkpoint.list_paths(out)] == ["checkpoint-000000000064.pt", "checkpoint-000000000128.pt"]
+    state = checkpoint.load(checkpoint.list_paths(out)[-1])["trainer"]
     assert all(value.isfinite().all() for name in ("G", "D", "ema") for value in state[name].values())
 
 
@@ -548,7 +548,7 @@ def test_weights_that_are_not_numbers_are_never_saved(
     with pytest.raises(TrainingDivergedError):
         run(exploding, tiny_data, tmp_path / "run")
 
-    for path in checkpoint.present(tmp_path / "run"):
+    for path in checkpoint.list_paths(tmp_path / "run"):
         state = checkpoint.load(path)["trainer"]
         assert all(value.isfinite().all() for name in ("G", "D", "ema") for value in state[name].values()), path.name
 
@@ -571,14 +571,14 @@ def test_a_discriminator_that_has_won_outright_stops_the_run(tmp_path: Path) -> 
     far = Dataset("far", np.random.RandomState(0).normal(1000.0, 1.0, size=(256, 1, 1, 1)).astype(np.float32))
     config = toy_config("gamma={start: 0, end: 0}", "lr={start: 0.001, end: 0.001}")
 
-    with pytest.raises(TrainingDivergedError, match=r"has won outright at 0\.192 kimg") as caught:
+    with pytest.raises(TrainingDivergedError, match=r"has won at 0\.192 kimg") as caught:
         run(config, far, tmp_path / "run")
 
     assert "margins 8" in str(caught.value)
     assert "raise gamma" in str(caught.value)
     assert [line["acc_pair"] for line in ticks(tmp_path / "run")] == [1.0] * loop.WON_TICKS
     # What may be the end is not saved, so that the same command finds the same.
-    assert checkpoint.present(tmp_path / "run") == []
+    assert checkpoint.list_paths(tmp_path / "run") == []
 
 
 def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tiny_data: Dataset) -> None:
@@ -594,11 +594,11 @@ def test_every_tick_leaves_a_line_a_picture_and_a_checkpoint(finished: Path, tin
         assert grid.size == (72, 64) and grid.mode == "L"
         assert len(set(grid.tobytes())) > 10
 
-    assert [p.name for p in checkpoint.present(finished)] == [
+    assert [p.name for p in checkpoint.list_paths(finished)] == [
         "checkpoint-000000000576.pt",
         "checkpoint-000000000640.pt",
     ]
-    state = checkpoint.load(checkpoint.present(finished)[-1])
+    state = checkpoint.load(checkpoint.list_paths(finished)[-1])
     assert state["trainer"]["images_shown"] == 640
     assert state["data"] == {
         "name": "stripes",
@@ -643,7 +643,7 @@ def test_what_is_held_out_is_never_shown_and_the_card_is_about_the_whole(
     train, held_out = tiny_data.split(0.25)
     assert shown == {image.tobytes() for image in train.images}
     assert not shown & {image.tobytes() for image in held_out.images}
-    card = checkpoint.load(checkpoint.present(tmp_path / "run")[-1])["data"]
+    card = checkpoint.load(checkpoint.list_paths(tmp_path / "run")[-1])["data"]
     assert (card["images"], card["held_out"], card["digest"]) == (256, 64, tiny_data.digest)
 
 

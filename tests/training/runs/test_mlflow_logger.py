@@ -14,7 +14,7 @@ from models.errors import InputError
 from training.config import Config
 from training.data.dataset import Dataset
 from training.runs import loop
-from training.runs.mlflow_logger import RUN_ID, require
+from training.runs.mlflow_logger import RUN_ID_FILE, require_trackers
 
 MakeConfig = Callable[..., Config]
 
@@ -33,7 +33,7 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
 
     with pytest.raises(InputError, match="--track: mlflow is not installed; install it with: pip install mlflow"):
-        require(["mlflow"])
+        require_trackers(["mlflow"])
 
 
 @pytest.mark.filterwarnings("default")
@@ -44,11 +44,11 @@ def test_every_tick_reaches_mlflow_and_a_resumed_run_goes_on_in_its_own(
     loop.run(tiny_config("total_kimg=0.128"), tiny_data, out, "cpu", "ganmint train", ["mlflow"])
     loop.run(tiny_config("total_kimg=0.256"), tiny_data, out, "cpu", "ganmint train", ["mlflow"])
 
-    (found,) = client.search_runs([client.get_experiment_by_name("ganmint").experiment_id])
-    assert found.info.run_id == (out / RUN_ID).read_text().strip()
-    assert (found.info.run_name, found.info.status) == ("run", "FINISHED")
-    assert found.data.params["lr.start"] == "0.001" and found.data.params["generator.widths"] == "[8, 4]"
-    history = [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, "loss_D")]
+    (mlflow_run,) = client.search_runs([client.get_experiment_by_name("ganmint").experiment_id])
+    assert mlflow_run.info.run_id == (out / RUN_ID_FILE).read_text().strip()
+    assert (mlflow_run.info.run_name, mlflow_run.info.status) == ("run", "FINISHED")
+    assert mlflow_run.data.params["lr.start"] == "0.001" and mlflow_run.data.params["generator.widths"] == "[8, 4]"
+    history = [(m.step, m.value) for m in client.get_metric_history(mlflow_run.info.run_id, "loss_D")]
     ticks = [json.loads(line) for line in (out / "stats.jsonl").read_text().splitlines()]
     assert history == [(round(tick["kimg"] * 1000), tick["loss_D"]) for tick in ticks]
 
@@ -64,5 +64,5 @@ def test_a_run_that_mlflow_has_lost_begins_anew(
 
     loop.run(tiny_config("total_kimg=0.128"), tiny_data, out, "cpu", "ganmint train", ["mlflow"])
 
-    (found,) = client.search_runs([client.get_experiment_by_name("ganmint").experiment_id])
-    assert found.info.run_id == (out / RUN_ID).read_text().strip()
+    (mlflow_run,) = client.search_runs([client.get_experiment_by_name("ganmint").experiment_id])
+    assert mlflow_run.info.run_id == (out / RUN_ID_FILE).read_text().strip()
