@@ -17,11 +17,11 @@ from models.manifest import GateRecord, Manifest, Score
 from models.sampler import Sampler
 from models.store import StoredModel
 from training.evaluation import data_split, html_report
-from training.evaluation.evaluate import evaluate, silent
-from training.evaluation.evaluated_generator import of_run
+from training.evaluation.evaluate import evaluate
+from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.protocol import STANDARD, Protocol
-from training.evaluation.reference import Progress
 from training.evaluation.report import Report
+from training.progress import ProgressCallback, ignore_progress
 from training.runs import trained_run
 from training.runs.run_dir import EVALUATION_FOLDER
 from training.runs.trained_run import TrainedRun
@@ -40,7 +40,7 @@ def publish(
     accept: str = "",
     protocol: Protocol = STANDARD,
     cache: Path | None = None,
-    progress: Progress = silent,
+    progress: ProgressCallback = ignore_progress,
 ) -> StoredModel:
     """Judge the run's averaged generator, export it and put it into the model store.
 
@@ -90,7 +90,7 @@ def _write_artifact(
     accept: str,
     protocol: Protocol,
     cache: Path | None,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> None:
     with artifact.draft(found.generator, manifest, folder, batch_size) as draft:
         scores, gate = _judged(found, draft.sampler, data, accept, protocol, cache, progress)
@@ -112,7 +112,7 @@ def _judged(
     accept: str,
     protocol: Protocol,
     cache: Path | None,
-    progress: Progress,
+    progress: ProgressCallback,
 ) -> tuple[tuple[Score, ...], GateRecord]:
     """The scores of what was exported, and what the gate says of them.
 
@@ -121,7 +121,7 @@ def _judged(
     if data is None:
         return (), GateRecord(passed=False, checks=(NOT_EVALUATED,), accepted=accept)
     report, where = _report(found, sampler, data, protocol, cache, progress)
-    verdict = report.verdict
+    verdict = report.gate
     if verdict.passed:
         return report.scores(), GateRecord(passed=True, checks=tuple(check.words for check in verdict.checks))
     if not accept:
@@ -135,12 +135,12 @@ def _judged(
 
 
 def _report(
-    found: TrainedRun, sampler: Sampler, data: Path, protocol: Protocol, cache: Path | None, progress: Progress
+    found: TrainedRun, sampler: Sampler, data: Path, protocol: Protocol, cache: Path | None, progress: ProgressCallback
 ) -> tuple[Report, Path]:
-    both = data_split.load(data, found.config.data, protocol.held_out)
+    both = data_split.load(data, found.config.data, protocol.holdout)
     if found.data_info["digest"] not in (both.whole.digest, both.train.digest):
         raise DataError(data, f"is not what {found.path} was trained on ({found.data_info['name']}); give that --data")
     # Not the run's own generator: TorchScript's last bits are its own.
-    subject = dataclasses.replace(of_run(found), sampler=sampler)
+    subject = dataclasses.replace(EvaluatedGenerator.from_run(found), sampler=sampler)
     outcome = evaluate(subject, both, protocol, cache, None, progress)
-    return outcome.report, html_report.write(outcome, found.path / EVALUATION_FOLDER, found.path)
+    return outcome.report, html_report.write_report(outcome, found.path / EVALUATION_FOLDER, found.path)

@@ -237,7 +237,7 @@ def test_a_damaged_origin_is_refused_by_its_files_name(finished: Path, tmp_path:
 @pytest.fixture(scope="module")
 def small() -> Protocol:
     recipe = Recipe(width=4, features=4, epochs=1, batch=32)
-    return Protocol(name="small", held_out=0.25, classifier=recipe, kid_size=20, kid_subsets=2, bins=2, neighbours=5)
+    return Protocol(name="small", holdout=0.25, classifier=recipe, kid_size=20, kid_subsets=2, bins=2, neighbours=5)
 
 
 @pytest.fixture

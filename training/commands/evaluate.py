@@ -17,12 +17,12 @@ from models.runtime.loading import resolve_device
 from training.evaluation import data_split
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.evaluate import evaluate as evaluate_images
-from training.evaluation.evaluated_generator import EvaluatedGenerator, of_model, of_run, run_of
-from training.evaluation.html_report import write
+from training.evaluation.evaluated_generator import EvaluatedGenerator, load_run_if_any
+from training.evaluation.html_report import write_report
 from training.evaluation.inception import InceptionSpace
 from training.evaluation.protocol import STANDARD
-from training.evaluation.reference import cache_folder
-from training.evaluation.report import Report, table, verdict_words
+from training.evaluation.reference import default_cache_dir
+from training.evaluation.report import Report, format_table, summarise
 from training.evaluation.toy_metrics import evaluate_toy
 from training.progress import ProgressPrinter
 from training.publish import publish as publish_run
@@ -49,7 +49,7 @@ def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: 
     """
     started = time.monotonic()
     chosen = resolve_device(device)
-    found = run_of(subject)
+    found = load_run_if_any(subject)
     if found and not found.is_image_run:
         if data_path is not None:
             raise InputError(f"{subject} makes its own data; leave --data out", "--data")
@@ -57,33 +57,33 @@ def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: 
     else:
         if data_path is None:
             raise InputError("real images to compare with are needed, e.g. --data path/to/mnist", "--data")
-        judged = of_run(found, chosen) if found else of_model(subject, chosen)
+        judged = EvaluatedGenerator.from_run(found, chosen) if found else EvaluatedGenerator.from_model(subject, chosen)
         folder = (
             judged.run / EVALUATION_FOLDER
             if judged.run
-            else Path("evaluations", f"{judged.card.name}-{judged.card.version}")
+            else Path("evaluations", f"{judged.manifest.name}-{judged.manifest.version}")
         )
         outcome = _compared(judged, data_path, InceptionSpace(inception, chosen) if inception else None)
-    page = write(outcome, out or folder, found.path if found else None)
+    page = write_report(outcome, out or folder, found.path if found else None)
     _print_report(outcome.report)
     click.echo(f"Wrote {page} in {time.monotonic() - started:.0f} s")
 
 
 def _compared(judged: EvaluatedGenerator, data_path: Path, space: InceptionSpace | None) -> EvaluationResult:
-    both = data_split.load(data_path, judged.data, STANDARD.held_out)
+    both = data_split.load(data_path, judged.data, STANDARD.holdout)
     click.echo(f"# {judged.title}; by {STANDARD.name}")
     click.echo(f"# data: {both.whole.name}, {len(both.train)} training images, {len(both.test)} test images")
-    return evaluate_images(judged, both, STANDARD, cache_folder(), space, ProgressPrinter())
+    return evaluate_images(judged, both, STANDARD, default_cache_dir(), space, ProgressPrinter())
 
 
 def _print_report(report: Report) -> None:
-    click.echo(table(report.figures))
-    for sentence in (*report.notes, *verdict_words(report)):
+    click.echo(format_table(report.metrics))
+    for sentence in (*report.notes, *summarise(report)):
         click.echo(sentence)
     if report.reference_source == "from the cache":
         click.echo("The real images' figures came from the cache.")
-    click.echo(f"Gate: {'passed' if report.verdict.passed else 'not passed'}")
-    for words in report.verdict.failures:
+    click.echo(f"Gate: {'passed' if report.gate.passed else 'not passed'}")
+    for words in report.gate.failures:
         click.echo(f"  {words}")
 
 
@@ -126,7 +126,7 @@ def publish(
         data_path,
         accept,
         STANDARD,
-        cache_folder(),
+        default_cache_dir(),
         ProgressPrinter(),
     )
     click.echo(f"Published {stored} to {stored.path}")

@@ -1,8 +1,4 @@
-"""A run's curves as SVG.
-
-Knows: which columns of stats.jsonl are drawn together, and how lines are laid out. Colours come from
-the page's style sheet. Does not know: HTML.
-"""
+"""Draws the training curves of a run as SVG; the page's style sheet gives the colours."""
 
 from __future__ import annotations
 
@@ -14,90 +10,108 @@ from typing import NamedTuple
 
 from training.runs.run_dir import STATS_FILE
 
-WIDTH, HEIGHT = 420, 200
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 10, 26
-POINTS = 300
+# In pixels: the drawing, and its margins.
+WIDTH = 420
+HEIGHT = 200
+LEFT = 48
+RIGHT = 12
+TOP = 10
+BOTTOM = 26
+MAX_POINTS = 300
 
-# Title, whether the axis is logarithmic, and its columns with their names.
-PANELS: tuple[tuple[str, bool, tuple[tuple[str, str], ...]], ...] = (
-    ("Losses", False, (("loss_G", "generator"), ("loss_D", "discriminator"))),
-    (
-        "Discriminator's accuracy",
-        False,
-        (("acc_real", "on real"), ("acc_fake", "on generated"), ("acc_pair", "in pairs")),
-    ),
-    ("Squared gradient norms", True, (("r1", "R1, on real"), ("r2", "R2, on generated"))),
-    ("Images per second", False, (("images_per_second", ""),)),
+
+class Panel(NamedTuple):
+    """Curves to draw together.
+
+    Attributes:
+        title: the heading.
+        lines: columns of stats.jsonl, and how their lines are called.
+        is_logarithmic: of the vertical axis.
+    """
+
+    title: str
+    lines: dict[str, str]
+    is_logarithmic: bool = False
+
+
+PANELS = (
+    Panel("Losses", {"loss_G": "generator", "loss_D": "discriminator"}),
+    Panel("Discriminator's accuracy", {"acc_real": "on real", "acc_fake": "on generated", "acc_pair": "in pairs"}),
+    Panel("Squared gradient norms", {"r1": "R1, on real", "r2": "R2, on generated"}, is_logarithmic=True),
+    Panel("Images per second", {"images_per_second": ""}),
 )
 
 
 class Chart(NamedTuple):
-    """One panel: its title, the names of its lines in order, and the drawing."""
+    """A drawn panel: its title, the names of its lines in order, and the SVG."""
 
     title: str
     names: tuple[str, ...]
     svg: str
 
 
-def charts(run: Path) -> list[Chart]:
-    """The panels of a run's stats.jsonl; none where there are fewer than two ticks."""
+def draw_charts(run: Path) -> list[Chart]:
+    """Draw the panels of a run's stats.jsonl that have at least two points a line."""
     try:
         rows = [json.loads(line) for line in (run / STATS_FILE).read_text().splitlines()]
     except (OSError, ValueError):
         return []
-    rows = rows[:: math.ceil(len(rows) / POINTS) or 1]
-    drawn = []
-    for title, logarithmic, columns in PANELS:
-        lines = [[(row["kimg"], row[c]) for row in rows if _drawable(row, c, logarithmic)] for c, _ in columns]
+    rows = rows[:: math.ceil(len(rows) / MAX_POINTS) or 1]
+    charts = []
+    for panel in PANELS:
+        lines = [
+            [(row["kimg"], row[column]) for row in rows if _is_drawable(row, column, panel.is_logarithmic)]
+            for column in panel.lines
+        ]
         if all(len(line) > 1 for line in lines):
-            drawn.append(Chart(title, tuple(name for _, name in columns), _svg(lines, logarithmic)))
-    return drawn
+            charts.append(Chart(panel.title, tuple(panel.lines.values()), _draw_svg(lines, panel.is_logarithmic)))
+    return charts
 
 
-def _drawable(row: object, column: str, logarithmic: bool) -> bool:
+def _is_drawable(row: object, column: str, is_logarithmic: bool) -> bool:
     if not isinstance(row, dict) or not all(isinstance(row.get(c), int | float) for c in ("kimg", column)):
         return False
-    return math.isfinite(row[column]) and (row[column] > 0 or not logarithmic)
+    return math.isfinite(row[column]) and (row[column] > 0 or not is_logarithmic)
 
 
-def _svg(lines: Sequence[Sequence[tuple[float, float]]], logarithmic: bool) -> str:
+def _draw_svg(lines: Sequence[Sequence[tuple[float, float]]], is_logarithmic: bool) -> str:
     xs = [x for line in lines for x, _ in line]
-    ys = [_axis(y, logarithmic) for line in lines for _, y in line]
-    low, high = min(ys), max(ys)
-    pad = 0.06 * (high - low) or 0.5
-    low, high = low - pad, high + pad
+    ys = [_to_axis(y, is_logarithmic) for line in lines for _, y in line]
+    pad = 0.06 * (max(ys) - min(ys)) or 0.5
+    low = min(ys) - pad
+    high = max(ys) + pad
     x_of = _scale(min(xs), max(xs), LEFT, WIDTH - RIGHT)
     y_of = _scale(low, high, HEIGHT - BOTTOM, TOP)
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">']
-    for tick in _ticks(low, high, logarithmic):
+    for tick in _choose_ticks(low, high, is_logarithmic):
         y = y_of(tick)
-        label = f"{10**tick:.3g}" if logarithmic else f"{tick:.4g}"
+        label = f"{10**tick:.3g}" if is_logarithmic else f"{tick:.4g}"
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{label}</text>')
-    for tick in _ticks(min(xs), max(xs), False):
-        # The unit stands at the end.
+    for tick in _choose_ticks(min(xs), max(xs), is_logarithmic=False):
+        # Leave room for the unit at the end.
         if x_of(tick) < WIDTH - RIGHT - 45:
             parts.append(f'<text x="{x_of(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">kimg</text>')
     for k, line in enumerate(lines):
-        points = " ".join(f"{x_of(x):.1f},{y_of(_axis(y, logarithmic)):.1f}" for x, y in line)
+        points = " ".join(f"{x_of(x):.1f},{y_of(_to_axis(y, is_logarithmic)):.1f}" for x, y in line)
         parts.append(f'<polyline class="line line{k}" points="{points}"/>')
     return "".join([*parts, "</svg>"])
 
 
-def _axis(value: float, logarithmic: bool) -> float:
-    return math.log10(value) if logarithmic else value
+def _to_axis(value: float, is_logarithmic: bool) -> float:
+    return math.log10(value) if is_logarithmic else value
 
 
 def _scale(low: float, high: float, start: float, end: float) -> Callable[[float], float]:
-    """The linear map of low .. high to start .. end."""
+    """Return the linear map from low .. high to start .. end."""
     slope = (end - start) / ((high - low) or 1.0)
     return lambda value: start + (value - low) * slope
 
 
-def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
-    """Up to about five round numbers inside low .. high, which are powers of ten on a logarithmic axis."""
-    if logarithmic:
+def _choose_ticks(low: float, high: float, is_logarithmic: bool) -> list[float]:
+    """Return about five round numbers from low to high, exponents of ten on a logarithmic axis."""
+    if is_logarithmic:
         rounds = [math.log10(m) + k for k in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
         inside = [tick for tick in rounds if low <= tick <= high]
         return inside if len(inside) <= 5 else [tick for tick in inside if tick == round(tick)]

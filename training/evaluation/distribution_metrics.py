@@ -1,7 +1,6 @@
-"""One set of images against real test images: every figure that needs no training.
+"""Compares a set of images with real test images: every metric that needs no training.
 
-Knows: which metric is measured in which space. Generated images and real training images (the floor)
-go through the same function, so that nothing but the images differs. Does not know: where they are from.
+Generated images and real training images (the baseline) go through the same functions, so that only the images differ.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 
 from models.errors import MetricError
 from training.evaluation import metrics
-from training.evaluation.classifier import Answers, Images
-from training.evaluation.features import FeatureSpace, pixels
+from training.evaluation.classifier import Images, Predictions
+from training.evaluation.features import FeatureSpace, flatten_pixels
 from training.evaluation.metrics import Features
 from training.evaluation.protocol import Protocol
 from training.metric_results import Measurement, MetricName, try_measure
@@ -23,38 +22,49 @@ from training.metric_results import Measurement, MetricName, try_measure
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with all that the metrics want of them.
+    """Images with what the metrics need to know of them.
 
     Attributes:
         images: uint8 (n, H, W, C).
         features: float32 (n, d).
-        answers: what the real-data classifier says of them, None where there is none.
+        predictions: of the real-data classifier; None if there is none.
     """
 
     images: Images
     features: Features
-    answers: Answers | None
+    predictions: Predictions | None
+
+    @classmethod
+    def create(cls, images: Images, space: FeatureSpace, predictions: Predictions | None) -> ImageSet:
+        """Compute the features, or take those that the classifier has computed already."""
+        features = space.features(images) if predictions is None else predictions.features
+        return cls(images, features, predictions)
 
 
-def compare(
+def compute_distribution_metrics(
     real: ImageSet, fake: ImageSet, real_labels: NDArray[np.int64] | None, protocol: Protocol
 ) -> dict[MetricName, Measurement]:
-    """Distances of `fake` from `real`, in the features' space, but for NDB, which is of pixels.
+    """Compute how `fake` differs from `real`.
 
-    Args: real_labels, int64 (n,), the classes of the real images, for their shares.
+    Args:
+        real: the reference.
+        fake: the images to measure.
+        real_labels: int64 (n,), the classes of the real images; None if they have none.
+        protocol: sample sizes and settings.
     """
-    return {
-        **distances(real.features, fake.features, protocol),
-        "inception_score": try_measure(lambda: _score(fake, protocol)),
-        "class_balance": try_measure(lambda: _imbalance(fake, real_labels)),
-        "ndb": try_measure(
-            lambda: metrics.different_bins(pixels(real.images), pixels(fake.images), protocol.bins, protocol.seed)
-        ),
-    }
+    results = compute_feature_metrics(real.features, fake.features, protocol)
+    results["inception_score"] = try_measure(lambda: _inception_score(fake, protocol))
+    results["class_balance"] = try_measure(lambda: _class_imbalance(fake, real_labels))
+    results["ndb"] = try_measure(
+        lambda: metrics.different_bins(
+            flatten_pixels(real.images), flatten_pixels(fake.images), protocol.bins, protocol.seed
+        )
+    )
+    return results
 
 
-def distances(real: Features, fake: Features, protocol: Protocol) -> dict[MetricName, Measurement]:
-    """The figures that need features only."""
+def compute_feature_metrics(real: Features, fake: Features, protocol: Protocol) -> dict[MetricName, Measurement]:
+    """Compute the metrics that need only features, float32 (n, d)."""
 
     @cache
     def precision_recall() -> tuple[float, float]:
@@ -76,27 +86,22 @@ def distances(real: Features, fake: Features, protocol: Protocol) -> dict[Metric
     }
 
 
-def image_set(images: Images, space: FeatureSpace, answers: Answers | None) -> ImageSet:
-    """The images with their features; the classifier's own are not computed twice."""
-    return ImageSet(images, space.features(images) if answers is None else answers.features, answers)
+def _inception_score(fake: ImageSet, protocol: Protocol) -> tuple[float, float]:
+    return metrics.inception_score(_require_predictions(fake).probabilities, protocol.score_splits)
 
 
-def _score(fake: ImageSet, protocol: Protocol) -> tuple[float, float]:
-    return metrics.inception_score(_answers(fake).probabilities, protocol.score_splits)
-
-
-def _imbalance(fake: ImageSet, real_labels: NDArray[np.int64] | None) -> float:
-    """Total variation distance between the classes seen in `fake` and those of the real images."""
-    seen = _answers(fake)
+def _class_imbalance(fake: ImageSet, real_labels: NDArray[np.int64] | None) -> float:
+    """Return the total variation distance between the predicted classes of `fake` and the real labels."""
+    predictions = _require_predictions(fake)
     if real_labels is None:
         raise MetricError("the data has no labels")
-    classes = seen.probabilities.shape[1]
-    wanted = np.bincount(real_labels, minlength=classes) / len(real_labels)
-    found = np.bincount(seen.labels, minlength=classes) / len(seen.labels)
-    return float(np.abs(wanted - found).sum() / 2)
+    num_classes = predictions.probabilities.shape[1]
+    real_shares = np.bincount(real_labels, minlength=num_classes) / len(real_labels)
+    fake_shares = np.bincount(predictions.labels, minlength=num_classes) / len(predictions.labels)
+    return float(np.abs(real_shares - fake_shares).sum() / 2)
 
 
-def _answers(images: ImageSet) -> Answers:
-    if images.answers is None:
+def _require_predictions(image_set: ImageSet) -> Predictions:
+    if image_set.predictions is None:
         raise MetricError("it needs a classifier, and the data has no labels to train one on")
-    return images.answers
+    return image_set.predictions

@@ -1,12 +1,11 @@
-"""What is judged: a run's newest generator, or a published model.
+"""Loads the generator to evaluate: the latest one of a run, or a published model.
 
-Knows: how what the user typed becomes one, and the images that the protocol asks of it. Does not
-know: metrics, real images.
+Not here: metrics and real images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,27 +20,26 @@ from models.sampler import Sampler
 from training.config import DataConfig, data_settings, thresholds
 from training.gate import Bound
 from training.metric_results import MetricName
+from training.progress import ProgressCallback, ignore_progress
 from training.runs import run_dir, trained_run
 from training.runs.trained_run import TrainedRun
 
-# A run has no fixed batch yet; its export measures one.
-RUN_BATCH = 16
+# A run has no measured batch size yet; the export measures it.
+RUN_BATCH_SIZE = {"cpu": 16, "cuda": 64}
 CHUNK = 1000
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class EvaluatedGenerator:
-    """A generator of images.
+    """A generator of images with all that its evaluation needs.
 
     Attributes:
         title: what the report calls it.
         sampler: mints its images.
-        gate: the thresholds that it is held against; none where nothing states them.
+        gate: the thresholds that it must meet; empty if none are known.
         data: how its training read the data.
-        run: the run's folder, if it is a run.
-        kimg: how far its training is, if it is a run.
+        run: the run's folder; None for a published model.
+        kimg: how long the run has been trained, in thousand images; None for a published model.
     """
 
     title: str
@@ -51,59 +49,98 @@ class EvaluatedGenerator:
     run: Path | None = None
     kimg: float | None = None
 
+    @classmethod
+    def from_run(cls, run: TrainedRun, device: str = "cpu") -> EvaluatedGenerator:
+        """Take the averaged generator of a run that makes images."""
+        draft = run.draft_manifest(run_dir.suggest_model_name(run.path), "0.0.0")
+        draft = draft.model_copy(update={"batch_size": RUN_BATCH_SIZE})
+        return cls(
+            title=f"{run.path} at {run.kimg:g} kimg",
+            sampler=Sampler(TorchRuntime(run.generator.to(device), draft, device), draft),
+            gate=thresholds(run.config.model_dump()),
+            data=run.config.data,
+            run=run.path,
+            kimg=run.kimg,
+        )
+
+    @classmethod
+    def from_model(cls, model: str, device: str = "cpu") -> EvaluatedGenerator:
+        """Load a model by its artifact folder, its name, or its name and version as in `digits/3.0.0`.
+
+        Raises:
+            ArtifactError: the artifact is damaged.
+            InputError: the text names no model.
+            ModelNotFoundError: the store has no such model.
+        """
+        sampler = artifact.load(store.find_artifact(model, "RUN-or-MODEL"), device)
+        config = sampler.manifest.training.config
+        return cls(
+            title=f"{sampler.manifest.name} {sampler.manifest.version}",
+            sampler=sampler,
+            gate=thresholds(config),
+            data=data_settings(config),
+        )
+
     @property
-    def card(self) -> Manifest:
+    def manifest(self) -> Manifest:
         return self.sampler.manifest
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.manifest.labels
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes; 0 for an unconditional generator."""
+        return len(self.class_names)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
-        image = self.card.image
+        image = self.manifest.image
         return image.channels, image.height, image.width
 
-    def mint(self, seed: int, labels: NDArray[np.int64] | None, count: int, progress: Progress) -> NDArray[np.uint8]:
-        """Images 0 .. count - 1 of a seed with these labels: uint8 (count, H, W, C)."""
-        chosen = None if labels is None else labels.tolist()
-        parts = []
+    def mint(
+        self,
+        seed: int,
+        labels: NDArray[np.int64] | None,
+        count: int,
+        progress: ProgressCallback = ignore_progress,
+    ) -> NDArray[np.uint8]:
+        """Mint images 0 to count - 1 of a seed.
+
+        Args:
+            seed: of the latents.
+            labels: int64 (count,), the class of each image; None to leave it to the seed.
+            count: how many images.
+            progress: called after each chunk.
+
+        Returns:
+            uint8 (count, H, W, C).
+        """
+        label_list = None if labels is None else labels.tolist()
+        chunks = []
         for start in range(0, count, CHUNK):
             size = min(CHUNK, count - start)
-            part = chosen[start : start + size] if chosen is not None else None
-            parts.append(self.sampler.mint(self.card.addresses(seed, start, size, part)))
-            progress(start + size, count)
-        return np.concatenate(parts)
+            chunk_labels = None if label_list is None else label_list[start : start + size]
+            chunks.append(self.sampler.mint(self.manifest.addresses(seed, start, size, chunk_labels)))
+            progress("images minted", start + size, count)
+        return np.concatenate(chunks)
 
 
-def of_run(found: TrainedRun, device: str = "cpu") -> EvaluatedGenerator:
-    """The averaged generator of a run that makes images."""
-    draft = found.draft_manifest(run_dir.suggest_model_name(found.path), "0.0.0")
-    card = draft.model_copy(update={"batch_size": {"cpu": RUN_BATCH, "cuda": 64}})
-    sampler = Sampler(TorchRuntime(found.generator.to(device), card, device), card)
-    saved = found.config.model_dump()
-    title = f"{found.path} at {found.kimg:g} kimg"
-    return EvaluatedGenerator(title, sampler, thresholds(saved), found.config.data, found.path, found.kimg)
+def load_run_if_any(text: str) -> TrainedRun | None:
+    """Load the run in the folder `text`; return None if it is not a folder, so that it may name a model.
 
-
-def of_model(model: str, device: str = "cpu") -> EvaluatedGenerator:
-    """A model by its artifact folder, name or name/version.
-
-    Raises: ArtifactError, InputError, ModelNotFoundError.
-    """
-    sampler = artifact.load(store.find_artifact(model, "RUN-or-MODEL"), device)
-    card = sampler.manifest
-    saved = card.training.config
-    return EvaluatedGenerator(f"{card.name} {card.version}", sampler, thresholds(saved), data_settings(saved))
-
-
-def run_of(text: str) -> TrainedRun | None:
-    """The candidate of a run folder; None where the text names none and so must be a model.
-
-    Raises: FileError, CheckpointError; InputError for a folder that holds neither.
+    Raises:
+        FileError: a file of the run is damaged.
+        CheckpointError: the run has no usable checkpoint.
+        InputError: the folder holds neither a run nor an artifact.
     """
     path = Path(text)
     if run_dir.is_run(path):
         return trained_run.load_latest(path)
     if not path.exists() and (len(path.parts) > 2 or (path.parent.is_dir() and path.parent != Path())):
-        raise InputError(f"{text}: there is no such run folder, and no model is called so", "RUN-or-MODEL")
+        raise InputError(f"{text}: there is no such run folder and no model of that name", "RUN-or-MODEL")
     if path.is_dir() and not (path / manifest.FILE_NAME).is_file():
         raise InputError(
             f"{text} holds neither a run (config.yaml) nor an artifact ({manifest.FILE_NAME})", "RUN-or-MODEL"

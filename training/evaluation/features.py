@@ -1,6 +1,6 @@
-"""Feature spaces: what images are turned into before they are compared.
+"""Turns images into the features in which they are compared.
 
-Knows: the three that there are, and their names. Does not know: metrics, how the classifier is trained.
+Not here: Inception-v3's features (training.evaluation.inception), and how the classifier is trained.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ import torch.nn.functional as F
 from training.evaluation.classifier import Classifier, Images
 from training.evaluation.metrics import Features
 
-# Pixels are compared at this side at most: a distance between more numbers than images says little.
+# Distances between more numbers than there are images say little, so pixels are averaged to this side at most.
 PIXEL_SIDE = 16
+BATCH = 1000
 
 
 class FeatureSpace(Protocol):
-    """Images to features.
+    """Computes features of images.
 
-    Attributes: name, as the report prints it; sha256, of the weights, empty where there are none.
+    Attributes:
+        name: what the report calls it.
+        sha256: of the weights; empty if there are none.
     """
 
     @property
@@ -31,12 +34,12 @@ class FeatureSpace(Protocol):
     def sha256(self) -> str: ...
 
     def features(self, images: Images) -> Features:
-        """uint8 (n, H, W, C) to float32 (n, d)."""
+        """Return float32 (n, d) for images uint8 (n, H, W, C)."""
         ...
 
 
 class ClassifierSpace:
-    """The last hidden layer of the classifier that was trained on the real training images."""
+    """The last hidden layer of the classifier that was trained on real images."""
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
@@ -44,27 +47,25 @@ class ClassifierSpace:
         self.name = "last hidden layer of the real-data classifier"
 
     def features(self, images: Images) -> Features:
-        return self._classifier.answers(images).features
+        return self._classifier.predict(images).features
 
 
 class PixelSpace:
-    """Pixels 0 .. 1, averaged down to at most 16x16: for images without labels to learn from."""
+    """Pixels from 0 to 1, averaged to at most 16x16; for images without labels to train a classifier on."""
 
     name = f"pixels, averaged to at most {PIXEL_SIDE}x{PIXEL_SIDE}"
     sha256 = ""
 
     def features(self, images: Images) -> Features:
         side = min(PIXEL_SIDE, *images.shape[1:3])
-        parts = [
-            F.adaptive_avg_pool2d(
-                torch.from_numpy(images[start : start + 1000]).permute(0, 3, 1, 2).float() / 255, side
-            )
-            for start in range(0, len(images), 1000)
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        pooled = [
+            F.adaptive_avg_pool2d(torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 255, side) for batch in batches
         ]
-        return torch.cat(parts).flatten(1).numpy()
+        return torch.cat(pooled).flatten(1).numpy()
 
 
-def pixels(images: Images) -> Features:
-    """Every pixel, 0 .. 1, float32 (n, H * W * C): the space of nearest neighbours and of bins."""
-    flat: Features = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
-    return flat
+def flatten_pixels(images: Images) -> Features:
+    """Return every pixel, 0 to 1, as float32 (n, H * W * C): the features of nearest neighbours and of NDB."""
+    pixels: Features = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    return pixels

@@ -1,8 +1,4 @@
-"""The report's files: report.json and one self-contained report.html.
-
-Knows: the template, and that both files are whole or not there. Does not know: how anything was
-measured.
-"""
+"""Writes the report's files: report.json and one self-contained report.html."""
 
 from __future__ import annotations
 
@@ -13,50 +9,60 @@ from pathlib import Path
 import jinja2
 
 from models.files import write_atomically
-from training.evaluation.curves import charts
+from training.evaluation.curves import Chart, draw_charts
 from training.evaluation.evaluate import EvaluationResult
-from training.evaluation.report import Report, verdict_words
+from training.evaluation.report import Report, summarise
 from training.runs.run_dir import REPORT_FILE
 
 HTML_FILE = "report.html"
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
-def write(outcome: EvaluationResult, folder: Path, run: Path | None = None) -> Path:
-    """Write both files into a folder, made if missing.
+def write_report(evaluation: EvaluationResult, folder: Path, run: Path | None = None) -> Path:
+    """Write both files into a folder, which is created if missing.
 
-    Args: run, the run folder whose curves are shown.
-    Returns: the page.
+    Args:
+        evaluation: the report and its pictures.
+        folder: where to write.
+        run: a run folder whose training curves are shown.
+
+    Returns:
+        The path of the page.
     """
-    write_atomically(folder / REPORT_FILE, outcome.report.model_dump_json(indent=2).encode() + b"\n")
-    write_atomically(folder / HTML_FILE, html(outcome, run).encode())
+    write_atomically(folder / REPORT_FILE, evaluation.report.model_dump_json(indent=2).encode() + b"\n")
+    write_atomically(folder / HTML_FILE, render_html(evaluation, run).encode())
     return folder / HTML_FILE
 
 
-def html(outcome: EvaluationResult, run: Path | None = None) -> str:
-    """The page; needs nothing outside itself."""
+def render_html(evaluation: EvaluationResult, run: Path | None = None) -> str:
+    """Render the page; it refers to no other file."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["data"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
+    environment.filters["data_url"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
     environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.1f}"
     template = environment.from_string(TEMPLATE.read_text())
-    sections = {
-        name: list(group)
-        for name, group in itertools.groupby(sorted(outcome.pictures, key=lambda p: p.section), lambda p: p.section)
-    }
-    # Without thresholds there is no verdict to headline.
-    state = "passed" if outcome.report.verdict.passed else "failed" if outcome.report.verdict.checks else "none"
+    pictures = sorted(evaluation.pictures, key=lambda picture: picture.section)
+    sections = {name: list(group) for name, group in itertools.groupby(pictures, lambda picture: picture.section)}
+    charts: list[Chart] = draw_charts(run) if run else []
     return template.render(
-        report=outcome.report,
-        state=state,
-        words=verdict_words(outcome.report),
+        report=evaluation.report,
+        gate_state=_gate_state(evaluation.report),
+        summary=summarise(evaluation.report),
         sections=sections,
-        charts=charts(run) if run else [],
-        worst={name: _worst(outcome.report, name) for name in ("gan_train", "gan_test")},
+        charts=charts,
+        worst_error={name: _worst_error(evaluation.report, name) for name in ("gan_train", "gan_test")},
     )
 
 
-def _worst(report: Report, column: str) -> float:
-    """The largest share that a class misses, which gets the longest bar."""
-    return max((1 - value for row in report.classes if (value := getattr(row, column)) is not None), default=0.0)
+def _gate_state(report: Report) -> str:
+    """Return the class of the style sheet: without thresholds there is nothing to pass or to fail."""
+    if not report.gate.checks:
+        return "none"
+    return "passed" if report.gate.passed else "failed"
+
+
+def _worst_error(report: Report, column: str) -> float:
+    """Return the largest error of a class, which gets the longest bar."""
+    values = [getattr(row, column) for row in report.classes]
+    return max((1 - value for value in values if value is not None), default=0.0)

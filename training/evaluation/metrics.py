@@ -1,8 +1,8 @@
-"""Distances between sets of images, as functions of their features.
+"""Computes distances between sets of images from their features.
 
-Knows: the formulas and how many samples each needs. Does not know: images, classifiers, protocols.
-Features are float32 (n, d) arrays; `real` is the reference set, `fake` the one that is judged.
-Every function raises MetricError, in words, where it would otherwise give a number without meaning.
+Features are float32 (n, d); `real` is the reference set and `fake` the set to measure. Every function raises
+MetricError if its result would be meaningless, such as with too few samples. Not here: how images become features
+(training.evaluation.features).
 """
 
 from __future__ import annotations
@@ -25,101 +25,109 @@ Z_DIFFERENT = 1.959964
 LEAST_PER_BIN = 10
 
 
-class Spread(NamedTuple):
-    """A mean over parts of the sample, and the standard deviation between them."""
+class MeanSd(NamedTuple):
+    """The mean and the standard deviation over parts of the sample."""
 
     mean: float
     sd: float
 
 
 def frechet_distance(real: Features, fake: Features) -> float:
-    """Squared Fréchet distance between Gaussians fitted to both (arXiv 1706.08500, equation 6).
+    """Return the squared Fréchet distance between Gaussians fitted to both sets (arXiv 1706.08500, equation 6).
 
-    |m_r - m_f|^2 + Tr(C_r + C_f - 2 (C_r C_f)^(1/2)). Biased upwards by small samples: compare it at
-    one sample size only. Needs more samples than features, or the covariances are singular.
+    |m_r - m_f|^2 + Tr(C_r + C_f - 2 (C_r C_f)^(1/2)). Small samples bias it upwards, so compare
+    values of one sample size only. It needs more samples than features; else the covariances are singular.
     """
-    _check("the Fréchet distance", real, fake, at_least=real.shape[1] + 1)
-    a, b = real.astype(np.float64), fake.astype(np.float64)
+    _check_samples("the Fréchet distance", real, fake, at_least=real.shape[1] + 1)
+    a = real.astype(np.float64)
+    b = fake.astype(np.float64)
     difference = a.mean(axis=0) - b.mean(axis=0)
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    cov_a, cov_b = np.atleast_2d(cov_a), np.atleast_2d(cov_b)
-    # Tr (C_r C_f)^(1/2) by way of the symmetric matrix with the same eigenvalues.
+    cov_a = np.atleast_2d(np.cov(a, rowvar=False))
+    cov_b = np.atleast_2d(np.cov(b, rowvar=False))
+    # Tr (C_r C_f)^(1/2) from the symmetric matrix with the same eigenvalues.
     values, vectors = np.linalg.eigh(cov_a)
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    shared = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
-    return float(difference @ difference + np.trace(cov_a) + np.trace(cov_b) - 2.0 * shared)
+    trace_root = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
+    return float(difference @ difference + np.trace(cov_a) + np.trace(cov_b) - 2.0 * trace_root)
 
 
-def kernel_distance(real: Features, fake: Features, subsets: int = 100, size: int = 1000, seed: int = 0) -> Spread:
-    """KID: unbiased squared MMD with the kernel (x.y / d + 1)^3 (arXiv 1801.01401, section 4).
+def kernel_distance(real: Features, fake: Features, subsets: int = 100, size: int = 1000, seed: int = 0) -> MeanSd:
+    """Return KID, the unbiased squared MMD with the kernel (x.y / d + 1)^3 (arXiv 1801.01401, section 4).
 
-    The mean over random subsets of `size` from each side; it can be slightly below zero.
+    It is the mean over random subsets of `size` samples from each side and can be slightly below zero.
     """
-    _check("KID", real, fake, at_least=size)
-    random = np.random.RandomState(seed)
-    found = np.empty(subsets)
+    _check_samples("KID", real, fake, at_least=size)
+    rng = np.random.RandomState(seed)
+    estimates = np.empty(subsets)
     for k in range(subsets):
-        x = fake[random.choice(len(fake), size, replace=False)].astype(np.float64)
-        y = real[random.choice(len(real), size, replace=False)].astype(np.float64)
-        xx, yy, xy = _cubic(x, x), _cubic(y, y), _cubic(x, y)
+        x = fake[rng.choice(len(fake), size, replace=False)].astype(np.float64)
+        y = real[rng.choice(len(real), size, replace=False)].astype(np.float64)
+        xx, yy, xy = _cubic_kernel(x, x), _cubic_kernel(y, y), _cubic_kernel(x, y)
         within = (xx.sum() - np.trace(xx) + yy.sum() - np.trace(yy)) / (size * (size - 1))
-        found[k] = within - 2.0 * xy.mean()
-    return Spread(float(found.mean()), float(found.std()))
+        estimates[k] = within - 2.0 * xy.mean()
+    return MeanSd(float(estimates.mean()), float(estimates.std()))
 
 
 def precision_recall(real: Features, fake: Features, k: int = 3) -> tuple[float, float]:
-    """Improved precision and recall (arXiv 1904.06991, equations 1 and 2), each 0 .. 1.
+    """Return improved precision and recall (arXiv 1904.06991, equations 1 and 2), each from 0 to 1.
 
-    Precision: the share of `fake` inside the balls that reach from each real sample to its k-th
-    nearest real neighbour. Recall: the same with the roles exchanged.
+    Precision is the share of `fake` inside the balls that reach from each real sample to its k-th
+    nearest real neighbour. Recall is the same with the roles exchanged.
     """
-    _check("precision and recall", real, fake, at_least=k + 1)
-    real_radii, fake_radii = _radii(real, k), _radii(fake, k)
-    in_real, in_fake = 0, np.zeros(len(real), bool)
-    for start, distances in _distances(fake, real):
-        in_real += int((distances <= real_radii).any(dim=1).sum())
+    _check_samples("precision and recall", real, fake, at_least=k + 1)
+    real_radii = _radii(real, k)
+    fake_radii = _radii(fake, k)
+    num_in_real = 0
+    is_in_fake = np.zeros(len(real), bool)
+    for start, distances in _distance_blocks(fake, real):
+        num_in_real += int((distances <= real_radii).any(dim=1).sum())
         radii = fake_radii[start : start + len(distances), None]
-        in_fake |= (distances <= radii).any(dim=0).numpy()
-    return in_real / len(fake), float(in_fake.mean())
+        is_in_fake |= (distances <= radii).any(dim=0).numpy()
+    return num_in_real / len(fake), float(is_in_fake.mean())
 
 
 def density_coverage(real: Features, fake: Features, k: int = 5) -> tuple[float, float]:
-    """Density and coverage (arXiv 2002.09797, equations 4 and 5).
+    """Return density and coverage (arXiv 2002.09797, equations 4 and 5).
 
-    Density: how many real balls hold a fake sample, over k; about 1 for a perfect generator, and it
-    can be above. Coverage, 0 .. 1: the share of real balls that hold any fake sample.
+    Density is the mean number of real balls that hold a fake sample, over k; it is about 1 for a perfect generator and
+    can be above. Coverage, from 0 to 1, is the share of real balls that hold any fake sample.
     """
-    _check("density and coverage", real, fake, at_least=k + 1)
+    _check_samples("density and coverage", real, fake, at_least=k + 1)
     radii = _radii(real, k)
-    held, covered = 0, np.zeros(len(real), bool)
-    for _, distances in _distances(fake, real):
+    num_inside = 0
+    is_covered = np.zeros(len(real), bool)
+    for _, distances in _distance_blocks(fake, real):
         inside = distances < radii
-        held += int(inside.sum())
-        covered |= inside.any(dim=0).numpy()
-    return held / (k * len(fake)), float(covered.mean())
+        num_inside += int(inside.sum())
+        is_covered |= inside.any(dim=0).numpy()
+    return num_inside / (k * len(fake)), float(is_covered.mean())
 
 
-def inception_score(probabilities: Features, splits: int = 10) -> Spread:
-    """exp(E KL(p(y|x) || p(y))) (arXiv 1606.03498, section 4), from 1 to the number of classes.
+def inception_score(probabilities: Features, splits: int = 10) -> MeanSd:
+    """Return the Inception Score, exp(E KL(p(y|x) || p(y))) (arXiv 1606.03498, section 4).
 
-    Args: probabilities, (n, classes), rows sum to 1; the mean is over `splits` equal parts.
+    It ranges from 1 to the number of classes.
+
+    Args:
+        probabilities: float32 (n, num_classes); rows sum to 1.
+        splits: number of equal parts over which the mean is taken.
     """
-    _check("the Inception Score", probabilities, at_least=10 * splits)
+    _check_samples("the Inception Score", probabilities, at_least=10 * splits)
     p = probabilities.astype(np.float64)
     scores = []
     for part in np.array_split(p, splits):
         ratio = np.log(part.clip(1e-300)) - np.log(part.mean(axis=0, keepdims=True).clip(1e-300))
         scores.append(np.exp((part * ratio).sum(axis=1).mean()))
-    return Spread(float(np.mean(scores)), float(np.std(scores)))
+    return MeanSd(float(np.mean(scores)), float(np.std(scores)))
 
 
 def different_bins(real: Features, fake: Features, bins: int = 100, seed: int = 0) -> float:
-    """NDB / K: the share of bins whose share of samples differs significantly (arXiv 1805.12462, section 2).
+    """Return NDB / K, the share of bins that differ significantly (arXiv 1805.12462, section 2).
 
-    The bins are the cells of k-means on `real`. Two samples of one distribution differ in about 0.05
-    of the bins; a collapsed generator in most.
+    A bin differs if it holds too large or too small a share of the samples. The bins are the cells of k-means on
+    `real`. Two samples of one distribution differ in about 5 % of the bins, a collapsed generator differs in most.
     """
-    _check("NDB", real, fake, at_least=LEAST_PER_BIN * bins)
+    _check_samples("NDB", real, fake, at_least=LEAST_PER_BIN * bins)
     centres = _kmeans(real, bins, seed)
     p, q = (np.bincount(_nearest_centre(x, centres), minlength=bins) / len(x) for x in (real, fake))
     pooled = (p * len(real) + q * len(fake)) / (len(real) + len(fake))
@@ -128,54 +136,63 @@ def different_bins(real: Features, fake: Features, bins: int = 100, seed: int = 
 
 
 class Neighbours(NamedTuple):
-    """The nearest of another set.
+    """The nearest neighbours of n samples in another set.
 
     Attributes:
-        distance: Euclidean distance to the nearest, float32 (n,); exact, so 0 for a copy.
-        row: where that is in the other set, int64 (n,).
-        around: mean distance to the `k` nearest, float32 (n,).
+        distance: float32 (n,), Euclidean distance to the nearest one; exact, so 0 for a copy.
+        nearest_row: int64 (n,), the row of the nearest one in the other set.
+        mean_distance: float32 (n,), mean distance to the `k` nearest ones.
     """
 
     distance: NDArray[np.float32]
-    row: NDArray[np.int64]
-    around: NDArray[np.float32]
+    nearest_row: NDArray[np.int64]
+    mean_distance: NDArray[np.float32]
 
-    def copies(self, share: float = 0.5) -> NDArray[np.bool_]:
-        """Near-copies: much closer to one sample than to those around it (arXiv 2301.13188, section 5.1)."""
-        return self.distance <= share * self.around
+    def is_near_copy(self, share: float = 0.5) -> NDArray[np.bool_]:
+        """Return bool (n,), true for near-copies (arXiv 2301.13188, section 5.1).
+
+        A near-copy is much closer to one sample than to the other neighbours.
+        """
+        return self.distance <= share * self.mean_distance
 
 
-def nearest(queries: Features, pool: Features, k: int = 50) -> Neighbours:
-    """The nearest sample of `pool` for each query, both (n, d) and (m, d), m above k."""
-    _check("nearest neighbours", pool, at_least=k + 1)
-    _check("nearest neighbours", queries, at_least=1)
-    distance, around = np.empty(len(queries), np.float32), np.empty(len(queries), np.float32)
-    row = np.empty(len(queries), np.int64)
-    for start, distances in _distances(queries, pool):
+def nearest_neighbours(queries: Features, pool: Features, k: int = 50) -> Neighbours:
+    """Find the nearest samples of `pool`, (m, d) with m above k, for each query, (n, d)."""
+    _check_samples("nearest neighbours", pool, at_least=k + 1)
+    _check_samples("nearest neighbours", queries, at_least=1)
+    distance = np.empty(len(queries), np.float32)
+    mean_distance = np.empty(len(queries), np.float32)
+    nearest_row = np.empty(len(queries), np.int64)
+    for start, distances in _distance_blocks(queries, pool):
         values, indices = distances.topk(k, dim=1, largest=False)
         rows = slice(start, start + len(distances))
-        row[rows] = indices[:, 0].numpy()
-        # The matrix of distances comes from x^2 - 2xy + y^2, which rounds badly near zero.
-        distance[rows] = np.linalg.norm(queries[rows] - pool[row[rows]], axis=1)
-        around[rows] = values.mean(dim=1).numpy()
-    return Neighbours(distance, row, around)
+        nearest_row[rows] = indices[:, 0].numpy()
+        # The distance matrix is computed as x^2 - 2xy + y^2, which is inexact near zero.
+        distance[rows] = np.linalg.norm(queries[rows] - pool[nearest_row[rows]], axis=1)
+        mean_distance[rows] = values.mean(dim=1).numpy()
+    return Neighbours(distance, nearest_row, mean_distance)
 
 
 def modes_kept(points: Features, centres: Features, sd: float) -> tuple[int, float]:
-    """How many modes of a mixture of Gaussians a generator still makes.
+    """Count the modes of a mixture of Gaussians that a generator still makes (after arXiv 1705.07761, section 4).
 
-    Args: points, (n, d); centres, (modes, d); sd, of every mode.
-    Returns: the modes that get at least a quarter of their equal share, and the share of points
-    within 4 sd of a mode (after arXiv 1705.07761, section 4, which uses 3 sd).
+    Args:
+        points: float32 (n, d).
+        centres: float32 (modes, d).
+        sd: the standard deviation of every mode.
+
+    Returns:
+        The number of modes that get at least a quarter of an equal share, and the share of points within 4 sd of a mode
+        (the paper uses 3 sd).
     """
-    _check("the mode count", points, at_least=100 * len(centres))
+    _check_samples("the mode count", points, at_least=100 * len(centres))
     distances = np.linalg.norm(points[:, None] - centres[None], axis=2)
-    good = distances.min(axis=1) <= 4 * sd
-    counts = np.bincount(distances.argmin(axis=1)[good], minlength=len(centres))
-    return int((counts >= len(points) / (4 * len(centres))).sum()), float(good.mean())
+    is_on_a_mode = distances.min(axis=1) <= 4 * sd
+    counts = np.bincount(distances.argmin(axis=1)[is_on_a_mode], minlength=len(centres))
+    return int((counts >= len(points) / (4 * len(centres))).sum()), float(is_on_a_mode.mean())
 
 
-def _check(what: str, *sets: Features, at_least: int) -> None:
+def _check_samples(what: str, *sets: Features, at_least: int) -> None:
     for features in sets:
         if len(features) < at_least:
             raise MetricError(f"{what} needs at least {at_least:,} images a side, there are {len(features):,}")
@@ -183,39 +200,41 @@ def _check(what: str, *sets: Features, at_least: int) -> None:
             raise MetricError(f"{what} cannot be measured: some features are not finite numbers")
 
 
-def _cubic(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cubic_kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     kernel: NDArray[np.float64] = (x @ y.T / x.shape[1] + 1.0) ** 3
     return kernel
 
 
-def _distances(a: Features, b: Features) -> Iterator[tuple[int, torch.Tensor]]:
-    """Rows of the matrix of Euclidean distances, in blocks: the first row's number, float32 (rows, len(b))."""
+def _distance_blocks(a: Features, b: Features) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield the matrix of Euclidean distances in blocks: the number of the first row, and float32 (rows, len(b))."""
     rows = max(1, BLOCK_VALUES // len(b))
-    tail = torch.from_numpy(b)
+    columns = torch.from_numpy(b)
     for start in range(0, len(a), rows):
         block = torch.from_numpy(a[start : start + rows])
-        yield start, torch.cdist(block, tail, compute_mode="use_mm_for_euclid_dist")
+        yield start, torch.cdist(block, columns, compute_mode="use_mm_for_euclid_dist")
 
 
 def _radii(features: Features, k: int) -> torch.Tensor:
-    """Distance of each sample to its k-th nearest other one."""
-    # The nearest one found is the sample itself.
-    blocks = [distances.kthvalue(k + 1, dim=1).values for _, distances in _distances(features, features)]
+    """Return the distance of each sample to its k-th nearest other sample."""
+    # The nearest one is the sample itself.
+    blocks = [distances.kthvalue(k + 1, dim=1).values for _, distances in _distance_blocks(features, features)]
     return torch.cat(blocks)
 
 
 def _kmeans(features: Features, count: int, seed: int) -> Features:
-    """Lloyd's algorithm from random samples; an empty cell keeps its centre."""
+    """Run Lloyd's algorithm from random samples; an empty cell keeps its centre."""
     centres: Features = features[np.random.RandomState(seed).choice(len(features), count, replace=False)].copy()
     for _ in range(KMEANS_STEPS):
-        cell = _nearest_centre(features, centres)
+        cells = _nearest_centre(features, centres)
         sums = np.zeros_like(centres)
-        np.add.at(sums, cell, features)
-        sizes = np.bincount(cell, minlength=count)
+        np.add.at(sums, cells, features)
+        sizes = np.bincount(cells, minlength=count)
         centres[sizes > 0] = sums[sizes > 0] / sizes[sizes > 0, None]
     return centres
 
 
 def _nearest_centre(features: Features, centres: Features) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.concatenate([d.argmin(dim=1).numpy() for _, d in _distances(features, centres)])
-    return found
+    index: NDArray[np.int64] = np.concatenate(
+        [distances.argmin(dim=1).numpy() for _, distances in _distance_blocks(features, centres)]
+    )
+    return index

@@ -1,7 +1,6 @@
-"""What depends on the real images only: the classifier of real images, and every floor.
+"""Computes the reference statistics: what depends on the real images only, among it the baseline of every metric.
 
-Knows: how it is measured, and that it is kept between evaluations, under a key of the data, the
-protocol and what the last bits depend on. Does not know: generators.
+They are cached under a key of the data, the protocol and the platform. Not here: generators.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,28 @@ from training.data.dataset import Dataset
 from training.evaluation import classifier, metrics
 from training.evaluation.classifier import Classifier, Images
 from training.evaluation.data_split import DataSplit
-from training.evaluation.distribution_metrics import ImageSet, compare, image_set
-from training.evaluation.features import ClassifierSpace, FeatureSpace, PixelSpace, pixels
+from training.evaluation.distribution_metrics import ImageSet, compute_distribution_metrics
+from training.evaluation.features import ClassifierSpace, FeatureSpace, PixelSpace, flatten_pixels
 from training.evaluation.protocol import Protocol
 from training.metric_results import Measurement, MetricName, try_measure
+from training.progress import ProgressCallback
 
-# What is done, how far, of how much.
-Progress = Callable[[str, int, int], None]
+
+@dataclass(frozen=True, eq=False)
+class RealMeasurements:
+    """What is measured of real images, and cached.
+
+    Attributes:
+        classifier: trained on real images; None if they have no labels.
+        baselines: the metrics of real training images in place of generated ones.
+        class_accuracies: float64 (num_classes,), of the classifier on all test images; NaN for a class without any.
+        test_distances: float32 (n,), from each compared test image to its nearest training image, in pixels.
+    """
+
+    classifier: Classifier | None
+    baselines: dict[MetricName, Measurement]
+    class_accuracies: NDArray[np.float64]
+    test_distances: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,164 +52,179 @@ class ReferenceStats:
     """The real half of every comparison.
 
     Attributes:
-        splits: where the images are from.
-        order: a fixed order of the training images, int64; generated images get its labels, in turn.
-        compared: how many images are on each side of a distance.
-        classifier: trained on real images; None where they have no labels.
-        test: the test images that distances are measured to.
-        test_labels: of these, int64, or None.
-        floors: the figures of real training images in a generator's place.
-        class_accuracy: of the real-data classifier on each class of all test images, NaN where there are none.
-        test_distance: from each test image of `test` to its nearest training image, of pixels.
-        cached: whether it was measured earlier.
+        split: the real images.
+        order: int64, a fixed order of the training images; generated images get their labels in this order.
+        num_compared: how many images are on each side of a distance.
+        feature_space: where distances are measured.
+        test: the test images to which distances are measured.
+        test_labels: int64, the classes of these; None if the data has no labels.
+        measurements: what is measured of the real images.
+        is_cached: True if the measurements come from the cache.
     """
 
-    splits: DataSplit
+    split: DataSplit
     order: NDArray[np.int64]
-    compared: int
-    classifier: Classifier | None
-    space: FeatureSpace
+    num_compared: int
+    feature_space: FeatureSpace
     test: ImageSet
     test_labels: NDArray[np.int64] | None
-    floors: dict[MetricName, Measurement]
-    class_accuracy: NDArray[np.float64]
-    test_distance: NDArray[np.float32]
-    cached: bool
+    measurements: RealMeasurements
+    is_cached: bool
 
     @property
     def train(self) -> Dataset:
-        return self.splits.train
+        return self.split.train
+
+    @property
+    def classifier(self) -> Classifier | None:
+        return self.measurements.classifier
+
+    @property
+    def baseline_images(self) -> Images:
+        """The training images that are compared with the test images as generated images are."""
+        return self.train.images[self.order[: self.num_compared]]
 
 
-def compute_reference(splits: DataSplit, protocol: Protocol, cache: Path | None, progress: Progress) -> ReferenceStats:
-    """Measure the real side, or read what an earlier evaluation measured.
+def compute_reference(
+    split: DataSplit, protocol: Protocol, cache_dir: Path | None, progress: ProgressCallback
+) -> ReferenceStats:
+    """Measure the real images, or read what an earlier evaluation measured.
 
-    Args: cache, a folder for what is measured; None: nothing is kept.
+    Args:
+        split: the real images.
+        protocol: sample sizes and settings.
+        cache_dir: where measurements are kept; None to keep none.
+        progress: called after each part.
     """
-    order = np.random.RandomState(protocol.seed % 2**32).permutation(len(splits.train))
-    compared = min(protocol.compared_images, len(splits.test), len(splits.train))
-    kept = cache and cache / f"{_key(splits, protocol)}.npz"
-    found = _read(kept, splits, protocol) if kept else None
-    judge = found[0] if found else _classifier(splits, order, protocol, progress)
-    space = ClassifierSpace(judge) if judge else PixelSpace()
-    rows = np.random.RandomState(protocol.seed % 2**32).permutation(len(splits.test))[:compared]
-    test = _set_of(splits.test.images[rows], space, judge)
-    labels = None if splits.test.labels is None else splits.test.labels[rows]
-    if found:
-        return ReferenceStats(splits, order, compared, judge, space, test, labels, *found[1:], cached=True)
+    order = np.random.RandomState(protocol.seed % 2**32).permutation(len(split.train))
+    num_compared = min(protocol.compared_images, len(split.test), len(split.train))
+    cache_file = cache_dir and cache_dir / f"{_cache_key(split, protocol)}.npz"
+    cached = _read_cache(cache_file, split, protocol) if cache_file else None
+    real_classifier = cached.classifier if cached else _train_classifier(split, order, protocol, progress)
+    space = ClassifierSpace(real_classifier) if real_classifier else PixelSpace()
+    test_rows = np.random.RandomState(protocol.seed % 2**32).permutation(len(split.test))[:num_compared]
+    test = _image_set(split.test.images[test_rows], space, real_classifier)
+    test_labels = None if split.test.labels is None else split.test.labels[test_rows]
+    if cached:
+        return ReferenceStats(split, order, num_compared, space, test, test_labels, cached, is_cached=True)
     progress("real images compared", 0, 1)
-    stand_in = _set_of(splits.train.images[order[:compared]], space, judge)
-    floors = compare(test, stand_in, labels, protocol)
-    near, distance = _neighbours(splits, test.images, protocol)
-    floors |= {"distance_ratio": Measurement(1.0), "near_copies": near}
-    accuracy = class_accuracy(judge, splits.test)
-    if judge:
-        floors["gan_train"] = floors["gan_test"] = Measurement(overall(judge, splits.test))
+    baseline = _image_set(split.train.images[order[:num_compared]], space, real_classifier)
+    baselines = compute_distribution_metrics(test, baseline, test_labels, protocol)
+    near_copies, test_distances = _measure_memorisation(split, test.images, protocol)
+    baselines["distance_ratio"] = Measurement(1.0)
+    baselines["near_copies"] = near_copies
+    if real_classifier:
+        accuracy = Measurement(_accuracy(real_classifier, split.test))
+        baselines["gan_train"] = accuracy
+        baselines["gan_test"] = accuracy
+    class_accuracies = _class_accuracies(real_classifier, split.test)
     progress("real images compared", 1, 1)
-    if kept:
-        _write(kept, judge, floors, accuracy, distance)
-    return ReferenceStats(splits, order, compared, judge, space, test, labels, floors, accuracy, distance, cached=False)
+    measurements = RealMeasurements(real_classifier, baselines, class_accuracies, test_distances)
+    if cache_file:
+        _write_cache(cache_file, measurements)
+    return ReferenceStats(split, order, num_compared, space, test, test_labels, measurements, is_cached=False)
 
 
-def gan_train_images(splits: DataSplit, protocol: Protocol) -> int:
-    """On how many images both classifiers are trained."""
-    return min(protocol.gan_train_images, len(splits.train))
+def count_gan_train_images(split: DataSplit, protocol: Protocol) -> int:
+    """Return how many images both classifiers learn from."""
+    return min(protocol.gan_train_images, len(split.train))
 
 
-def overall(judge: Classifier, test: Dataset) -> float:
-    """The share of labelled images that the classifier reads rightly."""
-    assert test.labels is not None
-    return float((judge.answers(test.images).labels == test.labels).mean())
-
-
-def class_accuracy(judge: Classifier | None, test: Dataset) -> NDArray[np.float64]:
-    """The same for each class; empty without a classifier, NaN for a class without images."""
-    if judge is None or test.labels is None:
-        return np.empty(0)
-    right = judge.answers(test.images).labels == test.labels
-    return per_class(right, test.labels, len(test.class_names))
-
-
-def per_class(right: NDArray[np.bool_], labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
-    """The share of `right` among the images of each class, NaN for a class without images."""
-    counts = np.bincount(labels, minlength=classes)
-    hits = np.bincount(labels, weights=right, minlength=classes)
+def mean_by_class(values: NDArray[np.bool_], labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float64]:
+    """Return the share of true values in each class, float64 (num_classes,); NaN for a class without images."""
+    counts = np.bincount(labels, minlength=num_classes)
+    hits = np.bincount(labels, weights=values, minlength=num_classes)
     return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
 
 
-def _set_of(images: Images, space: FeatureSpace, judge: Classifier | None) -> ImageSet:
-    return image_set(images, space, judge.answers(images) if judge else None)
-
-
-def _classifier(
-    splits: DataSplit, order: NDArray[np.int64], protocol: Protocol, progress: Progress
-) -> Classifier | None:
-    train = splits.train
-    if train.labels is None or splits.test.labels is None:
-        return None
-    rows = order[: gan_train_images(splits, protocol)]
-    return classifier.train(
-        train.images[rows],
-        train.labels[rows],
-        len(train.class_names),
-        protocol.classifier,
-        splits.mirror,
-        lambda done, of: progress("classifier on real images", done, of),
-    )
-
-
-def _neighbours(splits: DataSplit, test: Images, protocol: Protocol) -> tuple[Measurement, NDArray[np.float32]]:
-    train = pixels(splits.train.images)
-    k = min(protocol.neighbours, len(train) - 1)
-    found = metrics.nearest(pixels(test), train, k)
-    return try_measure(lambda: float(found.copies(protocol.copy_share).mean())), found.distance
-
-
-def _key(splits: DataSplit, protocol: Protocol) -> str:
-    fingerprint = torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.cuda.is_available()
-    parts = (protocol.digest, splits.train.digest, splits.test.digest, splits.mirror, fingerprint)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def cache_folder() -> Path:
-    """GANMINT_CACHE, or `ganmint` in the user's cache folder (XDG_CACHE_HOME, ~/.cache)."""
+def default_cache_dir() -> Path:
+    """Return GANMINT_CACHE, or `ganmint` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
     if chosen := os.environ.get("GANMINT_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ganmint"
 
 
-_Kept = tuple[Classifier | None, dict[MetricName, Measurement], NDArray[np.float64], NDArray[np.float32]]
+def _accuracy(real_classifier: Classifier, test: Dataset) -> float:
+    assert test.labels is not None
+    return float((real_classifier.predict(test.images).labels == test.labels).mean())
 
 
-def _write(
-    path: Path,
-    judge: Classifier | None,
-    floors: dict[MetricName, Measurement],
-    accuracy: NDArray[np.float64],
-    distance: NDArray[np.float32],
-) -> None:
-    weights = {f"weight.{name}": array for name, array in (judge.state() if judge else {}).items()}
-    facts = {"floors": floors, "sha256": judge.sha256 if judge else ""}
+def _class_accuracies(real_classifier: Classifier | None, test: Dataset) -> NDArray[np.float64]:
+    """Return the accuracy on each class; empty without a classifier."""
+    if real_classifier is None or test.labels is None:
+        return np.empty(0)
+    is_correct = real_classifier.predict(test.images).labels == test.labels
+    return mean_by_class(is_correct, test.labels, len(test.class_names))
+
+
+def _image_set(images: Images, space: FeatureSpace, real_classifier: Classifier | None) -> ImageSet:
+    return ImageSet.create(images, space, real_classifier.predict(images) if real_classifier else None)
+
+
+def _train_classifier(
+    split: DataSplit, order: NDArray[np.int64], protocol: Protocol, progress: ProgressCallback
+) -> Classifier | None:
+    train = split.train
+    if train.labels is None or split.test.labels is None:
+        return None
+    rows = order[: count_gan_train_images(split, protocol)]
+    return classifier.train(
+        train.images[rows],
+        train.labels[rows],
+        len(train.class_names),
+        protocol.classifier,
+        split.mirror,
+        progress,
+        step_name="classifier on real images",
+    )
+
+
+def _measure_memorisation(
+    split: DataSplit, test: Images, protocol: Protocol
+) -> tuple[Measurement, NDArray[np.float32]]:
+    """Return the share of near-copies among the test images, and their distances to the training images."""
+    train = flatten_pixels(split.train.images)
+    k = min(protocol.neighbours, len(train) - 1)
+    neighbours = metrics.nearest_neighbours(flatten_pixels(test), train, k)
+    near_copies = try_measure(lambda: float(neighbours.is_near_copy(protocol.copy_share).mean()))
+    return near_copies, neighbours.distance
+
+
+def _cache_key(split: DataSplit, protocol: Protocol) -> str:
+    platform = torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.cuda.is_available()
+    parts = (protocol.digest, split.train.digest, split.test.digest, split.mirror, platform)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _write_cache(path: Path, measurements: RealMeasurements) -> None:
+    real_classifier = measurements.classifier
+    state = real_classifier.state() if real_classifier else {}
+    facts = {"floors": measurements.baselines, "sha256": real_classifier.sha256 if real_classifier else ""}
+    arrays: dict[str, Any] = {
+        "facts": np.array(json.dumps(facts)),
+        "accuracy": measurements.class_accuracies,
+        "distance": measurements.test_distances,
+        **{f"weight.{name}": array for name, array in state.items()},
+    }
     buffer = io.BytesIO()
-    arrays: dict[str, Any] = {"facts": np.array(json.dumps(facts)), "accuracy": accuracy, "distance": distance}
-    np.savez(buffer, **{**arrays, **weights})
+    np.savez(buffer, **arrays)
     write_atomically(path, buffer.getvalue())
 
 
-def _read(path: Path, splits: DataSplit, protocol: Protocol) -> _Kept | None:
-    """What is kept there, or None if it is not there or not whole: then it is measured again."""
+def _read_cache(path: Path, split: DataSplit, protocol: Protocol) -> RealMeasurements | None:
+    """Read a cache file; return None if it is missing or damaged, so that everything is measured again."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = dict(archive)
         facts = json.loads(str(arrays["facts"]))
-        weights = {k.removeprefix("weight."): v for k, v in arrays.items() if k.startswith("weight.")}
-        judge = None
-        if weights:
-            shape, classes = splits.train.shape, len(splits.train.class_names)
-            judge = Classifier.restored(weights, shape, classes, protocol.classifier)
-        if facts["sha256"] != (judge.sha256 if judge else ""):
+        state = {k.removeprefix("weight."): v for k, v in arrays.items() if k.startswith("weight.")}
+        real_classifier = None
+        if state:
+            num_classes = len(split.train.class_names)
+            real_classifier = Classifier.from_state(state, split.train.shape, num_classes, protocol.classifier)
+        if facts["sha256"] != (real_classifier.sha256 if real_classifier else ""):
             return None
-        floors: dict[MetricName, Measurement] = {name: Measurement(*values) for name, values in facts["floors"].items()}
-        return judge, floors, arrays["accuracy"], arrays["distance"]
+        baselines: dict[MetricName, Measurement] = {name: Measurement(*v) for name, v in facts["floors"].items()}
+        return RealMeasurements(real_classifier, baselines, arrays["accuracy"], arrays["distance"])
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile):
         return None

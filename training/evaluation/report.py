@@ -1,14 +1,13 @@
-"""The report as data, and its words.
+"""Holds the report as data, and turns it into a table and sentences.
 
-Knows: report.json's fields, the table for a terminal, and how figures become sentences. Does not
-know: how anything is measured, pictures, HTML.
+Not here: the page (training.evaluation.html_report).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import ConfigDict
 
 from models.base import Frozen
 from models.manifest import Score
@@ -16,9 +15,29 @@ from training.evaluation.protocol import Protocol
 from training.gate import GateResult
 from training.metric_results import MetricResult
 
+# Keys of report.json that differ from the fields' names.
+_JSON_KEYS = {
+    "title": "subject",
+    "metrics": "figures",
+    "gate": "verdict",
+    "reference_source": "real_side",
+    "real_baseline": "ceiling",
+    "requested": "wanted",
+    "predicted": "seen",
+}
 
-class DataFacts(Frozen):
-    """The real images of an evaluation; digests as the card's (training.data.dataset.Dataset.digest)."""
+
+class _ReportPart(Frozen):
+    model_config = ConfigDict(
+        alias_generator=lambda field: _JSON_KEYS.get(field, field),
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+class DataSummary(_ReportPart):
+    """The real images of an evaluation; the digest is that of training.data.dataset.Dataset."""
 
     name: str
     digest: str
@@ -29,140 +48,161 @@ class DataFacts(Frozen):
     gan_train_images: int
 
 
-class ClassRow(Frozen):
-    """One class; shares 0 .. 1, None where there is nothing to measure.
+class ClassRow(_ReportPart):
+    """The results of one class, as shares from 0 to 1; None where there is nothing to measure.
 
     Attributes:
-        gan_train, ceiling: accuracy on real test images of the classifiers trained on generated and on real images.
-        gan_test: how often the real-data classifier sees this class where it was asked for.
-        wanted, seen: share of the generated images that were asked to be, and are seen as, of this class.
+        name: of the class.
+        gan_train: accuracy on real test images of a classifier trained on generated images.
+        real_baseline: the same of a classifier trained on real images.
+        gan_test: share of the images requested of this class that the real-data classifier assigns to it.
+        requested: share of the generated images that were requested of this class.
+        predicted: share of the generated images that the real-data classifier assigns to this class.
     """
 
     name: str
     gan_train: float | None
-    ceiling: float | None
+    real_baseline: float | None
     gan_test: float | None
-    wanted: float | None
-    seen: float | None
+    requested: float | None
+    predicted: float | None
 
 
-class ToneRow(Frozen):
-    """One class of skin tone, and the share of the faces, 0 .. 1, that are of it."""
+class ToneRow(_ReportPart):
+    """A class of skin tone, and the share of generated and of real faces in it, from 0 to 1."""
 
     name: str
     generated: float
     real: float
 
 
-class Report(Frozen):
-    """report.json: the same for the same subject, data, protocol and machine.
+class Report(_ReportPart):
+    """report.json; equal for the same generator, data, protocol and machine.
 
     Attributes:
-        subject: what was judged.
-        kimg: how far its training was, in thousand images, where a run was judged.
+        title: the evaluated generator.
+        kimg: how long a run has been trained, in thousand images.
+        protocol: what was measured, and how.
         machine: what the last digits depend on.
-        feature_space, feature_space_sha256: where distances are measured.
-        reference_source: whether the real images' figures were measured now or earlier.
-        notes: what a reader must know, in sentences.
+        data: the real images; None for toy data.
+        feature_space: where distances are measured.
+        feature_space_sha256: of its weights.
+        reference_source: whether the baselines were measured now or read from the cache.
+        metrics: every metric, in order.
+        classes: results by class.
+        tones: skin tones, for data of aligned faces.
+        gate: the result of the thresholds.
+        notes: what a reader needs to know, in sentences.
     """
 
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    subject: str
+    title: str
     kimg: float | None = None
     protocol: Protocol
     machine: str
-    data: DataFacts | None = None
+    data: DataSummary | None = None
     feature_space: str = ""
     feature_space_sha256: str = ""
-    reference_source: str = Field(
-        default="", validation_alias=AliasChoices("reference_source", "real_side"), serialization_alias="real_side"
-    )
-    figures: tuple[MetricResult, ...] = ()
+    reference_source: str = ""
+    metrics: tuple[MetricResult, ...] = ()
     classes: tuple[ClassRow, ...] = ()
     tones: tuple[ToneRow, ...] = ()
-    verdict: GateResult = GateResult()
+    gate: GateResult = GateResult()
     notes: tuple[str, ...] = ()
 
-    def figure(self, name: str) -> MetricResult | None:
-        """A figure by its name."""
-        return next((figure for figure in self.figures if figure.name == name), None)
+    def find(self, name: str) -> MetricResult | None:
+        """Return the metric of this name, or None."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
 
     def scores(self) -> tuple[Score, ...]:
-        """What the model's card carries."""
+        """Return the metrics that were measured, as a manifest holds them."""
         return tuple(
-            Score(name=f.name, value=f.value, real_baseline=f.real_baseline, protocol=self.protocol.name)
-            for f in self.figures
-            if f.value is not None
+            Score(name=metric.name, value=metric.value, floor=metric.real_baseline, protocol=self.protocol.name)
+            for metric in self.metrics
+            if metric.value is not None
         )
 
 
-def table(figures: Sequence[MetricResult]) -> str:
-    """The figures for a terminal, beside those of real images."""
-    rows = [("FIGURE", "GENERATED", "REAL", "BETTER", "MEANS")]
-    for figure in figures:
-        if figure.value is not None:
-            spread = f" ± {figure.format(figure.sd)}" if figure.sd is not None else ""
-            value, floor = figure.format(figure.value) + spread, figure.format(figure.real_baseline)
-            rows.append((figure.info.title, value, floor, figure.info.better, figure.info.meaning))
+def format_table(metrics: Sequence[MetricResult]) -> str:
+    """Format the metrics for a terminal, beside those of real images."""
+    rows = [("METRIC", "GENERATED", "REAL", "BETTER", "MEANING")]
+    for metric in metrics:
+        if metric.value is not None:
+            spread = f" ± {metric.format(metric.sd)}" if metric.sd is not None else ""
+            value = metric.format(metric.value) + spread
+            baseline = metric.format(metric.real_baseline)
+            rows.append((metric.info.title, value, baseline, metric.info.better, metric.info.meaning))
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
     lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
-    lines += [f"{f.info.title}: not measured: {f.problem}" for f in figures if f.value is None]
+    lines += [f"{metric.info.title}: not measured: {metric.problem}" for metric in metrics if metric.value is None]
     return "\n".join(lines)
 
 
-def verdict_words(report: Report) -> list[str]:
-    """What the figures say, for people who read no figures."""
-    return [words for words in (_useful(report), _faithful(report), _varied(report), _own(report)) if words]
+def summarise(report: Report) -> list[str]:
+    """Say what the metrics mean, in sentences for readers who do not know them."""
+    sentences = (
+        _describe_usefulness(report),
+        _describe_class_accuracy(report),
+        _describe_variety(report),
+        _describe_memorisation(report),
+    )
+    return [sentence for sentence in sentences if sentence]
 
 
-def _useful(report: Report) -> str:
-    found = report.figure("gan_train")
-    if found is None or found.value is None or found.real_baseline is None or report.data is None:
+def _describe_usefulness(report: Report) -> str:
+    metric = report.find("gan_train")
+    if metric is None or metric.value is None or metric.real_baseline is None or report.data is None:
         return ""
-    lost = found.real_baseline - found.value
+    loss = metric.real_baseline - metric.value
     count = f"{report.data.gan_train_images:,}"
     return (
-        f"A classifier that learned from {count} generated images alone reads {found.format(found.value)} of real test "
-        f"images; one that learned from {count} real images reads {found.format(found.real_baseline)}. "
-        + (f"Training on this generator costs {100 * lost:.2f} points." if lost > 0 else "Nothing is lost.")
+        f"A classifier trained only on {count} generated images classifies {metric.format(metric.value)} of real test "
+        f"images correctly; one trained on {count} real images classifies {metric.format(metric.real_baseline)}. "
+        + (f"Training on this generator costs {100 * loss:.2f} points." if loss > 0 else "Nothing is lost.")
     )
 
 
-def _faithful(report: Report) -> str:
-    found = report.figure("gan_test")
-    if found is None or found.value is None:
+def _describe_class_accuracy(report: Report) -> str:
+    metric = report.find("gan_test")
+    if metric is None or metric.value is None:
         return ""
-    wrong = 1 - found.value
-    made = f"Asked for a class, it makes that class {found.format(found.value)} of the time"
+    wrong = 1 - metric.value
+    start = f"{metric.format(metric.value)} of its images look like the requested class"
     if wrong > 0.25:
-        return f"{made}: {wrong:.0%} of its images look like another."
-    often = f"about one image in {1 / wrong:,.0f}" if wrong > 0 else "no image"
-    return f"{made}: {often} looks like another."
+        return f"{start}; {wrong:.0%} look like another."
+    share = f"about one image in {1 / wrong:,.0f} looks" if wrong > 0 else "no image looks"
+    return f"{start}; {share} like another."
 
 
-def _varied(report: Report) -> str:
-    coverage, ndb = report.figure("coverage"), report.figure("ndb")
+def _describe_variety(report: Report) -> str:
+    coverage = report.find("coverage")
+    bins = report.find("ndb")
     if coverage is None or coverage.value is None or not coverage.real_baseline:
         return ""
     share = coverage.value / coverage.real_baseline
-    word = "nearly all" if share >= 0.95 else "most" if share >= 0.75 else "a part" if share >= 0.25 else "little"
-    words = f"It covers {word} of the variety of real images: {share:.0%} of what other real images cover."
-    if ndb is not None and ndb.value is not None:
-        words += f" In {ndb.format(ndb.value)} of the pixel space's cells it makes clearly too many or too few"
-        words += f" (real images: {ndb.format(ndb.real_baseline)})." if ndb.real_baseline is not None else "."
-    return words
+    if share >= 0.95:
+        extent = "nearly all"
+    elif share >= 0.75:
+        extent = "most"
+    elif share >= 0.25:
+        extent = "a part"
+    else:
+        extent = "little"
+    text = f"It covers {extent} of the variety of real images: {share:.0%} of what other real images cover."
+    if bins is not None and bins.value is not None:
+        text += f" In {bins.format(bins.value)} of the cells of pixel space it makes clearly too many or too few images"
+        text += f" (real images: {bins.format(bins.real_baseline)})." if bins.real_baseline is not None else "."
+    return text
 
 
-def _own(report: Report) -> str:
-    copies, ratio = report.figure("near_copies"), report.figure("distance_ratio")
+def _describe_memorisation(report: Report) -> str:
+    copies = report.find("near_copies")
+    ratio = report.find("distance_ratio")
     if copies is None or copies.value is None or ratio is None or ratio.value is None:
         return ""
     if copies.value == 0:
-        words = "No near-copy of a training image was found"
+        text = "No near-copy of a training image was found"
     else:
-        words = f"{copies.format(copies.value)} of its images are near-copies of training images"
+        text = f"{copies.format(copies.value)} of its images are near-copies of training images"
     if copies.real_baseline is not None:
-        words += f" (real test images: {copies.format(copies.real_baseline)})"
-    words += f"; its images lie {ratio.value:.2f} times as far from the training images as new real ones do."
-    return words
+        text += f" (real test images: {copies.format(copies.real_baseline)})"
+    return f"{text}; its images are {ratio.value:.2f} times as far from the training images as new real images are."

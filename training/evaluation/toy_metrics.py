@@ -1,7 +1,4 @@
-"""The toy distributions: whether a run has learned one.
-
-Knows: what the trainer's toys are, and what is measured of each. Does not know: images.
-"""
+"""Evaluates runs of the toy presets, whose distributions are known exactly."""
 
 from __future__ import annotations
 
@@ -26,40 +23,46 @@ CENTRES = np.array(list(itertools.product(range(-2, 3), repeat=2)), np.float32)
 MODE_SD = 0.05
 
 
-def evaluate_toy(found: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationResult:
+def evaluate_toy(run: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationResult:
     """Measure a run of preset toy1d or toy25 against its own distribution."""
-    network = found.network_config
-    real = toy1d() if network.shape[0] == 1 else toy25()
-    samples = generate_samples(found.generator, network.z_dim, network.labels, protocol.toy_points)
+    network = run.network_config
+    is_one_dimensional = network.shape[0] == 1
+    dataset = toy1d() if is_one_dimensional else toy25()
+    samples = generate_samples(run.generator, network.z_dim, network.labels, protocol.toy_points)
     points: Features = samples.flatten(1).numpy()
-    truth: Features = real.images.reshape(len(real), -1).astype(np.float32)
-    figures = _line(points, truth) if network.shape[0] == 1 else grid_figures(points, truth)
-    picture = images.encode(plot_density(points, truth), "image/png", "evaluation report")
+    real: Features = dataset.images.reshape(len(dataset), -1).astype(np.float32)
+    metrics = measure_moments(points, real) if is_one_dimensional else measure_modes(points, real)
+    png = images.encode(plot_density(points, real), "image/png", "evaluation report")
     report = Report(
-        subject=f"{found.path} at {found.kimg:g} kimg",
+        title=f"{run.path} at {run.kimg:g} kimg",
         protocol=protocol,
         machine=f"{len(points):,} points of seed 0",
-        figures=tuple(figures),
-        verdict=check_gate(figures, thresholds(found.config.model_dump())),
+        metrics=tuple(metrics),
+        gate=check_gate(metrics, thresholds(run.config.model_dump())),
     )
-    caption = "Above: the data. Below: what the generator makes."
-    return EvaluationResult(report, [Picture("Points", "Density", caption, picture, 128)])
+    picture = Picture("Points", "Density", "Above: the data. Below: the generator's points.", png, 128)
+    return EvaluationResult(report, [picture])
 
 
-def _line(points: Features, truth: Features) -> list[MetricResult]:
-    """Relative errors of the mean and of the standard deviation."""
-    mean, sd = (abs(f(points) / f(truth) - 1.0) for f in (np.mean, np.std))
-    return [MetricResult(name="mean_error", value=float(mean)), MetricResult(name="sd_error", value=float(sd))]
+def measure_moments(points: Features, real: Features) -> list[MetricResult]:
+    """Return the relative errors of the mean and of the standard deviation."""
+    mean_error = abs(np.mean(points) / np.mean(real) - 1.0)
+    sd_error = abs(np.std(points) / np.std(real) - 1.0)
+    return [
+        MetricResult(name="mean_error", value=float(mean_error)),
+        MetricResult(name="sd_error", value=float(sd_error)),
+    ]
 
 
-def grid_figures(points: Features, truth: Features) -> list[MetricResult]:
-    """The modes kept, and the share of points on one."""
-    figures = []
-    for k, name in enumerate(("modes", "on_a_mode")):
-        value, floor = (_kept(p, k) for p in (points, truth[: len(points)]))
-        figures.append(MetricResult(name=name, value=value.value, problem=value.problem, real_baseline=floor.value))
-    return figures
+def measure_modes(points: Features, real: Features) -> list[MetricResult]:
+    """Return how many modes the points cover, and the share of points on one; both float32 (n, 2)."""
+    results = []
+    for index, name in enumerate(("modes", "on_a_mode")):
+        value = _measure_modes(points, index)
+        baseline = _measure_modes(real[: len(points)], index)
+        results.append(MetricResult(name=name, value=value.value, problem=value.problem, real_baseline=baseline.value))
+    return results
 
 
-def _kept(points: Features, which: int) -> Measurement:
-    return try_measure(lambda: float(modes_kept(points, CENTRES, MODE_SD)[which]))
+def _measure_modes(points: Features, index: int) -> Measurement:
+    return try_measure(lambda: float(modes_kept(points, CENTRES, MODE_SD)[index]))

@@ -31,8 +31,8 @@ def protocol() -> Protocol:
     """The standard one at the size of 500 digits: 350 to learn from, 150 to test with."""
     return Protocol(
         name="small",
-        held_out=0.3,
-        classifier=Recipe(width=8, features=16, epochs=8, least_shown=0, batch=25),
+        holdout=0.3,
+        classifier=Recipe(width=8, features=16, epochs=8, min_images_shown=0, batch=25),
         kid_subsets=5,
         kid_size=100,
         score_splits=5,
@@ -46,7 +46,7 @@ def protocol() -> Protocol:
 @pytest.fixture(scope="session")
 def digits(protocol: Protocol) -> DataSplit:
     """The 500 digits of the repository, which the bundled model made."""
-    return data_split.load(DIGITS, DataConfig(), protocol.held_out)
+    return data_split.load(DIGITS, DataConfig(), protocol.holdout)
 
 
 @pytest.fixture(scope="session")

@@ -16,10 +16,11 @@ from tests.samplers import torch_runtime, torch_sampler
 from training.data.dataset import Dataset
 from training.evaluation import data_split, html_report
 from training.evaluation.data_split import DataSplit
-from training.evaluation.evaluate import ORDER, EvaluationResult, evaluate, notes
+from training.evaluation.evaluate import EvaluationResult, describe_training_data, evaluate
 from training.evaluation.evaluated_generator import EvaluatedGenerator
+from training.evaluation.generator_metrics import METRIC_ORDER
 from training.evaluation.protocol import Protocol
-from training.evaluation.report import verdict_words
+from training.evaluation.report import summarise
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +36,15 @@ def outcome_of(
 
 
 def value(outcome: EvaluationResult, name: str) -> float:
-    figure = outcome.report.figure(name)
+    figure = outcome.report.find(name)
     assert figure is not None and figure.value is not None, figure and figure.problem
     return figure.value
 
 
 def test_a_generator_of_the_datas_own_distribution_passes(of_good: EvaluationResult) -> None:
-    assert of_good.report.verdict.passed, of_good.report.verdict.failures
-    assert [figure.name for figure in of_good.report.figures] == list(ORDER)
-    for figure in of_good.report.figures:
+    assert of_good.report.gate.passed, of_good.report.gate.failures
+    assert [figure.name for figure in of_good.report.metrics] == list(METRIC_ORDER)
+    for figure in of_good.report.metrics:
         assert figure.value is not None and figure.real_baseline is not None, figure
     assert value(of_good, "near_copies") == 0.0
     assert value(of_good, "distance_ratio") == pytest.approx(1.0, abs=0.1)
@@ -57,8 +58,8 @@ def test_one_class_is_refused(
 ) -> None:
     found = outcome_of(one_class)
 
-    assert not found.report.verdict.passed
-    failed = {check.metric for check in found.report.verdict.checks if not check.passed}
+    assert not found.report.gate.passed
+    failed = {check.metric for check in found.report.gate.checks if not check.passed}
     assert {"gan_train", "coverage"} <= failed
     assert value(found, "class_balance") > 0.7
     assert value(found, "ndb") > 0.5
@@ -70,7 +71,7 @@ def test_one_image_a_class_is_refused(
 ) -> None:
     found = outcome_of(one_image)
 
-    assert "coverage" in {check.metric for check in found.report.verdict.checks if not check.passed}
+    assert "coverage" in {check.metric for check in found.report.gate.checks if not check.passed}
     assert value(found, "coverage") < 0.6
     assert value(found, "ndb") >= 0.5
 
@@ -80,12 +81,12 @@ def test_a_generator_that_memorised_is_refused_for_that_alone(
 ) -> None:
     found = outcome_of(memorising)
 
-    failed = {check.metric for check in found.report.verdict.checks if not check.passed}
+    failed = {check.metric for check in found.report.gate.checks if not check.passed}
     assert {"near_copies", "distance_ratio"} <= failed
     assert "coverage" not in failed
     assert value(found, "near_copies") == 1.0
     assert value(found, "distance_ratio") == 0.0
-    assert any("near-copies of training images" in words for words in verdict_words(found.report))
+    assert any("near-copies of training images" in words for words in summarise(found.report))
     assert [p.title for p in found.pictures if p.section == "Memorisation"] == ["The most suspicious", "Ordinary ones"]
 
 
@@ -128,7 +129,7 @@ def test_a_damaged_cache_is_measured_again(
     found = evaluate(good, digits, protocol, tmp_path)
 
     assert found.report.reference_source == "measured now"
-    assert found.report.figures == of_good.report.figures
+    assert found.report.metrics == of_good.report.metrics
 
 
 def test_data_without_labels_still_gives_the_other_figures(
@@ -138,13 +139,13 @@ def test_data_without_labels_still_gives_the_other_figures(
 
     found = evaluate(good, plain, protocol)
 
-    problems = {f.name: f.problem for f in found.report.figures if f.value is None}
+    problems = {f.name: f.problem for f in found.report.metrics if f.value is None}
     assert set(problems) == {"gan_train", "gan_test", "fd", "inception_score", "class_balance"}
     assert problems["fd"] == "the Fréchet distance needs at least 257 images a side, there are 150"
     assert problems["gan_train"] == "the data has no labels"
     assert found.report.feature_space.startswith("pixels")
     assert value(found, "coverage") > 0.7 and value(found, "near_copies") == 0.0
-    assert any("GAN-train was not measured" in words for words in found.report.verdict.failures)
+    assert any("GAN-train was not measured" in words for words in found.report.gate.failures)
 
 
 def test_a_generator_without_classes_is_not_asked_for_labels(
@@ -157,19 +158,19 @@ def test_a_generator_without_classes_is_not_asked_for_labels(
 
     found = evaluate(plain, digits, protocol)
 
-    assert {check.metric for check in found.report.verdict.checks} == {"coverage", "distance_ratio", "near_copies"}
-    assert found.report.verdict.passed, found.report.verdict.failures
+    assert {check.metric for check in found.report.gate.checks} == {"coverage", "distance_ratio", "near_copies"}
+    assert found.report.gate.passed, found.report.gate.failures
     assert value(found, "class_balance") < 0.3
 
 
 def test_other_classes_are_named(good: EvaluatedGenerator, digits: DataSplit, protocol: Protocol) -> None:
     names = tuple("abcdefghij")
     whole, train, test = (_named(part, names) for part in (digits.whole, digits.train, digits.test))
-    renamed = DataSplit(whole, train, test, "held out", learned=True)
+    renamed = DataSplit(whole, train, test, "held out", test_seen_in_training=True)
 
     found = evaluate(good, renamed, protocol)
 
-    figure = found.report.figure("gan_train")
+    figure = found.report.find("gan_train")
     assert figure is not None and figure.problem.startswith("the data's classes (a, b, c")
     assert value(found, "coverage") > 0.7
 
@@ -178,39 +179,39 @@ def test_images_of_another_shape_give_a_report_that_says_so(
     good: EvaluatedGenerator, protocol: Protocol, tmp_path: Path
 ) -> None:
     rgb = Dataset("rgb", np.random.RandomState(0).randint(0, 256, (40, 64, 64, 3)).astype(np.uint8))
-    other = DataSplit(rgb, *data_split.held_out(rgb, 0.25, tmp_path), "held out", learned=True)
+    other = DataSplit(rgb, *data_split.split_by_class(rgb, 0.25, tmp_path), "held out", test_seen_in_training=True)
 
     found = evaluate(good, other, protocol)
 
-    assert {f.problem for f in found.report.figures} == {
+    assert {f.problem for f in found.report.metrics} == {
         "the data's images are 3x64x64 (channels, height, width), the generator's are 1x28x28"
     }
-    assert not found.report.verdict.passed
+    assert not found.report.gate.passed
     assert {p.title for p in found.pictures} == {"Generated", "Interpolations", "Single dimensions"}
-    assert "Nothing could be compared" in html_report.html(found)
+    assert "Nothing could be compared" in html_report.render_html(found)
 
 
 def test_few_images_lose_the_figures_that_need_more_and_no_others(
     good: EvaluatedGenerator, digits: DataSplit, protocol: Protocol, tmp_path: Path
 ) -> None:
     few = Dataset("few", digits.whole.images[:60], digits.whole.labels[:60], digits.whole.class_names)  # type: ignore[index]
-    small = DataSplit(few, *data_split.held_out(few, 0.3, tmp_path), "held out", learned=True)
+    small = DataSplit(few, *data_split.split_by_class(few, 0.3, tmp_path), "held out", test_seen_in_training=True)
 
     found = evaluate(good, small, protocol)
 
-    problems = {f.name: f.problem for f in found.report.figures if f.value is None}
+    problems = {f.name: f.problem for f in found.report.metrics if f.value is None}
     assert set(problems) == {"kid", "inception_score", "ndb"}
     assert problems["kid"] == f"KID needs at least 100 images a side, there are {len(small.test)}"
     assert "NaN" not in found.report.model_dump_json() and "nan" not in found.report.model_dump_json()
 
 
 def test_too_few_images_to_hold_any_out_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds 3 images: too few to keep 10% of each class for testing"):
-        data_split.held_out(Dataset("few", np.zeros((3, 8, 8, 1), np.uint8)), 0.1, tmp_path)
+    with pytest.raises(DataError, match="holds 3 images: too few to hold out 10% of each class for testing"):
+        data_split.split_by_class(Dataset("few", np.zeros((3, 8, 8, 1), np.uint8)), 0.1, tmp_path)
 
 
 def test_a_held_out_share_is_taken_from_every_class_and_is_the_same_each_time(digits: DataSplit) -> None:
-    train, test = data_split.held_out(digits.whole, 0.3, Path("x"))
+    train, test = data_split.split_by_class(digits.whole, 0.3, Path("x"))
 
     assert test.labels is not None and np.bincount(test.labels).tolist() == [15] * 10
     assert (train.digest, test.digest) == (digits.train.digest, digits.test.digest)
@@ -226,9 +227,9 @@ def test_the_report_says_whether_the_test_images_were_learned_from(
         card = bundled.manifest.model_copy(update={"training": training})
         return dataclasses.replace(good, sampler=torch_sampler(torch_runtime(bundled).generator, card))
 
-    assert notes(trained_on(digits.train.digest), digits) == []
-    assert "was trained on that share as well" in notes(trained_on(digits.whole.digest), digits)[0]
-    assert "was trained on other data (MNIST" in notes(trained_on("0" * 64), digits)[0]
+    assert describe_training_data(trained_on(digits.train.digest), digits) == []
+    assert "was trained on that share as well" in describe_training_data(trained_on(digits.whole.digest), digits)[0]
+    assert "was trained on other data (MNIST" in describe_training_data(trained_on("0" * 64), digits)[0]
 
 
 def _unlabelled(dataset: Dataset) -> Dataset:

@@ -33,30 +33,30 @@ def faces(*colours: tuple[int, int, int]) -> NDArray[np.uint8]:
     [((255, 255, 255), (100, 0, 0)), ((255, 0, 0), (53.24, 80.09, 67.20)), ((0, 0, 0), (0, 0, 0))],
 )
 def test_colours_have_their_published_coordinates(colour: tuple[int, int, int], wanted: tuple[float, ...]) -> None:
-    assert skin_tone.lab(np.array(colour, np.uint8)) == pytest.approx(wanted, abs=0.05)
+    assert skin_tone.rgb_to_lab(np.array(colour, np.uint8)) == pytest.approx(wanted, abs=0.05)
 
 
 def test_lighter_skin_has_a_larger_angle_and_the_background_none() -> None:
-    light, tan, dark = skin_tone.angles(faces(LIGHT, TAN, DARK))
+    light, tan, dark = skin_tone.typology_angles(faces(LIGHT, TAN, DARK))
 
     assert light > 41 > tan > 10 > -30 > dark
-    assert skin_tone.shares(np.array([light, tan, dark])) == {
+    assert skin_tone.class_shares(np.array([light, tan, dark])) == {
         "very light": pytest.approx(1 / 3), "light": 0, "intermediate": 0, "tan": pytest.approx(1 / 3), "brown": 0,
         "dark": pytest.approx(1 / 3),
     }  # fmt: skip
 
 
 def test_the_distance_is_the_mean_move_in_degrees() -> None:
-    assert skin_tone.distance(np.array([10.0, 30.0]), np.array([35.0, 10.0])) == pytest.approx(2.5)
+    assert skin_tone.wasserstein_distance(np.array([10.0, 30.0]), np.array([35.0, 10.0])) == pytest.approx(2.5)
 
 
 def test_a_generator_that_lost_a_tone_is_seen(
     good: EvaluatedGenerator, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = good.card.model_copy(
+    card = good.manifest.model_copy(
         update={
-            "class_names": (),
-            "image": good.card.image.model_copy(update={"channels": 3, "height": 16, "width": 16}),
+            "labels": (),
+            "image": good.manifest.image.model_copy(update={"channels": 3, "height": 16, "width": 16}),
         }
     )
     skewed = EvaluatedGenerator("skewed", _Fixed(card), data=DataConfig(aligned_faces=True))  # type: ignore[arg-type]
@@ -67,12 +67,12 @@ def test_a_generator_that_lost_a_tone_is_seen(
 
     found = evaluate(skewed, data_split.load(path, skewed.data, 0.3), protocol)
 
-    figure = found.report.figure("skin_tone")
+    figure = found.report.find("skin_tone")
     assert figure is not None and figure.value is not None and figure.real_baseline is not None
     assert figure.value > 2 * figure.real_baseline
     shares = {row.name: (row.generated, row.real) for row in found.report.tones}
     assert shares["dark"][0] == 0 < shares["dark"][1]
-    assert "Skin tones" in html_report.html(found)
+    assert "Skin tones" in html_report.render_html(found)
 
 
 class _Fixed:
@@ -95,18 +95,18 @@ def test_what_training_kept_aside_is_what_it_is_tested_with(digits: DataSplit) -
 
     assert (len(found.train), len(found.test)) == (400, 100)
     assert found.test.digest == digits.whole.split(0.2)[1].digest
-    assert (found.origin, found.learned, found.mirror) == ("20%, kept aside in training", False, True)
+    assert (found.test_origin, found.test_seen_in_training, found.mirror) == ("20%, held out in training", False, True)
 
 
 def test_mirrored_images_are_learned_from_where_they_are_as_real() -> None:
     shown = np.random.RandomState(0).randint(0, 40, (80, 16, 16, 1)).astype(np.uint8)
     labels = np.arange(80) % 2
     shown[labels == 1, :, :5] += 200
-    recipe, kept = Recipe(width=4, features=4, epochs=20, least_shown=0, batch=20), shown.copy()
+    recipe, kept = Recipe(width=4, features=4, epochs=20, min_images_shown=0, batch=20), shown.copy()
 
     plain, mirrored = (classifier.train(shown, labels, 2, recipe, mirror) for mirror in (False, True))
 
-    assert (mirrored.answers(shown[:, :, ::-1].copy()).labels == labels).mean() > 0.95
+    assert (mirrored.predict(shown[:, :, ::-1].copy()).labels == labels).mean() > 0.95
     assert mirrored.sha256 != plain.sha256
     assert (shown == kept).all()
 
@@ -114,7 +114,7 @@ def test_mirrored_images_are_learned_from_where_they_are_as_real() -> None:
 def test_small_data_is_shown_more_often() -> None:
     steps: list[int] = []
     data = np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) % 2
-    recipe = Recipe(width=2, features=2, epochs=1, least_shown=100, batch=20)
+    recipe = Recipe(width=2, features=2, epochs=1, min_images_shown=100, batch=20)
 
     classifier.train(*data, 2, recipe, progress=lambda done, of: steps.append(of))
 

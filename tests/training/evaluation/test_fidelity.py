@@ -14,7 +14,7 @@ from models.errors import FileError
 from training.evaluation import classifier, metrics
 from training.evaluation.classifier import Classifier, Recipe
 from training.evaluation.data_split import DataSplit
-from training.evaluation.inception import InceptionSpace, torch_fidelity
+from training.evaluation.inception import InceptionSpace, import_torch_fidelity
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -24,7 +24,7 @@ def judge(digits: DataSplit) -> Classifier:
     train = digits.train
     assert train.labels is not None
     return classifier.train(
-        train.images, train.labels, 10, Recipe(width=8, features=16, epochs=2, least_shown=0, batch=50)
+        train.images, train.labels, 10, Recipe(width=8, features=16, epochs=2, min_images_shown=0, batch=50)
     )
 
 
@@ -36,7 +36,7 @@ def pair(digits: DataSplit) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def test_every_shared_figure_agrees_from_images_on(judge: Classifier, pair: tuple[NDArray[Any], NDArray[Any]]) -> None:
-    theirs_of = torch_fidelity()
+    theirs_of = import_torch_fidelity()
 
     class Extractor(theirs_of.FeatureExtractorBase):  # type: ignore[misc, name-defined]
         def __init__(self, name: str, features_list: list[str], **_: object) -> None:
@@ -51,7 +51,7 @@ def test_every_shared_figure_agrees_from_images_on(judge: Classifier, pair: tupl
             return "logits" if metric == "isc" else "features"
 
         def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            answers = judge.answers(images[:, :1].permute(0, 2, 3, 1).numpy())
+            answers = judge.predict(images[:, :1].permute(0, 2, 3, 1).numpy())
             found = {"features": answers.features, "logits": np.log(answers.probabilities.clip(1e-30))}
             return tuple(torch.from_numpy(found[name]) for name in self.features_list)
 
@@ -65,7 +65,7 @@ def test_every_shared_figure_agrees_from_images_on(judge: Classifier, pair: tupl
         feature_extractor="ganmint", kid_subsets=10, kid_subset_size=100, isc_splits=5, samples_shuffle=False,
         rng_seed=3, cache=False, save_cpu_ram=True, verbose=False,
     )  # fmt: skip
-    of_real, of_fake = judge.answers(real), judge.answers(fake)
+    of_real, of_fake = judge.predict(real), judge.predict(fake)
 
     precision, recall = metrics.precision_recall(of_real.features, of_fake.features)
     kid = metrics.kernel_distance(of_real.features, of_fake.features, 10, 100, seed=3)
@@ -85,7 +85,7 @@ def test_every_shared_figure_agrees_from_images_on(judge: Classifier, pair: tupl
 def test_inception_is_built_from_the_users_file_alone(
     tmp_path: Path, digits: DataSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = torch_fidelity()
+    package = import_torch_fidelity()
     weights = tmp_path / "inception.pth"
     monkeypatch.setattr(
         "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url",
@@ -107,7 +107,11 @@ def test_inception_is_built_from_the_users_file_alone(
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "does not exist"), (b"hello", "is no file of weights"), ("state", "holds no weights of Inception-v3")],
+    [
+        (None, "does not exist"),
+        (b"hello", "is not a file of weights"),
+        ("state", "does not hold the weights of Inception-v3"),
+    ],
 )
 def test_other_weights_are_refused_by_their_files_name(tmp_path: Path, content: bytes | str | None, words: str) -> None:
     weights = tmp_path / "inception.pth"
@@ -116,7 +120,7 @@ def test_other_weights_are_refused_by_their_files_name(tmp_path: Path, content: 
     elif content:
         torch.save({"layer": torch.zeros(3)}, weights)
 
-    with pytest.raises(FileError, match=f"inception.pth: {words}.*give the file that torch-fidelity names"):
+    with pytest.raises(FileError, match=f"inception.pth: {words}.*download the file that torch-fidelity names"):
         InceptionSpace(weights)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from models.errors import InputError
 from training.config import load_preset, preset_names, thresholds
-from training.evaluation.toy_metrics import CENTRES, grid_figures
+from training.evaluation.toy_metrics import CENTRES, measure_modes
 from training.gate import Bound, check_gate
 from training.metric_results import METRICS, MetricName, MetricResult
 
@@ -110,6 +110,6 @@ def test_a_toy_that_lost_modes_is_refused() -> None:
     points = np.repeat(CENTRES[1:], 110, axis=0)
     config = load_preset("toy25")
 
-    verdict = check_gate(grid_figures(points, points), thresholds(config.model_dump()))
+    verdict = check_gate(measure_modes(points, points), thresholds(config.model_dump()))
 
     assert verdict.failures == ("modes 24, but required: at least 25",)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from training.evaluation import html_report
-from training.evaluation.curves import charts
+from training.evaluation.curves import draw_charts
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.report import Report
 
@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_the_page_is_well_formed_and_needs_nothing_outside_itself(of_good: EvaluationResult, run: Path) -> None:
-    text = html_report.html(of_good, run)
+    text = html_report.render_html(of_good, run)
 
     tags = Tags()
     tags.feed(text)
@@ -59,18 +59,18 @@ def test_the_page_is_well_formed_and_needs_nothing_outside_itself(of_good: Evalu
 
 
 def test_the_page_shows_every_figure_class_picture_and_curve(of_good: EvaluationResult, run: Path) -> None:
-    text = html_report.html(of_good, run)
+    text = html_report.render_html(of_good, run)
 
-    for figure in of_good.report.figures:
+    for figure in of_good.report.metrics:
         assert figure.info.title in text and figure.format(figure.value) in text
     for title in ("Generated", "Real", "Interpolations", "Single dimensions", "The most suspicious", "Ordinary ones"):
         assert f"<h3>{title}</h3>" in text
     assert text.count("<svg") == 4 and "It passes its gate." in text
-    assert "Losses" not in html_report.html(of_good)
+    assert "Losses" not in html_report.render_html(of_good)
 
 
 def test_the_json_reads_back_to_the_same_report(of_good: EvaluationResult, tmp_path: Path) -> None:
-    written = html_report.write(of_good, tmp_path / "deep" / "report")
+    written = html_report.write_report(of_good, tmp_path / "deep" / "report")
 
     assert written == tmp_path / "deep" / "report" / "report.html"
     assert sorted(p.name for p in written.parent.iterdir()) == ["report.html", "report.json"]
@@ -78,13 +78,13 @@ def test_the_json_reads_back_to_the_same_report(of_good: EvaluationResult, tmp_p
 
 
 def test_what_a_name_holds_is_text_and_no_markup(of_good: EvaluationResult) -> None:
-    report = of_good.report.model_copy(update={"subject": "<script>alert(1)</script>"})
+    report = of_good.report.model_copy(update={"title": "<script>alert(1)</script>"})
 
-    assert "<script>" not in html_report.html(EvaluationResult(report, []))
+    assert "<script>" not in html_report.render_html(EvaluationResult(report, []))
 
 
 def test_curves_skip_what_was_not_finite(run: Path) -> None:
-    drawn = {chart.title: chart for chart in charts(run)}
+    drawn = {chart.title: chart for chart in draw_charts(run)}
 
     lines = re.findall(r'points="([^"]*)"', drawn["Squared gradient norms"].svg)
     assert [len(line.split()) for line in lines] == [5, 4]
@@ -95,4 +95,4 @@ def test_a_run_without_usable_statistics_has_no_curves(tmp_path: Path, content: 
     if content is not None:
         (tmp_path / "stats.jsonl").write_text(content)
 
-    assert charts(tmp_path) == []
+    assert draw_charts(tmp_path) == []

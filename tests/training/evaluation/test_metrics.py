@@ -100,13 +100,13 @@ def test_the_nearest_is_found_and_a_copy_is_at_distance_zero() -> None:
     pool = normal(0, 300, 784) * 100
     queries = np.concatenate([pool[[7, 250]], pool[[3]] + 1.0])
 
-    found = metrics.nearest(queries, pool, k=20)
+    found = metrics.nearest_neighbours(queries, pool, k=20)
 
-    assert found.row.tolist() == [7, 250, 3]
+    assert found.index.tolist() == [7, 250, 3]
     assert found.distance.tolist()[:2] == [0.0, 0.0]
     assert found.distance[2] == pytest.approx(math.sqrt(784), rel=1e-4)
-    assert found.copies().tolist() == [True, True, True]
-    assert not metrics.nearest(normal(1, 20, 784) * 100, pool, k=20).copies().any()
+    assert found.is_near_copy().tolist() == [True, True, True]
+    assert not metrics.nearest_neighbours(normal(1, 20, 784) * 100, pool, k=20).is_near_copy().any()
 
 
 def test_modes_are_counted_where_they_get_a_share() -> None:
@@ -127,7 +127,7 @@ def test_modes_are_counted_where_they_get_a_share() -> None:
         (lambda a: metrics.density_coverage(a, a, 4), "density and coverage needs at least 5"),
         (lambda a: metrics.inception_score(a), "the Inception Score needs at least 100"),
         (lambda a: metrics.different_bins(a, a), "NDB needs at least 1,000"),
-        (lambda a: metrics.nearest(a, a), "nearest neighbours needs at least 51"),
+        (lambda a: metrics.nearest_neighbours(a, a), "nearest neighbours needs at least 51"),
         (lambda a: metrics.modes_kept(a, a, 1.0), "the mode count needs at least 400"),
     ],
 )
