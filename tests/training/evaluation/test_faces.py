@@ -80,8 +80,8 @@ class _Fixed:
 
     fingerprint = "none"
 
-    def __init__(self, card: object) -> None:
-        self.manifest = card
+    def __init__(self, manifest: object) -> None:
+        self.manifest = manifest
 
     def mint(self, addresses: list[object]) -> NDArray[np.uint8]:
         return faces(*[LIGHT] * len(addresses))
@@ -116,6 +116,6 @@ def test_small_data_is_shown_more_often() -> None:
     data = np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) % 2
     recipe = Recipe(width=2, features=2, epochs=1, min_images_shown=100, batch=20)
 
-    classifier.train(*data, 2, recipe, progress=lambda done, of: steps.append(of))
+    classifier.train(*data, 2, recipe, progress=lambda step, done, total: steps.append(total))
 
     assert steps == [6] * 6

@@ -102,7 +102,7 @@ def test_the_nearest_is_found_and_a_copy_is_at_distance_zero() -> None:
 
     found = metrics.nearest_neighbours(queries, pool, k=20)
 
-    assert found.index.tolist() == [7, 250, 3]
+    assert found.nearest_row.tolist() == [7, 250, 3]
     assert found.distance.tolist()[:2] == [0.0, 0.0]
     assert found.distance[2] == pytest.approx(math.sqrt(784), rel=1e-4)
     assert found.is_near_copy().tolist() == [True, True, True]

@@ -35,7 +35,7 @@ def test_toy1d_learns_the_mean_and_the_standard_deviation(tmp_path: Path) -> Non
     samples = samples_after("toy1d", toy1d(), tmp_path / "run")
     assert samples.mean() == pytest.approx(4.0, rel=0.05)
     assert samples.std() == pytest.approx(1.25, rel=0.05)
-    assert evaluate_toy(load_latest(tmp_path / "run")).report.verdict.passed
+    assert evaluate_toy(load_latest(tmp_path / "run")).report.gate.passed
 
 
 def test_toy25_keeps_every_mode(tmp_path: Path) -> None:
@@ -47,5 +47,5 @@ def test_toy25_keeps_every_mode(tmp_path: Path) -> None:
     assert counts.min() >= 0.01 * SAMPLES
     assert near.mean() >= 0.8
     report = evaluate_toy(load_latest(tmp_path / "run")).report
-    assert report.verdict.passed
-    assert [figure.value for figure in report.figures] == [25, pytest.approx(near.mean())]
+    assert report.gate.passed
+    assert [figure.value for figure in report.metrics] == [25, pytest.approx(near.mean())]
