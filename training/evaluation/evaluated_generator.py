@@ -87,7 +87,7 @@ class EvaluatedGenerator:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return self.manifest.labels
+        return self.manifest.class_names
 
     @property
     def num_classes(self) -> int:

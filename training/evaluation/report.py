@@ -116,7 +116,7 @@ class Report(_ReportPart):
     def scores(self) -> tuple[Score, ...]:
         """Return the metrics that were measured, as a manifest holds them."""
         return tuple(
-            Score(name=metric.name, value=metric.value, floor=metric.real_baseline, protocol=self.protocol.name)
+            Score(name=metric.name, value=metric.value, real_baseline=metric.real_baseline, protocol=self.protocol.name)
             for metric in self.metrics
             if metric.value is not None
         )

@@ -55,7 +55,7 @@ def test_a_generator_that_lost_a_tone_is_seen(
 ) -> None:
     card = good.manifest.model_copy(
         update={
-            "labels": (),
+            "class_names": (),
             "image": good.manifest.image.model_copy(update={"channels": 3, "height": 16, "width": 16}),
         }
     )
