@@ -29,7 +29,7 @@ from models.errors import ArtifactError, InputError
 from models.files import sha256, sync_folder, write_atomically
 from models.latents import MAX_INTEGER
 from models.manifest import FILE_NAME, Manifest, dump, read
-from models.model_card import markdown
+from models.model_card import render_model_card
 from models.runtime.loading import TORCHSCRIPT_FILE, load_runtime
 from models.sampler import Sampler
 
@@ -71,7 +71,7 @@ class Draft:
         Raises: ArtifactError.
         """
         draft_dir = self._temporary_dir
-        (draft_dir / CARD).write_text(markdown(manifest), encoding="utf-8")
+        (draft_dir / CARD).write_text(render_model_card(manifest), encoding="utf-8")
         hashes = {name: sha256(draft_dir / name) for name in (*FILES, CARD)}
         manifest = manifest.model_copy(update={"files": hashes})
         write_atomically(draft_dir / FILE_NAME, dump(manifest))

@@ -22,7 +22,7 @@ from models.errors import InputError, ModelNotFoundError
 from models.files import write_atomically
 from models.images import EXTENSIONS, MediaType
 from models.manifest import LabelSpec, Manifest
-from models.model_card import markdown
+from models.model_card import render_model_card
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from service.auth import Authenticator, create_key
@@ -66,7 +66,7 @@ def show(model: str, as_json: bool) -> None:
     if as_json:
         click.echo(manifest.dump(card), nl=False)
         return
-    click.echo(markdown(card))
+    click.echo(render_model_card(card))
     click.echo(f"## Files\n\n- digest: {artifact.digest(stored.path)}\n- folder: {stored.path}")
 
 

@@ -23,7 +23,7 @@ from models.files import sha256
 from models.images import read_address
 from models.latents import MAX_INTEGER
 from models.manifest import GateRecord, ImageShape, Manifest
-from models.model_card import markdown
+from models.model_card import render_model_card
 from models.sampler import Sampler
 from tests.samplers import torch_sampler
 
@@ -157,7 +157,7 @@ def test_the_goldens_reach_every_class_the_far_corner_and_truncation(tiny_artifa
 def test_the_card_for_people_says_what_the_manifest_says(tiny_artifact: Path) -> None:
     text = (tiny_artifact / artifact.CARD).read_text()
 
-    assert text == markdown(manifest.read(tiny_artifact))
+    assert text == render_model_card(manifest.read(tiny_artifact))
     assert text.startswith("# tiny 1.0.0\n\nAn untrained generator for tests.\n")
     assert "- classes: 0 a, 1 b, 2 c" in text and "- data licence: CC0-1.0" in text and "- attribution: nobody" in text
 
