@@ -72,7 +72,7 @@ bento: bento-parts  ## a bento of the store's models (VARIANT=cpu or cuda); then
 
 bento-parts: setup deploy/wheels/.made
 
-deploy/wheels/.made: $(VENV)/.ready README.md ganmint.py $(shell find models service training -type f ! -name '*.pyc')
+deploy/wheels/.made: $(VENV)/.ready README.md $(shell find ganmint models service training -type f ! -name '*.pyc')
 	@$(PIP) uv
 	@rm -rf build deploy/wheels
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir deploy/wheels .

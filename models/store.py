@@ -155,8 +155,18 @@ def _copy_signature(folder: Path, target: Path) -> None:
 
 
 def pretrained() -> list[Path]:
-    """The artifact folders that come with the package."""
+    """Return the artifact folders that come with the package."""
     return sorted(p.parent for p in PRETRAINED.glob(f"*/{manifest.FILE_NAME}"))
+
+
+def find_bundled(text: str) -> Path | None:
+    """Return the artifact folder of the bundled model that a name or name/version names, if there is one."""
+    name, _, version = text.partition("/")
+    for folder in pretrained():
+        bundled = manifest.read(folder)
+        if bundled.name == name and version in ("", bundled.version):
+            return folder
+    return None
 
 
 def _copy_in(folder: Path, card: Manifest, target: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import settings
 from torch import nn
 
-import ganmint
+from ganmint.cli import main
 from models import artifact, networks
 from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
 
@@ -106,7 +106,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["ganmint", *arguments])
         with pytest.raises(SystemExit) as caught:
-            ganmint.main()
+            main()
         printed = capsys.readouterr()
         code = caught.value.code or 0
         assert isinstance(code, int)

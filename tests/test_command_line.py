@@ -17,11 +17,12 @@ import pytest
 import torch
 
 import ganmint
+from ganmint.cli import cli, main
 from models import store
 from tests.conftest import Command
 from tests.models.test_signing import key_pair
 
-REPOSITORY = Path(ganmint.__file__).parent
+REPOSITORY = Path(ganmint.__file__).parent.parent
 TINY = (
     "generator.base=4",
     "generator.widths=[8, 4]",
@@ -69,7 +70,7 @@ def published(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ):
             patch.setattr(sys, "argv", ["ganmint", *arguments])
             with pytest.raises(SystemExit) as caught:
-                ganmint.main()
+                main()
             assert not caught.value.code
     return folder / "store"
 
@@ -132,7 +133,7 @@ def every_command() -> dict[str, click.Command]:
                 assert child is not None
                 walk(f"{path} {name}".strip(), child)
 
-    walk("", ganmint.cli)
+    walk("", cli)
     return found
 
 

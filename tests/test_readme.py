@@ -23,7 +23,7 @@ from models.images import read_address
 from tests.live.conftest import environment, free_port
 
 ROOT = Path(__file__).parent.parent
-COPIED = ("models", "training", "service", "benchmarks", "tests/data")
+COPIED = ("ganmint", "models", "training", "service", "benchmarks", "tests/data")
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
@@ -36,7 +36,7 @@ def checkout(tmp_path: Path) -> Path:
     copy = tmp_path / "ganmint"
     for name in COPIED:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("Makefile", "README.md", "pyproject.toml", "constraints.txt", "ganmint.py"):
+    for file in ("Makefile", "README.md", "pyproject.toml", "constraints.txt"):
         shutil.copy2(ROOT / file, copy / file)
     (copy / ".venv").symlink_to(sys.prefix)
     return copy

@@ -16,7 +16,7 @@ import yaml
 import ganmint
 from models import store
 
-REPOSITORY = Path(ganmint.__file__).parent
+REPOSITORY = Path(ganmint.__file__).parent.parent
 Built = tuple[subprocess.CompletedProcess[str], Path]
 
 

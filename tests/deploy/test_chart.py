@@ -310,11 +310,11 @@ def test_the_arguments_of_the_jobs_make_a_whole_data_set(
 
 
 def run(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    import ganmint
+    from ganmint.cli import main
 
     monkeypatch.setattr("sys.argv", ["ganmint", *arguments])
     with pytest.raises(SystemExit) as caught:
-        ganmint.main()
+        main()
     assert not caught.value.code, arguments
 
 

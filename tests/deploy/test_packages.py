@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 import ganmint
 from deploy import audit, packages
 
-REPOSITORY = Path(ganmint.__file__).parent
+REPOSITORY = Path(ganmint.__file__).parent.parent
 PINNED = {
     str(canonicalize_name(name)): version
     for name, version in re.findall(

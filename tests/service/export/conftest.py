@@ -16,7 +16,7 @@ from models import artifact, store
 from models.sampler import Sampler
 from tests.conftest import Command, Result
 
-REPOSITORY = Path(ganmint.__file__).parent
+REPOSITORY = Path(ganmint.__file__).parent.parent
 ARGUMENTS = ("--labels", "balanced", "--seed", "1", "--device", "cpu")
 
 

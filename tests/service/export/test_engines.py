@@ -58,8 +58,8 @@ def losing(url, job, model, device, shard):
 
 engine.make_shard = losing
 sys.argv[:] = ["ganmint", *sys.argv[1:]]
-import ganmint
-ganmint.main()
+from ganmint.cli import main
+main()
 """
 
 

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from ganmint import cli
+from ganmint.cli import cli
 from models.errors import FileError, InputError
 from training.config import Config
 from training.data.dataset import Dataset

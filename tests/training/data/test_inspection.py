@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from ganmint import cli
+from ganmint.cli import cli
 from models.errors import DataError, InputError
 from training.commands import data
 from training.config import PRESET_BY_SIDE, load_preset, preset_for

@@ -1,4 +1,4 @@
-"""The command line: mounts the commands of training/ and service/, and turns errors into exit codes.
+"""The command line: finds a command's module, and turns errors into exit codes.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 """
@@ -12,26 +12,38 @@ import sys
 import threading
 from collections.abc import Iterator
 from importlib import import_module
+from typing import NamedTuple
 
 import click
 
-from models import memory
-from models.errors import GanmintError, InputError
+from ganmint import own_packages
 
-# Command -> where it lives; imported when it is asked for, so that `ganmint serve` needs no trainer.
+own_packages.put_first()
+
+from models import memory  # noqa: E402
+from models.errors import GanmintError, InputError  # noqa: E402
+
+
+class LazyCommand(NamedTuple):
+    """A command that is imported when it is run: `ganmint --help` needs no torch, `ganmint serve` no trainer."""
+
+    module: str
+    short_help: str
+
+
 COMMANDS = {
-    "train": "training.commands.train",
-    "evaluate": "training.commands.evaluate",
-    "publish": "training.commands.evaluate",
-    "data": "training.commands.data",
-    "movie": "training.commands.runs",
-    "compare": "training.commands.runs",
-    "models": "service.commands",
-    "sample": "service.commands",
-    "export": "service.export.commands",
-    "dataset": "service.export.commands",
-    "serve": "service.commands",
-    "keys": "service.commands",
+    "train": LazyCommand("training.commands.train", "Train a generator."),
+    "evaluate": LazyCommand("training.commands.evaluate", "Measure a generator and write a report."),
+    "publish": LazyCommand("training.commands.evaluate", "Publish a run's generator."),
+    "data": LazyCommand("training.commands.data", "Look at data before training on it."),
+    "movie": LazyCommand("training.commands.runs", "Make a video of a training."),
+    "compare": LazyCommand("training.commands.runs", "Show runs side by side."),
+    "models": LazyCommand("models.commands", "List, show, verify, sign and install models."),
+    "sample": LazyCommand("models.commands", "Mint images to files."),
+    "export": LazyCommand("service.export.commands", "Write a labelled data set of any size."),
+    "dataset": LazyCommand("service.export.commands", "Finish and verify exported data sets."),
+    "serve": LazyCommand("service.commands", "Serve every model in the store over HTTP."),
+    "keys": LazyCommand("service.commands", "Make API keys for the service."),
 }
 
 
@@ -43,8 +55,12 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         with _exit_on_signals():
-            command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+            command: click.Command = getattr(import_module(COMMANDS[cmd_name].module), cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.short_help) for name, command in COMMANDS.items()])
 
 
 @contextlib.contextmanager
@@ -71,11 +87,12 @@ def cli() -> None:
     """Mint synthetic images from seeds: train a generator, publish it, sample it, serve it."""
 
 
-# Fields that the command line calls otherwise than the HTTP interface does.
+# The options of the command line for the fields of the HTTP interface.
 OPTIONS = {name: f"--{name}" for name in ("seed", "index", "labels", "psi", "device", "preset")} | {"n": "--count"}
 
 
-def _as_typed(error: GanmintError) -> str:
+def _describe(error: GanmintError) -> str:
+    """Return the message, with a field named as the user typed it."""
     if isinstance(error, InputError):
         field, bracket, rest = error.field.partition("[")
         return f"{OPTIONS.get(field, field)}{bracket}{rest}: {error.reason}"
@@ -83,7 +100,7 @@ def _as_typed(error: GanmintError) -> str:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line and exit."""
     memory.keep_freed()
     try:
         status = cli.main(prog_name="ganmint", standalone_mode=False)
@@ -93,10 +110,10 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         status = 130
     except GanmintError as error:
-        click.echo(f"Error: {_as_typed(error)}", err=True)
+        click.echo(f"Error: {_describe(error)}", err=True)
         status = 2 if isinstance(error, InputError) else 1
     except BrokenPipeError:
-        # The reader, such as head, has seen enough.
+        # The reader, such as head, has stopped reading.
         status = 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
@@ -108,7 +125,3 @@ def main() -> None:
         click.echo(f"Error: training needs {error.name}; install it with: pip install 'ganmint[train]'", err=True)
         status = 1
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

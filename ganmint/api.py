@@ -1,0 +1,237 @@
+"""The Python interface: `import ganmint`.
+
+Not here: training and serving, which are commands.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import artifact, images, store
+from models.address import Address
+from models.errors import InputError, ModelNotFoundError
+from models.images import MEDIA_TYPES, MediaType
+from models.manifest import LabelSpec, Manifest
+from models.runtime.loading import resolve_device
+from models.sampler import Sampler
+from service.export.api import EngineName, ExportSummary, export_dataset
+from service.export.plan import SHARD_SIZE, Format, ImageFormat, Split
+from service.export.run import Echo
+
+
+@dataclass(frozen=True, eq=False)
+class Minted:
+    """Images and where they come from. Iterating gives pairs (image, label).
+
+    Attributes:
+        images: uint8 (n, H, W, C), C is 1 for grey and 3 for RGB.
+        labels: int64 (n,), indices into `Model.class_names`; None for a model without classes.
+        addresses: n addresses, in the same order.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    addresses: tuple[Address, ...]
+
+    def __len__(self) -> int:
+        return len(self.addresses)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], int | None]]:
+        labels: Iterable[int | None] = [None] * len(self) if self.labels is None else self.labels.tolist()
+        return zip(self.images, labels)
+
+
+class Model:
+    """A loaded model; `ganmint.load` makes one. Threads may share it; they mint one after the other."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        """The model's name, such as digits."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The model's version, such as 3.0.0."""
+        return self.manifest.version
+
+    @property
+    def manifest(self) -> Manifest:
+        """The model card as data: training data, licences, scores, gate."""
+        return self._sampler.manifest
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes in label order; empty for a model without classes."""
+        return self.manifest.class_names
+
+    @property
+    def fingerprint(self) -> str:
+        """The versions and the processor within which an address gives the same bytes."""
+        return self._sampler.fingerprint
+
+    def __repr__(self) -> str:
+        return f"<ganmint.Model {self.name}/{self.version} on {self._sampler.device}>"
+
+    def mint(
+        self,
+        *,
+        seed: int,
+        index: int = 0,
+        n: int = 1,
+        labels: int | Sequence[int] | NDArray[np.integer[Any]] | Literal["balanced"] | None = None,
+        psi: float = 1.0,
+    ) -> Minted:
+        """Mint n images of a seed.
+
+        Args:
+            seed: 0 .. 2^53 - 1.
+            index: of the first image, 0 .. 2^53 - 1; the others follow.
+            n: how many images, at least 1.
+            labels: one label for all images, one per image, "balanced" (index modulo the number of classes),
+                or None: each drawn from the seed.
+            psi: truncation, in (0, 1]; below 1 images vary less. Only for models that allow it.
+        Raises: InputError naming the argument at fault.
+        """
+        addresses = self.manifest.addresses(
+            _to_python(seed), _to_python(index), _to_python(n), _to_label_spec(labels), _to_python(psi)
+        )
+        return self._mint(addresses)
+
+    def mint_addresses(self, addresses: Iterable[Address | str]) -> Minted:
+        """Mint the images of addresses of this model.
+
+        Args: addresses, as objects or as text such as digits/3.0.0/7/0?label=3.
+        Raises: InputError naming the part at fault.
+        """
+        parsed = (Address.parse(address) if isinstance(address, str) else address for address in addresses)
+        return self._mint([self.manifest.check(address) for address in parsed])
+
+    def _mint(self, addresses: Sequence[Address]) -> Minted:
+        with self._lock:
+            pixels = self._sampler.mint(addresses)
+        labels = None
+        if self.class_names:
+            labels = np.array([address.label for address in addresses], np.int64)
+        return Minted(images=pixels, labels=labels, addresses=tuple(addresses))
+
+
+def load(model: str | os.PathLike[str], *, device: str = "auto") -> Model:
+    """Load a model after checking its hashes and golden images.
+
+    Args:
+        model: a name or name/version in the model store, the name of a bundled model, or an artifact folder.
+        device: auto, cpu, cuda or cuda:N.
+    Raises: ModelNotFoundError, ArtifactError, InputError.
+    """
+    text = os.fspath(model)
+    try:
+        folder = store.find_artifact(text, "model")
+    except ModelNotFoundError:
+        bundled = store.find_bundled(text)
+        if bundled is None:
+            raise
+        folder = bundled
+    return Model(artifact.load(folder, resolve_device(device)))
+
+
+def encode(image: NDArray[np.uint8], address: Address | str, media_type: MediaType = "image/png") -> bytes:
+    """Encode one image as a file that carries its address: the very bytes that the service answers.
+
+    Args:
+        image: uint8 (H, W, 1) or (H, W, 3), from `Minted.images`.
+        address: of the image.
+        media_type: image/png, image/jpeg or image/webp.
+    Raises: InputError.
+    """
+    if media_type not in MEDIA_TYPES:
+        raise InputError(f"must be one of {', '.join(MEDIA_TYPES)}, got {media_type!r}", "media_type")
+    text = str(Address.parse(address) if isinstance(address, str) else address)
+    return images.encode(image, media_type, text)
+
+
+def export(
+    model: str,
+    *,
+    count: int,
+    out: str | os.PathLike[str],
+    format: Format,
+    seed: int = 0,
+    index: int = 0,
+    labels: int | Literal["balanced"] | None = None,
+    psi: float = 1.0,
+    image_format: ImageFormat | None = None,
+    split: Split = "train",
+    shard_size: int = SHARD_SIZE,
+    workers: int = 1,
+    engine: EngineName = "local",
+    device: str = "auto",
+    echo: Echo | None = None,
+) -> ExportSummary:
+    """Write a labelled data set of any size, as the command `ganmint export` does.
+
+    A bundled model that is not in the store is installed first. Run again, the same call skips what is there.
+
+    Args:
+        model: a name or name/version in the model store, or the name of a bundled model.
+        count: how many images; a larger count than before extends the export.
+        out: a folder or any fsspec URL.
+        format: imagefolder, webdataset, parquet, npz or idx.
+        seed, index, labels, psi: as `Model.mint` takes them, but for a list of labels.
+        image_format: png, jpg or webp; None for png, or for pixels where the format holds those (npz, idx).
+        split: train or test, which the files are called by.
+        shard_size: images in a shard, at most.
+        workers: processes, each with its own copy of the model. With more than one, call this below
+            `if __name__ == "__main__"`, as Python's multiprocessing asks.
+        engine: local, or ray: one task a shard.
+        device: auto, cpu, cuda or cuda:N.
+        echo: is called with lines about the progress; None prints nothing.
+    Raises: InputError, ModelNotFoundError, ExportError.
+    """
+    try:
+        store.find_model(model, "model")
+    except ModelNotFoundError:
+        bundled = store.find_bundled(model)
+        if bundled is None:
+            raise
+        store.install(bundled)
+    return export_dataset(
+        model,
+        count=count,
+        out=os.fspath(out),
+        format=format,
+        seed=seed,
+        index=index,
+        labels=labels,
+        psi=psi,
+        image_format=image_format,
+        split=split,
+        shard_size=shard_size,
+        workers=workers,
+        engine=engine,
+        device=device,
+        echo=echo,
+    )
+
+
+def _to_python(value: Any) -> Any:
+    """Turn a NumPy scalar into Python's own number."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _to_label_spec(labels: Any) -> LabelSpec:
+    """Turn NumPy's integers into Python's; what is no label is refused where labels are resolved."""
+    if isinstance(labels, Iterable) and not isinstance(labels, str):
+        return [_to_python(label) for label in labels]
+    spec: LabelSpec = _to_python(labels)
+    return spec

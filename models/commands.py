@@ -1,0 +1,241 @@
+"""The commands that look after models and mint from them: models, sample."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from models import artifact, images, signing, store
+from models.address import Address
+from models.cli import PATH, device_option
+from models.errors import InputError
+from models.files import write_atomically
+from models.images import EXTENSIONS
+from models.manifest import LabelSpec, Manifest, dump, read
+from models.model_card import render_model_card
+from models.runtime.loading import resolve_device
+from models.sampler import Sampler
+
+MAX_GRID_IMAGES = 10_000
+
+
+@click.group()
+def models() -> None:
+    """List, show, verify, sign and install models.
+
+    They are in the model store: in BENTOML_HOME, or in ~/bentoml.
+    """
+
+
+@models.command("list", epilog="\b\nExample:\n  ganmint models list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
+def list_models(as_json: bool) -> None:
+    """List every version in the store."""
+    stored_models = [stored for name in store.names() for stored in store.versions(name)]
+    if as_json:
+        rows = [{"name": s.name, "version": s.version, "path": str(s.path)} for s in stored_models]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not stored_models:
+        click.echo("The store is empty. Install the bundled models with: ganmint models install")
+        return
+    click.echo(f"{'MODEL':24} {'VERSION':10} {'IMAGES':10} {'CLASSES':8} {'KIMG':>8}  TRAINED ON")
+    for stored in stored_models:
+        manifest = read(stored.path)
+        click.echo(
+            f"{stored.name:24} {stored.version:10} {_size_text(manifest):10} {len(manifest.class_names) or '-':<8} "
+            f"{manifest.training.kimg:8.0f}  {manifest.training.data.name}"
+        )
+
+
+@models.command(epilog="\b\nExamples:\n  ganmint models show digits\n  ganmint models show digits/3.0.0 --json")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print manifest.json as it is.")
+def show(model: str, as_json: bool) -> None:
+    """Show a model's card. MODEL is a name or name/version."""
+    stored = store.find_model(model)
+    manifest = read(stored.path)
+    if as_json:
+        click.echo(dump(manifest), nl=False)
+        return
+    click.echo(render_model_card(manifest))
+    click.echo(f"## Files\n\n- digest: {artifact.digest(stored.path)}\n- folder: {stored.path}")
+
+
+@models.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint models verify\n"
+    "  ganmint models verify models/pretrained/digits\n"
+    "  ganmint models verify digits --public-key key.pub"
+)
+@click.argument("model", required=False)
+@device_option
+@click.option("--public-key", type=PATH, help="PEM; check the signature by this key, too.")
+def verify(model: str | None, device: str, public_key: Path | None) -> None:
+    """Check hashes and goldens.
+
+    MODEL is a name, name/version, or an artifact folder. Without it, the whole store is checked. The goldens
+    are images that came with the model: they are minted again and compared.
+    """
+    if model is None:
+        folders = [stored.path for name in store.names() for stored in store.versions(name)]
+    else:
+        folders = [store.find_artifact(model)]
+    for folder in folders:
+        _verify(folder, device, public_key)
+
+
+def _verify(folder: Path, device: str, public_key: Path | None) -> None:
+    # The signature comes first, because the next steps read files that anyone may have written.
+    if public_key:
+        signing.verify(folder, public_key)
+    manifest = artifact.check_files(folder)
+    title = f"{manifest.name} {manifest.version}"
+    if public_key:
+        click.echo(f"{title}: signed by the key of {public_key}")
+    click.echo(f"{title}: {len(manifest.files)} files have the hashes that manifest.json names")
+    sampler = artifact.load(folder, resolve_device(device))
+    largest_difference = artifact.check_goldens(sampler, folder / artifact.GOLDEN)
+    click.echo(f"goldens match to {largest_difference} of 255 on {sampler.fingerprint}")
+
+
+@models.command(epilog="\b\nExample:\n  ganmint models sign digits --private-key key.pem")
+@click.argument("model")
+@click.option(
+    "--private-key",
+    type=PATH,
+    required=True,
+    help="PEM, elliptic curve P-256, P-384 or P-521. GANMINT_KEY_PASSWORD is its password.",
+)
+def sign(model: str, private_key: Path) -> None:
+    """Sign a model with your own key.
+
+    MODEL is a name, name/version, or an artifact folder. The signature (OpenSSF Model Signing) is a file,
+    model.sig, beside the model's; name, version and digest stay as they are. A service with
+    GANMINT_REQUIRE_SIGNED=1 and GANMINT_PUBLIC_KEY serves only models with such a signature. To make keys:
+
+    \b
+    openssl ecparam -name prime256v1 -genkey -noout -out key.pem
+    openssl ec -in key.pem -pubout -out key.pub
+    """
+    folder = store.find_artifact(model)
+    manifest = artifact.check_files(folder)
+    path = signing.sign(folder, private_key, os.environ.get("GANMINT_KEY_PASSWORD"))
+    click.echo(f"Signed {manifest.name} {manifest.version} ({artifact.digest(folder)[:12]}): {path}")
+
+
+@models.command(epilog="\b\nExamples:\n  ganmint models install\n  ganmint models install models/pretrained/digits")
+@click.argument("folders", nargs=-1, type=PATH)
+def install(folders: tuple[Path, ...]) -> None:
+    """Put artifact folders into the store.
+
+    Without FOLDERS, the bundled models are installed.
+    """
+    for folder in folders or store.pretrained():
+        stored = store.install(folder)
+        click.echo(f"{stored} is in the store: {stored.path}")
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint sample digits --seed 7 --count 64 --labels balanced --out grid.png\n"
+    "  ganmint sample digits --seed 7 --count 10 --labels 3,1,4,1,5,9,2,6,5,3 --out pictures"
+)
+@click.argument("model")
+@click.option("--seed", type=int, default=0, show_default=True, help="0 .. 2^53-1.")
+@click.option("--index", type=int, default=0, show_default=True, help="Of the first image; the others follow.")
+@click.option("--count", type=int, default=1, show_default=True, help="How many images.")
+@click.option("--labels", help='A label, a comma-separated list, or "balanced". Default: drawn from the seed.')
+@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation, above 0 and at most 1.")
+@click.option(
+    "--out",
+    type=PATH,
+    required=True,
+    help="A picture (.png, .jpg, .webp) of one image or a grid; otherwise a folder with one file per image.",
+)
+@click.option(
+    "--format",
+    "extension",
+    type=click.Choice(list(EXTENSIONS)),
+    default="png",
+    show_default=True,
+    help="Of the files in a folder.",
+)
+@device_option
+def sample(
+    model: str,
+    seed: int,
+    index: int,
+    count: int,
+    labels: str | None,
+    psi: float,
+    out: Path,
+    extension: str,
+    device: str,
+) -> None:
+    """Mint images to files. MODEL is a name or name/version.
+
+    Each file has the very bytes that the service answers for the same address.
+    """
+    sampler = artifact.load(store.find_model(model).path, resolve_device(device))
+    label_spec = _parse_labels(labels)
+    if out.suffix.removeprefix(".") in EXTENSIONS:
+        if count > MAX_GRID_IMAGES:
+            raise InputError(f"one picture holds at most {MAX_GRID_IMAGES} images, got {count}; give a folder", "n")
+        addresses = sampler.manifest.addresses(seed, index, count, label_spec, psi)
+        _write_picture(sampler, addresses, out)
+        return
+    if out.suffix and not out.is_dir():
+        raise InputError(f"{out.name} is no known picture type; there are: .{', .'.join(EXTENSIONS)}", "--out")
+    _write_files(sampler, seed, index, count, label_spec, psi, out, extension)
+
+
+def _write_picture(sampler: Sampler, addresses: list[Address], out: Path) -> None:
+    media_type = EXTENSIONS[out.suffix.removeprefix(".")]
+    texts = [str(address) for address in addresses]
+    write_atomically(out, images.encode_one_or_grid(sampler.mint(addresses), media_type, texts))
+    click.echo(f"Wrote {out}: {len(texts)} image{'s' * (len(texts) > 1)} beginning with {texts[0]}")
+
+
+def _write_files(
+    sampler: Sampler,
+    seed: int,
+    index: int,
+    count: int,
+    label_spec: LabelSpec,
+    psi: float,
+    out: Path,
+    extension: str,
+) -> None:
+    manifest = sampler.manifest
+    # The whole request is checked before the first file is written; checking the last address checks the range.
+    manifest.addresses(seed, index + max(count, 1) - 1, 1, None, psi)
+    if isinstance(label_spec, list) or count < 1:
+        manifest.addresses(seed, index, count, label_spec, psi)
+    for start in range(0, count, sampler.batch_size):
+        size = min(sampler.batch_size, count - start)
+        part = label_spec[start : start + size] if isinstance(label_spec, list) else label_spec
+        addresses = manifest.addresses(seed, index + start, size, part, psi)
+        for address, pixels in zip(addresses, sampler.mint(addresses)):
+            name = f"{address.model}_{address.version}_{address.seed}_{address.index}.{extension}"
+            write_atomically(out / name, images.encode(pixels, EXTENSIONS[extension], str(address)))
+    click.echo(f"Wrote {count} images to {out}")
+
+
+def _parse_labels(text: str | None) -> LabelSpec:
+    if text is None:
+        return None
+    if text == "balanced":
+        return "balanced"
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f'must be a label, a comma-separated list or "balanced", got {text!r}', "--labels") from None
+    return values if "," in text else values[0]
+
+
+def _size_text(manifest: Manifest) -> str:
+    return f"{manifest.image.height}x{manifest.image.width}{' RGB' if manifest.image.channels == 3 else ''}"
