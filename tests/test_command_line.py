@@ -330,7 +330,7 @@ def test_publish_refuses_in_words(arguments: tuple[str, ...], code: int, words: 
         (("{empty}", "--data", "{data}"), 2, "RUN-or-MODEL: {empty} holds neither a run (config.yaml) nor an artifact"),
         (("{begun}", "--data", "{data}"), 1, "{begun}: has no checkpoint yet: no tick was finished"),
         (("tiny", "--data", "/nosuch"), 1, "/nosuch: does not exist"),
-        (("tiny", "--data", "{data}", "--inception", "/no.pth"), 1, "/no.pth: does not exist; give the file that"),
+        (("tiny", "--data", "{data}", "--inception", "/no.pth"), 1, "/no.pth: does not exist; download the file that"),
         (("tiny", "--data", "{data}", "--device", "nosuch"), 2, "--device: 'nosuch' cannot be used"),
     ],
 )

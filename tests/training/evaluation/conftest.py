@@ -1,4 +1,4 @@
-"""What the evaluation's tests share: a small protocol, the repository's digits, and generators good and bad."""
+"""Fixtures of the evaluation's tests: a small protocol, real digits, and good and bad generators."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DIGITS = REPOSITORY / "tests" / "data" / "digits"
 
 @pytest.fixture(scope="session")
 def protocol() -> Protocol:
-    """The standard one at the size of 500 digits: 350 to learn from, 150 to test with."""
+    """Return a protocol for 500 digits: 350 for training and 150 for testing."""
     return Protocol(
         name="small",
         holdout=0.3,
@@ -38,14 +38,14 @@ def protocol() -> Protocol:
         score_splits=5,
         bins=10,
         neighbours=20,
-        # So few digits lie far apart: half the usual distance is no copy yet.
+        # Distances between so few digits are large, so half the usual distance does not yet mean a copy.
         copy_share=0.25,
     )
 
 
 @pytest.fixture(scope="session")
 def digits(protocol: Protocol) -> DataSplit:
-    """The 500 digits of the repository, which the bundled model made."""
+    """Load the 500 digits of the repository, which the bundled model generated."""
     return data_split.load(DIGITS, DataConfig(), protocol.holdout)
 
 
@@ -55,52 +55,60 @@ def bundled() -> Sampler:
 
 
 @pytest.fixture(scope="session")
-def subject(bundled: Sampler) -> Callable[[Generator], EvaluatedGenerator]:
-    """Makes a subject of any generator of digits, with the gate of the preset."""
+def create_evaluated(bundled: Sampler) -> Callable[[Generator], EvaluatedGenerator]:
+    """Return a function that wraps any generator of digits, with the gate of the preset."""
 
-    def make(generator: Generator) -> EvaluatedGenerator:
+    def create(generator: Generator) -> EvaluatedGenerator:
         return EvaluatedGenerator("a test", torch_sampler(generator, bundled.manifest), load_preset("digits").gate)
 
-    return make
+    return create
 
 
 @pytest.fixture(scope="session")
-def good(bundled: Sampler, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
-    """RngStreams from the very distribution that the data is from."""
-    return subject(torch_runtime(bundled).generator)
+def good_generator(bundled: Sampler, create_evaluated: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
+    """Return the generator that made the data."""
+    return create_evaluated(torch_runtime(bundled).generator)
 
 
 @pytest.fixture(scope="session")
-def one_class(bundled: Sampler, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
-    """Makes a three, whatever it is asked for."""
-    return subject(lambda z, label: torch_runtime(bundled).generator(z, torch.full_like(label, 3)))
+def one_class_generator(
+    bundled: Sampler, create_evaluated: Callable[[Generator], EvaluatedGenerator]
+) -> EvaluatedGenerator:
+    """Return a generator that draws a three for every label."""
+    return create_evaluated(lambda z, label: torch_runtime(bundled).generator(z, torch.full_like(label, 3)))
 
 
 @pytest.fixture(scope="session")
-def one_image(bundled: Sampler, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
-    """Makes one and the same image of each class."""
-    return subject(lambda z, label: torch_runtime(bundled).generator(torch.ones_like(z), label))
+def one_image_generator(
+    bundled: Sampler, create_evaluated: Callable[[Generator], EvaluatedGenerator]
+) -> EvaluatedGenerator:
+    """Return a generator that draws one image for each class."""
+    return create_evaluated(lambda z, label: torch_runtime(bundled).generator(torch.ones_like(z), label))
 
 
 @pytest.fixture(scope="session")
-def memorising(digits: DataSplit, subject: Callable[[Generator], EvaluatedGenerator]) -> EvaluatedGenerator:
-    """Answers with training images of the class that is asked for."""
+def memorising_generator(
+    digits: DataSplit, create_evaluated: Callable[[Generator], EvaluatedGenerator]
+) -> EvaluatedGenerator:
+    """Return a generator that copies training images of the requested class."""
     pixels, labels = digits.train.batch(np.arange(len(digits.train)))
 
     def look_up(z: Tensor, label: Tensor) -> Tensor:
         rows = [np.flatnonzero(labels == k)[int(abs(x) * 1e6) % (labels == k).sum()] for x, k in zip(z[:, 0], label)]
         return torch.from_numpy(pixels[np.array(rows)])
 
-    return subject(look_up)
+    return create_evaluated(look_up)
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that the tests share, so that the classifier of real images is trained once."""
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cache that the tests share, so that the classifier of real images is trained once."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
-def of_good(good: EvaluatedGenerator, digits: DataSplit, protocol: Protocol, kept: Path) -> EvaluationResult:
-    """The good generator's evaluation, the first that fills the cache."""
-    return evaluate(good, digits, protocol, kept)
+def good_result(
+    good_generator: EvaluatedGenerator, digits: DataSplit, protocol: Protocol, cache_dir: Path
+) -> EvaluationResult:
+    """Evaluate the good generator, which fills the cache."""
+    return evaluate(good_generator, digits, protocol, cache_dir)

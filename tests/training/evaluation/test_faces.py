@@ -1,4 +1,4 @@
-"""What the evaluation measures of aligned faces: skin tones, and what training kept aside."""
+"""Skin tones of aligned faces, the training holdout, and how the classifier is trained."""
 
 from __future__ import annotations
 
@@ -22,61 +22,65 @@ LIGHT, TAN, DARK = (240, 205, 180), (190, 140, 105), (75, 50, 40)
 
 
 def faces(*colours: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """One 16x16 face a colour, on blue: uint8 (n, 16, 16, 3)."""
-    found = np.full((len(colours), 16, 16, 3), (20, 40, 220), np.uint8)
-    found[:, 6:12, 4:12] = np.array(colours, np.uint8)[:, None, None]
-    return found
+    """Return a face of each colour on blue, uint8 (n, 16, 16, 3)."""
+    pixels = np.full((len(colours), 16, 16, 3), (20, 40, 220), np.uint8)
+    pixels[:, 6:12, 4:12] = np.array(colours, np.uint8)[:, None, None]
+    return pixels
 
 
 @pytest.mark.parametrize(
-    ("colour", "wanted"),
+    ("colour", "expected"),
     [((255, 255, 255), (100, 0, 0)), ((255, 0, 0), (53.24, 80.09, 67.20)), ((0, 0, 0), (0, 0, 0))],
 )
-def test_colours_have_their_published_coordinates(colour: tuple[int, int, int], wanted: tuple[float, ...]) -> None:
-    assert skin_tone.rgb_to_lab(np.array(colour, np.uint8)) == pytest.approx(wanted, abs=0.05)
+def test_colours_match_published_lab_coordinates(colour: tuple[int, int, int], expected: tuple[float, ...]) -> None:
+    assert skin_tone.rgb_to_lab(np.array(colour, np.uint8)) == pytest.approx(expected, abs=0.05)
 
 
-def test_lighter_skin_has_a_larger_angle_and_the_background_none() -> None:
+def test_lighter_skin_has_a_larger_angle() -> None:
     light, tan, dark = skin_tone.typology_angles(faces(LIGHT, TAN, DARK))
 
     assert light > 41 > tan > 10 > -30 > dark
     assert skin_tone.class_shares(np.array([light, tan, dark])) == {
-        "very light": pytest.approx(1 / 3), "light": 0, "intermediate": 0, "tan": pytest.approx(1 / 3), "brown": 0,
+        "very light": pytest.approx(1 / 3),
+        "light": 0,
+        "intermediate": 0,
+        "tan": pytest.approx(1 / 3),
+        "brown": 0,
         "dark": pytest.approx(1 / 3),
-    }  # fmt: skip
+    }
 
 
-def test_the_distance_is_the_mean_move_in_degrees() -> None:
+def test_the_wasserstein_distance_is_the_mean_move() -> None:
     assert skin_tone.wasserstein_distance(np.array([10.0, 30.0]), np.array([35.0, 10.0])) == pytest.approx(2.5)
 
 
-def test_a_generator_that_lost_a_tone_is_seen(
-    good: EvaluatedGenerator, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_skin_tone_is_detected(
+    good_generator: EvaluatedGenerator, protocol: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = good.manifest.model_copy(
+    card = good_generator.manifest.model_copy(
         update={
             "class_names": (),
-            "image": good.manifest.image.model_copy(update={"channels": 3, "height": 16, "width": 16}),
+            "image": good_generator.manifest.image.model_copy(update={"channels": 3, "height": 16, "width": 16}),
         }
     )
-    skewed = EvaluatedGenerator("skewed", _Fixed(card), data=DataConfig(aligned_faces=True))  # type: ignore[arg-type]
+    skewed = EvaluatedGenerator("skewed", _FixedSampler(card), data=DataConfig(aligned_faces=True))  # type: ignore[arg-type]
     path = tmp_path / "faces"
     path.mkdir()
     for k in range(90):
         (path / f"{k:02}.png").write_bytes(images.encode(faces((LIGHT, TAN, DARK)[k % 3])[0], "image/png", "a test"))
 
-    found = evaluate(skewed, data_split.load(path, skewed.data, 0.3), protocol)
+    result = evaluate(skewed, data_split.load(path, skewed.data, 0.3), protocol)
 
-    figure = found.report.find("skin_tone")
-    assert figure is not None and figure.value is not None and figure.real_baseline is not None
-    assert figure.value > 2 * figure.real_baseline
-    shares = {row.name: (row.generated, row.real) for row in found.report.tones}
+    metric = result.report.find("skin_tone")
+    assert metric is not None and metric.value is not None and metric.real_baseline is not None
+    assert metric.value > 2 * metric.real_baseline
+    shares = {row.name: (row.generated, row.real) for row in result.report.tones}
     assert shares["dark"][0] == 0 < shares["dark"][1]
-    assert "Skin tones" in html_report.render_html(found)
+    assert "Skin tones" in html_report.render_html(result)
 
 
-class _Fixed:
-    """A sampler of light faces."""
+class _FixedSampler:
+    """Mints light faces only."""
 
     fingerprint = "none"
 
@@ -90,28 +94,30 @@ class _Fixed:
         return faces(*[LIGHT] * len(z))
 
 
-def test_what_training_kept_aside_is_what_it_is_tested_with(digits: DataSplit) -> None:
-    found = data_split.load(DIGITS, DataConfig(holdout=0.2, mirror=True), 0.3)
+def test_the_training_holdout_becomes_the_test_set(digits: DataSplit) -> None:
+    split = data_split.load(DIGITS, DataConfig(holdout=0.2, mirror=True), 0.3)
 
-    assert (len(found.train), len(found.test)) == (400, 100)
-    assert found.test.digest == digits.whole.split(0.2)[1].digest
-    assert (found.test_origin, found.test_seen_in_training, found.mirror) == ("20%, held out in training", False, True)
+    assert (len(split.train), len(split.test)) == (400, 100)
+    assert split.test.digest == digits.whole.split(0.2)[1].digest
+    assert split.test_origin == "20%, held out in training"
+    assert split.mirror and not split.test_seen_in_training
 
 
-def test_mirrored_images_are_learned_from_where_they_are_as_real() -> None:
+def test_mirroring_teaches_flipped_images() -> None:
     shown = np.random.RandomState(0).randint(0, 40, (80, 16, 16, 1)).astype(np.uint8)
     labels = np.arange(80) % 2
     shown[labels == 1, :, :5] += 200
-    recipe, kept = Recipe(width=4, features=4, epochs=20, min_images_shown=0, batch=20), shown.copy()
+    recipe = Recipe(width=4, features=4, epochs=20, min_images_shown=0, batch=20)
+    original = shown.copy()
 
     plain, mirrored = (classifier.train(shown, labels, 2, recipe, mirror) for mirror in (False, True))
 
     assert (mirrored.predict(shown[:, :, ::-1].copy()).labels == labels).mean() > 0.95
     assert mirrored.sha256 != plain.sha256
-    assert (shown == kept).all()
+    assert (shown == original).all()
 
 
-def test_small_data_is_shown_more_often() -> None:
+def test_small_data_is_trained_for_more_epochs() -> None:
     steps: list[int] = []
     data = np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) % 2
     recipe = Recipe(width=2, features=2, epochs=1, min_images_shown=100, batch=20)

@@ -1,4 +1,4 @@
-"""The report's files: one page that needs nothing else, and the curves of a run."""
+"""The report's files: a self-contained page, report.json, and the curves of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.evaluation.report import Report
 
 
 class Tags(html.parser.HTMLParser):
-    """What is opened and closed, and every reference to something else."""
+    """Checks that tags are closed, and collects references to other files."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,18 +37,27 @@ class Tags(html.parser.HTMLParser):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder with nothing but its statistics."""
+    """Return a run folder that holds only statistics."""
     rows = [
-        {"kimg": k, "images_per_second": 100 + k, "loss_G": 1 / k, "loss_D": 0.5, "acc_real": 0.5, "acc_fake": 0.6,
-         "acc_pair": 0.7, "r1": 10.0**-k, "r2": None if k == 2 else 0.1}
+        {
+            "kimg": k,
+            "images_per_second": 100 + k,
+            "loss_G": 1 / k,
+            "loss_D": 0.5,
+            "acc_real": 0.5,
+            "acc_fake": 0.6,
+            "acc_pair": 0.7,
+            "r1": 10.0**-k,
+            "r2": None if k == 2 else 0.1,
+        }
         for k in range(1, 6)
-    ]  # fmt: skip
+    ]
     (tmp_path / "stats.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
 
 
-def test_the_page_is_well_formed_and_needs_nothing_outside_itself(of_good: EvaluationResult, run: Path) -> None:
-    text = html_report.render_html(of_good, run)
+def test_the_page_is_well_formed_and_self_contained(good_result: EvaluationResult, run: Path) -> None:
+    text = html_report.render_html(good_result, run)
 
     tags = Tags()
     tags.feed(text)
@@ -58,32 +67,55 @@ def test_the_page_is_well_formed_and_needs_nothing_outside_itself(of_good: Evalu
     assert "nan" not in re.sub(r'src="[^"]*"', "", text).lower().replace("dominant", "")
 
 
-def test_the_page_shows_every_figure_class_picture_and_curve(of_good: EvaluationResult, run: Path) -> None:
-    text = html_report.render_html(of_good, run)
+def test_the_page_shows_every_metric_picture_and_curve(good_result: EvaluationResult, run: Path) -> None:
+    text = html_report.render_html(good_result, run)
 
-    for figure in of_good.report.metrics:
-        assert figure.info.title in text and figure.format(figure.value) in text
+    for metric in good_result.report.metrics:
+        assert metric.info.title in text and metric.format(metric.value) in text
     for title in ("Generated", "Real", "Interpolations", "Single dimensions", "The most suspicious", "Ordinary ones"):
         assert f"<h3>{title}</h3>" in text
     assert text.count("<svg") == 4 and "It passes its gate." in text
-    assert "Losses" not in html_report.render_html(of_good)
+    assert "Losses" not in html_report.render_html(good_result)
 
 
-def test_the_json_reads_back_to_the_same_report(of_good: EvaluationResult, tmp_path: Path) -> None:
-    written = html_report.write_report(of_good, tmp_path / "deep" / "report")
+def test_report_json_round_trips(good_result: EvaluationResult, tmp_path: Path) -> None:
+    written = html_report.write_report(good_result, tmp_path / "deep" / "report")
 
     assert written == tmp_path / "deep" / "report" / "report.html"
     assert sorted(p.name for p in written.parent.iterdir()) == ["report.html", "report.json"]
-    assert Report.model_validate_json((written.parent / "report.json").read_bytes()) == of_good.report
+    assert Report.model_validate_json((written.parent / "report.json").read_bytes()) == good_result.report
 
 
-def test_what_a_name_holds_is_text_and_no_markup(of_good: EvaluationResult) -> None:
-    report = of_good.report.model_copy(update={"title": "<script>alert(1)</script>"})
+def test_report_json_keeps_its_keys(good_result: EvaluationResult) -> None:
+    report = json.loads(good_result.report.model_dump_json())
+
+    assert list(report) == [
+        "subject",
+        "kimg",
+        "protocol",
+        "machine",
+        "data",
+        "feature_space",
+        "feature_space_sha256",
+        "real_side",
+        "figures",
+        "classes",
+        "tones",
+        "verdict",
+        "notes",
+    ]
+    assert list(report["figures"][0]) == ["name", "value", "floor", "sd", "problem", "applies"]
+    assert list(report["classes"][0]) == ["name", "gan_train", "ceiling", "gan_test", "wanted", "seen"]
+    assert list(report["verdict"]["checks"][0]) == ["figure", "passed", "words"]
+
+
+def test_names_are_escaped(good_result: EvaluationResult) -> None:
+    report = good_result.report.model_copy(update={"title": "<script>alert(1)</script>"})
 
     assert "<script>" not in html_report.render_html(EvaluationResult(report, []))
 
 
-def test_curves_skip_what_was_not_finite(run: Path) -> None:
+def test_curves_skip_values_that_are_not_finite(run: Path) -> None:
     drawn = {chart.title: chart for chart in draw_charts(run)}
 
     lines = re.findall(r'points="([^"]*)"', drawn["Squared gradient norms"].svg)

@@ -1,4 +1,4 @@
-"""The metrics against values worked out by hand, and their refusals in words."""
+"""Metrics agree with values computed by hand, and refuse input without a meaning."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def points(*values: float) -> Features:
     return np.array(values, np.float32)[:, None]
 
 
-def test_frechet_distance_of_gaussians_is_that_of_their_means_and_deviations() -> None:
-    """In one dimension it is (m1 - m2)^2 + (s1 - s2)^2."""
+def test_frechet_distance_of_one_dimensional_gaussians() -> None:
+    """In one dimension the distance is (m1 - m2)^2 + (s1 - s2)^2."""
     a, b = points(-1.0, 0.0, 1.0), points(0.0, 3.0, 6.0)
 
     assert metrics.frechet_distance(a, b) == pytest.approx((0 - 3) ** 2 + (1 - 3) ** 2)
@@ -36,9 +36,9 @@ def test_frechet_distance_of_correlated_gaussians() -> None:
     turn = np.array([[0.6, -0.8], [0.8, 0.6]])
     a, b = (base * [2.0, 1.0]) @ turn, (base * [3.0, 5.0]) @ turn
 
-    found = metrics.frechet_distance(a.astype(np.float32), b.astype(np.float32))
+    result = metrics.frechet_distance(a.astype(np.float32), b.astype(np.float32))
 
-    assert found == pytest.approx((2 - 3) ** 2 + (1 - 5) ** 2, rel=1e-4)
+    assert result == pytest.approx((2 - 3) ** 2 + (1 - 5) ** 2, rel=1e-4)
 
 
 def test_frechet_distance_of_a_set_to_itself_is_zero() -> None:
@@ -51,10 +51,10 @@ def test_kernel_distance_is_the_unbiased_estimate() -> None:
     real, fake = points(0.0, 1.0), points(2.0, 3.0)
     expected = 7**3 + 1 - 2 * (1 + 1 + 3**3 + 4**3) / 4
 
-    found = metrics.kernel_distance(real, fake, subsets=3, size=2)
+    result = metrics.kernel_distance(real, fake, subsets=3, size=2)
 
-    assert found.mean == pytest.approx(expected)
-    assert found.sd == pytest.approx(0.0)
+    assert result.mean == pytest.approx(expected)
+    assert result.sd == pytest.approx(0.0)
 
 
 def test_kernel_distance_of_one_distribution_is_about_zero() -> None:
@@ -65,7 +65,7 @@ def test_kernel_distance_of_one_distribution_is_about_zero() -> None:
     assert other.mean > 1.0
 
 
-def test_precision_and_recall_count_who_lies_in_whose_balls() -> None:
+def test_precision_and_recall_count_samples_in_balls() -> None:
     """Balls around the real 0, 1, 2, 10 to the nearest other: radii 1, 1, 1, 8; around the fakes: 0.5, 0.5, 87.5."""
     real, fake = points(0.0, 1.0, 2.0, 10.0), points(2.0, 2.5, 90.0)
 
@@ -79,7 +79,7 @@ def test_density_and_coverage_count_balls() -> None:
     assert metrics.density_coverage(real, fake, k=1) == pytest.approx((3 / 3, 2 / 4))
 
 
-def test_inception_score_is_one_for_the_undecided_and_the_number_of_classes_at_best() -> None:
+def test_inception_score_ranges_from_one_to_the_number_of_classes() -> None:
     undecided = np.full((100, 5), 0.2, np.float32)
     decided = np.eye(5, dtype=np.float32)[np.arange(100) % 5]
 
@@ -88,7 +88,7 @@ def test_inception_score_is_one_for_the_undecided_and_the_number_of_classes_at_b
     assert metrics.inception_score(decided[np.zeros(100, int)], splits=10).mean == pytest.approx(1.0)
 
 
-def test_few_bins_differ_between_draws_of_one_distribution_and_most_where_one_collapsed() -> None:
+def test_few_bins_differ_unless_the_generator_collapsed() -> None:
     real = normal(0, 4000)
 
     assert metrics.different_bins(real, normal(1, 4000), bins=50) < 0.16
@@ -96,20 +96,20 @@ def test_few_bins_differ_between_draws_of_one_distribution_and_most_where_one_co
     assert metrics.different_bins(real, np.repeat(real[:1], 4000, axis=0), bins=50) > 0.9
 
 
-def test_the_nearest_is_found_and_a_copy_is_at_distance_zero() -> None:
+def test_nearest_neighbours_are_found_and_copies_have_distance_zero() -> None:
     pool = normal(0, 300, 784) * 100
     queries = np.concatenate([pool[[7, 250]], pool[[3]] + 1.0])
 
-    found = metrics.nearest_neighbours(queries, pool, k=20)
+    result = metrics.nearest_neighbours(queries, pool, k=20)
 
-    assert found.nearest_row.tolist() == [7, 250, 3]
-    assert found.distance.tolist()[:2] == [0.0, 0.0]
-    assert found.distance[2] == pytest.approx(math.sqrt(784), rel=1e-4)
-    assert found.is_near_copy().tolist() == [True, True, True]
+    assert result.nearest_row.tolist() == [7, 250, 3]
+    assert result.distance.tolist()[:2] == [0.0, 0.0]
+    assert result.distance[2] == pytest.approx(math.sqrt(784), rel=1e-4)
+    assert result.is_near_copy().tolist() == [True, True, True]
     assert not metrics.nearest_neighbours(normal(1, 20, 784) * 100, pool, k=20).is_near_copy().any()
 
 
-def test_modes_are_counted_where_they_get_a_share() -> None:
+def test_modes_with_a_quarter_of_their_share_are_counted() -> None:
     centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
     all_four = np.repeat(centres, 100, axis=0)
     three = np.concatenate([np.repeat(centres[:3], 130, axis=0), [[5, 5]] * 10]).astype(np.float32)
@@ -131,13 +131,13 @@ def test_modes_are_counted_where_they_get_a_share() -> None:
         (lambda a: metrics.modes_kept(a, a, 1.0), "the mode count needs at least 400"),
     ],
 )
-def test_too_few_images_are_refused_in_words(measure: object, words: str) -> None:
+def test_too_few_images_are_refused(measure: object, words: str) -> None:
     assert callable(measure)
     with pytest.raises(MetricError, match=words):
         measure(normal(0, 4))
 
 
-def test_features_that_are_no_numbers_are_refused() -> None:
+def test_features_that_are_not_finite_are_refused() -> None:
     broken = normal(0, 20)
     broken[3, 1] = np.nan
 
