@@ -1,11 +1,8 @@
-"""Discriminators.
-
-Knows: the networks that tell real from generated images, and what they say. Does not know: losses,
-data, files.
-"""
+"""Discriminators: the networks that tell real from generated images."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -13,28 +10,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.dcgan import DCGANDiscriminator
-from models.networks import (
-    DCGANConfig,
-    DiscriminatorConfig,
-    MLPConfig,
-    ResNetDiscriminatorConfig,
-    blocks,
-    conv,
-    linear,
-    mlp,
-)
+from models.dcgan import init_dcgan
+from models.network_config import DCGANConfig, MLPConfig
+from models.networks import blocks, conv, linear, mlp
+from training.discriminator_config import DiscriminatorConfig, ResNetDiscriminatorConfig
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What a discriminator says of images.
+    """What a discriminator returns for images.
 
     Attributes:
-        logit: float (N,), unbounded; only differences mean anything under the relativistic loss.
-        codes: float (N, codes), its guess of the latents' first entries.
+        logits: float (N,), unbounded; only differences mean anything under the relativistic loss.
+        codes: float (N, infogan_codes), its prediction of the latents' first entries.
     """
 
-    logit: Tensor
+    logits: Tensor
     codes: Tensor
 
 
@@ -51,7 +41,7 @@ class Down(nn.Module):
 
 
 def pyramid(channels: int, network: ResNetDiscriminatorConfig) -> list[nn.Module]:
-    """From an image to the features of its lowest resolution, (N, widths[0], base, base)."""
+    """Return layers from an image to its features at the lowest resolution, (N, widths[0], base, base)."""
     widths = network.widths[::-1]
     layers: list[nn.Module] = [conv(channels, widths[0], 1, 1.0)]
     for level, width in enumerate(widths):
@@ -62,10 +52,10 @@ def pyramid(channels: int, network: ResNetDiscriminatorConfig) -> list[nn.Module
 
 
 class MinibatchStd(nn.Module):
-    """Appends a channel: how much the images of a group differ (Karras et al., arXiv 1710.10196, section 3).
+    """Append a channel with a group's standard deviation (Karras et al., arXiv 1710.10196, section 3).
 
-    The standard deviation over the group, averaged over channels and places. Groups are images in a
-    row, so that they are the same however a batch is spread over processes.
+    The standard deviation over the group is averaged over channels and pixels. Groups are consecutive
+    images, so they do not depend on the number of processes that share a batch.
     """
 
     def __init__(self, group: int) -> None:
@@ -75,18 +65,18 @@ class MinibatchStd(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         count, channels, height, width = x.shape
         variance = x.float().reshape(-1, self.group, channels, height, width).var(dim=1, unbiased=False)
-        # The root's slope at 0 is infinite.
-        spread = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3)).repeat_interleave(self.group)
-        return torch.cat([x, spread.to(x.dtype).reshape(count, 1, 1, 1).expand(-1, -1, height, width)], dim=1)
+        # The square root's derivative at 0 is infinite.
+        std = (variance + 1e-8).sqrt().mean(dim=(1, 2, 3)).repeat_interleave(self.group)
+        return torch.cat([x, std.to(x.dtype).reshape(count, 1, 1, 1).expand(-1, -1, height, width)], dim=1)
 
 
 class ResNetDiscriminator(nn.Module):
-    """(image, label) -> DiscriminatorOutput; the logit by projection (Miyato and Koyama, arXiv 1802.05637)."""
+    """(image, label) -> DiscriminatorOutput; logits by projection (Miyato and Koyama, arXiv 1802.05637)."""
 
     def __init__(self, config: DiscriminatorConfig, network: ResNetDiscriminatorConfig) -> None:
         super().__init__()
-        self.conditional = config.labels > 0
-        self.labels = max(config.labels, 1)
+        self.is_conditional = config.num_classes > 0
+        self.num_classes = max(config.num_classes, 1)
         self.into, *layers = pyramid(config.shape[0], network)
         features = network.widths[0]
         if network.minibatch_group > 1:
@@ -94,48 +84,72 @@ class ResNetDiscriminator(nn.Module):
             features += 1
         self.layers = nn.Sequential(*layers)
         self.basis = nn.Parameter(torch.randn(1, features, network.base, network.base) / network.base)
-        self.head = linear(features, network.label_dim if self.conditional else 1)
-        self.guess = linear(features, config.codes) if config.codes else None
-        self.embed = linear(self.labels, network.label_dim, math.sqrt(self.labels))
+        self.head = linear(features, network.label_dim if self.is_conditional else 1)
+        self.guess = linear(features, config.infogan_codes) if config.infogan_codes else None
+        self.embed = linear(self.num_classes, network.label_dim, math.sqrt(self.num_classes))
 
     def forward(self, image: Tensor, label: Tensor) -> DiscriminatorOutput:
-        # As a depthwise convolution this would be slow: its double backward loops over the channels.
+        # Not a depthwise convolution, whose double backward is slow: it loops over the channels.
         features = (self.layers(self.into(image)) * self.basis).sum(dim=(2, 3))
         h = self.head(features)
-        if self.conditional:
-            c = self.embed(F.one_hot(label, self.labels).to(h.dtype))
+        if self.is_conditional:
+            c = self.embed(F.one_hot(label, self.num_classes).to(h.dtype))
             h = (h * c).sum(dim=1, keepdim=True, dtype=torch.float32) / math.sqrt(c.shape[1])
         return DiscriminatorOutput(h.squeeze(1), self.guess(features) if self.guess is not None else features[:, :0])
 
 
 class MLPDiscriminator(nn.Module):
+    """(toy data, label) -> DiscriminatorOutput."""
+
     def __init__(self, config: DiscriminatorConfig, network: MLPConfig) -> None:
         super().__init__()
-        self.labels = config.labels
-        self.body = mlp(math.prod(config.shape) + config.labels, 1 + config.codes, network)
+        self.num_classes = config.num_classes
+        self.body = mlp(math.prod(config.shape) + config.num_classes, 1 + config.infogan_codes, network)
 
     def forward(self, image: Tensor, label: Tensor) -> DiscriminatorOutput:
         h = image.flatten(1)
-        if self.labels > 0:
-            h = torch.cat([h, F.one_hot(label, self.labels).to(h.dtype)], dim=1)
+        if self.num_classes > 0:
+            h = torch.cat([h, F.one_hot(label, self.num_classes).to(h.dtype)], dim=1)
         out = self.body(h)
         return DiscriminatorOutput(out[:, 0], out[:, 1:])
 
 
-class DCGANBaseline(nn.Module):
-    """models.dcgan's discriminator as a DiscriminatorOutput."""
+class DCGANDiscriminator(nn.Module):
+    """(image, label) -> DiscriminatorOutput; the label joins the image as one plane per class.
+
+    DCGAN (Radford et al., arXiv 1511.06434), with models.dcgan's initialisation.
+    """
 
     def __init__(self, config: DiscriminatorConfig, network: DCGANConfig) -> None:
         super().__init__()
-        self.body = DCGANDiscriminator(config.codes, config.labels, config.shape[0], network.base, network.widths)
+        self.num_classes = config.num_classes
+        self.body = _DCGANLayers(config, network)
 
     def forward(self, image: Tensor, label: Tensor) -> DiscriminatorOutput:
-        out = self.body(image, label)
+        if self.num_classes > 0:
+            planes = F.one_hot(label, self.num_classes).to(image.dtype)[:, :, None, None]
+            image = torch.cat([image, planes.expand(-1, -1, *image.shape[2:])], dim=1)
+        out = self.body.layers(image)
         return DiscriminatorOutput(out[:, 0], out[:, 1:])
 
 
-def discriminator(config: DiscriminatorConfig) -> nn.Module:
-    """A freshly initialised discriminator.
+class _DCGANLayers(nn.Module):
+    """Keeps the weights' names of saved checkpoints: body.layers.0.weight and so on."""
+
+    def __init__(self, config: DiscriminatorConfig, network: DCGANConfig) -> None:
+        super().__init__()
+        widths = network.widths
+        channels = config.shape[0] + config.num_classes
+        layers: list[nn.Module] = [nn.Conv2d(channels, widths[-1], 4, 2, 1), nn.LeakyReLU(0.2)]
+        for a, b in itertools.pairwise(widths[::-1]):
+            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2)]
+        head = nn.Linear(widths[0] * network.base**2, 1 + config.infogan_codes)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), head)
+        init_dcgan(self)
+
+
+def build_discriminator(config: DiscriminatorConfig) -> nn.Module:
+    """Return a freshly initialised discriminator.
 
     Its forward takes images, float32 (N, C, H, W), and label, int64 (N,), and returns a DiscriminatorOutput.
     """
@@ -143,6 +157,6 @@ def discriminator(config: DiscriminatorConfig) -> nn.Module:
         case ResNetDiscriminatorConfig() as network:
             return ResNetDiscriminator(config, network)
         case DCGANConfig() as network:
-            return DCGANBaseline(config, network)
+            return DCGANDiscriminator(config, network)
         case network:
             return MLPDiscriminator(config, network)

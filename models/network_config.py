@@ -1,0 +1,127 @@
+"""Configurations of generators, as a manifest keeps them.
+
+Importing this module does not load torch; models.networks builds the networks.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, model_validator
+from typing_extensions import Self
+
+from models.base import Frozen
+
+# How much wider a bottleneck is inside.
+EXPANSION = 2
+
+Shape = tuple[int, int, int]
+Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+
+
+def _check_side(base: int, doublings: int, shape: Shape) -> None:
+    side = base * 2**doublings
+    if shape[1:] != (side, side):
+        raise ValueError(
+            f"the networks make {side}x{side} images (base {base}, doubled {doublings} times), "
+            f"but the data has {shape[1]}x{shape[2]}"
+        )
+
+
+class PyramidConfig(Frozen):
+    """A pyramid of residual blocks.
+
+    `widths` are channels per level, from the lowest resolution (`base` pixels a side) upwards; each
+    further level doubles the side.
+    """
+
+    kind: Literal["resnet"] = "resnet"
+    base: int = Field(ge=2, description="side of the lowest resolution, in pixels")
+    widths: Widths = Field(description="channels per level, from the lowest resolution upwards")
+    blocks: int = Field(default=1, ge=1, description="residual blocks per level")
+    label_dim: int = Field(default=32, ge=1, description="size of the label embedding")
+    group: int = Field(
+        default=0,
+        ge=0,
+        description="0: blocks of two 3x3 convolutions; else R3GAN's bottlenecks with this many channels in a group",
+    )
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Self:
+        if self.group and any(EXPANSION * width % self.group for width in self.widths):
+            raise ValueError(f"group {self.group} must divide twice each of the widths {list(self.widths)}")
+        return self
+
+    def check_side(self, shape: Shape) -> None:
+        """Check that the pyramid makes images of this shape.
+
+        Raises: ValueError.
+        """
+        _check_side(self.base, len(self.widths) - 1, shape)
+
+
+class ResNetConfig(PyramidConfig):
+    """R3GAN's generator (models.networks)."""
+
+    input_layer: Literal["basis", "dense"] = Field(
+        default="basis",
+        validation_alias=AliasChoices("input_layer", "start"),
+        description="basis: one learned image per channel, scaled by the latent; dense: linear in the latent",
+    )
+
+
+class MLPConfig(Frozen):
+    """Fully connected layers, for low-dimensional toy data of shape (dim, 1, 1)."""
+
+    kind: Literal["mlp"] = "mlp"
+    width: int = Field(ge=1)
+    layers: int = Field(ge=1)
+    label_dim: int = Field(default=32, ge=1)
+
+    def check_side(self, shape: Shape) -> None:
+        """Check that the data is low-dimensional.
+
+        Raises: ValueError.
+        """
+        if shape[1:] != (1, 1):
+            raise ValueError(f"an mlp takes data of shape (dim, 1, 1), got {shape}")
+
+
+class DCGANConfig(Frozen):
+    """The baseline of models.dcgan.
+
+    `widths` are channels per level from the lowest resolution (`base` pixels a side) upwards; the image
+    has twice the side of the last level.
+    """
+
+    kind: Literal["dcgan"] = "dcgan"
+    base: int = Field(ge=2)
+    widths: Widths
+
+    def check_side(self, shape: Shape) -> None:
+        """Check that the levels make images of this shape.
+
+        Raises: ValueError.
+        """
+        _check_side(self.base, len(self.widths), shape)
+
+
+NetworkConfig = Annotated[ResNetConfig | MLPConfig | DCGANConfig, Field(discriminator="kind")]
+
+
+class GeneratorConfig(Frozen):
+    """Everything that is needed to build a generator; a manifest's `network`."""
+
+    z_dim: int = Field(ge=1)
+    num_classes: int = Field(
+        ge=0,
+        validation_alias=AliasChoices("num_classes", "labels"),
+        description="number of classes; 0 for an unconditional model",
+    )
+    shape: Shape = Field(description="channels, height, width of one image")
+    network: NetworkConfig
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        self.network.check_side(self.shape)
+        return self
