@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.start import processor
 from models import artifact, manifest
-from models.networks import GeneratorConfig, generator
+from models.network_config import GeneratorConfig
+from models.networks import build_generator
 from models.sampler import Sampler
 from training.runs import trained_run
 
@@ -70,7 +71,7 @@ def _images_per_second(sampler: Sampler, seconds: float) -> float:
 def _counted(sampler: Sampler) -> tuple[int, float]:
     """Weights, and million floating-point operations an image; a multiplication and an addition count as two."""
     config = GeneratorConfig.model_validate(sampler.manifest.network)
-    network = generator(config)
+    network = build_generator(config)
     z, label = torch.zeros(1, config.z_dim), torch.zeros(1, dtype=torch.int64)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(z, label)

@@ -11,16 +11,19 @@ import torch
 
 from models import artifact
 from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
-from models.networks import GeneratorConfig, ResNetConfig, generator
+from models.network_config import GeneratorConfig, ResNetConfig
+from models.networks import build_generator
 
 # What 64x64 RGB faces take on a CPU.
 FACES_SIZED = GeneratorConfig(
-    z_dim=64, labels=6, shape=(3, 64, 64), network=ResNetConfig(base=4, widths=(96, 96, 64, 32, 16))
+    z_dim=64, num_classes=6, shape=(3, 64, 64), network=ResNetConfig(base=4, widths=(96, 96, 64, 32, 16))
 )
 # Small enough that everything around the forward is what takes time.
-SMALL = GeneratorConfig(z_dim=16, labels=3, shape=(3, 16, 16), network=ResNetConfig(base=4, widths=(16, 8, 8)))
+SMALL = GeneratorConfig(z_dim=16, num_classes=3, shape=(3, 16, 16), network=ResNetConfig(base=4, widths=(16, 8, 8)))
 # A few hundred weights at 8x8: what is left is the cost of everything around the forward.
-SMALLEST = GeneratorConfig(z_dim=4, labels=2, shape=(1, 8, 8), network=ResNetConfig(base=4, widths=(4, 4), label_dim=2))
+SMALLEST = GeneratorConfig(
+    z_dim=4, num_classes=2, shape=(1, 8, 8), network=ResNetConfig(base=4, widths=(4, 4), label_dim=2)
+)
 
 
 def export(name: str, config: GeneratorConfig, folder: Path, batch_size: int | None = None) -> Path:
@@ -37,7 +40,7 @@ def export(name: str, config: GeneratorConfig, folder: Path, batch_size: int | N
         licence="none",
         image=ImageShape.model_validate({"channels": channels, "height": height, "width": width}),
         latents=Latents(z_dim=config.z_dim),
-        class_names=tuple("abcdef"[: config.labels]),
+        class_names=tuple("abcdef"[: config.num_classes]),
         truncation=True,
         batch_size={},
         batch_size_measured={},
@@ -45,5 +48,5 @@ def export(name: str, config: GeneratorConfig, folder: Path, batch_size: int | N
         training=training,
     )
     torch.manual_seed(0)
-    artifact.export(generator(config), card, folder / name, batch_size)
+    artifact.export(build_generator(config), card, folder / name, batch_size)
     return folder / name

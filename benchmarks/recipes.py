@@ -1,4 +1,4 @@
-"""What each switch of the recipe earns: the same data, seed and kimg, one setting changed a row.
+"""Measure what each setting of the recipe earns: the same data, seed and kimg, one setting changed in each row.
 
 Run: python -m benchmarks.recipes --data path/to/mnist. Trains every row into runs/recipes (all of it
 resumes when run again), measures each by `ganmint evaluate`, and prints the table for
@@ -19,9 +19,9 @@ from benchmarks.start import processor
 from training.runs import comparison
 from training.runs.comparison import REPORT, Run
 
-# The digits preset without its switches: R3GAN's recipe alone.
+# R3GAN's recipe alone: the digits preset with every optional part off.
 PLAIN = (
-    "digits", "encoder=null", "clip=false", "generator.start=basis", "generator.label_dim=32",
+    "digits", "encoder=null", "clip_fakes=false", "generator.input_layer=basis", "generator.label_dim=32",
     "discriminator.minibatch_group=1", "penalty_every=1", "lr.end=1e-4", "gamma.end=0.1", "ema_halflife_kimg.end=15",
 )  # fmt: skip
 # Row: preset and the settings that make it.
@@ -37,11 +37,11 @@ ROWS: dict[str, tuple[str, ...]] = {
             "no penalties": ("gamma={start: 0, end: 0}",),
             "minibatch standard deviation": ("discriminator.minibatch_group=4",),
             "encoder": ("encoder={}",),
-            "clipped images": ("clip=true",),
-            "dense start": ("generator.start=dense",),
-            "encoder, clipped images": ("encoder={}", "clip=true"),
-            "narrower latents": ("latent_sd=0.9",),
-            "InfoGAN codes": ("codes=2",),
+            "clipped images": ("clip_fakes=true",),
+            "dense start": ("generator.input_layer=dense",),
+            "encoder, clipped images": ("encoder={}", "clip_fakes=true"),
+            "narrower latents": ("latent_std=0.9",),
+            "InfoGAN codes": ("infogan_codes=2",),
             "augmentation": ("augment={}",),
             "bfloat16": ("precision=bfloat16",),
             "grouped blocks": ("generator.group=16", "discriminator.group=16"),

@@ -13,15 +13,15 @@ from hypothesis import settings
 from torch import nn
 
 from ganmint.cli import main
-from models import artifact, networks
+from models import artifact, network_config, networks
 from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
 
 # The same examples at every run, and no database beside the sources.
 settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 settings.load_profile("fixed")
 
-TINY = networks.GeneratorConfig(
-    z_dim=8, labels=3, shape=(1, 8, 8), network=networks.ResNetConfig(base=4, widths=(8, 4), label_dim=4)
+TINY = network_config.GeneratorConfig(
+    z_dim=8, num_classes=3, shape=(1, 8, 8), network=network_config.ResNetConfig(base=4, widths=(8, 4), label_dim=4)
 )
 
 
@@ -67,7 +67,7 @@ def tiny_manifest() -> Manifest:
 def _tiny_generator() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        generator = networks.generator(TINY)
+        generator = networks.build_generator(TINY)
         # They start at zero, which would hide whatever the residual branches do.
         for name, parameter in generator.named_parameters():
             if name.endswith("conv2.weight"):

@@ -1,50 +1,74 @@
-"""The training configuration as data.
+"""The training configuration: its settings with their bounds, presets, `--set`, and saved configurations.
 
-Knows: the fields, their units and bounds, the presets (YAML beside this file) and how
-`--set a.b=c` changes one. Does not know: how training uses them.
+Old names of settings are aliases, so saved configurations stay readable. Importing this module does not
+load torch.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AliasChoices, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Self
 
 from models.base import Frozen, first_problem
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
-from models.networks import DiscriminatorNetworkConfig, NetworkConfig, ResNetDiscriminatorConfig
+from models.network_config import NetworkConfig
 from training.data.labels import LabelColumn
-from training.gan.augment import AugmentConfig
-from training.gan.vae_gan import EncoderConfig
+from training.discriminator_config import DiscriminatorNetworkConfig, ResNetDiscriminatorConfig
 from training.gate import Bound
 from training.metric_results import MetricName
-from training.schedule import CosineSchedule
+from training.old_settings import REMOVED, REMOVED_AUGMENT, check_current, field_names
+from training.schedule import CosineSchedule, Weight
+
+# Above this probability, augmentations leak into generated images (Karras et al., arXiv 2006.06676, section 2.2).
+MAX_AUGMENT_P = 0.8
+
+
+def _check_range(schedule: CosineSchedule, low: float, high: float) -> CosineSchedule:
+    if not low <= min(schedule.start, schedule.end) <= max(schedule.start, schedule.end) <= high:
+        raise ValueError(f"start and end must be from {low:g} to {high:g}")
+    return schedule
+
+
+# The bound is far above anything that trains and far below float32's largest number.
+PositiveSchedule = Annotated[CosineSchedule, AfterValidator(functools.partial(_check_range, low=0, high=1e9))]
 
 
 class DataConfig(Frozen):
-    """What the data is called and under which terms it may be used; it goes into the model's card."""
+    """The data: what it is called, under which terms it may be used, and how training reads it."""
 
     kind: Literal["images", "toy1d", "toy25"] = "images"
     name: str = ""
     licence: str = ""
     attribution: str = ""
-    use: str = Field(default="", description="what the card says of using the images: caveats, what they are not for")
-    digest: str = Field(default="", description="if given, the four above hold for data of this sha256 only")
+    use: str = Field(default="", description="caveats, and what the images are not for; part of the model card")
+    digest: str = Field(default="", description="if given, the four above are for data with this sha256 only")
     aligned_faces: bool = Field(default=False, description="the evaluation compares skin tones as well")
-    mirror: bool = Field(default=False, description="flip each image shown with probability 1/2")
-    labels: tuple[LabelColumn, ...] = Field(
-        default=(), description="csv columns that make the label, joined by a space"
+    mirror: bool = Field(default=False, description="flip each real image with probability 1/2")
+    label_columns: tuple[LabelColumn, ...] = Field(
+        default=(),
+        validation_alias=AliasChoices("label_columns", "labels"),
+        description="csv columns that make the label, joined by a space",
     )
-    holdout: float = Field(default=0.0, ge=0, lt=1, description="share of the images kept aside for evaluation")
+    holdout: float = Field(default=0.0, ge=0, lt=1, description="share of the images that is held out for evaluation")
     validation: float = Field(
-        default=0.0, ge=0, lt=1, description="share of each class's other images, kept aside for choosing settings"
+        default=0.0, ge=0, lt=1, description="share of each class's other images that is held out for choosing settings"
     )
     class_sampling_power: float = Field(
         default=1.0,
@@ -55,51 +79,101 @@ class DataConfig(Frozen):
     )
 
 
-_GATE = TypeAdapter(dict[MetricName, Bound])
-# Settings of earlier versions with the value that turned them off: saved configurations may hold that value.
-REMOVED: dict[str, object] = {"penalty": "exact", "cover": None}
-_CARD = ("name", "licence", "attribution", "use")
+# If one of these is set, none of the preset's stays.
+DATA_TERMS = ("name", "licence", "attribution", "use")
+
+
+class AugmentConfig(Frozen):
+    """Augmentation of D's inputs: its probability follows a fixed schedule, as in R3GAN's own code."""
+
+    p: Weight = Field(default=CosineSchedule(start=0.0, end=0.3), description="probability of each transformation")
+    colour: float = Field(
+        default=0.5, ge=0, le=1, description="probability of the colour transformations, as a share of p"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_not_adaptive(cls, values: Any) -> Any:
+        for name in REMOVED_AUGMENT:
+            if isinstance(values, Mapping) and name in values:
+                raise ValueError(
+                    f"{name} was removed, because p follows a schedule now; set augment: {{p: 0.3}} or null"
+                )
+        return values
+
+    @field_validator("p")
+    @classmethod
+    def _does_not_leak(cls, value: CosineSchedule) -> CosineSchedule:
+        return _check_range(value, 0, MAX_AUGMENT_P)
+
+
+class EncoderConfig(Frozen):
+    """The reconstruction of real images from latents that an encoder infers (training.gan.vae_gan)."""
+
+    weight: Weight = Field(
+        default=CosineSchedule(start=8.0, end=8.0),
+        description="of the reconstruction loss, a squared distance of averaged pixels in -1 .. 1",
+    )
+    kl_weight: float = Field(
+        default=6e-4,
+        ge=0,
+        validation_alias=AliasChoices("kl_weight", "divergence"),
+        description="of the latents' KL divergence from the prior, in nats, relative to the reconstruction loss",
+    )
 
 
 class Config(Frozen):
-    """Everything that decides a training run, apart from the data's bytes."""
+    """Everything that decides a training run, except for the data's bytes."""
 
     preset: str
     description: str = ""
     seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
-    total_kimg: float = Field(gt=0, description="thousand real images shown to D")
-    tick_kimg: float = Field(gt=0, description="progress, grid and checkpoint every so often")
+    total_kimg: float = Field(gt=0, description="length of the run, in thousand real images shown to D")
+    tick_kimg: float = Field(gt=0, description="images between two reports, each with a grid and a checkpoint")
     schedule_kimg: float = Field(gt=0, description="length of the cosine schedules")
     batch: int = Field(ge=2)
-    penalty_every: int = Field(default=1, ge=1, description="R1 and R2 on each k-th step only, k times as heavy")
+    penalty_every: int = Field(default=1, ge=1, description="apply R1 and R2 only in each k-th step, k times as strong")
     augment: AugmentConfig | None = Field(
-        default=None, description="augmentation of what D sees, for small data; {} to use it"
+        default=None, description="augmentation of D's inputs, for small data sets; {} turns it on"
     )
     encoder: EncoderConfig | None = Field(
-        default=None, description="half of G's batch are real images, read by an encoder and made again; {} to use it"
+        default=None, description="half of G's batch reconstructs real images that an encoder reads; {} turns it on"
     )
-    clip: bool = Field(
-        default=False, description="show D generated images as users get them: clipped to the range of pixels"
+    clip_fakes: bool = Field(
+        default=False,
+        validation_alias=AliasChoices("clip_fakes", "clip"),
+        description="clip generated images to the range of pixels before D sees them",
     )
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="of the convolutions; weights, losses and penalties stay float32"
     )
     threads: int = Field(default=0, ge=0, description="torch threads; 0: torch's default, kept for the whole run")
     z_dim: int = Field(ge=1)
-    latent_sd: float = Field(
+    latent_std: float = Field(
         default=1.0,
         gt=0,
         le=2,
-        description="of the latents in training; the model's have 1, so below 1 it goes further: truncation reversed",
+        validation_alias=AliasChoices("latent_std", "latent_sd"),
+        description="standard deviation of the latents in training; the published model's latents always have 1",
     )
-    codes: int = Field(default=0, ge=0, description="leading entries of z that D learns to read from images (InfoGAN)")
-    code_weight: float = Field(default=0.1, ge=0, description="of the codes' loss, for both networks")
+    infogan_codes: int = Field(
+        default=0,
+        ge=0,
+        validation_alias=AliasChoices("infogan_codes", "codes"),
+        description="leading entries of z that D learns to predict from images (InfoGAN)",
+    )
+    infogan_weight: float = Field(
+        default=0.1,
+        ge=0,
+        validation_alias=AliasChoices("infogan_weight", "code_weight"),
+        description="of the InfoGAN loss, for both networks",
+    )
     objective: Literal["relativistic", "classic"] = "relativistic"
-    lr: CosineSchedule
-    gamma: CosineSchedule = Field(description="weight of the R1 and R2 penalties; none where it is 0")
+    lr: PositiveSchedule
+    gamma: PositiveSchedule = Field(description="weight of the R1 and R2 penalties; 0 turns them off")
     beta1: float = Field(default=0.0, ge=0, lt=1, description="Adam's first-moment decay")
     beta2: CosineSchedule = Field(description="Adam's second-moment decay")
-    ema_halflife_kimg: CosineSchedule
+    ema_halflife_kimg: PositiveSchedule
     data: DataConfig
     generator: NetworkConfig
     discriminator: DiscriminatorNetworkConfig
@@ -112,55 +186,49 @@ class Config(Frozen):
             return values
         for name, off in REMOVED.items():
             if values.get(name, off) != off:
-                raise ValueError(f"{name} was removed; without it: {name}: {'null' if off is None else off}")
+                raise ValueError(
+                    f"{name} was removed; to go on without it, set {name}: {'null' if off is None else off}"
+                )
         return {name: value for name, value in values.items() if name not in REMOVED}
-
-    @field_validator("lr", "gamma", "ema_halflife_kimg")
-    @classmethod
-    def _not_negative(cls, value: CosineSchedule) -> CosineSchedule:
-        # Far above anything that trains, far below what float32 can hold.
-        if not 0 <= min(value.start, value.end) <= max(value.start, value.end) <= 1e9:
-            raise ValueError("start and end must be from 0 to 1e9")
-        return value
 
     @field_validator("beta2")
     @classmethod
-    def _below_one(cls, value: CosineSchedule) -> CosineSchedule:
+    def _is_below_one(cls, value: CosineSchedule) -> CosineSchedule:
         if not 0 <= min(value.start, value.end) <= max(value.start, value.end) < 1:
             raise ValueError("start and end must be from 0 to below 1")
         return value
 
     @property
-    def inseparable(self) -> int:
-        """So many of a batch's images go to one process: whole groups, also where half of the images is read."""
+    def batch_unit(self) -> int:
+        """The number of images that must go to the same process, so that groups and encoder pairs stay whole."""
         network = self.discriminator
         group = network.minibatch_group if isinstance(network, ResNetDiscriminatorConfig) else 1
         return group * (2 if self.encoder else 1)
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
-        if self.codes > self.z_dim:
-            raise ValueError(f"codes {self.codes} must be at most z_dim {self.z_dim}")
+    def _settings_fit_together(self) -> Self:
+        if self.infogan_codes > self.z_dim:
+            raise ValueError(f"infogan_codes {self.infogan_codes} must be at most z_dim {self.z_dim}")
         if self.encoder and not isinstance(self.discriminator, ResNetDiscriminatorConfig):
-            raise ValueError("encoder needs a discriminator of kind resnet, whose pyramid it has")
-        if self.batch % self.inseparable:
-            why = "twice minibatch_group, as encoder reads half of it" if self.encoder else "minibatch_group"
-            raise ValueError(f"batch {self.batch} must be a multiple of {self.inseparable}: {why}")
+            raise ValueError("encoder needs a discriminator of kind resnet, because it has the same layers")
+        if self.batch % self.batch_unit:
+            why = "twice minibatch_group, because of the encoder" if self.encoder else "minibatch_group"
+            raise ValueError(f"batch {self.batch} must be a multiple of {self.batch_unit}: {why}")
         return self
 
 
-def preset_names() -> list[str]:
-    """The names of the presets that ship with the trainer, sorted."""
+# Presets for the user's own images, by the side of the images.
+PRESET_BY_SIDE = {28: "images28", 32: "images32", 64: "images64"}
+
+
+def list_presets() -> list[str]:
+    """Return the names of the presets, sorted."""
     folder = resources.files("training").joinpath("presets")
     return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
-# For pictures of one's own, by their side.
-PRESET_BY_SIDE = {28: "images28", 32: "images32", 64: "images64"}
-
-
-def preset_for(shape: tuple[int, int, int]) -> str:
-    """The preset for images of this shape (channels, height, width).
+def find_preset(shape: tuple[int, int, int]) -> str:
+    """Return the preset for images of this shape (channels, height, width).
 
     Raises: InputError for --data.
     """
@@ -176,47 +244,55 @@ def preset_for(shape: tuple[int, int, int]) -> str:
 
 
 def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
-    """A preset with `a.b=c` assignments applied.
+    """Return a preset with `a.b=c` assignments applied.
 
     Raises: InputError naming the preset or the assignment at fault.
     """
-    if name not in preset_names():
-        raise InputError(f"no preset {name!r}; there are {', '.join(preset_names())}", "preset")
-    text = resources.files("training").joinpath("presets").joinpath(f"{name}.yaml").read_text()
-    values: dict[str, Any] = {"preset": name, **yaml.safe_load(text)}
-    if any(a.startswith(tuple(f"data.{field}=" for field in _CARD)) for a in assignments):
-        # Who says what the data is says all of it: nothing of the preset's words may stay behind.
-        values["data"] = {k: v for k, v in values["data"].items() if k not in (*_CARD, "digest")}
+    if name not in list_presets():
+        raise InputError(f"no preset {name!r}; there are {', '.join(list_presets())}", "preset")
+    values = {"preset": name, **_read_preset(name)}
+    if any(a.startswith(tuple(f"data.{term}=" for term in DATA_TERMS)) for a in assignments):
+        # The user describes other data, so the preset's name and licence must not stay.
+        values["data"] = {k: v for k, v in values["data"].items() if k not in (*DATA_TERMS, "digest")}
     for assignment in assignments:
         _assign(values, assignment)
     return _validate(values)
 
 
-def thresholds(saved: Mapping[str, Any]) -> dict[MetricName, Bound]:
-    """The gate of a saved configuration, also of another version's; its preset's where it has none of its own.
+def _read_preset(name: str) -> dict[str, Any]:
+    """Return a preset's settings; those that it does not state are its base's."""
+    text = resources.files("training").joinpath("presets").joinpath(f"{name}.yaml").read_text()
+    values: dict[str, Any] = yaml.safe_load(text)
+    base = values.pop("base", None)
+    return {**_read_preset(base), **values} if base else values
 
-    Args: saved, as `Config.model_dump` makes it and model cards keep it.
+
+def read_gate(saved: Mapping[str, Any]) -> dict[MetricName, Bound]:
+    """Return the thresholds of a saved configuration, or its preset's if it has none.
+
+    Args: saved, as `Config.model_dump` makes it and manifests keep it; older versions' are read, too.
     """
     try:
-        own = _GATE.validate_python(saved.get("gate") or {})
+        own = TypeAdapter(dict[MetricName, Bound]).validate_python(saved.get("gate") or {})
     except ValidationError:
         own = {}
     preset = saved.get("preset")
-    return own or (load_preset(preset).gate if preset in preset_names() else {})
+    return own or (load_preset(preset).gate if preset in list_presets() else {})
 
 
-def data_settings(saved: Mapping[str, Any]) -> DataConfig:
-    """How training read its data, from a saved configuration, also of another version's."""
+def read_data_config(saved: Mapping[str, Any]) -> DataConfig:
+    """Return how training read its data, from a saved configuration of this or an older version."""
+    known = {name for field in DataConfig.model_fields for name in field_names(DataConfig, field)}
     data = saved.get("data")
-    known = {k: v for k, v in data.items() if k in DataConfig.model_fields} if isinstance(data, Mapping) else {}
+    values = {k: v for k, v in data.items() if k in known} if isinstance(data, Mapping) else {}
     try:
-        return DataConfig.model_validate(known)
+        return DataConfig.model_validate(values)
     except ValidationError:
         return DataConfig()
 
 
 def load_config(path: Path) -> Config:
-    """The configuration that a run saved beside its output.
+    """Return the configuration that a run saved in its folder.
 
     Raises: FileError.
     """
@@ -225,11 +301,11 @@ def load_config(path: Path) -> Config:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise FileError(path, f"is damaged: {str(error).splitlines()[0]}") from None
     except InputError as error:
-        raise FileError(path, f"is no configuration of this version: {error}") from None
+        raise FileError(path, f"does not suit this version: {error}") from None
 
 
 def dump_config(config: Config) -> str:
-    """YAML that `load_config` reads back to an equal configuration."""
+    """Return YAML that `load_config` reads back to an equal configuration."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
@@ -238,7 +314,13 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
     if not equals or not path:
         raise InputError(f"expected NAME=VALUE, got {assignment!r}", "--set")
     if path == "preset":
-        raise InputError("preset is no setting; give another --preset", "--set")
+        raise InputError("preset is not a setting; give another --preset", "--set")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise InputError(f"the value of {path!r} is not valid YAML: {text[:40]!r}", "--set") from None
+    for name in _flatten(path, value):
+        check_current(Config, name)
     *parents, leaf = path.split(".")
     node = values
     for key in parents:
@@ -246,10 +328,15 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
         if not isinstance(child, dict):
             raise InputError(f"there is no setting {path!r}", "--set")
         node = child
-    try:
-        node[leaf] = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise InputError(f"the value of {path!r} is not valid YAML: {text[:40]!r}", "--set") from None
+    node[leaf] = value
+
+
+def _flatten(path: str, value: Any) -> Iterator[str]:
+    """Yield the path of a value and of all values inside it."""
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flatten(f"{path}.{key}", inner)
 
 
 def _validate(values: Any) -> Config:
@@ -258,15 +345,16 @@ def _validate(values: Any) -> Config:
     except ValidationError as error:
         problem = first_problem(error)
         # pydantic puts the kind of the network into the path; no setting is called so.
-        path = tuple(part for part in problem.path if part not in ("resnet", "mlp"))
+        path = tuple(part for part in problem.path if part not in ("resnet", "mlp", "dcgan"))
         setting = problem._replace(path=path).field or "config"
         if problem.kind == "extra_forbidden":
-            raise InputError(f"there is no such setting{_near(setting)}; --dry-run lists them all", setting) from None
+            hint = _suggest(setting)
+            raise InputError(f"there is no such setting{hint}; --dry-run lists them all", setting) from None
         raise InputError(problem.message, setting) from None
 
 
-def _near(setting: str) -> str:
-    """A suggestion where a setting of the same name but for a slip exists."""
+def _suggest(setting: str) -> str:
+    """Return a hint if the name of a setting was mistyped, else an empty text."""
     known = sorted({*Config.model_fields, *DataConfig.model_fields})
-    found = difflib.get_close_matches(setting.rpartition(".")[2], known, n=1, cutoff=0.8)
-    return f" (did you mean {found[0]}?)" if found else ""
+    matches = difflib.get_close_matches(setting.rpartition(".")[2], known, n=1, cutoff=0.8)
+    return f" (did you mean {matches[0]}?)" if matches else ""

@@ -1,7 +1,4 @@
-"""How a setting moves in the course of a run.
-
-Knows: the shape of the schedule. Does not know: which settings follow one.
-"""
+"""Schedules: settings that change in the course of a run."""
 
 from __future__ import annotations
 
@@ -23,12 +20,12 @@ class CosineSchedule(Frozen):
     end: float
 
     def at(self, progress: float) -> float:
-        """The value at `progress` in 0 .. 1 of the schedule; beyond 1 it is `end`."""
+        """Return the value at `progress`, 0 .. 1 of the schedule; beyond 1 it is `end`."""
         weight = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
         return self.end + (self.start - self.end) * weight
 
 
-def _one_number_stays(value: Any) -> Any:
+def _constant(value: Any) -> Any:
     return {"start": value, "end": value} if isinstance(value, int | float) else value
 
 
@@ -38,5 +35,5 @@ def _not_negative(value: CosineSchedule) -> CosineSchedule:
     return value
 
 
-# Of a loss beside the adversarial one; one number is a weight that stays.
-Weight = Annotated[CosineSchedule, BeforeValidator(_one_number_stays), AfterValidator(_not_negative)]
+# One number is a constant weight.
+Weight = Annotated[CosineSchedule, BeforeValidator(_constant), AfterValidator(_not_negative)]

@@ -21,7 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.models import FACES_SIZED, export
 from models import artifact, store
-from models.networks import GeneratorConfig, generator
+from models.network_config import GeneratorConfig
+from models.networks import build_generator
 from models.runtime.torchscript import TorchRuntime
 from models.sampler import Sampler
 
@@ -83,7 +84,7 @@ def _flops(sampler: Sampler) -> float:
     """Floating-point operations of one image; a multiplication and its addition are two."""
     config = GeneratorConfig.model_validate(sampler.manifest.network)
     with FlopCounterMode(display=False) as counter:
-        generator(config)(torch.zeros(1, config.z_dim), torch.zeros(1, dtype=torch.int64))
+        build_generator(config)(torch.zeros(1, config.z_dim), torch.zeros(1, dtype=torch.int64))
     return float(counter.get_total_flops())
 
 

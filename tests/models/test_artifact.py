@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from models import artifact, batch_size, images, manifest, networks
+from models import artifact, batch_size, images, manifest, network_config, networks
 from models.address import Address
 from models.errors import ArtifactError
 from models.files import sha256
@@ -133,7 +133,7 @@ def test_a_script_does_not_tell_where_it_was_made(tiny_artifact: Path) -> None:
 
 def test_the_generator_can_be_built_again_without_torchscript(tiny_artifact: Path, loads: list[str]) -> None:
     card = manifest.read(tiny_artifact)
-    rebuilt = networks.generator(networks.GeneratorConfig.model_validate(card.network))
+    rebuilt = networks.build_generator(network_config.GeneratorConfig.model_validate(card.network))
     rebuilt.load_state_dict(safetensors.torch.load_file(tiny_artifact / artifact.WEIGHTS))
     sampler = torch_sampler(rebuilt.eval(), card)
     assert artifact.check_goldens(sampler, tiny_artifact / artifact.GOLDEN) == 0
@@ -190,8 +190,8 @@ def test_the_samples_are_a_picture_with_one_class_a_column(tiny_artifact: Path) 
 
 
 def test_an_unconditional_colour_model_is_exported_too(tiny_manifest: Manifest, tmp_path: Path) -> None:
-    config = networks.GeneratorConfig(
-        z_dim=8, labels=0, shape=(3, 8, 8), network=networks.ResNetConfig(base=4, widths=(8, 4))
+    config = network_config.GeneratorConfig(
+        z_dim=8, num_classes=0, shape=(3, 8, 8), network=network_config.ResNetConfig(base=4, widths=(8, 4))
     )
     draft = tiny_manifest.model_copy(
         update={
@@ -201,7 +201,7 @@ def test_an_unconditional_colour_model_is_exported_too(tiny_manifest: Manifest, 
             "network": config.model_dump(mode="json"),
         }
     )
-    artifact.export(networks.generator(config), draft, tmp_path / "colour", batch_size=2)
+    artifact.export(networks.build_generator(config), draft, tmp_path / "colour", batch_size=2)
     texts, _ = goldens(tmp_path / "colour")
     assert not any("?" in text for text in texts)
     with Image.open(tmp_path / "colour" / artifact.SAMPLES) as picture:

@@ -9,22 +9,15 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from models.networks import (
-    DCGANConfig,
-    DiscriminatorConfig,
-    DiscriminatorNetworkConfig,
-    GeneratorConfig,
-    MLPConfig,
-    NetworkConfig,
-    ResNetConfig,
-    generator,
-)
-from training.gan.discriminators import MinibatchStd, discriminator
+from models.network_config import DCGANConfig, GeneratorConfig, MLPConfig, NetworkConfig, ResNetConfig
+from models.networks import build_generator
+from training.discriminator_config import DiscriminatorConfig, DiscriminatorNetworkConfig
+from training.gan.discriminators import MinibatchStd, build_discriminator
 
 Network = ResNetConfig | MLPConfig | DCGANConfig
 
 RESNET = ResNetConfig(base=4, widths=(8, 6, 4), blocks=2, label_dim=5)
-DENSE = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, start="dense")
+DENSE = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, input_layer="dense")
 GROUPED = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, group=4)
 MLP = MLPConfig(width=16, layers=2)
 DCGAN = DCGANConfig(base=4, widths=(8, 6))
@@ -44,9 +37,9 @@ def inputs(n: int, z_dim: int, labels: int) -> tuple[Tensor, Tensor]:
 def judging(labels: int, shape: tuple[int, int, int], network: Network, codes: int = 0, **settings: int) -> nn.Module:
     """The discriminator with the settings of a generator's network."""
     judge: Any = TypeAdapter(DiscriminatorNetworkConfig).validate_python(
-        {**network.model_dump(exclude={"start"}), **settings}
+        {**network.model_dump(exclude={"input_layer"}), **settings}
     )
-    return discriminator(DiscriminatorConfig(labels=labels, shape=shape, codes=codes, network=judge))
+    return build_discriminator(DiscriminatorConfig(num_classes=labels, shape=shape, infogan_codes=codes, network=judge))
 
 
 def shaken(module: nn.Module) -> nn.Module:
@@ -60,7 +53,7 @@ def shaken(module: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("labels", [0, 1, 3])
 @pytest.mark.parametrize(("network", "shape"), ALL)
 def test_images_and_logits_have_the_shapes_promised(network: Network, shape: tuple[int, int, int], labels: int) -> None:
-    G = generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network))
+    G = build_generator(GeneratorConfig(z_dim=7, num_classes=labels, shape=shape, network=network))
     D = judging(labels, shape, network)
     z, label = inputs(5, 7, labels)
     images = G(z, label)
@@ -76,25 +69,25 @@ def test_the_label_counts_where_there_are_labels(network: Network, shape: tuple[
     z = torch.randn(4, 7)
     zeros, twos = torch.zeros(4, dtype=torch.int64), torch.full((4,), 2)
     for labels in (0, 3):
-        G = shaken(generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network)))
+        G = shaken(build_generator(GeneratorConfig(z_dim=7, num_classes=labels, shape=shape, network=network)))
         D = shaken(judging(labels, shape, network))
         images = G(z, zeros)
         assert torch.equal(images, G(z, twos)) == (labels == 0)
-        assert torch.equal(D(images, zeros).logit, D(images, twos).logit) == (labels == 0)
+        assert torch.equal(D(images, zeros).logits, D(images, twos).logits) == (labels == 0)
 
 
 @pytest.mark.parametrize(("network", "shape"), ALL)
 def test_a_sample_does_not_see_its_neighbours(network: Network, shape: tuple[int, int, int]) -> None:
-    G = shaken(generator(GeneratorConfig(z_dim=7, labels=3, shape=shape, network=network)))
+    G = shaken(build_generator(GeneratorConfig(z_dim=7, num_classes=3, shape=shape, network=network)))
     D = shaken(judging(3, shape, network))
     z, label = inputs(6, 7, 3)
     images = G(z, label)
-    logits = D(images, label).logit
+    logits = D(images, label).logits
     other_z, other_label = z.clone(), label.clone()
     other_z[1:] = 10 * torch.randn(5, 7)
     other_label[1:] = 0
     assert torch.equal(G(other_z, other_label)[0], images[0])
-    assert torch.equal(D(torch.cat([images[:1], 5 * images[1:]]), other_label).logit[0], logits[0])
+    assert torch.equal(D(torch.cat([images[:1], 5 * images[1:]]), other_label).logits[0], logits[0])
 
 
 @pytest.mark.parametrize("labels", [0, 3])
@@ -102,7 +95,7 @@ def test_a_sample_does_not_see_its_neighbours(network: Network, shape: tuple[int
 def test_a_generator_is_the_same_with_and_without_training_mode_and_uses_no_random_numbers(
     network: Network, shape: tuple[int, int, int], labels: int
 ) -> None:
-    G = shaken(generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network)))
+    G = shaken(build_generator(GeneratorConfig(z_dim=7, num_classes=labels, shape=shape, network=network)))
     z, label = inputs(4, 7, labels)
     state = torch.random.get_rng_state()
     images = G(z, label)
@@ -112,11 +105,11 @@ def test_a_generator_is_the_same_with_and_without_training_mode_and_uses_no_rand
 
 
 def test_equal_seeds_build_equal_networks() -> None:
-    config = GeneratorConfig(z_dim=7, labels=3, shape=(1, 16, 16), network=RESNET)
+    config = GeneratorConfig(z_dim=7, num_classes=3, shape=(1, 16, 16), network=RESNET)
 
     def built(seed: int) -> dict[str, Any]:
         torch.manual_seed(seed)
-        return dict(generator(config).state_dict())
+        return dict(build_generator(config).state_dict())
 
     first, again, other = built(1), built(1), built(2)
     assert first.keys() == again.keys()
@@ -126,7 +119,7 @@ def test_equal_seeds_build_equal_networks() -> None:
 
 def test_residual_branches_start_at_zero() -> None:
     """Fixup: an untrained generator is its up-sampling path alone, whatever its depth."""
-    G = generator(GeneratorConfig(z_dim=7, labels=3, shape=(1, 16, 16), network=RESNET))
+    G = build_generator(GeneratorConfig(z_dim=7, num_classes=3, shape=(1, 16, 16), network=RESNET))
     branches = {name: p for name, p in G.named_parameters() if name.endswith("conv2.weight")}
     assert len(branches) == 2 * 3
     assert not any(bool(p.any()) for p in branches.values())
@@ -137,7 +130,7 @@ def test_each_level_doubles_the_side() -> None:
     for levels in (1, 2, 4):
         side = 3 * 2 ** (levels - 1)
         network = ResNetConfig(base=3, widths=(4,) * levels)
-        G = generator(GeneratorConfig(z_dim=5, labels=0, shape=(1, side, side), network=network))
+        G = build_generator(GeneratorConfig(z_dim=5, num_classes=0, shape=(1, side, side), network=network))
         assert G(*inputs(2, 5, 0)).shape == (2, 1, side, side)
 
 
@@ -154,7 +147,7 @@ def test_a_network_that_does_not_fit_the_images_is_refused(
     network: Network, shape: tuple[int, int, int], message: str
 ) -> None:
     with pytest.raises(ValidationError, match=message):
-        GeneratorConfig(z_dim=8, labels=0, shape=shape, network=network)
+        GeneratorConfig(z_dim=8, num_classes=0, shape=shape, network=network)
     with pytest.raises(ValidationError, match=message):
         judging(0, shape, network)
 
@@ -186,7 +179,7 @@ def test_a_network_that_cannot_be_built_is_refused(network: dict[str, Any]) -> N
 
 @pytest.mark.parametrize(("network", "shape"), ALL)
 def test_a_config_comes_back_from_json(network: Network, shape: tuple[int, int, int]) -> None:
-    config = GeneratorConfig(z_dim=7, labels=3, shape=shape, network=network)
+    config = GeneratorConfig(z_dim=7, num_classes=3, shape=shape, network=network)
     assert GeneratorConfig.model_validate_json(config.model_dump_json()) == config
     assert GeneratorConfig.model_validate(config.model_dump(mode="json")) == config
 
@@ -195,7 +188,7 @@ def test_a_config_comes_back_from_json(network: Network, shape: tuple[int, int, 
 @pytest.mark.parametrize(("network", "shape"), ALL)
 @pytest.mark.filterwarnings(r"ignore:.*torch\.jit.*:DeprecationWarning")
 def test_every_generator_can_be_scripted(network: Network, shape: tuple[int, int, int], labels: int) -> None:
-    G = shaken(generator(GeneratorConfig(z_dim=7, labels=labels, shape=shape, network=network)))
+    G = shaken(build_generator(GeneratorConfig(z_dim=7, num_classes=labels, shape=shape, network=network)))
     z, label = inputs(4, 7, labels)
     scripted = torch.jit.script(G)
     torch.testing.assert_close(scripted(z, label), G(z, label))
@@ -203,9 +196,9 @@ def test_every_generator_can_be_scripted(network: Network, shape: tuple[int, int
 
 def test_a_grouped_blocks_branch_starts_at_zero_and_is_far_smaller() -> None:
     plain, grouped = (
-        generator(
+        build_generator(
             GeneratorConfig(
-                z_dim=7, labels=3, shape=(1, 16, 16), network=ResNetConfig(base=4, widths=(64,) * 3, group=g)
+                z_dim=7, num_classes=3, shape=(1, 16, 16), network=ResNetConfig(base=4, widths=(64,) * 3, group=g)
             )
         )
         for g in (0, 16)
@@ -219,9 +212,9 @@ def test_a_grouped_blocks_branch_starts_at_zero_and_is_far_smaller() -> None:
 def test_the_spread_of_a_group_reaches_each_of_its_images_and_no_other_group() -> None:
     D = shaken(judging(0, (1, 16, 16), RESNET, minibatch_group=2))
     images, label = torch.randn(4, 1, 16, 16), torch.zeros(4, dtype=torch.int64)
-    logits = D(images, label).logit
+    logits = D(images, label).logits
 
-    changed = D(torch.cat([images[:1], 3 * images[1:2], images[2:]]), label).logit
+    changed = D(torch.cat([images[:1], 3 * images[1:2], images[2:]]), label).logits
 
     assert changed[0] != logits[0]
     assert torch.equal(changed[2:], logits[2:])
@@ -239,7 +232,7 @@ def test_the_spread_is_the_standard_deviation_over_the_group() -> None:
 
 
 def test_dcgans_running_statistics_come_from_training_alone() -> None:
-    G = generator(GeneratorConfig(z_dim=7, labels=3, shape=(1, 16, 16), network=DCGAN))
+    G = build_generator(GeneratorConfig(z_dim=7, num_classes=3, shape=(1, 16, 16), network=DCGAN))
     z, label = inputs(6, 7, 3)
 
     before = G.eval()(z, label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,30 +14,30 @@ from training.config import Config, load_preset
 from training.data.dataset import Dataset
 from training.runs import loop
 
-# 8x8 images, 4 steps of 16 images a tick, 10 ticks; without the preset's switches, which tests turn on one by one.
-TINY = (
-    "encoder=null",
-    "clip=false",
-    "penalty_every=1",
-    "generator.start=basis",
-    "discriminator.minibatch_group=1",
-    "lr.end=1e-4",
-    "gamma.end=0.1",
-    "ema_halflife_kimg.end=15",
-    "generator.base=4",
-    "generator.widths=[8, 4]",
-    "generator.label_dim=4",
-    "discriminator.base=4",
-    "discriminator.widths=[8, 4]",
-    "discriminator.label_dim=4",
-    "batch=16",
-    "z_dim=8",
-    "threads=1",
-    "tick_kimg=0.064",
-    "total_kimg=0.64",
-    "schedule_kimg=0.64",
-    "data.name=stripes",
-    "data.licence=CC0",
+# 8x8 images; 10 ticks of 4 steps of 16 images each; every optional part is off.
+TINY = Config.model_validate(
+    {
+        "preset": "digits",
+        "description": "stripes for tests",
+        "batch": 16,
+        "z_dim": 8,
+        "threads": 1,
+        "tick_kimg": 0.064,
+        "total_kimg": 0.64,
+        "schedule_kimg": 0.64,
+        "lr": {"start": 1e-3, "end": 1e-4},
+        "gamma": {"start": 1.0, "end": 0.1},
+        "beta2": {"start": 0.9, "end": 0.99},
+        "ema_halflife_kimg": {"start": 0, "end": 15},
+        "data": {"name": "stripes", "licence": "CC0"},
+        "generator": {"kind": "resnet", "base": 4, "widths": [8, 4], "label_dim": 4},
+        "discriminator": {"kind": "resnet", "base": 4, "widths": [8, 4], "label_dim": 4},
+        "gate": {"gan_train": {"min_ratio_to_real": 0.97}, "distance_ratio": {"min": 0.75}},
+    }
+)
+# The same as arguments of --set for the preset "digits": every setting is stated.
+TINY_SETTINGS = tuple(
+    f"{name}={json.dumps(value)}" for name, value in TINY.model_dump(mode="json").items() if name != "preset"
 )
 
 
@@ -53,16 +54,16 @@ def torch_as_it_was() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_settings() -> tuple[str, ...]:
-    """What makes the preset "digits" fit `tiny_data`, as arguments of --set."""
-    return TINY
+    """Arguments of --set that turn the preset "digits" into a configuration for `tiny_data`."""
+    return TINY_SETTINGS
 
 
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., Config]:
-    """Makes a configuration for `tiny_data`, with further assignments."""
+    """Return a function that makes a configuration for `tiny_data`, with further assignments."""
 
     def make(*assignments: str) -> Config:
-        return load_preset("digits", (*TINY, *assignments))
+        return load_preset("digits", (*TINY_SETTINGS, *assignments))
 
     return make
 

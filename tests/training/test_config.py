@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
+import training.config
 from models.errors import FileError, InputError
-from models.networks import ResNetConfig
-from training.config import Config, dump_config, load_config, load_preset, preset_names
+from models.network_config import ResNetConfig
+from training.config import Config, dump_config, list_presets, load_config, load_preset
 from training.schedule import CosineSchedule
 
 
 def test_there_are_presets_for_digits_and_for_toys() -> None:
-    assert {"digits", "toy1d", "toy25"} <= set(preset_names())
+    assert {"digits", "toy1d", "toy25"} <= set(list_presets())
 
 
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", list_presets())
 def test_every_preset_loads_says_what_it_is_for_and_survives_a_round_trip(name: str, tmp_path: Path) -> None:
     config = load_preset(name)
 
@@ -104,18 +108,18 @@ def test_of_two_values_for_a_setting_the_later_one_counts() -> None:
         ("tick_kimg=-1", "tick_kimg", "greater than 0"),
         ("seed=-1", "seed", "greater than or equal to 0"),
         ("seed=9007199254740992", "seed", "less than or equal to 9007199254740991"),
-        ("lr.start=-1", "lr", "from 0 to 1e9"),
-        ("gamma.end=-1", "gamma", "from 0 to 1e9"),
+        ("lr.start=-1", "lr", "from 0 to 1e+09"),
+        ("gamma.end=-1", "gamma", "from 0 to 1e+09"),
         ("beta2.end=1", "beta2", "below 1"),
         ("lr=1", "lr", "dictionary"),
         ("generator.kind=vit", "generator", "vit"),
         ("generator.widths=[]", "generator.widths", "at least 1"),
         ("generator.width=3", "generator.width", "no such setting"),
-        ("codes=65", "config", "at most z_dim 64"),
-        ("discriminator.minibatch_group=5", "config", "multiple of 10: twice minibatch_group, as encoder"),
+        ("infogan_codes=65", "config", "at most z_dim 64"),
+        ("discriminator.minibatch_group=5", "config", "multiple of 10: twice minibatch_group, because of the encoder"),
         ("generator.minibatch_group=4", "generator.minibatch_group", "no such setting"),
         ("data.holdout=1", "data.holdout", "less than 1"),
-        ("data.labels=[{colum: age}]", "data.labels[0].column", "required"),
+        ("data.label_columns=[{colum: age}]", "data.label_columns[0].column", "required"),
         ("augment={strength: 1}", "augment.strength", "no such setting"),
         ("data.kind=video", "data.kind", "images"),
         ("data.mirror=perhaps", "data.mirror", "boolean"),
@@ -133,9 +137,9 @@ def test_a_bad_assignment_is_refused_with_the_settings_name(assignment: str, fie
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("cover: {weight: 40}", "cover was removed; without it: cover: null"),
-        ("penalty: finite", "penalty was removed; without it: penalty: exact"),
-        ("augment: {target: 0.6, adjust_kimg: 500, start: 0}", "adjust_kimg was removed, as p follows a schedule now"),
+        ("cover: {weight: 40}", "cover was removed; to go on without it, set cover: null"),
+        ("penalty: finite", "penalty was removed; to go on without it, set penalty: exact"),
+        ("augment: {target: 0.6, adjust_kimg: 500, start: 0}", "target was removed, because p follows a schedule now"),
     ],
 )
 def test_a_saved_run_that_needs_a_removed_setting_is_refused(line: str, words: str, tmp_path: Path) -> None:
@@ -153,6 +157,56 @@ def test_a_saved_run_with_removed_settings_off_is_read(tmp_path: Path) -> None:
     path.write_text(dump_config(load_preset("toy1d")) + "cover: null\npenalty: exact\n")
 
     assert load_config(path) == load_preset("toy1d")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "reason"),
+    [
+        ("encoder.divergence=1", "encoder.divergence is called encoder.kl_weight now"),
+        ("encoder={weight: 8, divergence: 1e-3}", "encoder.divergence is called encoder.kl_weight now"),
+        ("generator.start=dense", "generator.start is called generator.input_layer now"),
+        ("generator={kind: resnet, start: dense}", "generator.start is called generator.input_layer now"),
+        ("clip=true", "clip is called clip_fakes now"),
+        ("latent_sd=0.9", "latent_sd is called latent_std now"),
+        ("codes=2", "codes is called infogan_codes now"),
+        ("code_weight=1", "code_weight is called infogan_weight now"),
+        ("data.labels=[]", "data.labels is called data.label_columns now"),
+        ("data.class_power=0.5", "data.class_power is called data.class_sampling_power now"),
+        ("gate.coverage.of_floor=0.9", "gate.coverage.of_floor is called gate.coverage.min_ratio_to_real now"),
+        ("gate={fd: {above_floor: 1}}", "gate.fd.above_floor is called gate.fd.max_above_real now"),
+        ("cover={}", "cover was removed"),
+        ("penalty=exact", "penalty was removed"),
+        ("augment={target: 0.6}", "augment.target was removed"),
+    ],
+)
+def test_an_old_setting_is_refused_with_its_new_name(assignment: str, reason: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_preset("digits", (assignment,))
+
+    assert (caught.value.field, caught.value.reason) == ("--set", reason)
+
+
+def test_no_preset_repeats_another_presets_data() -> None:
+    folder = Path(training.config.__file__).parent / "presets"
+    texts = {path.stem: path.read_text() for path in folder.glob("*.yaml")}
+    bases = {name: yaml.safe_load(text).get("base") for name, text in texts.items()}
+
+    assert {base for base in bases.values() if base} == {"digits", "faces-cpu", "images28"}
+    # One level only.
+    assert not any(bases[base] for base in bases.values() if base)
+    assert sorted(name for name, text in texts.items() if "\ndata:" in text) == [
+        *("digits", "faces-cpu", "images28", "toy1d", "toy25")
+    ]
+    assert load_preset("faces").data == load_preset("faces-cpu").data
+    assert load_preset("digits-info").encoder is None
+
+
+def test_reading_a_configuration_does_not_load_torch() -> None:
+    script = "import sys, training.config; print({'torch', 'PIL'} & set(sys.modules))"
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+
+    assert done.stdout == "set()\n"
 
 
 @pytest.mark.parametrize("text", ["2026-13-45", "0x_", "9" * 5000])

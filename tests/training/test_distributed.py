@@ -33,7 +33,7 @@ EVERYTHING = (
     "augment={p: 0.5}",
     "data.class_sampling_power=0.5",
     "discriminator.minibatch_group=4",
-    "codes=2",
+    "infogan_codes=2",
     "encoder={}",
     "total_kimg=0.32",
 )

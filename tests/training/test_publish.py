@@ -25,7 +25,8 @@ from models.errors import (
 )
 from models.latents import draw_latent
 from models.manifest import GateRecord
-from models.networks import GeneratorConfig, generator
+from models.network_config import GeneratorConfig
+from models.networks import build_generator
 from training.config import Config, load_preset
 from training.data.dataset import Dataset
 from training.evaluation.classifier import Recipe
@@ -119,7 +120,7 @@ def test_a_published_model_mints_what_the_card_and_the_weights_make(finished: Pa
     path = publish(finished, "tiny", batch_size=4, accept="a test").path
     sampler = artifact.load(path)
     card = sampler.manifest
-    rebuilt = generator(GeneratorConfig.model_validate(card.network))
+    rebuilt = build_generator(GeneratorConfig.model_validate(card.network))
     rebuilt.load_state_dict(safetensors.torch.load_file(path / artifact.WEIGHTS))
     addresses = card.addresses(seed=7, n=4)
     z = torch.from_numpy(np.stack([draw_latent(7, index, 8) for index in range(4)]))

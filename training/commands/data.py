@@ -12,7 +12,7 @@ from PIL import Image
 
 from models.cli import PATH, write_output
 from models.errors import GanmintError, InputError
-from training.config import preset_for
+from training.config import find_preset
 from training.data.inspection import DatasetReport, Pixels, inspect_dataset
 from training.data.labels import LabelColumn
 
@@ -37,7 +37,7 @@ def data() -> None:
     "headings",
     multiple=True,
     metavar="COLUMN",
-    help="A csv column that is part of the label, like data.labels in training. Repeatable.",
+    help="A csv column that is part of the label, like data.label_columns in training. Repeatable.",
 )
 @click.option("--sheet", type=PATH, help="Write some of the images to this PNG, one class per column.")
 def check(path: Path, headings: tuple[str, ...], sheet: Path | None) -> None:
@@ -82,11 +82,11 @@ def _suggest_training(path: Path, report: DatasetReport, headings: tuple[str, ..
     if report.shape is None:
         return "There is nothing to train on."
     try:
-        preset = preset_for(report.shape)
+        preset = find_preset(report.shape)
     except InputError as error:
         return f"Readable, but no preset fits: {error.reason}."
     columns = ", ".join(f"{{column: {heading}}}" for heading in headings)
-    setting = f" --set {shlex.quote(f'data.labels=[{columns}]')}" if headings else ""
+    setting = f" --set {shlex.quote(f'data.label_columns=[{columns}]')}" if headings else ""
     ready = f"Ready (preset {preset}): ganmint train --data {shlex.quote(str(path))} --out runs/mine{setting}"
     if report.num_images >= SMALL_DATA:
         return ready

@@ -14,7 +14,7 @@ import click
 from models.cli import PATH, device_option
 from models.errors import InputError
 from models.runtime.loading import resolve_device
-from training.config import PRESET_BY_SIDE, Config, dump_config, load_preset, preset_for, preset_names
+from training.config import PRESET_BY_SIDE, Config, dump_config, find_preset, list_presets, load_preset
 from training.data.dataset import Dataset, toy1d, toy25
 from training.data.loader import load_dataset
 from training.distributed import local_device, main_process_output
@@ -30,7 +30,7 @@ from training.runs.run_dir import suggest_model_name
     "  ganmint train --data tests/data/digits --out runs/own --dry-run"
 )
 @click.option("--preset", help="Configuration to start from, by default one that fits the images: "
-              f"{', '.join(preset_names())}.")  # fmt: skip
+              f"{', '.join(list_presets())}.")  # fmt: skip
 @click.option("--data", "data_path", type=PATH, help="Training data: an IDX folder (MNIST), a folder or zip of "
               "pictures (class folders, or a labels csv), or npz. The toy presets make their own.")  # fmt: skip
 @click.option("--out", type=PATH, required=True, help="Run folder. Run the same command again to resume.")
@@ -92,10 +92,10 @@ def _chosen(preset: str | None, path: Path | None, assignments: tuple[str, ...])
         config = load_preset(preset, assignments)
         return config, _dataset(config, path)
     if path is None:
-        raise InputError(f"give one of {', '.join(preset_names())}, or --data to have one chosen", "--preset")
+        raise InputError(f"give one of {', '.join(list_presets())}, or --data to have one chosen", "--preset")
     # What the labels are does not depend on the preset for one's own pictures.
-    dataset = load_dataset(path, load_preset(PRESET_BY_SIDE[28], assignments).data.labels)
-    name = preset_for(dataset.shape)
+    dataset = load_dataset(path, load_preset(PRESET_BY_SIDE[28], assignments).data.label_columns)
+    name = find_preset(dataset.shape)
     click.echo(f"# preset: {name}, by the images' shape")
     return load_preset(name, assignments), dataset
 
@@ -108,4 +108,4 @@ def _dataset(config: Config, path: Path | None) -> Dataset:
         return toys[config.data.kind]()
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
-    return load_dataset(path, config.data.labels)
+    return load_dataset(path, config.data.label_columns)

@@ -116,7 +116,7 @@ def read_labels(source: FileSource, images: list[str], label_columns: Sequence[L
         raise DataError(
             source.path,
             f"has no csv with the columns {headings}, neither {LABELS_CSV} inside nor {source.csv_beside.name} "
-            "beside; add it, or use the folders as labels with --set data.labels=[]",
+            "beside; add it, or use the folders as labels with --set data.label_columns=[]",
         )
     folders = _labels_by_folder(source, prefix, images)
     return None if folders is None else TextLabels(folders, sort_labels(folders))

@@ -96,7 +96,7 @@ def _check_headings(path: Path, headings: list[str], columns: Sequence[LabelColu
     raise DataError(
         path,
         f"{actual}; it needs {' and '.join(map(repr, required))}: name the columns to learn from with "
-        "--set 'data.labels=[{column: ...}]', or move the csv elsewhere to train without labels",
+        "--set 'data.label_columns=[{column: ...}]', or move the csv elsewhere to train without labels",
     )
 
 
@@ -105,7 +105,8 @@ def _name(path: Path, line: int, row: dict[str, str], column: LabelColumn) -> st
     if column.names and value not in column.names:
         known = ", ".join(map(repr, column.names))
         raise DataError(
-            path, f"has {column.column} {value!r} on line {line}, which data.labels does not name (known: {known})"
+            path,
+            f"has {column.column} {value!r} on line {line}, which data.label_columns does not name (known: {known})",
         )
     return column.names.get(value, value)
 

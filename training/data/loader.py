@@ -73,7 +73,7 @@ def _read(path: Path, label_columns: Sequence[LabelColumn]) -> Dataset:
         raise DataError(
             path,
             f"is not a folder or zip of images, so it has no csv with {headings}; "
-            "use its own labels: --set data.labels=[]",
+            "use its own labels: --set data.label_columns=[]",
         )
     if path.is_dir():
         return idx.read_idx_dataset(path / idx.TRAIN_IMAGES)

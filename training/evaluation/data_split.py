@@ -49,7 +49,7 @@ def load(path: Path, settings: DataConfig, holdout: float) -> DataSplit:
     Raises:
         DataError: the data cannot be read, or its test images do not match its training images.
     """
-    whole = load_dataset(path, settings.labels)
+    whole = load_dataset(path, settings.label_columns)
     test = load_test_images(path)
     if test is not None:
         _check_match(path, whole, test)

@@ -17,7 +17,7 @@ from models.errors import InputError
 from models.manifest import Manifest
 from models.runtime.torchscript import TorchRuntime
 from models.sampler import Sampler
-from training.config import DataConfig, data_settings, thresholds
+from training.config import DataConfig, read_data_config, read_gate
 from training.gate import Bound
 from training.metric_results import MetricName
 from training.progress import ProgressCallback, ignore_progress
@@ -57,7 +57,7 @@ class EvaluatedGenerator:
         return cls(
             title=f"{run.path} at {run.kimg:g} kimg",
             sampler=Sampler(TorchRuntime(run.generator.to(device), draft, device), draft),
-            gate=thresholds(run.config.model_dump()),
+            gate=read_gate(run.config.model_dump()),
             data=run.config.data,
             run=run.path,
             kimg=run.kimg,
@@ -77,8 +77,8 @@ class EvaluatedGenerator:
         return cls(
             title=f"{sampler.manifest.name} {sampler.manifest.version}",
             sampler=sampler,
-            gate=thresholds(config),
-            data=data_settings(config),
+            gate=read_gate(config),
+            data=read_data_config(config),
         )
 
     @property

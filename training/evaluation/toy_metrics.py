@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from models import images
-from training.config import thresholds
+from training.config import read_gate
 from training.data.dataset import toy1d, toy25
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.metrics import Features, modes_kept
@@ -28,7 +28,7 @@ def evaluate_toy(run: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationRe
     network = run.network_config
     is_one_dimensional = network.shape[0] == 1
     dataset = toy1d() if is_one_dimensional else toy25()
-    samples = generate_samples(run.generator, network.z_dim, network.labels, protocol.toy_points)
+    samples = generate_samples(run.generator, network.z_dim, network.num_classes, protocol.toy_points)
     points: Features = samples.flatten(1).numpy()
     real: Features = dataset.images.reshape(len(dataset), -1).astype(np.float32)
     metrics = measure_moments(points, real) if is_one_dimensional else measure_modes(points, real)
@@ -38,7 +38,7 @@ def evaluate_toy(run: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationRe
         protocol=protocol,
         machine=f"{len(points):,} points of seed 0",
         metrics=tuple(metrics),
-        gate=check_gate(metrics, thresholds(run.config.model_dump())),
+        gate=check_gate(metrics, read_gate(run.config.model_dump())),
     )
     picture = Picture("Points", "Density", "Above: the data. Below: the generator's points.", png, 128)
     return EvaluationResult(report, [picture])

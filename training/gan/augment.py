@@ -9,50 +9,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import RandomState
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
-from models.base import Frozen
 from training.distributed import SINGLE, ProcessGroup
-from training.schedule import CosineSchedule, Weight
 
 Matrices = NDArray[np.float64]
-
-# Above this probability the generator learns the transformations (section 2.2).
-HIGHEST = 0.8
-
-
-class AugmentConfig(Frozen):
-    """How strongly to augment: a fixed schedule, as in R3GAN's own code (arXiv 2501.05441)."""
-
-    p: Weight = Field(default=CosineSchedule(start=0.0, end=0.3), description="probability of each transformation")
-    colour: float = Field(
-        default=0.5, ge=0, le=1, description="probability of colour's transformations, as a share of p"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _not_adaptive(cls, values: Any) -> Any:
-        removed = {"target", "adjust_kimg", "start"}
-        if isinstance(values, Mapping) and (names := sorted(removed & set(values))):
-            raise ValueError(f"{names[0]} was removed, as p follows a schedule now; use augment: {{p: 0.3}}, or null")
-        return values
-
-    @field_validator("p")
-    @classmethod
-    def _not_too_high(cls, value: CosineSchedule) -> CosineSchedule:
-        if max(value.start, value.end) > HIGHEST:
-            raise ValueError(
-                f"start and end must be at most {HIGHEST}: above, the generator learns the transformations"
-            )
-        return value
 
 
 def augment(

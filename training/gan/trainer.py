@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.latents import MAX_INTEGER
-from models.networks import DiscriminatorConfig, GeneratorConfig, ResNetDiscriminatorConfig, generator
+from models.network_config import GeneratorConfig
+from models.networks import build_generator
 from training.config import Config
 from training.data.dataset import Dataset
+from training.discriminator_config import DiscriminatorConfig
 from training.distributed import SINGLE, ProcessGroup
 from training.gan.augment import augment
-from training.gan.discriminators import DiscriminatorOutput, discriminator
-from training.gan.encoders import ResNetEncoder
+from training.gan.discriminators import DiscriminatorOutput, build_discriminator
+from training.gan.encoders import build_encoder
 from training.gan.image_ops import clipped, distance
 from training.gan.losses import OBJECTIVES, code_loss, zero_centered_gradient_penalty
 from training.gan.vae_gan import ALL, DRAWN, READ, divergence, read
@@ -41,7 +43,7 @@ def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
     """The generator that this configuration builds for this data."""
     return GeneratorConfig(
         z_dim=config.z_dim,
-        labels=len(dataset.class_names),
+        num_classes=len(dataset.class_names),
         shape=dataset.shape,
         network=config.generator,
     )
@@ -50,17 +52,11 @@ def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
 def discriminator_config(config: Config, dataset: Dataset) -> DiscriminatorConfig:
     """The discriminator that this configuration builds for this data."""
     return DiscriminatorConfig(
-        labels=len(dataset.class_names),
+        num_classes=len(dataset.class_names),
         shape=dataset.shape,
-        codes=config.codes,
+        infogan_codes=config.infogan_codes,
         network=config.discriminator,
     )
-
-
-def encoder(config: Config, dataset: Dataset) -> nn.Module:
-    """A freshly initialised encoder, with the discriminator's pyramid."""
-    assert isinstance(config.discriminator, ResNetDiscriminatorConfig)
-    return ResNetEncoder(discriminator_config(config, dataset), config.discriminator, config.z_dim)
 
 
 class Learner(NamedTuple):
@@ -88,9 +84,13 @@ class Trainer:
         self.images_shown = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed % (MAX_INTEGER + 1))
-            self.G = self._placed(generator(generator_config(config, dataset)))
-            self.D = self._placed(discriminator(discriminator_config(config, dataset)))
-            E = self._placed(encoder(config, dataset)) if config.encoder else None
+            self.G = self._placed(build_generator(generator_config(config, dataset)))
+            self.D = self._placed(build_discriminator(discriminator_config(config, dataset)))
+            E = (
+                self._placed(build_encoder(discriminator_config(config, dataset), config.z_dim))
+                if config.encoder
+                else None
+            )
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
         self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
@@ -167,17 +167,17 @@ class Trainer:
         z, apart = self._read(real, labels, self._noise(0))
         made = self._fake(z, labels)
         with torch.no_grad():
-            real_logits = self._judge(real[drawn], labels[drawn], REAL_FOR_G).logit
+            real_logits = self._judge(real[drawn], labels[drawn], REAL_FOR_G).logits
         fake = self._judge(made[drawn], labels[drawn], FAKE_FOR_G)
-        loss = self.objective.generator(real_logits, fake.logit)
-        codes = code_loss(fake.codes, z[drawn, : self.config.codes])
+        loss = self.objective.generator(real_logits, fake.logits)
+        codes = code_loss(fake.codes, z[drawn, : self.config.infogan_codes])
         total = torch.zeros(len(labels), device=self.device)
-        total[drawn] += loss + self.config.code_weight * codes
+        total[drawn] += loss + self.config.infogan_weight * codes
         away = torch.zeros_like(apart)
         if self.config.encoder and self.reader:
             away = distance(made[READ], real[READ])
             weight = self.scheduled(self.config.encoder.weight)
-            total[READ] += weight * (away + self.config.encoder.divergence * apart)
+            total[READ] += weight * (away + self.config.encoder.kl_weight * apart)
         norm = self._follow(total, *self._makers())
         self.D.requires_grad_(True)
         # Shares are equal, so the mean of the processes' means is the batch's; one exchange for all three.
@@ -191,7 +191,7 @@ class Trainer:
             return z, torch.zeros_like(z[:, 0])
         with self._autocast():
             posterior = self.reader.network(real[READ], labels[READ])
-        sd = self.config.latent_sd
+        sd = self.config.latent_std
         z = z.clone()
         z[READ] = sd * read(posterior, z[READ] / sd)
         return z, divergence(posterior)
@@ -204,15 +204,15 @@ class Trainer:
         real.requires_grad_(weight > 0)
         fake.requires_grad_(weight > 0)
         on_real, on_fake = self._judge(real, labels, REAL_FOR_D), self._judge(fake, labels, FAKE_FOR_D)
-        loss = self.objective.discriminator(on_real.logit, on_fake.logit)
-        codes = code_loss(on_fake.codes, z[:, : self.config.codes])
+        loss = self.objective.discriminator(on_real.logits, on_fake.logits)
+        codes = code_loss(on_fake.codes, z[:, : self.config.infogan_codes])
         r1 = r2 = torch.zeros_like(loss)
         if weight > 0:
-            r1 = weight * zero_centered_gradient_penalty(real, on_real.logit)
-            r2 = weight * zero_centered_gradient_penalty(fake, on_fake.logit)
-        total = loss + self.config.code_weight * codes + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)
+            r1 = weight * zero_centered_gradient_penalty(real, on_real.logits)
+            r2 = weight * zero_centered_gradient_penalty(fake, on_fake.logits)
+        total = loss + self.config.infogan_weight * codes + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)
         norm = self._follow(total, Learner(self.D, self.optimizer_D))
-        rows = torch.stack([loss, codes, r1, r2, on_real.logit, on_fake.logit]).detach()
+        rows = torch.stack([loss, codes, r1, r2, on_real.logits, on_fake.logits]).detach()
         return _discriminator_stats(norm, *self.team.gather(rows))
 
     def _follow(self, loss: Tensor, *learners: Learner) -> Tensor:
@@ -234,7 +234,7 @@ class Trainer:
     def _fake(self, z: Tensor, labels: Tensor) -> Tensor:
         with self._autocast():
             images: Tensor = self.G(z, labels)
-        return clipped(images.float()) if self.config.clip else images.float()
+        return clipped(images.float()) if self.config.clip_fakes else images.float()
 
     def _judge(self, images: Tensor, labels: Tensor, view: int) -> DiscriminatorOutput:
         random = self.rng.augmentation(self.images_shown, view)
@@ -265,7 +265,7 @@ class Trainer:
         return self._latents(self.rng.noise(self.images_shown, part, self.config.z_dim))
 
     def _latents(self, normal: NDArray[np.float32]) -> Tensor:
-        return torch.from_numpy(normal).to(self.device) * self.config.latent_sd
+        return torch.from_numpy(normal).to(self.device) * self.config.latent_std
 
     def _real_batch(self) -> tuple[Tensor, Tensor]:
         images, labels = self.dataset.batch(self.rng.indices(self.images_shown))

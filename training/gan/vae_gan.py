@@ -11,27 +11,12 @@ insides, schedules, the other losses.
 
 from __future__ import annotations
 
-from pydantic import Field
 from torch import Tensor
 
-from models.base import Frozen
 from training.gan.encoders import Posterior
-from training.schedule import CosineSchedule, Weight
 
 # Rows of G's batch: read off real images, drawn from the prior, and all of them drawn where there is no encoder.
 READ, DRAWN, ALL = slice(0, None, 2), slice(1, None, 2), slice(None)
-
-
-class EncoderConfig(Frozen):
-    """How strongly G is held to what the encoder read."""
-
-    weight: Weight = Field(
-        default=CosineSchedule(start=8.0, end=8.0),
-        description="of the squared distance in averaged pixels, -1 .. 1; one number for a weight that stays",
-    )
-    divergence: float = Field(
-        default=6e-4, ge=0, description="of the latents' divergence from the prior, in nats, beside that distance"
-    )
 
 
 def read(posterior: Posterior, normal: Tensor) -> Tensor:

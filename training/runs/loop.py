@@ -19,9 +19,9 @@ from pydantic import ValidationError
 
 from models.base import first_problem
 from models.errors import CheckpointError, InputError, TrainingDivergedError
-from models.networks import DCGANConfig
+from models.network_config import DCGANConfig
 from training import distributed
-from training.config import Config, preset_for
+from training.config import Config, find_preset
 from training.data.dataset import Dataset
 from training.distributed import ProcessGroup
 from training.gan.trainer import STATS, Trainer, discriminator_config, generator_config
@@ -114,7 +114,7 @@ def check_batch_split(config: Config, group: ProcessGroup) -> None:
         return
     if any(isinstance(network, DCGANConfig) for network in (config.generator, config.discriminator)):
         raise InputError("dcgan has BatchNorm, which would see only one process's images; use one process", "generator")
-    unit = group.size * config.inseparable
+    unit = group.size * config.batch_unit
     if config.batch % unit:
         raise InputError(f"{config.batch} must be a multiple of {unit}, for {group.size} processes", "batch")
 
@@ -130,7 +130,7 @@ def check_shape(config: Config, dataset: Dataset) -> None:
     except ValidationError as error:
         hint = ""
         with contextlib.suppress(InputError):
-            preset = preset_for(dataset.shape)
+            preset = find_preset(dataset.shape)
             if preset != config.preset:
                 hint = f"; leave --preset out to use {preset}, which fits"
         raise InputError(f"{first_problem(error).message} (preset {config.preset}){hint}", "--data") from None
@@ -282,9 +282,9 @@ def _save(trainer: Trainer, data_info: dict[str, Any], out: Path) -> None:
     dataset = trainer.dataset
     grid = out / run_dir.GRIDS_FOLDER / f"{trainer.images_shown:012d}.png"
     write_snapshot(trainer.ema, dataset, config.z_dim, grid)
-    if config.codes and dataset.has_images:
+    if config.infogan_codes and dataset.has_images:
         path = out / run_dir.CODES_FILE
-        write_code_traversals(trainer.ema, config.z_dim, dataset.num_classes, config.codes, path)
+        write_code_traversals(trainer.ema, config.z_dim, dataset.num_classes, config.infogan_codes, path)
     state = {
         "trainer": trainer.state(),
         "generator": generator_config(config, dataset).model_dump(mode="json"),

@@ -12,7 +12,8 @@ from torch import nn
 
 from models.errors import CheckpointError
 from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
-from models.networks import GeneratorConfig, generator
+from models.network_config import GeneratorConfig
+from models.networks import build_generator
 from training.config import Config, load_config
 from training.runs import checkpoint, run_dir
 
@@ -89,7 +90,7 @@ def load_latest(run: Path) -> TrainedRun:
         raise CheckpointError(run, "has no checkpoint yet: no tick was finished; run ganmint train again")
     state = checkpoint.load(path)
     network_config = GeneratorConfig.model_validate(state["generator"])
-    averaged = generator(network_config)
+    averaged = build_generator(network_config)
     averaged.load_state_dict(state["trainer"]["ema"])
     return TrainedRun(
         path=run,

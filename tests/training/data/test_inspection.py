@@ -14,7 +14,7 @@ from PIL import Image
 from ganmint.cli import cli
 from models.errors import DataError, InputError
 from training.commands import data
-from training.config import PRESET_BY_SIDE, load_preset, preset_for
+from training.config import PRESET_BY_SIDE, find_preset, load_preset
 from training.data.dataset import Dataset
 from training.data.inspection import inspect_dataset
 from training.data.labels import LabelColumn
@@ -216,12 +216,12 @@ def test_the_preset_for_a_shape_fits(side: int, channels: int, num_classes: int)
     images = np.zeros((4, side, side, channels), np.uint8)
     dataset = Dataset("own", images, np.arange(4) if num_classes else None, names)
 
-    check_shape(load_preset(preset_for(dataset.shape)), dataset)
+    check_shape(load_preset(find_preset(dataset.shape)), dataset)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 32), (3, 30, 30), (1, 1, 1)])
 def test_other_shapes_have_no_preset(shape: tuple[int, int, int]) -> None:
     with pytest.raises(InputError, match="presets for squares of 28, 32, 64") as caught:
-        preset_for(shape)
+        find_preset(shape)
 
     assert caught.value.field == "--data"

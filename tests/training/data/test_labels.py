@@ -89,7 +89,7 @@ def test_columns_without_a_csv_are_refused_with_a_remedy(tmp_path: Path) -> None
     error = load_error(folder, SEX, AGE)
 
     assert error.path == folder
-    assert "'sex', 'age'" in error.reason and "set.csv" in error.reason and "data.labels=[]" in error.reason
+    assert "'sex', 'age'" in error.reason and "set.csv" in error.reason and "data.label_columns=[]" in error.reason
 
 
 def test_columns_for_an_npz_are_refused(tmp_path: Path) -> None:
@@ -98,12 +98,12 @@ def test_columns_for_an_npz_are_refused(tmp_path: Path) -> None:
     error = load_error(tmp_path / "set.npz", SEX)
 
     assert error.path == tmp_path / "set.npz"
-    assert "'sex'" in error.reason and "data.labels=[]" in error.reason
+    assert "'sex'" in error.reason and "data.label_columns=[]" in error.reason
 
 
 @pytest.mark.parametrize("preset", ["faces", "faces-cpu"])
 def test_the_faces_presets_name_six_classes_in_a_readable_order(preset: str) -> None:
-    columns = load_preset(preset).data.labels
+    columns = load_preset(preset).data.label_columns
 
     rows = [(sex, age) for age in dict.fromkeys(columns[1].names.values()) for sex in columns[0].names.values()]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.errors import InputError
-from training.config import load_preset, preset_names, thresholds
+from training.config import list_presets, load_preset, read_gate
 from training.evaluation.toy_metrics import CENTRES, measure_modes
 from training.gate import Bound, check_gate
 from training.metric_results import METRICS, MetricName, MetricResult
@@ -60,20 +60,20 @@ def test_without_thresholds_nothing_passes() -> None:
     assert result.failures == ("there are no thresholds to compare it with",)
 
 
-@pytest.mark.parametrize("preset", preset_names())
+@pytest.mark.parametrize("preset", list_presets())
 def test_every_preset_has_a_gate_that_older_runs_inherit(preset: str) -> None:
     config = load_preset(preset)
 
     assert config.gate
     saved = config.model_dump(mode="json")
-    assert thresholds(saved) == thresholds({**saved, "gate": {}, "no_longer_known": 1}) == config.gate
+    assert read_gate(saved) == read_gate({**saved, "gate": {}, "no_longer_known": 1}) == config.gate
 
 
 def test_a_saved_gate_overrides_the_presets() -> None:
     config = load_preset("digits", ("gate={coverage: {min: 0.5}}",))
 
-    assert thresholds(config.model_dump(mode="json")) == {"coverage": Bound(min=0.5)}
-    assert thresholds({"preset": "nobody knows"}) == thresholds({}) == {}
+    assert read_gate(config.model_dump(mode="json")) == {"coverage": Bound(min=0.5)}
+    assert read_gate({"preset": "nobody knows"}) == read_gate({}) == {}
 
 
 def test_thresholds_are_read_by_their_old_names() -> None:
@@ -109,6 +109,6 @@ def test_a_toy_that_lost_a_mode_fails() -> None:
     points = np.repeat(CENTRES[1:], 110, axis=0)
     config = load_preset("toy25")
 
-    result = check_gate(measure_modes(points, points), thresholds(config.model_dump()))
+    result = check_gate(measure_modes(points, points), read_gate(config.model_dump()))
 
     assert result.failures == ("modes 24, but required: at least 25",)

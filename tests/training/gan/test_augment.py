@@ -10,7 +10,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from training.gan.augment import AugmentConfig, augment, recolour, warp
+from training.config import AugmentConfig
+from training.gan.augment import augment, recolour, warp
 from training.schedule import CosineSchedule
 
 
@@ -122,8 +123,8 @@ def test_a_colour_share_of_0_leaves_the_range_of_values() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"p": 0.9}, "at most 0.8"),
-        ({"p": {"start": 0.9, "end": 0}}, "at most 0.8"),
+        ({"p": 0.9}, "from 0 to 0.8"),
+        ({"p": {"start": 0.9, "end": 0}}, "from 0 to 0.8"),
         ({"p": -0.1}, "must not be negative"),
         ({"colour": 1.1}, "less than or equal to 1"),
         ({"target": 0.6}, "target was removed"),

@@ -44,7 +44,7 @@ def test_what_is_outside_the_range_is_clipped_and_can_only_come_back() -> None:
 def test_the_discriminator_is_shown_clipped_images_where_that_is_asked(
     clip: str, tiny_config: Callable[..., Config], tiny_data: Dataset
 ) -> None:
-    trainer = Trainer(tiny_config(f"clip={clip}"), tiny_data, "cpu")
+    trainer = Trainer(tiny_config(f"clip_fakes={clip}"), tiny_data, "cpu")
     seen: list[Tensor] = []
     judge = trainer.D.forward
 

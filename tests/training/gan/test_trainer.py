@@ -194,7 +194,7 @@ def test_the_generator_follows_the_gradient_of_its_relativistic_loss(
     trainer = Trainer(tiny_config(), tiny_data, "cpu")
     real, labels = trainer._real_batch()
     fake = trainer.G(trainer._noise(0), labels)
-    loss = F.softplus(trainer.D(real, labels).logit - trainer.D(fake, labels).logit).mean()
+    loss = F.softplus(trainer.D(real, labels).logits - trainer.D(fake, labels).logits).mean()
     expected = torch.autograd.grad(loss, list(trainer.G.parameters()))
 
     reported = trainer._update_generator(real, labels)
@@ -212,9 +212,9 @@ def test_the_discriminator_follows_its_loss_plus_half_gamma_of_both_penalties(
     trainer = Trainer(tiny_config("gamma={start: 3, end: 3}"), tiny_data, "cpu")
     real, labels = trainer._real_batch()
     x, y = real.clone().requires_grad_(), trainer.G(trainer._noise(1), labels).detach().requires_grad_()
-    loss = F.softplus(trainer.D(y, labels).logit - trainer.D(x, labels).logit).mean()
-    (by_x,) = torch.autograd.grad(trainer.D(x, labels).logit.sum(), x, create_graph=True)
-    (by_y,) = torch.autograd.grad(trainer.D(y, labels).logit.sum(), y, create_graph=True)
+    loss = F.softplus(trainer.D(y, labels).logits - trainer.D(x, labels).logits).mean()
+    (by_x,) = torch.autograd.grad(trainer.D(x, labels).logits.sum(), x, create_graph=True)
+    (by_y,) = torch.autograd.grad(trainer.D(y, labels).logits.sum(), y, create_graph=True)
     r1, r2 = by_x.square().sum() / 16, by_y.square().sum() / 16
     expected = torch.autograd.grad(loss + 1.5 * r1 + 1.5 * r2, list(trainer.D.parameters()))
 
@@ -321,7 +321,7 @@ def test_unlabelled_data_trains(tiny_config: MakeConfig, tiny_data: Dataset) -> 
         ("penalty_every=3",),
         ("precision=bfloat16",),
         ("augment={p: {start: 0.4, end: 0.6}}",),
-        ("codes=2",),
+        ("infogan_codes=2",),
         ("discriminator.minibatch_group=4", "generator.group=4"),
         DCGAN,
     ],
@@ -400,7 +400,7 @@ def test_without_a_weight_no_penalty_is_computed(
 
 
 def test_codes_are_learnt_back_from_the_images(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
-    settings = ("codes=2", "code_weight=10", "lr={start: 0.005, end: 0.005}", "batch=64")
+    settings = ("infogan_codes=2", "infogan_weight=10", "lr={start: 0.005, end: 0.005}", "batch=64")
     trainer = Trainer(tiny_config(*settings), tiny_data, "cpu")
 
     losses = [dict(zip(STATS, trainer.step().tolist()))["loss_codes"] for _ in range(100)]
@@ -436,7 +436,7 @@ def test_the_probability_of_augmentation_follows_its_schedule(tiny_config: MakeC
 
 
 def test_a_smaller_latent_deviation_scales_the_same_latents(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
-    usual, smaller = (Trainer(tiny_config(f"latent_sd={sd}"), tiny_data, "cpu")._noise(0) for sd in (1.0, 0.5))
+    usual, smaller = (Trainer(tiny_config(f"latent_std={std}"), tiny_data, "cpu")._noise(0) for std in (1.0, 0.5))
 
     assert torch.equal(smaller, 0.5 * usual)
 

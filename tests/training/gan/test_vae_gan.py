@@ -11,12 +11,12 @@ from pydantic import ValidationError
 from torch.distributions import Normal, kl_divergence
 
 from models.errors import InputError
-from training.config import Config, load_preset
+from training.config import Config, EncoderConfig, load_preset
 from training.data.dataset import Dataset
 from training.gan.encoders import Posterior
 from training.gan.image_ops import averaged
 from training.gan.trainer import STATS, Trainer
-from training.gan.vae_gan import EncoderConfig, divergence, read
+from training.gan.vae_gan import divergence, read
 
 MakeConfig = Callable[..., Config]
 
@@ -50,7 +50,7 @@ def test_latents_are_drawn_from_what_was_read() -> None:
 def test_every_second_image_of_gs_batch_is_read_and_the_others_are_not(
     tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:
-    trainer = Trainer(tiny_config("encoder={}", "latent_sd=0.5"), tiny_data, "cpu")
+    trainer = Trainer(tiny_config("encoder={}", "latent_std=0.5"), tiny_data, "cpu")
     real, labels = trainer._real_batch()
     noise = trainer._noise(0)
 
@@ -112,7 +112,7 @@ def test_d_judges_none_of_what_was_read(tiny_config: MakeConfig, tiny_data: Data
     [
         ({"weight": -1}, "must not be negative"),
         ({"weight": {"start": 1, "end": -1}}, "must not be negative"),
-        ({"divergence": -0.1}, "greater than or equal to 0"),
+        ({"kl_weight": -0.1}, "greater than or equal to 0"),
         ({"wieght": 1}, "Extra inputs"),
     ],
 )

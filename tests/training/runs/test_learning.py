@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.networks import GeneratorConfig, generator
+from models.network_config import GeneratorConfig
+from models.networks import build_generator
 from training.config import load_preset
 from training.data.dataset import Dataset, toy1d, toy25
 from training.evaluation.toy_metrics import evaluate_toy
@@ -25,9 +26,11 @@ def samples_after(preset: str, dataset: Dataset, out: Path) -> NDArray[np.float3
     run(load_preset(preset), dataset, out, "cpu", f"ganmint train --preset {preset}")
     state = checkpoint.load(checkpoint.list_paths(out)[-1])
     config = GeneratorConfig.model_validate(state["generator"])
-    averaged = generator(config)
+    averaged = build_generator(config)
     averaged.load_state_dict(state["trainer"]["ema"])
-    samples: NDArray[np.float32] = generate_samples(averaged, config.z_dim, config.labels, SAMPLES).flatten(1).numpy()
+    samples: NDArray[np.float32] = (
+        generate_samples(averaged, config.z_dim, config.num_classes, SAMPLES).flatten(1).numpy()
+    )
     return samples
 
 

@@ -696,7 +696,7 @@ def test_a_loss_printed_is_the_loss_of_the_stats(
 
 
 def test_a_run_with_codes_leaves_a_strip_of_each(tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
-    run(tiny_config("codes=2", "total_kimg=0.064"), tiny_data, tmp_path / "run")
+    run(tiny_config("infogan_codes=2", "total_kimg=0.064"), tiny_data, tmp_path / "run")
 
     with Image.open(tmp_path / "run" / "codes.png") as strips:
         # Ten rows of eleven images for each, and a gap.
