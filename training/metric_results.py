@@ -53,28 +53,35 @@ class MetricInfo(NamedTuple):
 
 METRICS: dict[MetricName, MetricInfo] = {
     "gan_train": MetricInfo(
-        "GAN-train", "higher", ".2%", "accuracy on real test images of a classifier that saw generated images only"
+        "GAN-train", "higher", ".2%", "accuracy on real test images of a classifier trained on generated images only"
     ),
     "gan_test": MetricInfo(
-        "GAN-test", "higher", ".2%", "how often a classifier of real images sees the class that was asked for"
+        "GAN-test",
+        "higher",
+        ".2%",
+        "share of images that a classifier trained on real images assigns to the requested class",
     ),
-    "fd": MetricInfo("Fréchet distance", "lower", ".3f", "between Gaussians fitted to the features of both sets"),
+    "fd": MetricInfo(
+        "Fréchet distance", "lower", ".3f", "distance between Gaussians fitted to the features of both sets"
+    ),
     "kid": MetricInfo("KID", "lower", ".5f", "squared maximum mean discrepancy with a cubic kernel"),
-    "precision": MetricInfo("precision", "higher", ".2%", "generated images that lie among real ones"),
-    "recall": MetricInfo("recall", "higher", ".2%", "real images that lie among generated ones"),
+    "precision": MetricInfo("precision", "higher", ".2%", "share of generated images that lie among real ones"),
+    "recall": MetricInfo("recall", "higher", ".2%", "share of real images that lie among generated ones"),
     "density": MetricInfo(
-        "density", "higher", ".3f", "how crowded the real images are around generated ones; 1 is like real"
+        "density", "higher", ".3f", "how densely real images surround generated ones; 1 for real images"
     ),
-    "coverage": MetricInfo("coverage", "higher", ".2%", "real images that have a generated one nearby"),
-    "inception_score": MetricInfo("Inception Score", "higher", ".3f", "sharp and varied classes, at most their number"),
+    "coverage": MetricInfo("coverage", "higher", ".2%", "share of real images that have a generated one nearby"),
+    "inception_score": MetricInfo(
+        "Inception Score", "higher", ".3f", "clear and varied classes; at most the number of classes"
+    ),
     "class_balance": MetricInfo(
-        "class imbalance", "lower", ".2%", "share of images to be moved to another class to match the real shares"
+        "class imbalance", "lower", ".2%", "share of images that would have to change class to match the real shares"
     ),
     "skin_tone": MetricInfo(
-        "skin tone distance", "lower", ".2f", "mean move in degrees of typology angle from the real faces' tones"
+        "skin tone distance", "lower", ".2f", "mean shift of the typology angle from that of real faces, in degrees"
     ),
     "ndb": MetricInfo(
-        "NDB / K", "lower", ".2%", "cells of the pixel space with too few or too many; chance alone gives 5%"
+        "NDB / K", "lower", ".2%", "share of cells of pixel space with too few or too many images; 5% by chance"
     ),
     "distance_ratio": MetricInfo(
         "distance ratio",
@@ -82,9 +89,11 @@ METRICS: dict[MetricName, MetricInfo] = {
         ".3f",
         "median distance to the nearest training image, over that of real test images",
     ),
-    "near_copies": MetricInfo("near-copies", "lower", ".2%", "images that are a training image but for small changes"),
-    "modes": MetricInfo("modes", "higher", ".0f", "modes of the mixture that are still made"),
-    "on_a_mode": MetricInfo("on a mode", "higher", ".2%", "points within 4 sd of a mode"),
+    "near_copies": MetricInfo(
+        "near-copies", "lower", ".2%", "share of images that differ only slightly from a training image"
+    ),
+    "modes": MetricInfo("modes", "higher", ".0f", "modes of the mixture that the generator covers"),
+    "on_a_mode": MetricInfo("on a mode", "higher", ".2%", "share of points within 4 sd of a mode"),
     "mean_error": MetricInfo("error of the mean", "lower", ".2%", "relative to the data's mean"),
     "sd_error": MetricInfo("error of the sd", "lower", ".2%", "relative to the data's standard deviation"),
 }
