@@ -89,7 +89,6 @@ def test_thresholds_are_read_by_their_old_names() -> None:
         ("gate={nosuch: {min: 1}}", "gate.nosuch"),
         ("gate={coverage: {}}", "gate.coverage"),
         ("gate.coverage.min_ratio_to_real=0", "gate.coverage.min_ratio_to_real"),
-        ("gate.coverage.of_floor=0", "gate.coverage.of_floor"),
         ("gate.coverage.least=1", "gate.coverage.least"),
     ],
 )

@@ -47,7 +47,7 @@ def test_frechet_distance_of_a_set_to_itself_is_zero() -> None:
 
 
 def test_kernel_distance_is_the_unbiased_estimate() -> None:
-    """Worked out for two points a side: k(x, y) = (x y + 1)^3."""
+    """Computed by hand for two points a side: k(x, y) = (x y + 1)^3."""
     real, fake = points(0.0, 1.0), points(2.0, 3.0)
     expected = 7**3 + 1 - 2 * (1 + 1 + 3**3 + 4**3) / 4
 
