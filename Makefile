@@ -6,56 +6,67 @@ PORT ?= 3000
 VARIANT ?= cpu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+BENCHMARKS := start serving overload killed bulk training
 
-.PHONY: help setup serve test check format bench-start bench-serving bench-overload bench-killed bench-bulk \
-	bench-training soak soak-export bento bento-parts smoke-container sbom audit check-deploy monitoring rolling clean
+ifeq ($(MAKECMDGOALS),bench)
+$(if $(filter $(NAME),$(BENCHMARKS)),,$(error make bench NAME=... with one of: $(BENCHMARKS)))
+endif
+
+.PHONY: help setup serve test test-fast check format docs bench $(BENCHMARKS:%=bench-%) soak soak-export check-deploy \
+	monitoring rolling bento bento-parts smoke-container sbom audit clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@awk -F':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+##@ Use
 setup: $(VENV)/.ready  ## make the environment, put the bundled models into the store
 	@$(BIN)/ganmint models install
 
 serve: setup  ## serve on HOST:PORT (127.0.0.1:3000)
 	@exec $(BIN)/ganmint serve --host $(HOST) --port $(PORT)
 
-test: $(VENV)/.dev  ## run every test
+##@ Change
+test-fast: $(VENV)/.dev  ## run the tests that neither train nor start servers (a minute)
+	$(BIN)/python -m pytest -m "not slow"
+
+test: $(VENV)/.dev  ## run every test (10 minutes)
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.dev  ## format, lint, types, imports
+check: $(VENV)/.dev  ## format, lint, types, imports, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/typos
 
 format: $(VENV)/.dev  ## put the sources into shape
 	$(BIN)/ruff check --fix --select I .
 	$(BIN)/ruff format .
 
-bench-start: $(VENV)/.ready  ## start-up time and memory of the service
-	$(BIN)/python -m benchmarks.start
+docs: $(VENV)/.docs  ## build the documentation: build/docs/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
 
-bench-serving: $(VENV)/.dev  ## throughput, CPU and latency against the ceiling and a peer (10 minutes)
-	@$(PIP) mosec
-	$(BIN)/python -m benchmarks.serving
+##@ Measure (benchmarks/README.md says what the numbers mean)
+bench: $(VENV)/.dev  ## NAME=start, serving, overload, killed, bulk or training
+	@$(if $(filter serving,$(NAME)),$(PIP) mosec,:)
+	$(BIN)/python -m benchmarks.$(NAME)
 
-bench-overload: $(VENV)/.ready  ## three times the capacity, recovery, fairness (3 minutes)
-	$(BIN)/python -m benchmarks.overload
-
-bench-killed: $(VENV)/.ready  ## a worker killed under load: what is lost, how long until ready again (2 minutes)
-	$(BIN)/python -m benchmarks.killed
+$(BENCHMARKS:%=bench-%): bench-%:
+	@$(MAKE) --no-print-directory bench NAME=$*
 
 soak: $(VENV)/.ready  ## 200,000 requests of every kind, every answer checked (15 minutes)
 	$(BIN)/python -m benchmarks.soak
 
-bench-bulk: $(VENV)/.ready  ## bulk export against its ceiling and a simple script (5 minutes)
-	$(BIN)/python -m benchmarks.bulk
-
 soak-export: $(VENV)/.dev  ## kill exports 60 times and compare what they end with
 	$(BIN)/python -m tests.service.export.soak
 
-bench-training: $(VENV)/.ready  ## training speed by precision, switches and processes (10 minutes)
-	$(BIN)/python -m benchmarks.training
+##@ Deploy
+bento: bento-parts  ## a bento of the store's models (VARIANT=cpu or cuda); then: bentoml containerize ganmint:latest
+	$(BIN)/bentoml build deploy --arg variant=$(VARIANT)
+
+smoke-container: setup $(VENV)/.dev  ## build the container, ask it for images, stop it under load (root, Debian, 10 minutes)
+	@deploy/smoke-container.sh
 
 check-deploy: $(VENV)/.dev $(VENV)/.checkov  ## checkov on the rendered chart, from an environment of its own
 	rm -rf build/chart && $(BIN)/python -m tests.deploy.rendered build/chart
@@ -67,8 +78,15 @@ monitoring: $(VENV)/.dev  ## every query of dashboard and alerts against a real 
 rolling: $(VENV)/.dev  ## restart two services in turn under 5,000 requests and count the failed ones
 	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/live/test_restart.py -k restarted
 
-bento: bento-parts  ## a bento of the store's models (VARIANT=cpu or cuda); then: bentoml containerize ganmint:latest
-	$(BIN)/bentoml build deploy --arg variant=$(VARIANT)
+sbom: $(VENV)/.dev  ## list the image's Python packages as CycloneDX: sbom.json
+	@$(BIN)/python -m deploy.packages --sbom sbom.json
+
+audit: $(VENV)/.dev  ## look the image's Python packages up among known vulnerabilities (network)
+	@$(BIN)/python -m deploy.audit
+
+##@ Clean
+clean:  ## remove the environment and caches; the model store and runs stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis .smoke build deploy/wheels deploy/constraints.txt *.egg-info
 
 bento-parts: setup deploy/wheels/.made
 
@@ -78,18 +96,6 @@ deploy/wheels/.made: $(VENV)/.ready README.md $(shell find ganmint models servic
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir deploy/wheels .
 	@cp constraints.txt deploy/
 	@touch $@
-
-smoke-container: setup $(VENV)/.dev  ## build the container, ask it for images, stop it under load (root, Debian, 10 minutes)
-	@deploy/smoke-container.sh
-
-sbom: $(VENV)/.dev  ## list the image's Python packages as CycloneDX: sbom.json
-	@$(BIN)/python -m deploy.packages --sbom sbom.json
-
-audit: $(VENV)/.dev  ## look the image's Python packages up among known vulnerabilities (network)
-	@$(BIN)/python -m deploy.audit
-
-clean:  ## remove the environment and caches; the model store and runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .smoke deploy/wheels deploy/constraints.txt *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Ganmint needs Python 3.10 to 3.13, this is %d.%d; try: make PYTHON=python3.11 ..." % v)'
@@ -102,6 +108,10 @@ $(VENV)/.ready: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.ready
 	@$(PIP) --editable '.[train,dev]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.ready
+	@$(PIP) --editable '.[docs]'
 	@touch $@
 
 # Its pins are not ours.
