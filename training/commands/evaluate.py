@@ -38,7 +38,7 @@ from training.runs.run_dir import EVALUATION_FOLDER
 @click.argument("subject", metavar="RUN-or-MODEL")
 @click.option("--data", "data_path", type=PATH, help="Real images, as for train. The toy presets need none.")
 @click.option("--out", type=PATH, help="Folder of the report. Default: RUN/evaluation, or evaluations/NAME-VERSION.")
-@click.option("--inception", type=PATH, help="Weights of Inception-v3 (torch-fidelity's file), for figures in its "
+@click.option("--inception", type=PATH, help="Weights of Inception-v3 (torch-fidelity's file), for metrics in its "
               "features too; about 5 images/s on two CPU cores.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="Mints the images: auto, cpu, cuda or cuda:N.")
 def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: Path | None, device: str) -> None:
