@@ -117,7 +117,8 @@ class Page:
             printed = self._run(block)
         if block.output is not None:
             printed = printed.replace(f"localhost:{self.port}", "localhost:3000")
-            assert re.fullmatch(output_pattern(block.output), printed, re.DOTALL), f"{block.code}\nprinted\n{printed}"
+            is_same = bool(re.fullmatch(output_pattern(block.output), printed, re.DOTALL))
+            assert is_same, f"{block.code}\nprinted\n{printed}\nbut the page shows\n{block.output}"
 
     def _run(self, block: Block) -> str:
         code = block.code.replace("localhost:3000", f"localhost:{self.port}")
