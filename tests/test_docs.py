@@ -30,7 +30,7 @@ from service.export.plan import FORMATS
 from service.settings import Settings
 from tests.conftest import Command
 from tests.live.conftest import environment, free_port
-from training.config import preset_names
+from training.config import list_presets
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -320,7 +320,7 @@ def test_every_setting_metric_preset_and_format_is_documented() -> None:
     assert {name for name in settings if f"`{name}`" not in serving} == set()
     metrics = re.findall(r'"(ganmint_\w+)"', (ROOT / "service/metrics.py").read_text())
     assert len(metrics) > 10 and {name for name in metrics if name not in serving} == set()
-    assert {name for name in preset_names() if f"`{name}`" not in training} == set()
+    assert {name for name in list_presets() if f"`{name}`" not in training} == set()
     datasets = (ROOT / "docs/datasets.md").read_text()
     assert {name for name in FORMATS if f"| `{name}` |" not in datasets} == set()
 
