@@ -208,8 +208,8 @@ def test_interrupting_ends_with_130(monkeypatch: pytest.MonkeyPatch, command: Co
         (("--preset", "digits"), 2, "--data: preset digits needs data"),
         (("--preset", "toy1d", "--data", "x"), 2, "--data: preset toy1d makes its own data"),
         (("--preset", "digits", "--data", "/nosuch"), 1, "/nosuch: does not exist"),
-        (("--preset", "digits", "--data", "{broken}"), 1, "{broken}: is not a whole npz"),
-        (("--preset", "digits", "--data", "{text}"), 1, "{text}: is no data set"),
+        (("--preset", "digits", "--data", "{broken}"), 1, "{broken}: is not a readable npz file"),
+        (("--preset", "digits", "--data", "{text}"), 1, "{text}: is not a data set"),
         (
             ("--preset", "digits", "--data", "{data}"),
             2,

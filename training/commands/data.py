@@ -43,7 +43,7 @@ def data() -> None:
 def check(path: Path, headings: tuple[str, ...], sheet: Path | None) -> None:
     """Check every image at PATH: sizes, classes, damage, duplicates, and whether it can be trained on.
 
-    PATH is anything that train accepts as --data. The exit code is 1 if something prevents a training.
+    PATH is anything that train accepts as its data. The exit code is 1 if something prevents a training.
     """
     report, pixels = inspect_dataset(path, tuple(LabelColumn(column=heading) for heading in headings))
     for line in _describe(path, report):
