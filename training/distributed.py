@@ -1,10 +1,7 @@
-"""Several processes as one, started by torchrun.
+"""Training in several processes, started by torchrun.
 
-Knows: which rows of a batch are this process's, how gradients, figures and stop requests are shared,
-and who writes. Does not know: networks, losses, files.
-
-Each process draws the whole batch's random numbers and takes its own rows, so that what is shown
-does not depend on the number of processes.
+Each process draws the whole batch's random numbers and uses its own rows, so training does not depend on
+the number of processes.
 """
 
 from __future__ import annotations
@@ -22,11 +19,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """This process among its equals.
+    """This process and the number of all processes.
 
     Attributes:
-        rank: 0 .. size - 1; 0 is_main: it alone writes and prints.
-        size: number of processes; 1 makes every method do nothing.
+        rank: 0 .. size - 1; only the main process, 0, writes and prints.
+        size: number of processes; with 1 no method communicates.
     """
 
     rank: int = 0
@@ -34,15 +31,16 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
+        """Whether this process writes and prints."""
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:
-        """This process's part of a batch, which `size` must divide."""
+        """Return this process's part of a batch; `size` must divide it."""
         share = batch // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace each gradient by its mean over the processes; the same bits everywhere."""
+        """Replace each gradient by its mean over the processes; all get the same bits."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -53,15 +51,20 @@ class ProcessGroup:
             gradient.copy_(part.reshape(gradient.shape))
 
     def gather(self, rows: Tensor) -> Tensor:
-        """All processes' rows in the batch's order: (..., n) to (..., size * n)."""
+        """Return all processes' rows in the batch's order: (..., n) to (..., size * n)."""
         if self.size == 1:
             return rows
         parts = [torch.empty_like(rows) for _ in range(self.size)]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts, dim=-1)
 
+    def gather_named(self, rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Gather several rows of equal length in one exchange, without gradients: (n,) to (size * n,) each."""
+        gathered = self.gather(torch.stack(list(rows.values())).detach())
+        return dict(zip(rows, gathered.unbind()))
+
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether the flag is up in any process."""
+        """Return whether the flag is set in any process."""
         if self.size == 1:
             return flag
         flags = torch.tensor(int(flag), device=device)
@@ -69,7 +72,7 @@ class ProcessGroup:
         return bool(flags.item())
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process has called this."""
         if self.size > 1:
             dist.barrier()
 
@@ -79,9 +82,9 @@ SINGLE = ProcessGroup()
 
 @contextlib.contextmanager
 def init_distributed(device: str) -> Iterator[ProcessGroup]:
-    """The processes that torchrun started this one with; alone without torchrun.
+    """Join the processes that torchrun started; without torchrun there is only this one.
 
-    Args: device, a torch device name, of this process.
+    Args: device, this process's torch device name.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SINGLE
@@ -97,15 +100,15 @@ def init_distributed(device: str) -> Iterator[ProcessGroup]:
 
 
 def local_device(device: str) -> str:
-    """The GPU of this process, where "cuda" means one for each."""
+    """Return the device of this process: "cuda" means one GPU for each process."""
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" and "LOCAL_RANK" in os.environ else device
 
 
 @contextlib.contextmanager
 def main_process_output() -> Iterator[None]:
-    """Drops what other processes than the first print to stdout."""
+    """Discard what other processes than the main one print."""
     if os.environ.get("RANK", "0") == "0":
         yield
         return
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with Path(os.devnull).open("w") as null, contextlib.redirect_stdout(null):
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.distributed import ProcessGroup
+from training.distributed import SINGLE, ProcessGroup
 from training.rng import RngStreams
 
 LABELS = np.repeat([0, 1, 2], [20, 7, 3])
@@ -22,16 +22,16 @@ REBALANCED = [
 ]
 
 
-def rebalanced(power: float, team: ProcessGroup = ProcessGroup()) -> RngStreams:  # noqa: B008
-    return RngStreams(3, 8, 30, team, LABELS, power)
+def rebalanced(power: float, group: ProcessGroup = SINGLE) -> RngStreams:
+    return RngStreams(3, 8, 30, group, LABELS, power)
 
 
 def test_a_rebalanced_epoch_shows_the_rows_that_it_always_showed() -> None:
     rng = rebalanced(0.5)
 
-    assert [rng.indices(8 * step).tolist() for step in range(8)] == REBALANCED
+    assert [rng.batch_indices(8 * step).tolist() for step in range(8)] == REBALANCED
     # In any order of steps, as a resumed run needs.
-    assert rng.indices(8).tolist() == REBALANCED[1]
+    assert rng.batch_indices(8).tolist() == REBALANCED[1]
 
 
 @pytest.mark.parametrize(("power", "counts"), [(1.0, [20, 7, 3]), (0.5, [15, 9, 6]), (0.0, [10, 10, 10])])
@@ -39,7 +39,7 @@ def test_an_epoch_shows_classes_by_their_size_to_the_power(power: float, counts:
     rng = RngStreams(3, 30, 30, labels=LABELS, class_sampling_power=power)
 
     for epoch in range(3):
-        rows = rng.indices(30 * epoch)
+        rows = rng.batch_indices(30 * epoch)
         assert np.bincount(LABELS[rows]).tolist() == counts
         # No image of a class is shown once more often than another.
         shown = np.bincount(rows, minlength=30)
@@ -47,6 +47,6 @@ def test_an_epoch_shows_classes_by_their_size_to_the_power(power: float, counts:
 
 
 def test_processes_share_a_rebalanced_batch() -> None:
-    parts = [rebalanced(0.5, ProcessGroup(rank, 2)).indices(8).tolist() for rank in (0, 1)]
+    parts = [rebalanced(0.5, ProcessGroup(rank, 2)).batch_indices(8).tolist() for rank in (0, 1)]
 
     assert parts[0] + parts[1] == REBALANCED[1]

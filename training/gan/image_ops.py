@@ -1,7 +1,4 @@
-"""Images as others see them: clipped, as users get them; averaged, as coarse as strokes are.
-
-Knows: the range of pixels, and how far images are averaged. Does not know: losses.
-"""
+"""Operations on batches of images: averaging and clipping."""
 
 from __future__ import annotations
 
@@ -12,27 +9,22 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-# Pixels are averaged until a side is at most this: strokes shall meet, not pixels.
-SIDE = 16
+# Compare images at this resolution, so that small shifts of a stroke cost little.
+MAX_SIDE = 16
 
 
-def averaged(images: Tensor) -> Tensor:
-    """Images, float (n, C, H, W), halved until a side is at most SIDE."""
+def average_pixels(images: Tensor) -> Tensor:
+    """Halve images, float (N, C, H, W), until the shorter side is at most MAX_SIDE."""
     factor = 1
-    while min(images.shape[2:]) > SIDE * factor:
+    while min(images.shape[2:]) > MAX_SIDE * factor:
         factor *= 2
     return F.avg_pool2d(images, factor) if factor > 1 else images
 
 
-def distance(made: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared distance of averaged images, float (n, C, H, W) each, to float (n,)."""
-    return (averaged(made) - averaged(wanted)).square().flatten(1).mean(1)
+def clip_pixels(images: Tensor) -> Tensor:
+    """Clip images to -1 .. 1; gradients pass unless they would lead further outside.
 
-
-def clipped(images: Tensor) -> Tensor:
-    """Images within -1 .. 1; their gradient passes but where it would lead further out.
-
-    A plain clamp's gradient is zero outside, so that what is wrongly black could never become white.
+    The gradient of a plain clamp is zero outside, so a pixel that is wrongly black could never become white.
     """
     result: Tensor = _Clip.apply(images)  # type: ignore[no-untyped-call]
     return result
@@ -49,5 +41,5 @@ class _Clip(Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (images,) = ctx.saved_tensors
         # A descent goes against the gradient.
-        outwards = ((images < -1) & (gradient > 0)) | ((images > 1) & (gradient < 0))
-        return gradient.masked_fill(outwards, 0.0)
+        leads_outside = ((images < -1) & (gradient > 0)) | ((images > 1) & (gradient < 0))
+        return gradient.masked_fill(leads_outside, 0.0)

@@ -1,8 +1,7 @@
-"""The objective, as pure functions of tensors.
+"""Losses, as pure functions of tensors.
 
-Knows: the relativistic pairing loss and the R1 and R2 penalties (R3GAN, arXiv 2501.05441, section 2,
-equations 2-4), what they are compared with, and the loss of latent codes. Does not know: networks'
-insides, optimisers, data, files.
+The relativistic pairing loss and the R1 and R2 penalties are R3GAN's (arXiv 2501.05441, section 2,
+equations 2-4); the classic losses are there for comparison.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch import Tensor
 
 
 def generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Relativistic pairing loss of the generator.
+    """Return the relativistic pairing loss of the generator.
 
     Args: logits, float (N,); real and fake are paired by position.
     Returns: float (N,), softplus(-(fake - real)).
@@ -25,17 +24,17 @@ def generator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """Relativistic pairing loss of the discriminator: float (N,), softplus(-(real - fake))."""
+    """Return the relativistic pairing loss of the discriminator: float (N,), softplus(-(real - fake))."""
     return F.softplus(fake_logits - real_logits)
 
 
 def non_saturating_generator_loss(_: Tensor, fake_logits: Tensor) -> Tensor:
-    """The classic generator's loss (Goodfellow et al., arXiv 1406.2661, section 3): float (N,), softplus(-fake)."""
+    """Return the classic generator loss, float (N,), softplus(-fake) (arXiv 1406.2661, section 3)."""
     return F.softplus(-fake_logits)
 
 
 def classic_discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """The classic discriminator's loss, cross-entropy: float (N,), softplus(-real) + softplus(fake)."""
+    """Return the classic discriminator loss, a cross-entropy: float (N,), softplus(-real) + softplus(fake)."""
     return F.softplus(-real_logits) + F.softplus(fake_logits)
 
 
@@ -53,7 +52,7 @@ OBJECTIVES = {
 
 
 def zero_centered_gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
-    """Squared norm of the gradient of each logit by its own image: R1 on real, R2 on fake images.
+    """Return the squared norm of each logit's gradient by its own image: R1 on real, R2 on fake images.
 
     Args:
         images: (N, C, H, W), with requires_grad, from which `logits` were computed.
@@ -64,12 +63,12 @@ def zero_centered_gradient_penalty(images: Tensor, logits: Tensor) -> Tensor:
     return gradient.square().flatten(1).sum(1)
 
 
-def code_loss(guessed: Tensor, codes: Tensor) -> Tensor:
-    """InfoGAN's loss of continuous codes (Chen et al., arXiv 1606.03657, section 5), up to a constant.
+def infogan_loss(predicted: Tensor, codes: Tensor) -> Tensor:
+    """Return InfoGAN's loss of continuous codes, up to a constant (Chen et al., arXiv 1606.03657, section 5).
 
-    The negative log-likelihood of the codes under a Gaussian of variance 1 about the guess.
+    The negative log-likelihood of the codes under a Gaussian of variance 1 around the prediction.
 
-    Args: guessed and drawn codes, float (N, codes).
+    Args: predicted and sampled codes, float (N, infogan_codes).
     Returns: float (N,); 0 where there are no codes.
     """
-    return 0.5 * (guessed.float() - codes).square().sum(1)
+    return 0.5 * (predicted.float() - codes).square().sum(1)

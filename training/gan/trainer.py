@@ -1,9 +1,8 @@
 """One training run's state and its single step.
 
-Knows: the networks, their optimisers, the schedules, and how one step changes them. Every random
-number is a pure function of (seed, images shown), so the state is the weights, the optimisers'
-moments and one counter: a run that is stopped and resumed takes the very same steps. Does not know:
-files, progress, when to stop.
+Every random number is a pure function of (seed, images shown), so the state is the weights, the
+optimisers' moments and one counter: a run that is stopped and resumed takes the very same steps.
+Not here: the loop over steps (training.runs.loop).
 """
 
 from __future__ import annotations
@@ -11,9 +10,7 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.latents import MAX_INTEGER
@@ -25,22 +22,33 @@ from training.discriminator_config import DiscriminatorConfig
 from training.distributed import SINGLE, ProcessGroup
 from training.gan.augment import augment
 from training.gan.discriminators import DiscriminatorOutput, build_discriminator
-from training.gan.encoders import build_encoder
-from training.gan.image_ops import clipped, distance
-from training.gan.losses import OBJECTIVES, code_loss, zero_centered_gradient_penalty
-from training.gan.vae_gan import ALL, DRAWN, READ, divergence, read
+from training.gan.encoders import Posterior, build_encoder
+from training.gan.image_ops import clip_pixels
+from training.gan.losses import OBJECTIVES, infogan_loss, zero_centered_gradient_penalty
+from training.gan.vae_gan import ALL_ROWS, ENCODED, SAMPLED, kl_divergence, reconstruction_loss, reparameterize
 from training.rng import RngStreams
 from training.schedule import CosineSchedule
 
 NO_PENALTY = CosineSchedule(start=0.0, end=0.0)
-# What D is shown in one step, each augmented by draws of its own.
-REAL_FOR_G, FAKE_FOR_G, REAL_FOR_D, FAKE_FOR_D = range(4)
-D_STATS = ("loss_D", "grad_norm_D", "loss_codes", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
-STATS = ("loss_G", "grad_norm_G", "reconstruction", "divergence", *D_STATS)
+# The inputs of D in one step; each has its own random augmentations.
+REAL_FOR_G = 0
+FAKE_FOR_G = 1
+REAL_FOR_D = 2
+FAKE_FOR_D = 3
+# The latents of one step.
+LATENTS_FOR_G = 0
+LATENTS_FOR_D = 1
+
+
+# Results of a step by name: scalars, means over the batch of all processes (training.runs.loggers.Tick).
+Stats = dict[str, Tensor]
+GENERATOR_STATS = ("loss_G", "grad_norm_G", "recon_loss", "kl")
+DISCRIMINATOR_STATS = ("loss_D", "grad_norm_D", "loss_codes", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
+STATS = (*GENERATOR_STATS, *DISCRIMINATOR_STATS)
 
 
 def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
-    """The generator that this configuration builds for this data."""
+    """Return the generator that this configuration has for this data."""
     return GeneratorConfig(
         z_dim=config.z_dim,
         num_classes=len(dataset.class_names),
@@ -50,7 +58,7 @@ def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
 
 
 def discriminator_config(config: Config, dataset: Dataset) -> DiscriminatorConfig:
-    """The discriminator that this configuration builds for this data."""
+    """Return the discriminator that this configuration has for this data."""
     return DiscriminatorConfig(
         num_classes=len(dataset.class_names),
         shape=dataset.shape,
@@ -60,7 +68,7 @@ def discriminator_config(config: Config, dataset: Dataset) -> DiscriminatorConfi
 
 
 class Learner(NamedTuple):
-    """A network and what moves it."""
+    """A network and its optimiser."""
 
     network: nn.Module
     optimizer: torch.optim.Adam
@@ -71,43 +79,52 @@ class Trainer:
 
     Args:
         config: the run's configuration.
-        dataset: the training data; its shape and labels decide the networks' ends.
+        dataset: the training data; its shape and classes decide the networks' inputs and outputs.
         device: a torch device name.
-        team: the processes that share each batch.
+        group: the processes that share each batch.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, device: str, team: ProcessGroup = SINGLE) -> None:
+    def __init__(self, config: Config, dataset: Dataset, device: str, group: ProcessGroup = SINGLE) -> None:
         self.config = config
-        self.team = team
+        self.group = group
         self.dataset = dataset
         self.device = torch.device(device)
         self.images_shown = 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed % (MAX_INTEGER + 1))
-            self.G = self._placed(build_generator(generator_config(config, dataset)))
-            self.D = self._placed(build_discriminator(discriminator_config(config, dataset)))
-            E = (
-                self._placed(build_encoder(discriminator_config(config, dataset), config.z_dim))
-                if config.encoder
-                else None
-            )
-        self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
-        self.optimizer_G = torch.optim.Adam(self.G.parameters(), lr=config.lr.start, eps=1e-8)
-        self.optimizer_D = torch.optim.Adam(self.D.parameters(), lr=config.lr.start, eps=1e-8)
-        # Without one, G is asked for drawn images only.
-        self.reader = Learner(E, torch.optim.Adam(E.parameters(), lr=config.lr.start, eps=1e-8)) if E else None
         self.objective = OBJECTIVES[config.objective]
         power = config.data.class_sampling_power
         labels = dataset.labels if power < 1 else None
-        self.rng = RngStreams(config.seed, config.batch, len(dataset), team, labels, power)
+        self.rng = RngStreams(config.seed, config.batch, len(dataset), group, labels, power)
+        self._build_networks()
 
-    def _placed(self, network: nn.Module) -> nn.Module:
-        # Convolutions of the weights' memory format are the faster ones, above all in bfloat16.
+    def _build_networks(self) -> None:
+        config = self.config
+        generator = generator_config(config, self.dataset)
+        discriminator = discriminator_config(config, self.dataset)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed % (MAX_INTEGER + 1))
+            self.G, self.optimizer_G = self._learner(build_generator(generator))
+            self.D, self.optimizer_D = self._learner(build_discriminator(discriminator))
+            encoder = build_encoder(discriminator, config.z_dim) if config.encoder else None
+        self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        self.encoder = self._learner(encoder) if encoder else None
+        # Without an encoder, all latents are sampled from the prior.
+        self._sampled = SAMPLED if encoder else ALL_ROWS
+
+    def _learner(self, network: nn.Module) -> Learner:
+        # Convolutions are fastest in this memory format, above all in bfloat16.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network.to(self.device)
+        network.to(self.device)
+        return Learner(network, torch.optim.Adam(network.parameters(), lr=self.config.lr.start, eps=1e-8))
+
+    def _generator_learners(self) -> list[Learner]:
+        """Return what G's loss trains: G, and the encoder if there is one."""
+        return [Learner(self.G, self.optimizer_G), *([self.encoder] if self.encoder else [])]
+
+    def _encoder_parts(self) -> dict[str, Any]:
+        return {"E": self.encoder.network, "optimizer_E": self.encoder.optimizer} if self.encoder else {}
 
     def state(self) -> dict[str, Any]:
-        """Everything that a later step depends on."""
+        """Return everything that later steps depend on."""
         return {
             "images_shown": self.images_shown,
             "G": self.G.state_dict(),
@@ -119,178 +136,202 @@ class Trainer:
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Continue from what `state` returned; states of version 0.1 have further keys, which are ignored."""
         self.images_shown = state["images_shown"]
         for name in ("G", "D", "ema", "optimizer_G", "optimizer_D"):
             getattr(self, name).load_state_dict(state[name])
-        # A run that begins with another's may be the first of the two that has an encoder.
+        # A run may start from another run's checkpoint that has no encoder.
         for name, part in self._encoder_parts().items():
             if state.get("encoder"):
                 part.load_state_dict(state["encoder"][name])
 
-    def _encoder_parts(self) -> dict[str, Any]:
-        return {"E": self.reader.network, "optimizer_E": self.reader.optimizer} if self.reader else {}
-
-    def _makers(self) -> list[Learner]:
-        """What G's loss moves: G, and the encoder where there is one."""
-        return [Learner(self.G, self.optimizer_G), *([self.reader] if self.reader else [])]
-
     def is_finite(self) -> bool:
-        """Whether every weight is a number."""
-        networks = [self.D, self.ema, *(learner.network for learner in self._makers())]
+        """Whether every weight is finite."""
+        networks = [self.D, self.ema, *(learner.network for learner in self._generator_learners())]
         weights = [w for network in networks for w in network.parameters()]
         return bool(torch.stack([w.isfinite().all() for w in weights]).all())
 
-    def scheduled(self, schedule: CosineSchedule) -> float:
-        """A schedule's value at this point of the run."""
+    def schedule_value(self, schedule: CosineSchedule) -> float:
+        """Return a schedule's value at this point of the run."""
         return schedule.at(self.images_shown / (self.config.schedule_kimg * 1000))
 
-    def step(self) -> Tensor:
-        """Show one batch of real images: G's update, D's update, EMA.
+    def augment_p(self) -> float:
+        """Return the probability of each augmentation at this point of the run."""
+        return self.schedule_value(self.config.augment.p) if self.config.augment else 0.0
 
-        Returns: float32 (len(STATS),), this batch's means, on the device.
-        """
-        config = self.config
-        beta2, lr = self.scheduled(config.beta2), self.scheduled(config.lr)
-        for optimizer in (self.optimizer_D, *(learner.optimizer for learner in self._makers())):
-            optimizer.param_groups[0].update(lr=lr, betas=(config.beta1, beta2))
+    def step(self) -> Stats:
+        """Show one batch of real images: update G, then D, then the averaged weights; return STATS."""
+        self._set_learning_rates()
         real, labels = self._real_batch()
-        stats_g = self._update_generator(real, labels)
-        stats_d = self._update_discriminator(real, labels)
+        stats_G = self._update_generator(real, labels)
+        stats_D = self._update_discriminator(real, labels)
         self._update_ema()
-        self.images_shown += config.batch
-        return torch.cat([stats_g, stats_d])
+        self.images_shown += self.config.batch
+        return {**stats_G, **stats_D}
 
-    def _update_generator(self, real: Tensor, labels: Tensor) -> Tensor:
+    def _set_learning_rates(self) -> None:
+        lr = self.schedule_value(self.config.lr)
+        betas = (self.config.beta1, self.schedule_value(self.config.beta2))
+        for optimizer in (self.optimizer_D, *(learner.optimizer for learner in self._generator_learners())):
+            optimizer.param_groups[0].update(lr=lr, betas=betas)
+
+    def _update_generator(self, real: Tensor, labels: Tensor) -> Stats:
         self.D.requires_grad_(False)
-        drawn = DRAWN if self.reader else ALL
-        z, apart = self._read(real, labels, self._noise(0))
-        made = self._fake(z, labels)
-        with torch.no_grad():
-            real_logits = self._judge(real[drawn], labels[drawn], REAL_FOR_G).logits
-        fake = self._judge(made[drawn], labels[drawn], FAKE_FOR_G)
-        loss = self.objective.generator(real_logits, fake.logits)
-        codes = code_loss(fake.codes, z[drawn, : self.config.infogan_codes])
-        total = torch.zeros(len(labels), device=self.device)
-        total[drawn] += loss + self.config.infogan_weight * codes
-        away = torch.zeros_like(apart)
-        if self.config.encoder and self.reader:
-            away = distance(made[READ], real[READ])
-            weight = self.scheduled(self.config.encoder.weight)
-            total[READ] += weight * (away + self.config.encoder.kl_weight * apart)
-        norm = self._follow(total, *self._makers())
+        sampled = self._sampled
+        z = self._latents(LATENTS_FOR_G)
+        posterior = self._encode(real, labels)
+        if posterior:
+            z = self._insert_encoded(z, posterior)
+        fake = self._generate(z, labels)
+
+        adversarial, infogan = self._adversarial_terms(real[sampled], fake[sampled], labels[sampled], z[sampled])
+        loss = torch.zeros(len(labels), device=self.device)
+        loss[sampled] += adversarial + self.config.infogan_weight * infogan
+        recon_loss = kl = torch.zeros_like(adversarial)
+        if self.config.encoder and posterior:
+            recon_loss = reconstruction_loss(fake[ENCODED], real[ENCODED])
+            kl = kl_divergence(posterior)
+            weight = self.schedule_value(self.config.encoder.weight)
+            loss[ENCODED] += weight * (recon_loss + self.config.encoder.kl_weight * kl)
+
+        grad_norm = self._optimizer_step(loss, self._generator_learners())
         self.D.requires_grad_(True)
-        # Shares are equal, so the mean of the processes' means is the batch's; one exchange for all three.
-        means = torch.stack([row.detach().mean() for row in (loss, away, apart)]).unsqueeze(1)
-        loss_mean, *others = self.team.gather(means).mean(dim=1)
-        return torch.stack([loss_mean, norm, *others])
+        rows = self.group.gather_named({"loss_G": adversarial, "recon_loss": recon_loss, "kl": kl})
+        return {
+            "loss_G": rows["loss_G"].mean(),
+            "grad_norm_G": grad_norm,
+            "recon_loss": rows["recon_loss"].mean(),
+            "kl": rows["kl"].mean(),
+        }
 
-    def _read(self, real: Tensor, labels: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents of which READ are read from the images; those rows' divergence from the prior."""
-        if not self.reader:
-            return z, torch.zeros_like(z[:, 0])
-        with self._autocast():
-            posterior = self.reader.network(real[READ], labels[READ])
-        sd = self.config.latent_std
-        z = z.clone()
-        z[READ] = sd * read(posterior, z[READ] / sd)
-        return z, divergence(posterior)
-
-    def _update_discriminator(self, real: Tensor, labels: Tensor) -> Tensor:
-        z = self._noise(1)
+    def _adversarial_terms(self, real: Tensor, fake: Tensor, labels: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return G's adversarial loss and its InfoGAN loss, (n,) each."""
         with torch.no_grad():
-            fake = self._fake(z, labels)
-        weight = self._penalty_weight()
-        real.requires_grad_(weight > 0)
-        fake.requires_grad_(weight > 0)
-        on_real, on_fake = self._judge(real, labels, REAL_FOR_D), self._judge(fake, labels, FAKE_FOR_D)
-        loss = self.objective.discriminator(on_real.logits, on_fake.logits)
-        codes = code_loss(on_fake.codes, z[:, : self.config.infogan_codes])
-        r1 = r2 = torch.zeros_like(loss)
-        if weight > 0:
-            r1 = weight * zero_centered_gradient_penalty(real, on_real.logits)
-            r2 = weight * zero_centered_gradient_penalty(fake, on_fake.logits)
-        total = loss + self.config.infogan_weight * codes + 0.5 * self.scheduled(self.config.gamma) * (r1 + r2)
-        norm = self._follow(total, Learner(self.D, self.optimizer_D))
-        rows = torch.stack([loss, codes, r1, r2, on_real.logits, on_fake.logits]).detach()
-        return _discriminator_stats(norm, *self.team.gather(rows))
+            real_logits = self._discriminate(real, labels, REAL_FOR_G).logits
+        output = self._discriminate(fake, labels, FAKE_FOR_G)
+        adversarial = self.objective.generator(real_logits, output.logits)
+        return adversarial, infogan_loss(output.codes, z[:, : self.config.infogan_codes])
 
-    def _follow(self, loss: Tensor, *learners: Learner) -> Tensor:
-        """One step down the mean of a loss (N,); the norm of the first network's gradient before it."""
+    def _encode(self, real: Tensor, labels: Tensor) -> Posterior | None:
+        """Return the posterior of the rows ENCODED, if there is an encoder."""
+        if self.encoder is None:
+            return None
+        with self._autocast():
+            posterior: Posterior = self.encoder.network(real[ENCODED], labels[ENCODED])
+        return posterior
+
+    def _insert_encoded(self, z: Tensor, posterior: Posterior) -> Tensor:
+        """Replace the rows ENCODED by samples of the posterior, scaled as the prior is."""
+        std = self.config.latent_std
+        z = z.clone()
+        z[ENCODED] = std * reparameterize(posterior, z[ENCODED] / std)
+        return z
+
+    def _update_discriminator(self, real: Tensor, labels: Tensor) -> Stats:
+        z = self._latents(LATENTS_FOR_D)
+        with torch.no_grad():
+            fake = self._generate(z, labels)
+        penalty_weight = self._penalty_weight()
+        real.requires_grad_(penalty_weight > 0)
+        fake.requires_grad_(penalty_weight > 0)
+        real_output = self._discriminate(real, labels, REAL_FOR_D)
+        fake_output = self._discriminate(fake, labels, FAKE_FOR_D)
+
+        adversarial = self.objective.discriminator(real_output.logits, fake_output.logits)
+        infogan = infogan_loss(fake_output.codes, z[:, : self.config.infogan_codes])
+        r1 = r2 = torch.zeros_like(adversarial)
+        if penalty_weight > 0:
+            r1 = penalty_weight * zero_centered_gradient_penalty(real, real_output.logits)
+            r2 = penalty_weight * zero_centered_gradient_penalty(fake, fake_output.logits)
+        gamma = self.schedule_value(self.config.gamma)
+        loss = adversarial + self.config.infogan_weight * infogan + 0.5 * gamma * (r1 + r2)
+
+        grad_norm = self._optimizer_step(loss, [Learner(self.D, self.optimizer_D)])
+        rows = {"loss_D": adversarial, "loss_codes": infogan, "r1": r1, "r2": r2}
+        logits = {"real": real_output.logits, "fake": fake_output.logits}
+        rows = self.group.gather_named({**rows, **logits})
+        return {
+            "loss_D": rows["loss_D"].mean(),
+            "grad_norm_D": grad_norm,
+            "loss_codes": rows["loss_codes"].mean(),
+            "r1": rows["r1"].mean(),
+            "r2": rows["r2"].mean(),
+            **_logit_stats(rows["real"], rows["fake"]),
+        }
+
+    def _optimizer_step(self, loss: Tensor, learners: list[Learner]) -> Tensor:
+        """Follow the gradient of the mean of a loss (n,); return the norm of the first network's gradient."""
         for learner in learners:
             learner.optimizer.zero_grad(set_to_none=True)
         loss.mean().backward()  # type: ignore[no-untyped-call]
         for learner in learners:
-            self.team.average_gradients(learner.network.parameters())
+            self.group.average_gradients(learner.network.parameters())
             learner.optimizer.step()
         return _gradient_norm(learners[0].network)
 
     def _penalty_weight(self) -> int:
-        """Of R1 and R2 in this step: lazy regularisation (StyleGAN2, arXiv 1912.04958, section 3.1)."""
-        every = self.config.penalty_every
-        due = (self.images_shown // self.config.batch) % every == 0
-        return every if due and self.config.gamma != NO_PENALTY else 0
+        """Return the weight of R1 and R2 in this step (lazy regularisation, arXiv 1912.04958, section 3.1)."""
+        interval = self.config.penalty_every
+        is_due = (self.images_shown // self.config.batch) % interval == 0
+        return interval if is_due and self.config.gamma != NO_PENALTY else 0
 
-    def _fake(self, z: Tensor, labels: Tensor) -> Tensor:
+    def _generate(self, z: Tensor, labels: Tensor) -> Tensor:
         with self._autocast():
             images: Tensor = self.G(z, labels)
-        return clipped(images.float()) if self.config.clip_fakes else images.float()
+        return clip_pixels(images.float()) if self.config.clip_fakes else images.float()
 
-    def _judge(self, images: Tensor, labels: Tensor, view: int) -> DiscriminatorOutput:
-        random = self.rng.augmentation(self.images_shown, view)
-        config = self.config.augment
-        seen = augment(images, self.augment_p(), random, self.team, config.colour if config else 0.0)
+    def _discriminate(self, images: Tensor, labels: Tensor, view: int) -> DiscriminatorOutput:
+        """Apply D to augmented images; `view` is one of REAL_FOR_G .. FAKE_FOR_D."""
+        if self.config.augment:
+            rng = self.rng.augment_rng(self.images_shown, view)
+            images = augment(images, self.augment_p(), rng, self.group, self.config.augment.colour)
         with self._autocast():
-            verdict: DiscriminatorOutput = self.D(seen, labels)
-        return DiscriminatorOutput(*(part.float() for part in verdict))
-
-    def augment_p(self) -> float:
-        """The probability of each transformation at this point of the run."""
-        return self.scheduled(self.config.augment.p) if self.config.augment else 0.0
+            output: DiscriminatorOutput = self.D(images, labels)
+        return DiscriminatorOutput(logits=output.logits.float(), codes=output.codes.float())
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
+    @torch.no_grad()
     def _update_ema(self) -> None:
-        halflife = self.scheduled(self.config.ema_halflife_kimg) * 1000
+        halflife = self.schedule_value(self.config.ema_halflife_kimg) * 1000
         decay = 0.5 ** (self.config.batch / halflife) if halflife > 0 else 0.0
-        with torch.no_grad():
-            for average, weight in zip(self.ema.parameters(), self.G.parameters()):
-                average.lerp_(weight, 1.0 - decay)
-            # BatchNorm's, in the baseline.
-            for kept, running in zip(self.ema.buffers(), self.G.buffers()):
-                kept.copy_(running)
+        for average, weight in zip(self.ema.parameters(), self.G.parameters()):
+            average.lerp_(weight, 1.0 - decay)
+        # DCGAN's running statistics.
+        for buffer, running in zip(self.ema.buffers(), self.G.buffers()):
+            buffer.copy_(running)
 
-    def _noise(self, part: int) -> Tensor:
-        return self._latents(self.rng.noise(self.images_shown, part, self.config.z_dim))
-
-    def _latents(self, normal: NDArray[np.float32]) -> Tensor:
+    def _latents(self, part: int) -> Tensor:
+        """Return latents from the prior, (n, z_dim); `part` is LATENTS_FOR_G or LATENTS_FOR_D."""
+        normal = self.rng.latents(self.images_shown, part, self.config.z_dim)
         return torch.from_numpy(normal).to(self.device) * self.config.latent_std
 
     def _real_batch(self) -> tuple[Tensor, Tensor]:
-        images, labels = self.dataset.batch(self.rng.indices(self.images_shown))
+        images, labels = self.dataset.batch(self.rng.batch_indices(self.images_shown))
         if self.config.data.mirror:
-            flips = self.rng.mirrored(self.images_shown)
+            flips = self.rng.mirror_mask(self.images_shown)
             images[flips] = images[flips, :, :, ::-1]
         real = torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
         return real, torch.from_numpy(labels).to(self.device)
 
 
 def _gradient_norm(network: nn.Module) -> Tensor:
-    """The Euclidean norm of all gradients taken as one vector."""
+    """Return the Euclidean norm of all gradients as one vector."""
     norms = [p.grad.norm() for p in network.parameters() if p.grad is not None]
     return torch.stack(norms).square().sum().sqrt()
 
 
-def _discriminator_stats(
-    norm: Tensor, loss: Tensor, codes: Tensor, r1: Tensor, r2: Tensor, real: Tensor, fake: Tensor
-) -> Tensor:
-    """Means over the batch, in D_STATS' order.
+def _logit_stats(real: Tensor, fake: Tensor) -> Stats:
+    """Return D's accuracies and margin over a batch.
 
-    Relativistic logits have no zero of their own, so accuracies are taken against the midpoint
-    between the batch's mean real and mean fake logit.
+    Relativistic logits have no zero of their own, so accuracies are relative to the midpoint between
+    the batch's mean real and mean fake logit.
     """
-    middle = 0.5 * (real.mean() + fake.mean())
-    accuracies = ((real > middle).float(), (fake < middle).float(), (real > fake).float())
-    means = [row.mean() for row in (loss, codes, r1, r2, *accuracies, real - fake)]
-    return torch.stack([means[0], norm, *means[1:]])
+    midpoint = 0.5 * (real.mean() + fake.mean())
+    return {
+        "acc_real": (real > midpoint).float().mean(),
+        "acc_fake": (fake < midpoint).float().mean(),
+        "acc_pair": (real > fake).float().mean(),
+        "margin": (real - fake).mean(),
+    }

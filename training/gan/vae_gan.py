@@ -1,12 +1,10 @@
-"""Asking G for real images again, from latents that an encoder reads off them.
+"""Reconstruction loss: G must reproduce real images from the latents that an encoder infers (VAE/GAN).
 
-An adversarial loss alone leaves latents unused: two that differ in one entry give nearly the same image, and
-small ways of writing are lost. So every second image of G's batch is made from a latent of the encoder's, and
-shall be like the real image that was read (VAE/GAN, Larsen et al., arXiv 1512.09300, sections 2.1-2.3, with
-averaged pixels in the place of D's features). D judges the others only: what is read it never saw among the generated
-images, and an encoder that heard of its judgement would rather fool it than be true to the image. Knows: the
-encoder's configuration, which images are read, and how far a reading is from the prior. Does not know: networks'
-insides, schedules, the other losses.
+An adversarial loss alone leaves latents unused: two that differ in one entry give nearly the same image,
+and small variations of the data are lost. So half of G's batch is generated from encoded real images and
+compared with them (Larsen et al., arXiv 1512.09300, sections 2.1-2.3, with averaged pixels instead of D's
+features). D sees only the other half. If the encoder were trained by D, too, it would learn to fool D
+instead of describing the image.
 """
 
 from __future__ import annotations
@@ -14,20 +12,31 @@ from __future__ import annotations
 from torch import Tensor
 
 from training.gan.encoders import Posterior
+from training.gan.image_ops import average_pixels
 
-# Rows of G's batch: read off real images, drawn from the prior, and all of them drawn where there is no encoder.
-READ, DRAWN, ALL = slice(0, None, 2), slice(1, None, 2), slice(None)
+# Rows of G's batch: from encoded real images, sampled from the prior, and all of them where there is no encoder.
+ENCODED = slice(0, None, 2)
+SAMPLED = slice(1, None, 2)
+ALL_ROWS = slice(None)
 
 
-def read(posterior: Posterior, normal: Tensor) -> Tensor:
-    """Latents as the encoder reads them, (N, z_dim), from standard normal numbers (N, z_dim).
+def reparameterize(posterior: Posterior, normal: Tensor) -> Tensor:
+    """Turn standard normal numbers into samples of the posterior, (N, z_dim) each.
 
-    The reparameterisation of Kingma and Welling, arXiv 1312.6114, section 2.4.
+    The reparameterisation trick of Kingma and Welling, arXiv 1312.6114, section 2.4.
     """
     return posterior.mean + (0.5 * posterior.log_variance).exp() * normal
 
 
-def divergence(posterior: Posterior) -> Tensor:
-    """From the standard normal, in nats, float (N,) (Kingma and Welling, arXiv 1312.6114, appendix B)."""
+def kl_divergence(posterior: Posterior) -> Tensor:
+    """Return the KL divergence from the standard normal prior, in nats, float (N,).
+
+    Kingma and Welling, arXiv 1312.6114, appendix B.
+    """
     mean, log_variance = posterior
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(1)
+
+
+def reconstruction_loss(fake: Tensor, real: Tensor) -> Tensor:
+    """Return the mean squared distance of averaged images, float (N, C, H, W) each, to float (N,)."""
+    return (average_pixels(fake) - average_pixels(real)).square().flatten(1).mean(1)

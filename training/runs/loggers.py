@@ -29,13 +29,13 @@ class Tick:
     Attributes:
         kimg: thousand real images shown so far.
         images_per_second: real images shown per second of wall time.
-        augment_p: probability of each transformation that D sees images through.
+        augment_p: probability of each augmentation of D's inputs.
         loss_G, loss_D: relativistic losses, without penalties.
         grad_norm_G, grad_norm_D: Euclidean norms of the gradients that the optimisers were given.
-        reconstruction: mean squared distance, in averaged pixels, of real images to those made of what the
-            encoder read; 0 without.
-        divergence: of what it read from the prior, in nats; 0 without.
-        loss_codes: of reading the codes back from generated images; 0 where there are none.
+        recon_loss: mean squared distance, in averaged pixels, of real images to their reconstructions; 0
+            without an encoder.
+        kl: KL divergence of the encoder's posterior from the prior, in nats; 0 without an encoder.
+        loss_codes: InfoGAN loss; 0 without InfoGAN codes.
         r1, r2: squared gradient norms on real and fake images, before gamma; lazy ones count as
             0 in steps without, and k times as much in those with.
         acc_real, acc_fake: share of logits on the right side of the midpoint between both means.
@@ -50,8 +50,8 @@ class Tick:
     augment_p: float
     loss_G: float
     grad_norm_G: float
-    reconstruction: float
-    divergence: float
+    recon_loss: float
+    kl: float
     loss_D: float
     grad_norm_D: float
     loss_codes: float

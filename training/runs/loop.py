@@ -198,7 +198,7 @@ def _train(trainer: Trainer, data_info: dict[str, Any], out: Path, logger: Logge
         _check_finite(trainer, tick)
         won_margins = _check_not_won(tick, won_margins)
         # Skip the checkpoint while D may have won, so that a restart detects it again.
-        if trainer.team.is_main and not won_margins:
+        if trainer.group.is_main and not won_margins:
             _save(trainer, data_info, out)
     if stop.is_set and trainer.images_shown < total_images:
         path = checkpoint.latest_path(out)
@@ -219,7 +219,8 @@ def _train_tick(trainer: Trainer, logger: Logger, stop: StopRequest) -> Tick | N
     sums = torch.zeros(len(STATS), dtype=torch.float64, device=trainer.device)
     steps = 0
     while trainer.images_shown < end_image and not _is_stop_requested(trainer, stop):
-        sums += trainer.step()
+        stats = trainer.step()
+        sums += torch.stack([stats[name] for name in STATS])
         steps += 1
         logger.log_step(trainer.images_shown, trainer.images_shown - first_image, time.perf_counter() - start_s)
     if not steps:
@@ -227,8 +228,8 @@ def _train_tick(trainer: Trainer, logger: Logger, stop: StopRequest) -> Tick | N
     return Tick(
         kimg=trainer.images_shown / 1000,
         images_per_second=(trainer.images_shown - first_image) / (time.perf_counter() - start_s),
-        lr=trainer.scheduled(config.lr),
-        gamma=trainer.scheduled(config.gamma),
+        lr=trainer.schedule_value(config.lr),
+        gamma=trainer.schedule_value(config.gamma),
         augment_p=trainer.augment_p(),
         **dict(zip(STATS, (sums / steps).tolist())),
     )
@@ -236,7 +237,7 @@ def _train_tick(trainer: Trainer, logger: Logger, stop: StopRequest) -> Tick | N
 
 def _is_stop_requested(trainer: Trainer, stop: StopRequest) -> bool:
     """Tell whether any process was asked to stop; then all processes stop at the same step."""
-    is_requested = trainer.team.any(stop.is_set, trainer.device)
+    is_requested = trainer.group.any(stop.is_set, trainer.device)
     # Never reset it: a signal may have set it since it was read.
     if is_requested:
         stop.is_set = True

@@ -9,9 +9,9 @@ import torch
 
 from training.gan.losses import (
     OBJECTIVES,
-    code_loss,
     discriminator_loss,
     generator_loss,
+    infogan_loss,
     zero_centered_gradient_penalty,
 )
 
@@ -99,5 +99,5 @@ def test_the_classic_losses_are_cross_entropies() -> None:
 def test_the_codes_loss_is_half_the_squared_distance_and_0_without_codes() -> None:
     guessed, codes = torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 4.0]])
 
-    assert code_loss(guessed, codes).tolist() == [2.0, 12.5]
-    assert code_loss(guessed[:, :0], codes[:, :0]).tolist() == [0.0, 0.0]
+    assert infogan_loss(guessed, codes).tolist() == [2.0, 12.5]
+    assert infogan_loss(guessed[:, :0], codes[:, :0]).tolist() == [0.0, 0.0]

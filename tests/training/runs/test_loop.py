@@ -317,9 +317,9 @@ def test_a_run_stopped_before_its_first_step_does_not_claim_to_have_saved(
 def test_a_tick_has_at_least_one_step_whatever_its_length(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_weights(trainer: Trainer) -> Tensor:
+    def no_weights(trainer: Trainer) -> dict[str, Tensor]:
         trainer.images_shown += 100
-        return torch.ones(len(STATS))
+        return dict.fromkeys(STATS, torch.ones(()))
 
     monkeypatch.setattr(Trainer, "step", no_weights)
 
