@@ -78,12 +78,7 @@ def run(
         if group.is_main:
             stack.enter_context(run_dir.lock_run_dir(out))
         config = run_dir.resolve_config(config, out)
-        torch.set_num_threads(config.threads)
-        # The same as use_deterministic_algorithms, which would import a compiler.
-        torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
-        without_holdout, _ = dataset.split(config.data.holdout)
-        train_set, _ = without_holdout.stratified_split(config.data.validation)
-        trainer = Trainer(config, train_set, device, group)
+        trainer = _create_trainer(config, dataset, device, group)
         is_resumed = run_dir.is_run(out)
         if is_resumed:
             _resume(trainer, dataset, out)
@@ -103,6 +98,16 @@ def run(
             loggers += [TRACKERS[name](out, config) for name in track]
         logger = stack.enter_context(LoggerGroup(loggers))
         _train(trainer, describe_data(config, dataset), out, logger, stop)
+
+
+def _create_trainer(config: Config, dataset: Dataset, device: str, group: ProcessGroup) -> Trainer:
+    """Create the trainer on the training images, and set torch's threads and determinism."""
+    torch.set_num_threads(config.threads)
+    # The same as use_deterministic_algorithms, which would import a compiler.
+    torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
+    without_holdout, _ = dataset.split(config.data.holdout)
+    train_set, _ = without_holdout.stratified_split(config.data.validation)
+    return Trainer(config, train_set, device, group)
 
 
 def check_batch_split(config: Config, group: ProcessGroup) -> None:

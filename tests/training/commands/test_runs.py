@@ -1,4 +1,4 @@
-"""Looking at runs: the movie of one, several side by side."""
+"""The commands that show runs: movie and compare."""
 
 from __future__ import annotations
 
@@ -41,49 +41,49 @@ def other(tmp_path_factory: pytest.TempPathFactory, tiny_config: MakeConfig, tin
 # The movie
 
 
-def frames(content: bytes) -> tuple[list[Image.Image], list[int]]:
+def read_frames(content: bytes) -> tuple[list[Image.Image], list[int]]:
     with Image.open(io.BytesIO(content)) as picture:
-        found, durations = [], []
+        frames, durations = [], []
         for k in range(getattr(picture, "n_frames", 1)):
             picture.seek(k)
-            found.append(picture.convert("RGB"))
+            frames.append(picture.convert("RGB"))
             durations.append(int(picture.info["duration"]))
-        return found, durations
+        return frames, durations
 
 
-def test_a_movie_shows_each_ticks_picture_in_order_and_rests_at_the_end(finished: Path) -> None:
+def test_a_movie_shows_the_grids_in_order_and_the_last_one_longer(finished: Path) -> None:
     content, count = encode_movie(finished, fps=10, max_seconds=60)
 
-    shown, durations = frames(content)
+    shown, durations = read_frames(content)
     assert count == 10
     # The encoder makes one frame of two that look alike, for as long as both.
     assert 2 <= len(shown) <= 10
     assert sum(durations) == 9 * 100 + 2500 and durations[-1] >= 2500
-    # Above the caption, the first frame is the first grid, but for compression.
+    # Above the caption, the first frame is the first grid, except for compression.
     with Image.open(sorted((finished / "grids").glob("*.png"))[0]) as grid:
-        wanted = grid.convert("RGB").resize((grid.width * 9, grid.height * 9), Image.Resampling.NEAREST)
-    assert shown[0].width == wanted.width == 648 and shown[0].height > wanted.height
-    difference = np.asarray(shown[0].crop((0, 0, *wanted.size)), float) - np.asarray(wanted, float)
+        expected = grid.convert("RGB").resize((grid.width * 9, grid.height * 9), Image.Resampling.NEAREST)
+    assert shown[0].width == expected.width == 648 and shown[0].height > expected.height
+    difference = np.asarray(shown[0].crop((0, 0, *expected.size)), float) - np.asarray(expected, float)
     assert np.abs(difference).mean() < 12
 
 
-def test_a_movie_is_marked_as_synthetic_and_equal_runs_make_equal_ones(finished: Path) -> None:
+def test_a_movie_is_marked_as_synthetic_and_reproducible(finished: Path) -> None:
     content, _ = encode_movie(finished, fps=10, max_seconds=60)
 
     assert b"trainedAlgorithmicMedia" in content
     assert encode_movie(finished, fps=10, max_seconds=60)[0] == content
 
 
-def test_a_long_training_is_thinned_out_and_keeps_its_end(finished: Path) -> None:
+def test_a_long_training_is_subsampled_and_keeps_its_end(finished: Path) -> None:
     content, count = encode_movie(finished, fps=2, max_seconds=2)
     every, _ = encode_movie(finished, fps=10, max_seconds=60)
 
     assert count == 4
-    difference = np.asarray(frames(content)[0][-1], float) - np.asarray(frames(every)[0][-1], float)
+    difference = np.asarray(read_frames(content)[0][-1], float) - np.asarray(read_frames(every)[0][-1], float)
     assert np.abs(difference).mean() < 4
 
 
-def test_a_run_without_pictures_has_no_movie(finished: Path, tmp_path: Path) -> None:
+def test_a_run_with_too_few_grids_has_no_movie(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     for path in sorted((tmp_path / "run" / "grids").glob("*.png"))[1:]:
         path.unlink()
@@ -94,29 +94,32 @@ def test_a_run_without_pictures_has_no_movie(finished: Path, tmp_path: Path) -> 
         encode_movie(tmp_path / "nosuch", 10, 60)
 
 
-def test_a_damaged_picture_is_named(finished: Path, tmp_path: Path) -> None:
+def test_a_damaged_grid_is_named(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
-    bad = sorted((tmp_path / "run" / "grids").glob("*.png"))[3]
-    bad.write_bytes(b"no picture")
+    damaged = sorted((tmp_path / "run" / "grids").glob("*.png"))[3]
+    damaged.write_bytes(b"no image")
 
     with pytest.raises(FileError) as caught:
         encode_movie(tmp_path / "run", 10, 60)
 
-    assert caught.value.path == bad
+    assert caught.value.path == damaged
 
 
-def test_the_movie_command_writes_beside_the_run_or_where_it_is_told(finished: Path, tmp_path: Path) -> None:
+def test_the_movie_command_writes_into_the_run_or_to_out(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
 
-    beside, told = ganmint("movie", tmp_path / "run"), ganmint("movie", finished, "--out", tmp_path / "a" / "m.webp")
+    default, explicit = (
+        ganmint("movie", tmp_path / "run"),
+        ganmint("movie", finished, "--out", tmp_path / "a" / "m.webp"),
+    )
     refused = ganmint("movie", finished, "--out", tmp_path / "m.mp4")
 
-    assert re.fullmatch(rf"{tmp_path}/run/movie.webp: 10 frames, 0\.\d MB\n", beside.output)
-    assert told.exit_code == 0 and (tmp_path / "a" / "m.webp").exists()
+    assert re.fullmatch(rf"{tmp_path}/run/movie.webp: 10 frames, 0\.\d MB\n", default.output)
+    assert explicit.exit_code == 0 and (tmp_path / "a" / "m.webp").exists()
     assert isinstance(refused.exception, InputError) and not (tmp_path / "m.mp4").exists()
 
 
-# Side by side
+# Comparing
 
 
 def test_only_settings_that_differ_and_matter_are_listed(finished: Path, other: Path) -> None:
@@ -134,26 +137,26 @@ def test_only_settings_that_differ_and_matter_are_listed(finished: Path, other: 
 def test_results_are_means_over_the_last_ticks(finished: Path) -> None:
     run = comparison.read_run(finished)
 
-    found = comparison.collect_results([run])
+    results = comparison.collect_results([run])
 
-    assert found["kimg"] == [0.64]
-    assert found["loss_D"] == [pytest.approx(sum(tick["loss_D"] for tick in run.ticks[-5:]) / 5)]
-    assert found["images/s"][0] > 0
+    assert results["kimg"] == [0.64]
+    assert results["loss_D"] == [pytest.approx(sum(tick["loss_D"] for tick in run.ticks[-5:]) / 5)]
+    assert results["images/s"][0] > 0
 
 
-def test_scores_of_an_evaluation_are_shown_where_there_is_one(finished: Path, other: Path, tmp_path: Path) -> None:
+def test_scores_are_listed_for_an_evaluated_run(finished: Path, other: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     report = {"figures": [{"name": "gan_train", "value": 0.985}, {"name": "kid", "value": None}]}
     (tmp_path / "run" / "evaluation").mkdir()
     (tmp_path / "run" / "evaluation" / "report.json").write_text(json.dumps(report))
 
-    found = comparison.collect_results(comparison.read_runs([tmp_path / "run", other]))
+    results = comparison.collect_results(comparison.read_runs([tmp_path / "run", other]))
 
-    assert found["gan_train"][0] == 0.985 and math.isnan(found["gan_train"][1])
-    assert "kid" not in found
+    assert results["gan_train"][0] == 0.985 and math.isnan(results["gan_train"][1])
+    assert "kid" not in results
 
 
-def test_scores_of_an_earlier_state_or_of_other_data_are_marked(finished: Path, tmp_path: Path) -> None:
+def test_scores_of_an_earlier_state_or_other_data_are_marked(finished: Path, tmp_path: Path) -> None:
     for name, kimg, data in (("a", 0.32, "one"), ("b", 0.64, "two")):
         shutil.copytree(finished, tmp_path / name)
         report = {
@@ -185,12 +188,12 @@ def test_the_table_lists_settings_then_results(finished: Path, other: Path) -> N
     assert len({len(line) for line in lines[2:] if line.startswith("  ")}) == 1
 
 
-def test_runs_of_equal_settings_are_told_so(finished: Path, tmp_path: Path) -> None:
+def test_runs_with_equal_settings_are_reported_as_such(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
 
     lines = ganmint("compare", finished, tmp_path / "run").output.splitlines()
 
-    # Folders of one name are told apart by their paths.
+    # Folders with equal names are listed by their paths.
     assert lines[0].split() == [str(finished), str(tmp_path / "run")]
     assert lines[1] == "no setting differs" and lines[2] == "results"
 
@@ -205,7 +208,7 @@ def test_curves_are_plotted(finished: Path, other: Path, tmp_path: Path, suffix:
     assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml", b"%PDF-")
 
 
-def test_what_cannot_be_compared_is_refused_by_name(finished: Path, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_compared_are_named(finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "damaged")
     (tmp_path / "damaged" / "stats.jsonl").write_text("{")
     shutil.copytree(finished, tmp_path / "new")
