@@ -1,14 +1,12 @@
-"""From a finished run to a version in the model store.
-
-Knows: that a model is judged before it is published, and an artifact proved before it is in the
-store. Does not know: training steps, metrics, TorchScript, the store's layout.
-"""
+"""Publish a run: evaluate its generator, export it and put it into the model store."""
 
 from __future__ import annotations
 
 import dataclasses
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from models import artifact, store
 from models.address import check_name, check_version
@@ -17,47 +15,97 @@ from models.manifest import GateRecord, Manifest, Score
 from models.sampler import Sampler
 from models.store import StoredModel
 from training.evaluation import data_split, html_report
-from training.evaluation.evaluate import evaluate
+from training.evaluation.evaluate import EvaluationResult, evaluate
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.protocol import STANDARD, Protocol
-from training.evaluation.report import Report
 from training.progress import ProgressCallback, ignore_progress
-from training.runs import trained_run
-from training.runs.run_dir import EVALUATION_FOLDER
+from training.runs import run_dir, trained_run
 from training.runs.trained_run import TrainedRun
 
 NOT_EVALUATED = "not evaluated: no data was given"
 
 
-def publish(
-    run: Path,
-    name: str,
-    version: str | None = None,
-    batch_size: int | None = None,
-    licence: str | None = None,
-    to: Path | None = None,
-    data: Path | None = None,
-    accept: str = "",
-    protocol: Protocol = STANDARD,
-    cache: Path | None = None,
-    progress: ProgressCallback = ignore_progress,
-) -> StoredModel:
-    """Judge the run's averaged generator, export it and put it into the model store.
+@dataclass(frozen=True)
+class PublishOptions:
+    """What to publish a run as.
+
+    Attributes:
+        name: the model's name.
+        version: the model's version; None for the next major one.
+        batch_size: the CPU's fixed batch; None to measure the fastest.
+        licence: the licence of the weights; None for the training data's.
+        to: write the artifact to this folder, which must not exist, instead of the store.
+        data: the training data, for the evaluation; the report goes into the run's folder.
+        accept: why to publish a model that does not pass the gate; the model card states the reason.
+    """
+
+    name: str
+    version: str | None = None
+    batch_size: int | None = None
+    licence: str | None = None
+    to: Path | None = None
+    data: Path | None = None
+    accept: str = ""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """How to evaluate the run.
+
+    Attributes:
+        protocol: sample sizes and settings.
+        cache_dir: where measurements of the real images are kept; None to keep none.
+        progress: called after each part.
+    """
+
+    protocol: Protocol = STANDARD
+    cache_dir: Path | None = None
+    progress: ProgressCallback = ignore_progress
+
+
+DEFAULT_EVALUATION = EvaluationSettings()
+
+
+class _Evidence(NamedTuple):
+    """The scores of the exported generator, and the decision of the gate."""
+
+    scores: tuple[Score, ...]
+    gate: GateRecord
+
+
+def publish(run: Path, options: PublishOptions, evaluation: EvaluationSettings = DEFAULT_EVALUATION) -> StoredModel:
+    """Evaluate a run's averaged generator, export it and put it into the model store.
 
     Args:
-        run: a run folder with at least one checkpoint; training need not be over.
-        name, version: what it will be called; the version defaults to the next major one.
-        batch_size: the CPU's fixed batch, instead of measuring it.
-        licence: of the weights; by default the training data's.
-        to: write the artifact to this folder (which must not exist) instead of the store.
-        data: what the run was trained on, for the evaluation; its report goes into the run's folder.
-        accept: why to publish a model that does not pass the gate; the card says it.
-        protocol, cache, progress: of the evaluation (training.evaluation.evaluate).
-    Returns: where it now is.
+        run: a run folder with at least one checkpoint; training need not be finished.
+        options: what to publish it as.
+        evaluation: how to evaluate it.
+    Returns: the model in the store, or the artifact folder.
     Raises: GateError, InputError, DataError, CheckpointError, ArtifactError, VersionExistsError, FileError.
     """
-    check_name(name, "--name")
-    version = check_version(version, "--version") if version else store.next_version(name)
+    name = check_name(options.name, "--name")
+    version = check_version(options.version, "--version") if options.version else store.next_version(name)
+    _check_free(name, version, options.to)
+    trained = trained_run.load_latest(run)
+    if not trained.is_image_run:
+        raise InputError(f"{run} holds a toy run that makes no images; only image runs can be published", "RUN")
+    options = dataclasses.replace(options, accept=options.accept.strip())
+    if options.data is None and not options.accept:
+        raise GateError(
+            f"{run} was not evaluated, so its quality is unknown. Give its training data (--data PATH), or publish it "
+            'without an evaluation with --accept "REASON"; the model card will state the reason.'
+        )
+    manifest = trained.draft_manifest(name, version, options.licence)
+    if options.to is not None:
+        _write_artifact(trained, manifest, options.to, options, evaluation)
+        return StoredModel(name, version, options.to)
+    with tempfile.TemporaryDirectory(prefix="ganmint-publish-") as temporary_dir:
+        folder = Path(temporary_dir) / name
+        _write_artifact(trained, manifest, folder, options, evaluation)
+        return store.install(folder)
+
+
+def _check_free(name: str, version: str, to: Path | None) -> None:
     if to is not None:
         artifact.check_free(to)
     elif any(stored.version == version for stored in store.versions(name)):
@@ -65,82 +113,48 @@ def publish(
             f"the store already has {name} {version}; a published version never changes: "
             f"leave --version out to publish as {store.next_version(name)}"
         )
-    found = trained_run.load_latest(run)
-    if not found.is_image_run:
-        raise InputError(f"{run} holds a toy run that makes no images; only image runs can be published", "RUN")
-    accept = accept.strip()
-    _check_measurable(found, data, accept)
-
-    unscored = found.draft_manifest(name, version, licence)
-    if to is not None:
-        _write_artifact(found, unscored, to, batch_size, data, accept, protocol, cache, progress)
-        return StoredModel(name, version, to)
-    with tempfile.TemporaryDirectory(prefix="ganmint-publish-") as temporary_dir:
-        folder = Path(temporary_dir) / name
-        _write_artifact(found, unscored, folder, batch_size, data, accept, protocol, cache, progress)
-        return store.install(folder)
 
 
 def _write_artifact(
-    found: TrainedRun,
-    manifest: Manifest,
-    folder: Path,
-    batch_size: int | None,
-    data: Path | None,
-    accept: str,
-    protocol: Protocol,
-    cache: Path | None,
-    progress: ProgressCallback,
+    trained: TrainedRun, manifest: Manifest, folder: Path, options: PublishOptions, evaluation: EvaluationSettings
 ) -> None:
-    with artifact.draft(found.generator, manifest, folder, batch_size) as draft:
-        scores, gate = _judged(found, draft.sampler, data, accept, protocol, cache, progress)
-        draft.commit(draft.manifest.model_copy(update={"scores": scores, "gate": gate}))
+    with artifact.draft(trained.generator, manifest, folder, options.batch_size) as draft:
+        evidence = _collect_evidence(trained, draft.sampler, options, evaluation)
+        draft.commit(draft.manifest.model_copy(update={"scores": evidence.scores, "gate": evidence.gate}))
 
 
-def _check_measurable(found: TrainedRun, data: Path | None, accept: str) -> None:
-    if data is None and not accept:
-        raise GateError(
-            f"{found.path} was not evaluated, so nobody knows whether it is any good. Give what it was trained on "
-            '(--data PATH), or publish it unmeasured with --accept "REASON", which its card will say.'
-        )
+def _collect_evidence(
+    trained: TrainedRun, sampler: Sampler, options: PublishOptions, evaluation: EvaluationSettings
+) -> _Evidence:
+    """Evaluate what was exported.
 
-
-def _judged(
-    found: TrainedRun,
-    sampler: Sampler,
-    data: Path | None,
-    accept: str,
-    protocol: Protocol,
-    cache: Path | None,
-    progress: ProgressCallback,
-) -> tuple[tuple[Score, ...], GateRecord]:
-    """The scores of what was exported, and what the gate says of them.
-
-    Raises: GateError when it does not pass and nobody accepts that.
+    Raises: GateError when it does not pass the gate and `options.accept` is empty.
     """
-    if data is None:
-        return (), GateRecord(passed=False, checks=(NOT_EVALUATED,), accepted=accept)
-    report, where = _report(found, sampler, data, protocol, cache, progress)
-    verdict = report.gate
-    if verdict.passed:
-        return report.scores(), GateRecord(passed=True, checks=tuple(check.words for check in verdict.checks))
-    if not accept:
+    if options.data is None:
+        return _Evidence((), GateRecord(passed=False, checks=(NOT_EVALUATED,), accepted=options.accept))
+    result = _evaluate(trained, sampler, options.data, evaluation)
+    page = html_report.write_report(result, run_dir.report_path(trained.path).parent, trained.path)
+    scores = result.report.scores()
+    gate = result.report.gate
+    if gate.passed:
+        return _Evidence(scores, GateRecord(passed=True, checks=tuple(check.words for check in gate.checks)))
+    if not options.accept:
+        failures = "\n".join(f"  {failure}" for failure in gate.failures)
         raise GateError(
-            f"{found.path} does not pass its gate:\n"
-            + "\n".join(f"  {words}" for words in verdict.failures)
-            + f"\nThe report: {where}\n"
-            f'Train on, or publish it all the same with --data {data} --accept "REASON", which its card will say.'
+            f"{trained.path} does not pass its gate:\n{failures}\nThe report: {page}\n"
+            f'Train longer, or publish it anyway with --data {options.data} --accept "REASON"; the model card will '
+            "state the reason."
         )
-    return report.scores(), GateRecord(passed=False, checks=verdict.failures, accepted=accept)
+    return _Evidence(scores, GateRecord(passed=False, checks=gate.failures, accepted=options.accept))
 
 
-def _report(
-    found: TrainedRun, sampler: Sampler, data: Path, protocol: Protocol, cache: Path | None, progress: ProgressCallback
-) -> tuple[Report, Path]:
-    both = data_split.load(data, found.config.data, protocol.holdout)
-    if found.data_info["digest"] not in (both.whole.digest, both.train.digest):
-        raise DataError(data, f"is not what {found.path} was trained on ({found.data_info['name']}); give that --data")
-    # Not the run's own generator: TorchScript's last bits are its own.
-    subject = dataclasses.replace(EvaluatedGenerator.from_run(found), sampler=sampler)
-    outcome = evaluate(subject, both, protocol, cache, None, progress)
-    return outcome.report, html_report.write_report(outcome, found.path / EVALUATION_FOLDER, found.path)
+def _evaluate(trained: TrainedRun, sampler: Sampler, data: Path, evaluation: EvaluationSettings) -> EvaluationResult:
+    split = data_split.load(data, trained.config.data, evaluation.protocol.holdout)
+    if trained.data_info["digest"] not in (split.whole.digest, split.train.digest):
+        name = trained.data_info["name"]
+        raise DataError(data, f"is not what {trained.path} was trained on ({name}); give that --data")
+    # Evaluate what was exported: its last bits differ from those of the run's own generator.
+    generator = dataclasses.replace(EvaluatedGenerator.from_run(trained), sampler=sampler)
+    return evaluate(
+        generator, split, evaluation.protocol, evaluation.cache_dir, inception=None, progress=evaluation.progress
+    )

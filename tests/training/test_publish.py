@@ -1,4 +1,4 @@
-"""From a run to a version in the store, with its card."""
+"""Publishing a run: a version in the store, with its manifest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from models import artifact, manifest, store
+from models import artifact, store
 from models.errors import (
     ArtifactError,
     CheckpointError,
@@ -24,27 +24,31 @@ from models.errors import (
     VersionExistsError,
 )
 from models.latents import draw_latent
+from models.manifest import FILE_NAME as MANIFEST_FILE
 from models.manifest import GateRecord
+from models.manifest import read as read_manifest
 from models.network_config import GeneratorConfig
 from models.networks import build_generator
 from training.config import Config, load_preset
 from training.data.dataset import Dataset
 from training.evaluation.classifier import Recipe
 from training.evaluation.protocol import Protocol
-from training.publish import publish
+from training.publish import EvaluationSettings, PublishOptions, publish
 from training.runs import checkpoint, loop
+
+OPTIONS = PublishOptions("tiny", batch_size=4, accept="a test")
 
 
 @pytest.fixture(autouse=True)
 def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store of the test's own."""
+    """A store for this test only."""
     home = tmp_path / "bentoml"
     monkeypatch.setenv("BENTOML_HOME", str(home))
     return home
 
 
-def test_versions_count_up_by_whole_numbers_and_are_found_in_the_store(finished: Path, empty_store: Path) -> None:
-    first, second = (publish(finished, "tiny", batch_size=4, accept="a test") for _ in range(2))
+def test_versions_count_up_by_major_numbers(finished: Path, empty_store: Path) -> None:
+    first, second = (publish(finished, OPTIONS) for _ in range(2))
 
     assert (first.version, second.version) == ("1.0.0", "2.0.0")
     assert first.path == empty_store / "models" / "tiny" / "1.0.0"
@@ -55,58 +59,60 @@ def test_versions_count_up_by_whole_numbers_and_are_found_in_the_store(finished:
 
 def test_the_next_version_follows_the_greatest_one(finished: Path) -> None:
     for version in ("10.2.3", "9.0.0"):
-        publish(finished, "tiny", version, batch_size=4, accept="a test")
+        publish(finished, PublishOptions("tiny", version, batch_size=4, accept="a test"))
 
-    assert publish(finished, "tiny", batch_size=4, accept="a test").version == "11.0.0"
+    assert publish(finished, OPTIONS).version == "11.0.0"
 
 
 def test_a_taken_version_is_refused_before_any_work(
     finished: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored = publish(finished, "tiny", "1.0.0", batch_size=4, accept="a test")
+    stored = publish(finished, PublishOptions("tiny", "1.0.0", batch_size=4, accept="a test"))
     before = {p: p.read_bytes() for p in empty_store.rglob("*") if p.is_file()}
     monkeypatch.delattr(artifact, "export")
 
     with pytest.raises(VersionExistsError, match=r"already has tiny 1\.0\.0.* leave --version out .* 2\.0\.0"):
-        publish(finished, "tiny", "1.0.0", batch_size=4, accept="a test")
+        publish(finished, PublishOptions("tiny", "1.0.0", batch_size=4, accept="a test"))
 
     assert {p: p.read_bytes() for p in empty_store.rglob("*") if p.is_file()} == before
     assert store.versions("tiny") == [stored]
 
 
-def test_the_card_says_how_the_model_was_made(
+def test_the_manifest_states_how_the_model_was_trained(
     finished: Path, tiny_config: Callable[..., Config], tiny_data: Dataset
 ) -> None:
-    card = manifest.read(publish(finished, "tiny", batch_size=4, accept="a test").path)
+    manifest = read_manifest(publish(finished, OPTIONS).path)
 
-    assert (card.name, card.version) == ("tiny", "1.0.0")
-    assert card.training.kimg == 0.64
-    assert card.training.command == "ganmint train --preset digits"
-    assert card.training.torch == torch.__version__
-    assert card.training.code_version.startswith("0.1.0")
-    assert card.training.config == tiny_config().model_dump(mode="json")
-    assert card.training.data.digest == tiny_data.digest
-    assert card.training.data.images == 256
-    assert card.training.data.name == "stripes"
-    assert card.training.data.licence == "CC0"
-    assert card.training.data.attribution == tiny_config().data.attribution
-    assert card.description == tiny_config().description
-    assert card.licence == "as the training data's: CC0"
-    assert card.class_names == ("none", "flat", "upright")
-    assert (card.image.channels, card.image.height, card.image.width) == (1, 8, 8)
-    assert card.latents.z_dim == 8
-    assert card.batch_size["cpu"] == 4 and card.batch_size_measured["cpu"] is False
-
-
-def test_a_licence_that_is_given_is_the_weights_licence(finished: Path) -> None:
-    card = manifest.read(publish(finished, "tiny", batch_size=4, licence="MIT", accept="a test").path)
-
-    assert card.licence == "MIT"
-    assert card.training.data.licence == "CC0"
+    assert (manifest.name, manifest.version) == ("tiny", "1.0.0")
+    assert manifest.training.kimg == 0.64
+    assert manifest.training.command == "ganmint train --preset digits"
+    assert manifest.training.torch == torch.__version__
+    assert manifest.training.code_version.startswith("0.1.0")
+    assert manifest.training.config == tiny_config().model_dump(mode="json")
+    assert manifest.training.data.digest == tiny_data.digest
+    assert manifest.training.data.images == 256
+    assert manifest.training.data.name == "stripes"
+    assert manifest.training.data.licence == "CC0"
+    assert manifest.training.data.attribution == tiny_config().data.attribution
+    assert manifest.description == tiny_config().description
+    assert manifest.licence == "as the training data's: CC0"
+    assert manifest.class_names == ("none", "flat", "upright")
+    assert (manifest.image.channels, manifest.image.height, manifest.image.width) == (1, 8, 8)
+    assert manifest.latents.z_dim == 8
+    assert manifest.batch_size["cpu"] == 4 and manifest.batch_size_measured["cpu"] is False
 
 
-def test_what_is_published_is_the_average_of_the_newest_checkpoint(finished: Path) -> None:
-    path = publish(finished, "tiny", batch_size=4, accept="a test").path
+def test_a_given_licence_is_the_weights_licence(finished: Path) -> None:
+    options = PublishOptions("tiny", batch_size=4, licence="MIT", accept="a test")
+
+    manifest = read_manifest(publish(finished, options).path)
+
+    assert manifest.licence == "MIT"
+    assert manifest.training.data.licence == "CC0"
+
+
+def test_the_published_weights_are_the_newest_average(finished: Path) -> None:
+    path = publish(finished, OPTIONS).path
     average = checkpoint.load(checkpoint.list_paths(finished)[-1])["trainer"]["ema"]
 
     weights = safetensors.torch.load_file(path / artifact.WEIGHTS)
@@ -115,14 +121,14 @@ def test_what_is_published_is_the_average_of_the_newest_checkpoint(finished: Pat
     assert all(torch.equal(weights[name], average[name]) for name in average)
 
 
-def test_a_published_model_mints_what_the_card_and_the_weights_make(finished: Path) -> None:
-    """The way back should TorchScript go: networks.py, the manifest and generator.safetensors."""
-    path = publish(finished, "tiny", batch_size=4, accept="a test").path
+def test_a_published_model_can_be_rebuilt_from_its_weights(finished: Path) -> None:
+    """The network config in the manifest and generator.safetensors suffice without TorchScript."""
+    path = publish(finished, OPTIONS).path
     sampler = artifact.load(path)
-    card = sampler.manifest
-    rebuilt = build_generator(GeneratorConfig.model_validate(card.network))
+    manifest = sampler.manifest
+    rebuilt = build_generator(GeneratorConfig.model_validate(manifest.network))
     rebuilt.load_state_dict(safetensors.torch.load_file(path / artifact.WEIGHTS))
-    addresses = card.addresses(seed=7, n=4)
+    addresses = manifest.addresses(seed=7, n=4)
     z = torch.from_numpy(np.stack([draw_latent(7, index, 8) for index in range(4)]))
     labels = torch.tensor([address.label for address in addresses])
 
@@ -132,35 +138,35 @@ def test_a_published_model_mints_what_the_card_and_the_weights_make(finished: Pa
     assert np.abs(sampler.mint(addresses).astype(int) - expected).max() <= 1
 
 
-def test_publishing_to_a_folder_leaves_the_store_alone(finished: Path, empty_store: Path, tmp_path: Path) -> None:
-    stored = publish(finished, "tiny", batch_size=4, to=tmp_path / "deep" / "artifact", accept="a test")
+def test_publishing_to_a_folder_does_not_touch_the_store(finished: Path, empty_store: Path, tmp_path: Path) -> None:
+    stored = publish(finished, PublishOptions("tiny", batch_size=4, to=tmp_path / "deep" / "artifact", accept="a test"))
 
     assert stored.path == tmp_path / "deep" / "artifact"
-    assert sorted(p.name for p in stored.path.iterdir()) == sorted([*artifact.FILES, artifact.CARD, manifest.FILE_NAME])
+    assert sorted(p.name for p in stored.path.iterdir()) == sorted([*artifact.FILES, artifact.CARD, MANIFEST_FILE])
     assert artifact.load(stored.path).manifest.version == "1.0.0"
     assert [p.name for p in stored.path.parent.iterdir()] == ["artifact"]
     assert not empty_store.exists()
 
 
-def test_a_folder_that_exists_is_refused(finished: Path, tmp_path: Path) -> None:
+def test_an_existing_folder_is_refused(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
 
     with pytest.raises(ArtifactError, match="exists already"):
-        publish(finished, "tiny", batch_size=4, to=tmp_path / "there", accept="a test")
+        publish(finished, PublishOptions("tiny", batch_size=4, to=tmp_path / "there", accept="a test"))
 
     assert list((tmp_path / "there").iterdir()) == []
 
 
-def test_a_run_that_was_stopped_early_can_be_published(
+def test_an_unfinished_run_can_be_published(
     tmp_path: Path, tiny_config: Callable[..., Config], tiny_data: Dataset
 ) -> None:
     loop.run(tiny_config("total_kimg=0.064"), tiny_data, tmp_path / "run", "cpu", "ganmint train")
     config = (tmp_path / "run" / "config.yaml").read_text()
     (tmp_path / "run" / "config.yaml").write_text(config.replace("total_kimg: 0.064", "total_kimg: 100"))
 
-    card = manifest.read(publish(tmp_path / "run", "tiny", batch_size=4, accept="a test").path)
+    manifest = read_manifest(publish(tmp_path / "run", OPTIONS).path)
 
-    assert card.training.kimg == 0.064
+    assert manifest.training.kimg == 0.064
 
 
 def test_an_unlabelled_run_is_published_without_labels(
@@ -169,7 +175,7 @@ def test_an_unlabelled_run_is_published_without_labels(
     plain = Dataset("plain", tiny_data.images)
     loop.run(tiny_config("total_kimg=0.064"), plain, tmp_path / "run", "cpu", "ganmint train")
 
-    stored = publish(tmp_path / "run", "tiny", batch_size=4, accept="a test")
+    stored = publish(tmp_path / "run", OPTIONS)
 
     sampler = artifact.load(stored.path)
     assert sampler.manifest.class_names == ()
@@ -182,15 +188,15 @@ def test_a_run_without_a_checkpoint_is_refused(finished: Path, tmp_path: Path) -
         shutil.copy(finished / name, tmp_path / "run" / name)
 
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):
-        publish(tmp_path / "run", "tiny", batch_size=4, accept="a test")
+        publish(tmp_path / "run", OPTIONS)
 
 
 @pytest.mark.parametrize("name", ["nosuch", "empty"])
-def test_a_folder_that_holds_no_run_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
 
     with pytest.raises(FileError, match=f"{name}: holds no run"):
-        publish(tmp_path / name, "tiny", batch_size=4, accept="a test")
+        publish(tmp_path / name, OPTIONS)
 
 
 def test_a_damaged_checkpoint_is_not_published(finished: Path, empty_store: Path, tmp_path: Path) -> None:
@@ -199,7 +205,7 @@ def test_a_damaged_checkpoint_is_not_published(finished: Path, empty_store: Path
     newest.write_bytes(newest.read_bytes()[:-1])
 
     with pytest.raises(CheckpointError, match=newest.name):
-        publish(tmp_path / "run", "tiny", batch_size=4, accept="a test")
+        publish(tmp_path / "run", OPTIONS)
 
     assert not empty_store.exists()
 
@@ -210,7 +216,7 @@ def test_a_toy_run_is_refused(tmp_path: Path) -> None:
     loop.run(config, Dataset("toy", values), tmp_path / "run", "cpu", "ganmint train")
 
     with pytest.raises(InputError, match="toy run that makes no images"):
-        publish(tmp_path / "run", "tiny", batch_size=4, accept="a test")
+        publish(tmp_path / "run", OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -219,20 +225,20 @@ def test_a_toy_run_is_refused(tmp_path: Path) -> None:
 )
 def test_a_bad_name_or_version_is_refused_before_the_run_is_read(name: str, version: str | None, field: str) -> None:
     with pytest.raises(InputError) as caught:
-        publish(Path("nosuch"), name, version)
+        publish(Path("nosuch"), PublishOptions(name, version))
 
     assert caught.value.field == field
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
-def test_a_damaged_origin_is_refused_by_its_files_name(finished: Path, tmp_path: Path, content: bytes | None) -> None:
+def test_a_damaged_provenance_file_is_named(finished: Path, tmp_path: Path, content: bytes | None) -> None:
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "run.json").unlink()
     if content is not None:
         (tmp_path / "run" / "run.json").write_bytes(content)
 
     with pytest.raises(GanmintError, match=r"run\.json"):
-        publish(tmp_path / "run", "tiny", batch_size=4, accept="a test")
+        publish(tmp_path / "run", OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -252,33 +258,33 @@ def data_path(tiny_data: Dataset, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def below(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[..., Config], tiny_data: Dataset) -> Path:
-    """A run whose thresholds nothing can keep."""
+    """A run whose thresholds no generator can meet."""
     run = tmp_path_factory.mktemp("below") / "run"
     loop.run(tiny_config("total_kimg=0.064", "gate={coverage: {min: 1.5}}"), tiny_data, run, "cpu", "ganmint train")
     return run
 
 
-def test_a_run_that_nobody_measured_is_refused(finished: Path, empty_store: Path) -> None:
+def test_a_run_without_an_evaluation_is_refused(finished: Path, empty_store: Path) -> None:
     with pytest.raises(GateError, match=r"was not evaluated.*--data PATH.*--accept"):
-        publish(finished, "tiny", batch_size=4)
+        publish(finished, PublishOptions("tiny", batch_size=4))
 
     assert not empty_store.exists()
 
 
-def test_the_card_says_aloud_that_a_model_was_accepted_unmeasured(finished: Path) -> None:
-    stored = publish(finished, "tiny", batch_size=4, accept=" only a try ")
+def test_the_model_card_states_why_a_model_was_not_evaluated(finished: Path) -> None:
+    stored = publish(finished, PublishOptions("tiny", batch_size=4, accept=" only a try "))
 
-    gate = manifest.read(stored.path).gate
+    gate = read_manifest(stored.path).gate
     assert gate == GateRecord(passed=False, checks=("not evaluated: no data was given",), accepted="only a try")
     text = (stored.path / artifact.CARD).read_text()
     assert "**Not passed. Published anyway: only a try**" in text and "Not evaluated." in text
 
 
-def test_a_generator_below_its_thresholds_is_refused_with_the_figures(
+def test_a_generator_below_its_thresholds_is_refused(
     below: Path, empty_store: Path, data_path: Path, small: Protocol
 ) -> None:
     with pytest.raises(GateError) as caught:
-        publish(below, "tiny", batch_size=4, data=data_path, protocol=small)
+        publish(below, PublishOptions("tiny", batch_size=4, data=data_path), EvaluationSettings(small))
 
     words = str(caught.value)
     assert re.search(r"does not pass its gate:\n  coverage \d+\.\d\d%, but required: at least 150\.00%\n", words)
@@ -288,45 +294,49 @@ def test_a_generator_below_its_thresholds_is_refused_with_the_figures(
     assert not empty_store.exists()
 
 
-def test_an_accepted_model_carries_its_scores_and_what_it_failed(below: Path, data_path: Path, small: Protocol) -> None:
-    stored = publish(below, "tiny", batch_size=4, data=data_path, protocol=small, accept="for a test")
+def test_an_accepted_model_records_its_scores_and_failures(below: Path, data_path: Path, small: Protocol) -> None:
+    stored = publish(
+        below, PublishOptions("tiny", batch_size=4, data=data_path, accept="for a test"), EvaluationSettings(small)
+    )
 
-    card = manifest.read(stored.path)
-    assert card.gate and not card.gate.passed and card.gate.accepted == "for a test"
-    assert len(card.gate.checks) == 1 and card.gate.checks[0].startswith("coverage ")
-    scores = {score.name: score for score in card.scores}
+    manifest = read_manifest(stored.path)
+    assert manifest.gate and not manifest.gate.passed and manifest.gate.accepted == "for a test"
+    assert len(manifest.gate.checks) == 1 and manifest.gate.checks[0].startswith("coverage ")
+    scores = {score.name: score for score in manifest.scores}
     assert scores["coverage"].real_baseline is not None and scores["coverage"].protocol == "small"
     text = (stored.path / artifact.CARD).read_text()
     assert "Published anyway: for a test" in text
-    assert all(words in text for words in card.gate.checks) and "| gan_train" in text
+    assert all(words in text for words in manifest.gate.checks) and "| gan_train" in text
 
 
-def test_a_generator_that_keeps_its_thresholds_is_published_with_its_scores(
+def test_a_generator_that_passes_is_published_with_its_scores(
     tmp_path: Path, tiny_config: Callable[..., Config], tiny_data: Dataset, data_path: Path, small: Protocol
 ) -> None:
     config = tiny_config("total_kimg=0.064", "gate={near_copies: {max: 0.5}}")
     loop.run(config, tiny_data, tmp_path / "run", "cpu", "ganmint train")
 
-    card = manifest.read(publish(tmp_path / "run", "tiny", batch_size=4, data=data_path, protocol=small).path)
+    manifest = read_manifest(
+        publish(tmp_path / "run", PublishOptions("tiny", batch_size=4, data=data_path), EvaluationSettings(small)).path
+    )
 
-    assert card.gate and card.gate.passed and card.gate.accepted == ""
-    assert card.gate.checks[0].startswith("near-copies 0.00%, as required")
-    assert len(card.scores) > 5
+    assert manifest.gate and manifest.gate.passed and manifest.gate.accepted == ""
+    assert manifest.gate.checks[0].startswith("near-copies 0.00%, as required")
+    assert len(manifest.scores) > 5
 
 
-def test_a_run_is_judged_by_what_it_was_trained_on_only(finished: Path, tmp_path: Path, small: Protocol) -> None:
+def test_a_run_is_evaluated_on_its_own_data_only(finished: Path, tmp_path: Path, small: Protocol) -> None:
     other = np.random.RandomState(5).randint(0, 256, (64, 8, 8)).astype(np.uint8)
     np.savez(tmp_path / "other.npz", images=other)
 
     with pytest.raises(DataError, match=r"other\.npz: is not what .* was trained on \(stripes\)"):
-        publish(finished, "tiny", batch_size=4, data=tmp_path / "other.npz", protocol=small)
+        publish(finished, PublishOptions("tiny", batch_size=4, data=tmp_path / "other.npz"), EvaluationSettings(small))
 
 
-def test_a_folder_that_exists_is_refused_before_anything_is_measured(
+def test_an_existing_folder_is_refused_before_an_evaluation(
     finished: Path, tmp_path: Path, data_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.publish.evaluate", lambda *_: pytest.fail("measured"))
     (tmp_path / "there").mkdir()
 
     with pytest.raises(ArtifactError, match="exists already"):
-        publish(finished, "tiny", batch_size=4, to=tmp_path / "there", data=data_path)
+        publish(finished, PublishOptions("tiny", batch_size=4, to=tmp_path / "there", data=data_path))

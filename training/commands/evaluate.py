@@ -1,7 +1,4 @@
-"""The commands that judge a generator: evaluate, and publish, which lets through what passes.
-
-Knows: options, and what is printed before and after. Does not know: how measuring or publishing works.
-"""
+"""The commands that evaluate a generator: evaluate, and publish, which also puts it into the store."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from models.errors import InputError
 from models.runtime.loading import resolve_device
 from training.evaluation import data_split
 from training.evaluation.evaluate import EvaluationResult
-from training.evaluation.evaluate import evaluate as evaluate_images
+from training.evaluation.evaluate import evaluate as evaluate_generator
 from training.evaluation.evaluated_generator import EvaluatedGenerator, load_run_if_any
 from training.evaluation.html_report import write_report
 from training.evaluation.inception import InceptionSpace
@@ -25,55 +22,62 @@ from training.evaluation.reference import default_cache_dir
 from training.evaluation.report import Report, format_table, summarise
 from training.evaluation.toy_metrics import evaluate_toy
 from training.progress import ProgressPrinter
+from training.publish import EvaluationSettings, PublishOptions
 from training.publish import publish as publish_run
 from training.runs.run_dir import EVALUATION_FOLDER
 
 
 @click.command(
+    short_help="Measure a generator against real images.",
     epilog="\b\nExamples:\n"
     "  ganmint evaluate digits --data path/to/mnist\n"
     "  ganmint evaluate runs/mydigits --data tests/data/digits --out report\n"
-    "  ganmint evaluate runs/toy"
+    "  ganmint evaluate runs/toy",
 )
 @click.argument("subject", metavar="RUN-or-MODEL")
 @click.option("--data", "data_path", type=PATH, help="Real images, as for train. The toy presets need none.")
 @click.option("--out", type=PATH, help="Folder of the report. Default: RUN/evaluation, or evaluations/NAME-VERSION.")
-@click.option("--inception", type=PATH, help="Weights of Inception-v3 (torch-fidelity's file), for metrics in its "
-              "features too; about 5 images/s on two CPU cores.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, help="Mints the images: auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--inception",
+    type=PATH,
+    help="Weights of Inception-v3 (torch-fidelity's file), to measure distances in its features too; about 5 "
+    "images/s on two CPU cores.",
+)
+@click.option("--device", default="auto", show_default=True, help="Mint the images on auto, cpu, cuda or cuda:N.")
 def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: Path | None, device: str) -> None:
-    """Measure a generator and write a report: report.json and report.html.
+    """Measure a generator and write report.json and report.html.
 
-    RUN is the folder of a run, MODEL an artifact folder, a name in the store, or name/version. What depends on
-    the real images only is kept in GANMINT_CACHE (~/.cache/ganmint) for the next evaluation.
+    RUN is a run folder. MODEL is an artifact folder, a name in the store, or name/version. Measurements of the
+    real images are kept in GANMINT_CACHE (~/.cache/ganmint) for the next evaluation.
     """
-    started = time.monotonic()
-    chosen = resolve_device(device)
-    found = load_run_if_any(subject)
-    if found and not found.is_image_run:
+    start_s = time.monotonic()
+    resolved_device = resolve_device(device)
+    run = load_run_if_any(subject)
+    if run and not run.is_image_run:
         if data_path is not None:
             raise InputError(f"{subject} makes its own data; leave --data out", "--data")
-        outcome, folder = evaluate_toy(found), found.path / EVALUATION_FOLDER
+        result = evaluate_toy(run)
+        default_out = run.path / EVALUATION_FOLDER
     else:
         if data_path is None:
             raise InputError("real images to compare with are needed, e.g. --data path/to/mnist", "--data")
-        judged = EvaluatedGenerator.from_run(found, chosen) if found else EvaluatedGenerator.from_model(subject, chosen)
-        folder = (
-            judged.run / EVALUATION_FOLDER
-            if judged.run
-            else Path("evaluations", f"{judged.manifest.name}-{judged.manifest.version}")
-        )
-        outcome = _compared(judged, data_path, InceptionSpace(inception, chosen) if inception else None)
-    page = write_report(outcome, out or folder, found.path if found else None)
-    _print_report(outcome.report)
-    click.echo(f"Wrote {page} in {time.monotonic() - started:.0f} s")
+        if run:
+            generator = EvaluatedGenerator.from_run(run, resolved_device)
+            default_out = run.path / EVALUATION_FOLDER
+        else:
+            generator = EvaluatedGenerator.from_model(subject, resolved_device)
+            default_out = Path("evaluations", f"{generator.manifest.name}-{generator.manifest.version}")
+        result = _evaluate(generator, data_path, InceptionSpace(inception, resolved_device) if inception else None)
+    page = write_report(result, out or default_out, run.path if run else None)
+    _print_report(result.report)
+    click.echo(f"Wrote {page} in {time.monotonic() - start_s:.0f} s")
 
 
-def _compared(judged: EvaluatedGenerator, data_path: Path, space: InceptionSpace | None) -> EvaluationResult:
-    both = data_split.load(data_path, judged.data, STANDARD.holdout)
-    click.echo(f"# {judged.title}; by {STANDARD.name}")
-    click.echo(f"# data: {both.whole.name}, {len(both.train)} training images, {len(both.test)} test images")
-    return evaluate_images(judged, both, STANDARD, default_cache_dir(), space, ProgressPrinter())
+def _evaluate(generator: EvaluatedGenerator, data_path: Path, inception: InceptionSpace | None) -> EvaluationResult:
+    split = data_split.load(data_path, generator.data, STANDARD.holdout)
+    click.echo(f"# {generator.title}; by {STANDARD.name}")
+    click.echo(f"# data: {split.whole.name}, {len(split.train)} training images, {len(split.test)} test images")
+    return evaluate_generator(generator, split, STANDARD, default_cache_dir(), inception, ProgressPrinter())
 
 
 def _print_report(report: Report) -> None:
@@ -81,26 +85,36 @@ def _print_report(report: Report) -> None:
     for sentence in (*report.notes, *summarise(report)):
         click.echo(sentence)
     if report.reference_source == "from the cache":
-        click.echo("The real images' figures came from the cache.")
+        click.echo("The metrics of the real images came from the cache.")
     click.echo(f"Gate: {'passed' if report.gate.passed else 'not passed'}")
-    for words in report.gate.failures:
-        click.echo(f"  {words}")
+    for failure in report.gate.failures:
+        click.echo(f"  {failure}")
 
 
 @click.command(
+    short_help="Evaluate a run and put it into the model store.",
     epilog="\b\nExamples:\n"
     "  ganmint publish runs/mydigits --name mydigits --data tests/data/digits\n"
-    '  ganmint publish runs/mydigits --name mydigits --accept "a first try"'
+    '  ganmint publish runs/mydigits --name mydigits --accept "a first try"',
 )
 @click.argument("run_folder", metavar="RUN", type=PATH)
-@click.option("--name", required=True, help="What the model will be called: a-z, 0-9, - and _.")
-@click.option("--data", "data_path", type=PATH, help="What RUN was trained on. It is evaluated as by ganmint evaluate, "
-              "and must pass the thresholds of its preset.")  # fmt: skip
-@click.option("--accept", metavar="REASON", default="", help="Publish although it does not pass, or unmeasured; the "
-              "card will say so, and why.")  # fmt: skip
+@click.option("--name", required=True, help="The model's name: a-z, 0-9, - and _.")
+@click.option(
+    "--data",
+    "data_path",
+    type=PATH,
+    help="The data that RUN was trained on. RUN is evaluated as by ganmint evaluate, and must pass the thresholds "
+    "of its preset.",
+)
+@click.option(
+    "--accept",
+    metavar="REASON",
+    default="",
+    help="Publish even if it does not pass, or without an evaluation; the model card states the reason.",
+)
 @click.option("--version", help="Three whole numbers, e.g. 1.0.0. Default: the next major version.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), help="The CPU's fixed batch, instead of measuring it.")
-@click.option("--licence", help="Licence of the weights. Default: the training data's.")
+@click.option("--licence", help="The licence of the weights. Default: the training data's.")
 @click.option("--to", type=PATH, help="Write the artifact to this folder instead of the model store.")
 def publish(
     run_folder: Path,
@@ -112,24 +126,22 @@ def publish(
     licence: str | None,
     to: Path | None,
 ) -> None:
-    """Evaluate RUN's generator, export it, and put it into the model store under a version.
+    """Evaluate a run's generator, export it, and put it into the model store as a new version.
 
-    A running service notices a new model within seconds; a published version never changes.
+    A running service loads a new version within seconds. A published version never changes.
     """
-    stored = publish_run(
-        run_folder,
-        name,
-        version,
-        batch_size,
-        licence,
-        to,
-        data_path,
-        accept,
-        STANDARD,
-        default_cache_dir(),
-        ProgressPrinter(),
+    options = PublishOptions(
+        name=name,
+        version=version,
+        batch_size=batch_size,
+        licence=licence,
+        to=to,
+        data=data_path,
+        accept=accept,
     )
+    evaluation = EvaluationSettings(cache_dir=default_cache_dir(), progress=ProgressPrinter())
+    stored = publish_run(run_folder, options, evaluation)
     click.echo(f"Published {stored} to {stored.path}")
     gate = manifest.read(stored.path).gate
     if gate and not gate.passed:
-        click.echo(f"Its card says that it did not pass its gate, and why it was accepted: {gate.accepted}")
+        click.echo(f"It did not pass its gate; its model card states why it was published: {gate.accepted}")
