@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import SpawnProcess
@@ -44,6 +45,8 @@ def in_processes(workers: int) -> Engine:
     def engine(request: ExportRequest, shards: Sequence[Shard], progress: ExportProgressBar) -> None:
         waiting = list(reversed(shards))
         processes: dict[Connection, SpawnProcess] = {}
+        # Python unblocks SIGINT when it starts this process, which must not happen among the workers' starts.
+        resource_tracker.ensure_running()
         try:
             with interrupts.deferred():
                 for _ in range(min(workers, len(shards))):
