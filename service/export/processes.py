@@ -22,14 +22,12 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import cast
 
-import torch
-
 from models import artifact, memory
 from models.errors import ExportError, GanmintError
 from service.export import interrupts, worker
 from service.export.plan import Shard
 from service.export.progress import ExportProgressBar
-from service.export.run import Engine, ExportRequest
+from service.export.run import Engine, ExportRequest, one_thread
 from service.export.target import Target
 
 # A terminated worker discards its draft; after this long it is killed.
@@ -69,7 +67,8 @@ def in_processes(workers: int) -> Engine:
                     else:
                         busy.remove(connection)
         finally:
-            _end(processes)
+            with interrupts.deferred():
+                _end(processes)
 
     return engine
 
@@ -112,13 +111,9 @@ def _work(connection: Connection, request: ExportRequest) -> None:
     signal.signal(signal.SIGTERM, _exit)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     memory.keep_freed()
-    torch.set_num_threads(1)
     try:
-        sampler, target = artifact.load(request.model_dir, request.device), Target(request.url)
-        while True:
-            shard: Shard = connection.recv()
-            worker.make(sampler, target, request.spec, shard, lambda images, size: connection.send((images, size)))
-            connection.send(None)
+        with one_thread():
+            _make_shards(connection, request)
     except Exception as error:
         if not isinstance(error, GanmintError):
             traceback.print_exc()
@@ -126,7 +121,18 @@ def _work(connection: Connection, request: ExportRequest) -> None:
             connection.send(error)
 
 
-def _exit(_number: int, _frame: FrameType | None) -> None:
+def _make_shards(connection: Connection, request: ExportRequest) -> None:
+    sampler = artifact.load(request.model_dir, request.device)
+    target = Target(request.url)
+    while True:
+        shard: Shard = connection.recv()
+        worker.make(sampler, target, request.spec, shard, lambda images, size: connection.send((images, size)))
+        connection.send(None)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    # Once: the way out, which discards the draft, is not to be cut short.
+    signal.signal(number, signal.SIG_IGN)
     sys.exit(1)
 
 

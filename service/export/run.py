@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from models import artifact
 from models.errors import ExportError, GanmintError
 from service.export import state, worker
@@ -102,6 +100,8 @@ def in_this_process(request: ExportRequest, shards: Sequence[Shard], progress: E
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """Run torch on one thread in the block."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

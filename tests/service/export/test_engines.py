@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -102,39 +100,6 @@ def test_a_worker_that_dies_is_told_and_a_rerun_completes(
     assert failed.code == 1
     assert "a worker process: was killed" in failed.errors and "run the same command again" in failed.errors
     assert export(tmp_path / "out", "--workers", "2").code == 0
-
-
-def running_in(session: int) -> list[str]:
-    """Commands of the session's processes that still run; the dead that nobody waited for do not."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            name, _, rest = stat.read_text().rpartition(")")
-            fields = rest.split()
-            if int(fields[3]) == session and fields[0] != "Z":
-                found.append(name)
-    return found
-
-
-def test_ctrl_c_ends_every_process_with_130(tmp_path: Path) -> None:
-    arguments = ["--count", "1000000", "--format", "webdataset", "--out", str(tmp_path / "out"), *ARGUMENTS]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ganmint", "export", "tiny", *arguments, "--workers", "2"],
-        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "out").glob(".ganmint/aside/0*")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-
-    assert process.returncode == 130
-    assert "Traceback" not in errors
-    # multiprocessing's own tracker ends a moment after the rest.
-    deadline = time.monotonic() + 20
-    while running_in(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not running_in(process.pid)
 
 
 def test_markers_name_the_machine_and_mixed_machines_are_told(export: Command, tmp_path: Path) -> None:
