@@ -46,8 +46,8 @@ else:
         signal_once()
         return function(*arguments, **options)
     setattr(module, name, signalled)
-import ganmint
-ganmint.main()
+from ganmint.cli import main
+main()
 """
 
 # The exception of the first signal is raised in a destructor, where Python drops it.
@@ -66,8 +66,8 @@ def losing(*arguments):
     return make(*arguments)
 
 worker.make = losing
-import ganmint
-ganmint.main()
+from ganmint.cli import main
+main()
 """
 
 # The main thread takes no notice of any exception.
@@ -87,8 +87,8 @@ def deaf(*arguments):
 
 interrupts.GRACE_S = 0.1
 worker.make = deaf
-import ganmint
-ganmint.main()
+from ganmint.cli import main
+main()
 """
 
 
