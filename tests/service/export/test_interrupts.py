@@ -202,8 +202,8 @@ def test_a_signal_that_gets_lost_ends_the_export_all_the_same(script: str, words
 @pytest.mark.slow
 def test_an_interrupted_export_goes_on_and_ends_with_the_same_bytes(export: Command, tmp_path: Path) -> None:
     arguments = ("export", "tiny", "--count", "50", "--shard-size", "20", "--format", "webdataset", *ARGUMENTS)
-    environment = {"SIGNAL_AT": "service.export.state.commit", "SIGNAL_NUMBER": str(int(signal.SIGINT))}
-    with started("-c", SIGNALLED, *arguments, "--out", str(tmp_path / "out"), **environment) as process:
+    command = ("-c", SIGNALLED, *arguments, "--out", str(tmp_path / "out"))
+    with started(*command, SIGNAL_AT="service.export.state.commit", SIGNAL_NUMBER="2") as process:
         assert_ended(process, 130, tmp_path / "out")
     assert export(tmp_path / "out").code == 0
     export(tmp_path / "calm")
