@@ -45,7 +45,7 @@ def main() -> None:
             _memory(arguments.memory or [10_000, 1_000_000])
             return
         models = {
-            "digits": store.PRETRAINED / "digits",
+            "digits": store.BUNDLED / "digits",
             "faces-sized": export("faces-sized", FACES_SIZED, Path(folder)),
         }
         for name, path in models.items():

@@ -17,7 +17,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.start import processor
-from models import artifact, manifest
+from models import artifact
+from models.manifest import MANIFEST_FILE
 from models.network_config import GeneratorConfig
 from models.networks import build_generator
 from models.sampler import Sampler
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def _artifact(path: Path, aside: Path) -> Path:
-    if (path / manifest.FILE_NAME).is_file():
+    if (path / MANIFEST_FILE).is_file():
         return path
     found = trained_run.load_latest(path)
     artifact.export(found.generator, found.card("run", "0.0.0"), aside)

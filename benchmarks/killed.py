@@ -96,7 +96,7 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
-        store.install(store.PRETRAINED / "digits")
+        store.install(store.BUNDLED / "digits")
         for k in range(rounds):
             began = time.perf_counter()
             with ganmint() as (port, (_, worker)):

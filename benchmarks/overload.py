@@ -24,7 +24,8 @@ import torch
 from benchmarks.models import FACES_SIZED, export
 from benchmarks.servers import ganmint
 from benchmarks.start import processor
-from models import manifest, store
+from models import store
+from models.manifest import read_manifest
 
 TIMES = 3
 
@@ -41,12 +42,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         digits = arguments.model == "digits"
-        path = store.PRETRAINED / "digits" if digits else export("faces-sized", FACES_SIZED, Path(folder))
+        path = store.BUNDLED / "digits" if digits else export("faces-sized", FACES_SIZED, Path(folder))
         store.install(path)
         short = max(1.0, arguments.seconds / 6)
         forward = _json(_start("ceiling", str(path), "--seconds", str(short)))
         with ganmint(GANMINT_QUEUE_IMAGES=str(arguments.queue_images)) as (port, _):
-            load = Load(port, manifest.read(path).name)
+            load = Load(port, read_manifest(path).name)
             _overload(load, arguments.n, arguments.queue_images, arguments.seconds, short)
             _fairness(load, short, forward)
 

@@ -30,7 +30,8 @@ import torch
 from benchmarks.models import FACES_SIZED, export
 from benchmarks.servers import cpu_s, family, ganmint, process, wait_until_ready
 from benchmarks.start import free_port, processor
-from models import manifest, store
+from models import store
+from models.manifest import read_manifest
 
 Row = dict[str, float]
 
@@ -47,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         models = {
-            "digits": store.PRETRAINED / "digits",
+            "digits": store.BUNDLED / "digits",
             "faces-sized": export("faces-sized", FACES_SIZED, Path(folder)),
         }
         for name, path in models.items():
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def _round(path: Path, arguments: argparse.Namespace) -> dict[str, Row]:
-    card = manifest.read(path)
+    card = read_manifest(path)
     command = [sys.executable, "-m", "benchmarks.ceiling", str(path), "--seconds", str(arguments.seconds)]
     rows = {"ceiling": _json(command)}
     with ThreadPoolExecutor(2) as pool:

@@ -91,7 +91,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         samplers = []
-        for path in (store.PRETRAINED / "digits", export("small", SMALL, Path(folder))):
+        for path in (store.BUNDLED / "digits", export("small", SMALL, Path(folder))):
             store.install(path)
             samplers.append(artifact.load(path))
         pool = _pool(samplers, arguments.pool)

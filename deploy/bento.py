@@ -89,10 +89,12 @@ def tags(names: str) -> list[str]:
     from models import store
     from models.errors import ModelNotFoundError
 
-    wanted = [name.strip() for name in names.split(",") if name.strip()] or store.names()
+    wanted = [name.strip() for name in names.split(",") if name.strip()] or store.list_names()
     if not wanted:
-        raise ModelNotFoundError(f"no model in {store.home()}; install the bundled ones with: ganmint models install")
-    return [f"{stored.name}:{stored.version}" for stored in map(store.find, wanted)]
+        raise ModelNotFoundError(
+            f"no model in {store.get_home()}; install the bundled ones with: ganmint models install"
+        )
+    return [f"{stored.name}:{stored.version}" for stored in map(store.find_version, wanted)]
 
 
 if "BENTOML_CONTAINERIZED" not in os.environ:

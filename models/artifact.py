@@ -28,7 +28,7 @@ from models.address import Address
 from models.errors import ArtifactError, InputError
 from models.files import sha256, sync_folder, write_atomically
 from models.latents import MAX_INTEGER
-from models.manifest import FILE_NAME, Manifest, dump, read
+from models.manifest import MANIFEST_FILE, Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
 from models.runtime.loading import TORCHSCRIPT_FILE, load_runtime
 from models.sampler import Sampler
@@ -74,7 +74,7 @@ class Draft:
         (draft_dir / CARD).write_text(render_model_card(manifest), encoding="utf-8")
         hashes = {name: sha256(draft_dir / name) for name in (*FILES, CARD)}
         manifest = manifest.model_copy(update={"files": hashes})
-        write_atomically(draft_dir / FILE_NAME, dump(manifest))
+        write_atomically(draft_dir / MANIFEST_FILE, dump_manifest(manifest))
         load(draft_dir)
         draft_dir.chmod(0o755)
         draft_dir.replace(self._folder)
@@ -143,7 +143,7 @@ def load(folder: Path, device: str = "cpu") -> Sampler:
     """
     manifest = check_files(folder)
     if missing := {"cpu", "cuda"} - manifest.batch_size.keys():
-        raise ArtifactError(folder / FILE_NAME, f"names no batch_size for {min(missing)}")
+        raise ArtifactError(folder / MANIFEST_FILE, f"names no batch_size for {min(missing)}")
     sampler = Sampler(load_runtime(folder, manifest, device), manifest)
     check_goldens(sampler, folder / GOLDEN)
     return sampler
@@ -155,13 +155,13 @@ def check_files(folder: Path) -> Manifest:
     Returns: its manifest.
     Raises: ArtifactError naming the file.
     """
-    manifest = read(folder)
+    manifest = read_manifest(folder)
     for name in sorted({*FILES, *manifest.files}):
         path = folder / name
         if name not in (*FILES, CARD):
-            raise ArtifactError(folder / FILE_NAME, f"names {name!r}, which is no file of an artifact")
+            raise ArtifactError(folder / MANIFEST_FILE, f"names {name!r}, which is no file of an artifact")
         if name not in manifest.files:
-            raise ArtifactError(folder / FILE_NAME, f"names no hash for {name}")
+            raise ArtifactError(folder / MANIFEST_FILE, f"names no hash for {name}")
         if not path.is_file():
             raise ArtifactError(path, "is missing; install the model again from where it was published")
         if sha256(path) != manifest.files[name]:
@@ -201,7 +201,7 @@ def check_goldens(sampler: Sampler, path: Path) -> int:
 
 def digest(folder: Path) -> str:
     """Return the artifact's identity: the sha256 of its manifest, which holds the hashes of all else."""
-    return sha256(folder / FILE_NAME)
+    return sha256(folder / MANIFEST_FILE)
 
 
 def _write_goldens(sampler: Sampler, path: Path) -> None:

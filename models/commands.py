@@ -14,7 +14,7 @@ from models.cli import PATH, device_option
 from models.errors import InputError
 from models.files import write_atomically
 from models.images import EXTENSIONS
-from models.manifest import LabelSpec, Manifest, dump, read
+from models.manifest import LabelSpec, Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
@@ -34,7 +34,7 @@ def models() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of a table.")
 def list_models(as_json: bool) -> None:
     """List every version in the store."""
-    stored_models = [stored for name in store.names() for stored in store.versions(name)]
+    stored_models = [stored for name in store.list_names() for stored in store.list_versions(name)]
     if as_json:
         rows = [{"name": s.name, "version": s.version, "path": str(s.path)} for s in stored_models]
         click.echo(json.dumps(rows, indent=2))
@@ -44,7 +44,7 @@ def list_models(as_json: bool) -> None:
         return
     click.echo(f"{'MODEL':24} {'VERSION':10} {'IMAGES':10} {'CLASSES':8} {'KIMG':>8}  TRAINED ON")
     for stored in stored_models:
-        manifest = read(stored.path)
+        manifest = read_manifest(stored.path)
         click.echo(
             f"{stored.name:24} {stored.version:10} {_size_text(manifest):10} {len(manifest.class_names) or '-':<8} "
             f"{manifest.training.kimg:8.0f}  {manifest.training.data.name}"
@@ -57,9 +57,9 @@ def list_models(as_json: bool) -> None:
 def show(model: str, as_json: bool) -> None:
     """Show a model's card. MODEL is a name or name/version."""
     stored = store.find_model(model)
-    manifest = read(stored.path)
+    manifest = read_manifest(stored.path)
     if as_json:
-        click.echo(dump(manifest), nl=False)
+        click.echo(dump_manifest(manifest), nl=False)
         return
     click.echo(render_model_card(manifest))
     click.echo(f"## Files\n\n- digest: {artifact.digest(stored.path)}\n- folder: {stored.path}")
@@ -81,7 +81,7 @@ def verify(model: str | None, device: str, public_key: Path | None) -> None:
     are images that came with the model: they are minted again and compared.
     """
     if model is None:
-        folders = [stored.path for name in store.names() for stored in store.versions(name)]
+        folders = [stored.path for name in store.list_names() for stored in store.list_versions(name)]
     else:
         folders = [store.find_artifact(model)]
     for folder in folders:
@@ -134,7 +134,7 @@ def install(folders: tuple[Path, ...]) -> None:
 
     Without FOLDERS, the bundled models are installed.
     """
-    for folder in folders or store.pretrained():
+    for folder in folders or store.list_bundled():
         stored = store.install(folder)
         click.echo(f"{stored} is in the store: {stored.path}")
 

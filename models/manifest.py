@@ -14,7 +14,7 @@ from models.base import Frozen, describe_first_problem
 from models.errors import ArtifactError, InputError
 from models.latents import MAX_INTEGER, draw_label
 
-FILE_NAME = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 DeviceClass = Literal["cpu", "cuda"]
 # One label for all images, one per image, "balanced" (index modulo the number of classes), or drawn from the seed.
 LabelSpec = int | Sequence[int] | Literal["balanced"] | None
@@ -190,12 +190,12 @@ class Manifest(Frozen):
         return label
 
 
-def read(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an artifact folder.
 
     Raises: ArtifactError naming the file and the field.
     """
-    path = folder / FILE_NAME
+    path = folder / MANIFEST_FILE
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -206,7 +206,7 @@ def read(folder: Path) -> Manifest:
         raise ArtifactError(path, f"is not a valid manifest: {describe_first_problem(error)}") from None
 
 
-def dump(manifest: Manifest) -> bytes:
+def dump_manifest(manifest: Manifest) -> bytes:
     """Return the bytes of manifest.json."""
     return manifest.model_dump_json(indent=2).encode() + b"\n"
 

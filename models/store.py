@@ -13,14 +13,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from models import artifact, manifest
+from models import artifact
 from models.address import NAME, VERSION, check_name, check_version
 from models.errors import ArtifactError, FileError, ModelNotFoundError, VersionExistsError
 from models.files import sync_folder, write_atomically
-from models.manifest import Manifest
+from models.manifest import MANIFEST_FILE, Manifest, read_manifest
 from models.signing import SIGNATURE
 
-PRETRAINED = Path(__file__).parent / "pretrained"
+BUNDLED = Path(__file__).parent / "pretrained"
 
 
 @dataclass(frozen=True)
@@ -39,35 +39,35 @@ class StoredModel:
         return f"{self.name} {self.version}"
 
 
-def home() -> Path:
+def get_home() -> Path:
     """The folder that holds the store: BENTOML_HOME, or ~/bentoml."""
     return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").expanduser()
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """The names in the store that hold a Ganmint model, sorted."""
-    root = home() / "models"
+    root = get_home() / "models"
     if not root.is_dir():
         return []
-    return sorted(d.name for d in root.iterdir() if NAME.fullmatch(d.name) and d.is_dir() and versions(d.name))
+    return sorted(d.name for d in root.iterdir() if NAME.fullmatch(d.name) and d.is_dir() and list_versions(d.name))
 
 
-def versions(name: str) -> list[StoredModel]:
+def list_versions(name: str) -> list[StoredModel]:
     """The versions of a name, oldest number first; other BentoML models are passed over."""
-    root = home() / "models" / check_name(name)
-    found = [StoredModel(name, p.parent.name, p.parent) for p in root.glob(f"*/{manifest.FILE_NAME}")]
+    root = get_home() / "models" / check_name(name)
+    found = [StoredModel(name, p.parent.name, p.parent) for p in root.glob(f"*/{MANIFEST_FILE}")]
     found = [stored for stored in found if VERSION.fullmatch(stored.version)]
     return sorted(found, key=lambda stored: stored.sort_key)
 
 
-def find(name: str, version: str | None = None) -> StoredModel:
+def find_version(name: str, version: str | None = None) -> StoredModel:
     """A version of a model; the newest when none is named.
 
     Raises: ModelNotFoundError naming what there is.
     """
-    there = versions(name)
+    there = list_versions(name)
     if not there:
-        raise ModelNotFoundError(f"there is no model {name!r}; there are: {', '.join(names()) or 'none'}")
+        raise ModelNotFoundError(f"there is no model {name!r}; there are: {', '.join(list_names()) or 'none'}")
     if version is None:
         return there[-1]
     check_version(version)
@@ -86,7 +86,7 @@ def find_model(text: str, field: str = "MODEL") -> StoredModel:
     """
     name, _, version = text.partition("/")
     check_name(name, field)
-    return find(name, check_version(version, field) if version else None)
+    return find_version(name, check_version(version, field) if version else None)
 
 
 def find_artifact(text: str, field: str = "MODEL") -> Path:
@@ -94,12 +94,12 @@ def find_artifact(text: str, field: str = "MODEL") -> Path:
 
     Raises: InputError naming the field; ModelNotFoundError naming what there is.
     """
-    return Path(text) if (Path(text) / manifest.FILE_NAME).is_file() else find_model(text, field).path
+    return Path(text) if (Path(text) / MANIFEST_FILE).is_file() else find_model(text, field).path
 
 
 def next_version(name: str) -> str:
     """The version that a new model of this name gets: the next major one, for every image changes."""
-    there = versions(name)
+    there = list_versions(name)
     return f"{there[-1].sort_key[0] + 1}.0.0" if there else "1.0.0"
 
 
@@ -114,7 +114,7 @@ def install(folder: Path) -> StoredModel:
         FileError: the store cannot be written.
     """
     card = artifact.load(folder).manifest
-    target = home() / "models" / card.name / card.version
+    target = get_home() / "models" / card.name / card.version
     try:
         if _is_there(folder, card, target):
             _copy_signature(folder, target)
@@ -134,7 +134,7 @@ def _is_there(folder: Path, card: Manifest, target: Path) -> bool:
     """
     if not target.exists():
         return False
-    if not (target / manifest.FILE_NAME).is_file() or artifact.digest(target) != artifact.digest(folder):
+    if not (target / MANIFEST_FILE).is_file() or artifact.digest(target) != artifact.digest(folder):
         raise VersionExistsError(
             f"the store already has {card.name} {card.version}, with other content; a published version "
             f"never changes: publish as {next_version(card.name)}"
@@ -142,7 +142,7 @@ def _is_there(folder: Path, card: Manifest, target: Path) -> bool:
     try:
         artifact.check_files(target)
     except ArtifactError:
-        with tempfile.TemporaryDirectory(prefix=".ganmint-", dir=home()) as aside:
+        with tempfile.TemporaryDirectory(prefix=".ganmint-", dir=get_home()) as aside:
             target.rename(Path(aside) / "damaged")
         return False
     return True
@@ -154,25 +154,25 @@ def _copy_signature(folder: Path, target: Path) -> None:
         write_atomically(there, mine.read_bytes())
 
 
-def pretrained() -> list[Path]:
+def list_bundled() -> list[Path]:
     """Return the artifact folders that come with the package."""
-    return sorted(p.parent for p in PRETRAINED.glob(f"*/{manifest.FILE_NAME}"))
+    return sorted(p.parent for p in BUNDLED.glob(f"*/{MANIFEST_FILE}"))
 
 
 def find_bundled(text: str) -> Path | None:
     """Return the artifact folder of the bundled model that a name or name/version names, if there is one."""
     name, _, version = text.partition("/")
-    for folder in pretrained():
-        bundled = manifest.read(folder)
+    for folder in list_bundled():
+        bundled = read_manifest(folder)
         if bundled.name == name and version in ("", bundled.version):
             return folder
     return None
 
 
 def _copy_in(folder: Path, card: Manifest, target: Path) -> None:
-    home().mkdir(parents=True, exist_ok=True)
+    get_home().mkdir(parents=True, exist_ok=True)
     # Beside models/, not in it: BentoML takes every folder in there for a model.
-    aside = Path(tempfile.mkdtemp(prefix=".ganmint-", dir=home()))
+    aside = Path(tempfile.mkdtemp(prefix=".ganmint-", dir=get_home()))
     try:
         made = _bento_model(folder, card, aside)
         for path in made.iterdir():
@@ -184,7 +184,7 @@ def _copy_in(folder: Path, card: Manifest, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         made.rename(target)
         sync_folder(target.parent)
-        newest = versions(card.name)[-1].version
+        newest = list_versions(card.name)[-1].version
         write_atomically(target.parent / "latest", newest.encode())
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -199,7 +199,7 @@ def _bento_model(folder: Path, card: Manifest, aside: Path) -> Path:
 
     labels = {"framework": "ganmint", "licence": "see manifest.json"}
     with bentoml.models.create(f"{card.name}:{card.version}", labels=labels, _model_store=ModelStore(aside)) as model:
-        for name in (*card.files, manifest.FILE_NAME):
+        for name in (*card.files, MANIFEST_FILE):
             shutil.copyfile(folder / name, model.path_of(name))
         if (folder / SIGNATURE).is_file():
             shutil.copyfile(folder / SIGNATURE, model.path_of(SIGNATURE))

@@ -52,7 +52,7 @@ def serve(host: str, port: int) -> None:
             "Set GANMINT_API_KEYS_FILE (ganmint keys new) or bind to 127.0.0.1."
         )
         click.secho(warning, fg="red", bold=True, err=True)
-    names = sorted(settings.names) or store.names()
+    names = sorted(settings.names) or store.list_names()
     click.echo(f"Starting on {url}: loading and checking {', '.join(names)}", err=True)
     sys.stdout.flush()
     command = [sys.executable, "-m", "bentoml", "serve", "service.bento:Ganmint", "--quiet"]
@@ -65,13 +65,15 @@ def serve(host: str, port: int) -> None:
 def _check_startup(settings: Settings) -> None:
     """Refuse what would stop the workers: one clear line now, rather than workers that never start."""
     Authenticator(settings.api_keys_file, settings.api_keys)
-    if not store.names():
-        raise ModelNotFoundError(f"no model in {store.home()}; install the bundled ones with: ganmint models install")
+    if not store.list_names():
+        raise ModelNotFoundError(
+            f"no model in {store.get_home()}; install the bundled ones with: ganmint models install"
+        )
     if settings.trusted_key:
         signing.check_key(settings.trusted_key)
-    missing = sorted(settings.names - set(store.names()))
+    missing = sorted(settings.names - set(store.list_names()))
     if missing:
-        raise ModelNotFoundError(f"GANMINT_MODELS names {missing[0]!r}; there are: {', '.join(store.names())}")
+        raise ModelNotFoundError(f"GANMINT_MODELS names {missing[0]!r}; there are: {', '.join(store.list_names())}")
 
 
 def _check_port(host: str, port: int) -> None:

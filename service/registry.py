@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models import artifact, images, manifest, signing, store
+from models import artifact, images, signing, store
 from models.address import check_name, check_version
 from models.errors import ArtifactError, GanmintError, ModelNotFoundError
-from models.manifest import Manifest
+from models.manifest import Manifest, read_manifest
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from models.store import StoredModel
@@ -79,7 +79,7 @@ class Registry:
         """Load the newest version of every model that is to be served, then poll the store for new ones."""
         await self._refresh_or_log()
         if not self.is_ready:
-            log.error("no model could be loaded from %s", store.home())
+            log.error("no model could be loaded from %s", store.get_home())
         self._poll_task = asyncio.create_task(self._poll_store())
 
     def drain(self) -> None:
@@ -127,7 +127,7 @@ class Registry:
         if self._settings.names and name not in self._settings.names:
             names = ", ".join(self._newest) or "none"
             raise ModelNotFoundError(f"there is no model {name!r}; there are: {names}")
-        stored = await asyncio.to_thread(store.find, name, version)
+        stored = await asyncio.to_thread(store.find_version, name, version)
         model = await self._load(stored)
         if name not in self._newest or self._newest[name].sort_key < stored.sort_key:
             self._newest[name] = stored
@@ -143,8 +143,8 @@ class Registry:
 
     def _find_newest(self) -> dict[str, StoredModel]:
         """Read the newest version of each name from the store."""
-        names = [name for name in store.names() if not self._settings.names or name in self._settings.names]
-        return {name: store.versions(name)[-1] for name in names}
+        names = [name for name in store.list_names() if not self._settings.names or name in self._settings.names]
+        return {name: store.list_versions(name)[-1] for name in names}
 
     async def _poll_store(self) -> None:
         while True:
@@ -157,7 +157,7 @@ class Registry:
         try:
             await self.refresh()
         except Exception:
-            log.exception("looking for models in %s failed", store.home())
+            log.exception("looking for models in %s failed", store.get_home())
 
     async def _load(self, stored: StoredModel) -> LoadedModel:
         """Load a version once, however many callers ask; raise the known error while its files are the same."""
@@ -216,7 +216,7 @@ def _load_and_warm(stored: StoredModel, device: str, trusted_key: Path | None) -
     """Load a model and check it. Its goldens warm the forward; an image of each format warms Pillow's encoders."""
     if trusted_key:
         signing.verify(stored.path, trusted_key)
-    stored_manifest = manifest.read(stored.path)
+    stored_manifest = read_manifest(stored.path)
     # Or a signed old version could be replayed as the newest.
     if (stored_manifest.name, stored_manifest.version) != (stored.name, stored.version):
         actual = f"{stored_manifest.name} {stored_manifest.version}"

@@ -206,4 +206,4 @@ def test_a_data_set_is_exported_as_by_the_command(store_home: Path, tiny_artifac
 
 def test_a_bundled_model_is_installed_for_an_export(store_home: Path, tmp_path: Path) -> None:
     ganmint.export("digits", count=3, out=tmp_path / "out", format="npz", device="cpu")
-    assert store.names() == ["digits"]
+    assert store.list_names() == ["digits"]

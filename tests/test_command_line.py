@@ -194,7 +194,7 @@ def test_interrupting_ends_with_130(monkeypatch: pytest.MonkeyPatch, command: Co
     def interrupted() -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "names", interrupted)
+    monkeypatch.setattr(store, "list_names", interrupted)
 
     assert command("models", "list").code == 130
 

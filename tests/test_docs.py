@@ -171,7 +171,7 @@ def installed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("docs-store") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(home))
-        for bundled in store.pretrained():
+        for bundled in store.list_bundled():
             store.install(bundled)
     return home
 

@@ -108,7 +108,7 @@ def publish(run: Path, options: PublishOptions, evaluation: EvaluationSettings =
 def _check_free(name: str, version: str, to: Path | None) -> None:
     if to is not None:
         artifact.check_free(to)
-    elif any(stored.version == version for stored in store.versions(name)):
+    elif any(stored.version == version for stored in store.list_versions(name)):
         raise VersionExistsError(
             f"the store already has {name} {version}; a published version never changes: "
             f"leave --version out to publish as {store.next_version(name)}"

@@ -43,7 +43,7 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}; float32 matrix product: {peak / 1e12:.2f} TFLOP/s")
     print(f"{'generator':14}{'batch':>7}{'minted/s':>12}{'forward/s':>12}{'MFLOP/image':>13}{'of peak':>9}")
     with tempfile.TemporaryDirectory() as folder:
-        for path in (store.PRETRAINED / "digits", export("faces-sized", FACES_SIZED, Path(folder))):
+        for path in (store.BUNDLED / "digits", export("faces-sized", FACES_SIZED, Path(folder))):
             loaded = artifact.load(path, arguments.device)
             flops = _flops(loaded)
             for size in SIZES[device.type]:

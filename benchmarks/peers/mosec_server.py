@@ -15,11 +15,11 @@ import torch
 from mosec import Server, Worker
 from PIL import Image
 
-from models import manifest
 from models.latents import draw_latent
+from models.manifest import read_manifest
 
 ARTIFACT = Path(os.environ["PEER_ARTIFACT"])
-CARD = manifest.read(ARTIFACT)
+CARD = read_manifest(ARTIFACT)
 BATCH = CARD.batch_size["cpu"]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from models import manifest
+from models.manifest import read_manifest
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
-    card = manifest.read(arguments.artifact)
+    card = read_manifest(arguments.artifact)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         generator = torch.jit.load(str(arguments.artifact / "generator.ts")).eval()  # type: ignore[no-untyped-call]

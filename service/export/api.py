@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from models import artifact, manifest, store
+from models import artifact, store
 from models.errors import InputError
+from models.manifest import read_manifest
 from models.runtime.loading import resolve_device
 from service.export import finish, formats, plan, state
 from service.export.plan import PIXEL_FORMATS, ExportSpec, Format, ImageFormat, Split
@@ -137,7 +138,7 @@ def resolve_request(
         shard_size=shard_size,
         split=split,
     )
-    plan.check(wanted, manifest.read(stored.path))
+    plan.check(wanted, read_manifest(stored.path))
     formats.require_packages(format)
     target = Target(out)
     spec, notes = state.settle(target, wanted)

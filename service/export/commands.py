@@ -189,7 +189,7 @@ def verify(url: str, sample: int | None, device: str) -> None:
     """Mint images of the export at URL again from the addresses they carry, and compare byte by byte."""
     target = Target(url)
     spec, _ = state.read_job(target)
-    stored = store.find(spec.model, spec.version)
+    stored = store.find_version(spec.model, spec.version)
     if artifact.digest(stored.path) != spec.model_digest:
         raise InputError(f"the store's {stored} is another model than the one that made this export", "URL")
     sampler = artifact.load(stored.path, resolve_device(device))

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models import artifact, manifest
+from models import artifact
 from models.errors import ExportError, InputError
+from models.manifest import MANIFEST_FILE, read_manifest
 from models.sampler import Sampler
 from service.export import worker
 from service.export.plan import ExportSpec, Shard
@@ -87,7 +88,7 @@ class RayEngine:
         device = "cuda" if gpus else "cpu"
         options = {"num_cpus": 1, "num_gpus": 1 / TASKS_PER_GPU if gpus else 0, "max_retries": RETRIES}
         task = ray.remote(**options)(make_shard)
-        names = [manifest.FILE_NAME, *sorted({*artifact.FILES, *manifest.read(request.model_dir).files})]
+        names = [MANIFEST_FILE, *sorted({*artifact.FILES, *read_manifest(request.model_dir).files})]
         model = ray.put({name: (request.model_dir / name).read_bytes() for name in names})
         window = max(1, int(resources.get("CPU", 1))) * IN_FLIGHT_PER_CPU
         waiting: list[Shard] = list(reversed(shards))

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from models import manifest
 from models.base import Frozen, describe_first_problem
 from models.errors import ExportError
-from models.manifest import Manifest
+from models.manifest import MANIFEST_FILE, Manifest
 from service.export.plan import ExportSpec, Shard, differences
 from service.export.target import PRIVATE, Part, Target
 
@@ -102,7 +101,7 @@ def settle(target: Target, wanted: ExportSpec) -> tuple[ExportSpec, list[str]]:
 def begin(target: Target, job: ExportSpec, folder: Path) -> None:
     """Write the job and the card of its model (an artifact folder) where they are not there already."""
     if target.read(MODEL) is None:
-        target.write(MODEL, (folder / manifest.FILE_NAME).read_bytes())
+        target.write(MODEL, (folder / MANIFEST_FILE).read_bytes())
     if find_job(target) != job:
         target.write(JOB, job.model_dump_json(indent=2).encode() + b"\n")
         # Two different exports may have begun here at the same time: the last one has it.

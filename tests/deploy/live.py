@@ -38,7 +38,7 @@ def service(folder: Path) -> Iterator[Server]:
     """The bundled models, behind a queue that is soon full."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(folder / "home"))
-        for bundled in store.pretrained():
+        for bundled in store.list_bundled():
             store.install(bundled)
     with running(folder / "home", folder / "log", GANMINT_QUEUE_IMAGES=str(QUEUE_IMAGES)) as server:
         yield server

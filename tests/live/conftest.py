@@ -105,7 +105,7 @@ def digits_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = folder / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(home))
-        for bundled in store.pretrained():
+        for bundled in store.list_bundled():
             store.install(bundled)
     with running(home, folder / "log") as server:
         yield server

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import artifact, manifest, store
+from models import artifact, store
 from models.address import Address
+from models.manifest import read_manifest
 from tests.live.conftest import Server, environment, free_port, running
 
 
@@ -27,7 +28,7 @@ def permanent_url(address: Address) -> str:
 def test_200_addresses_give_the_same_bytes_singly_in_shuffled_groups_and_from_the_command_line(
     digits_server: Server, tmp_path: Path
 ) -> None:
-    card = manifest.read(store.PRETRAINED / "digits")
+    card = read_manifest(store.BUNDLED / "digits")
     addresses = card.addresses(seed=7, index=1000, n=200)
     order = random.Random(1)
 

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from models import artifact, batch_size, images, manifest, network_config, networks
+from models import artifact, batch_size, images, network_config, networks
 from models.address import Address
 from models.errors import ArtifactError
 from models.files import sha256
 from models.images import read_address
 from models.latents import MAX_INTEGER
-from models.manifest import GateRecord, ImageShape, Manifest
+from models.manifest import MANIFEST_FILE, GateRecord, ImageShape, Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
 from models.sampler import Sampler
 from tests.samplers import torch_sampler
@@ -51,14 +51,14 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def change_card(folder: Path, **changes: Any) -> None:
-    card = manifest.read(folder).model_copy(update=changes)
-    (folder / manifest.FILE_NAME).write_bytes(manifest.dump(card))
+    card = read_manifest(folder).model_copy(update=changes)
+    (folder / MANIFEST_FILE).write_bytes(dump_manifest(card))
 
 
 def replace(folder: Path, name: str, data: bytes) -> None:
     """Other content under a correct hash: what a careless publisher would make."""
     (folder / name).write_bytes(data)
-    change_card(folder, files={**manifest.read(folder).files, name: sha256(folder / name)})
+    change_card(folder, files={**read_manifest(folder).files, name: sha256(folder / name)})
 
 
 def goldens(folder: Path) -> tuple[list[str], NDArray[np.uint8]]:
@@ -97,7 +97,7 @@ def test_the_card_comes_back_with_batch_sizes_and_hashes(
     tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path
 ) -> None:
     card = artifact.export(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4)
-    assert manifest.read(tmp_path / "new") == card
+    assert read_manifest(tmp_path / "new") == card
     assert artifact.load(tmp_path / "new").manifest == card
     assert card.files == {name: sha256(tmp_path / "new" / name) for name in (*artifact.FILES, artifact.CARD)}
     assert card.batch_size["cpu"] == 4
@@ -132,7 +132,7 @@ def test_a_script_does_not_tell_where_it_was_made(tiny_artifact: Path) -> None:
 
 
 def test_the_generator_can_be_built_again_without_torchscript(tiny_artifact: Path, loads: list[str]) -> None:
-    card = manifest.read(tiny_artifact)
+    card = read_manifest(tiny_artifact)
     rebuilt = networks.build_generator(network_config.GeneratorConfig.model_validate(card.network))
     rebuilt.load_state_dict(safetensors.torch.load_file(tiny_artifact / artifact.WEIGHTS))
     sampler = torch_sampler(rebuilt.eval(), card)
@@ -157,14 +157,14 @@ def test_the_goldens_reach_every_class_the_far_corner_and_truncation(tiny_artifa
 def test_the_card_for_people_says_what_the_manifest_says(tiny_artifact: Path) -> None:
     text = (tiny_artifact / artifact.CARD).read_text()
 
-    assert text == render_model_card(manifest.read(tiny_artifact))
+    assert text == render_model_card(read_manifest(tiny_artifact))
     assert text.startswith("# tiny 1.0.0\n\nAn untrained generator for tests.\n")
     assert "- classes: 0 a, 1 b, 2 c" in text and "- data licence: CC0-1.0" in text and "- attribution: nobody" in text
 
 
 def test_an_older_artifact_without_a_card_for_people_is_whole(folder: Path) -> None:
     (folder / artifact.CARD).unlink()
-    hashes = manifest.read(folder).files
+    hashes = read_manifest(folder).files
     change_card(folder, files={name: hashes[name] for name in artifact.FILES})
 
     assert artifact.load(folder).manifest.name == "tiny"
@@ -173,7 +173,7 @@ def test_an_older_artifact_without_a_card_for_people_is_whole(folder: Path) -> N
 @pytest.mark.parametrize("name", ["../elsewhere", "notes.txt"])
 def test_a_manifest_that_names_another_file_is_refused(folder: Path, name: str) -> None:
     (folder / "notes.txt").write_text("mine")
-    change_card(folder, files={**manifest.read(folder).files, name: "0" * 64})
+    change_card(folder, files={**read_manifest(folder).files, name: "0" * 64})
 
     with pytest.raises(ArtifactError, match="which is no file of an artifact"):
         artifact.load(folder)
@@ -258,7 +258,7 @@ def test_a_draft_is_committed_with_what_was_added_to_its_manifest(
     gate = GateRecord(passed=True, checks=("good",))
     with artifact.draft(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4) as draft:
         written = draft.commit(draft.manifest.model_copy(update={"gate": gate}))
-    assert manifest.read(tmp_path / "new") == written
+    assert read_manifest(tmp_path / "new") == written
     assert written.gate == gate and "good" in (tmp_path / "new" / artifact.CARD).read_text()
     assert names(tmp_path) == ["new"]
 
@@ -371,7 +371,7 @@ def test_one_changed_byte_is_refused_before_torchscript_reads_anything(
     assert not loads
 
 
-@pytest.mark.parametrize("name", [*artifact.FILES, manifest.FILE_NAME])
+@pytest.mark.parametrize("name", [*artifact.FILES, MANIFEST_FILE])
 def test_a_missing_file_is_refused_by_its_name(folder: Path, loads: list[str], name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match="is missing") as refused:
@@ -382,11 +382,11 @@ def test_a_missing_file_is_refused_by_its_name(folder: Path, loads: list[str], n
 
 @pytest.mark.parametrize("name", artifact.FILES)
 def test_a_manifest_without_a_files_hash_is_refused(folder: Path, loads: list[str], name: str) -> None:
-    files = {k: v for k, v in manifest.read(folder).files.items() if k != name}
+    files = {k: v for k, v in read_manifest(folder).files.items() if k != name}
     change_card(folder, files=files)
     with pytest.raises(ArtifactError, match=f"names no hash for {re.escape(name)}") as refused:
         artifact.load(folder)
-    assert refused.value.path == folder / manifest.FILE_NAME
+    assert refused.value.path == folder / MANIFEST_FILE
     assert not loads
 
 

@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 import pytest
 from torch import nn
 
-from models import artifact, manifest, store
+from models import artifact, store
 from models.errors import ArtifactError, FileError, InputError, ModelNotFoundError, VersionExistsError
-from models.manifest import Manifest
+from models.manifest import MANIFEST_FILE, Manifest, read_manifest
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:GitWildMatchPattern .'gitwildmatch'. is deprecated:DeprecationWarning"),
@@ -64,15 +64,15 @@ def bento_models(home: Path) -> Any:
 
 
 def versions_of(name: str) -> list[str]:
-    return [stored.version for stored in store.versions(name)]
+    return [stored.version for stored in store.list_versions(name)]
 
 
 # What is there
 
 
 def test_an_empty_store_has_no_names(store_home: Path) -> None:
-    assert store.names() == []
-    assert store.versions("tiny") == []
+    assert store.list_names() == []
+    assert store.list_versions("tiny") == []
     assert not store_home.exists()
 
 
@@ -80,12 +80,12 @@ def test_an_installed_artifact_is_found_and_loads(store_home: Path, tiny_artifac
     stored = store.install(tiny_artifact)
     assert (stored.name, stored.version, str(stored)) == ("tiny", "1.0.0", "tiny 1.0.0")
     assert stored.path == store_home / "models" / "tiny" / "1.0.0"
-    assert store.names() == ["tiny"]
-    assert store.versions("tiny") == [stored]
-    assert store.find("tiny") == store.find("tiny", "1.0.0") == stored
-    for name in (*artifact.FILES, manifest.FILE_NAME):
+    assert store.list_names() == ["tiny"]
+    assert store.list_versions("tiny") == [stored]
+    assert store.find_version("tiny") == store.find_version("tiny", "1.0.0") == stored
+    for name in (*artifact.FILES, MANIFEST_FILE):
         assert (stored.path / name).read_bytes() == (tiny_artifact / name).read_bytes()
-    assert artifact.load(stored.path).manifest == manifest.read(tiny_artifact)
+    assert artifact.load(stored.path).manifest == read_manifest(tiny_artifact)
 
 
 def test_an_install_leaves_nothing_beside_the_models(store_home: Path, tiny_artifact: Path) -> None:
@@ -108,7 +108,7 @@ def test_versions_are_ordered_by_number(store_home: Path) -> None:
     for version in ("9.0.0", "10.0.0", "1.10.0", "1.9.9", "1.9.10", "2.0.0"):
         pretend(store_home, "tiny", version)
     assert versions_of("tiny") == ["1.9.9", "1.9.10", "1.10.0", "2.0.0", "9.0.0", "10.0.0"]
-    assert store.find("tiny").version == "10.0.0"
+    assert store.find_version("tiny").version == "10.0.0"
     assert store.next_version("tiny") == "11.0.0"
 
 
@@ -123,16 +123,16 @@ def test_names_are_sorted_and_hold_a_version(store_home: Path) -> None:
     pretend(store_home, "faces", "1.0.0")
     pretend(store_home, "digits", "1.0.0")
     (store_home / "models" / "empty").mkdir()
-    assert store.names() == ["digits", "faces"]
+    assert store.list_names() == ["digits", "faces"]
 
 
 def test_an_unknown_name_is_answered_with_the_known_ones(store_home: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="there is no model 'cats'; there are: none"):
-        store.find("cats")
+        store.find_version("cats")
     pretend(store_home, "digits", "1.0.0")
     pretend(store_home, "faces", "1.0.0")
     with pytest.raises(ModelNotFoundError, match="there is no model 'cats'; there are: digits, faces"):
-        store.find("cats")
+        store.find_version("cats")
 
 
 def test_an_unknown_version_is_answered_with_the_known_ones(store_home: Path) -> None:
@@ -141,25 +141,25 @@ def test_an_unknown_version_is_answered_with_the_known_ones(store_home: Path) ->
     with pytest.raises(
         ModelNotFoundError, match=r"there is no version 3\.0\.0 of 'digits'; there are: 1\.0\.0, 2\.0\.0"
     ):
-        store.find("digits", "3.0.0")
+        store.find_version("digits", "3.0.0")
 
 
 @pytest.mark.parametrize(("name", "version", "field"), [("../x", None, "model"), ("digits", "latest", "version")])
 def test_what_is_no_name_or_version_is_refused(store_home: Path, name: str, version: str | None, field: str) -> None:
     pretend(store_home, "digits", "1.0.0")
     with pytest.raises(InputError) as refused:
-        store.find(name, version)
+        store.find_version(name, version)
     assert refused.value.field == field
 
 
 def test_the_store_is_where_bentoml_home_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("BENTOML_HOME", raising=False)
-    assert store.home() == tmp_path / "bentoml"
+    assert store.get_home() == tmp_path / "bentoml"
     monkeypatch.setenv("BENTOML_HOME", "")
-    assert store.home() == tmp_path / "bentoml"
+    assert store.get_home() == tmp_path / "bentoml"
     monkeypatch.setenv("BENTOML_HOME", "~/elsewhere")
-    assert store.home() == tmp_path / "elsewhere"
+    assert store.get_home() == tmp_path / "elsewhere"
 
 
 # BentoML sees the same
@@ -188,16 +188,16 @@ def test_models_of_other_frameworks_are_passed_over(store_home: Path, tiny_artif
     foreign(store_home, "iris", "abc123")
     foreign(store_home, "tiny", "q7x2")
     store.install(tiny_artifact)
-    assert store.names() == ["tiny"]
+    assert store.list_names() == ["tiny"]
     assert versions_of("tiny") == ["1.0.0"]
-    assert store.versions("iris") == []
+    assert store.list_versions("iris") == []
 
 
 @pytest.mark.parametrize("name", ["my.model", "Cats", ".cache", "-x"])
 def test_a_folder_that_cannot_be_ours_is_passed_over(store_home: Path, name: str) -> None:
     pretend(store_home, "tiny", "1.0.0")
     foreign(store_home, name, "abc123")
-    assert store.names() == ["tiny"]
+    assert store.list_names() == ["tiny"]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_version_that_is_not_ours_is_passed_over(store_home: Path, version: st
     pretend(store_home, "tiny", "1.0.0")
     pretend(store_home, "tiny", version)
     assert versions_of("tiny") == ["1.0.0"]
-    assert store.names() == ["tiny"]
+    assert store.list_names() == ["tiny"]
     assert store.next_version("tiny") == "2.0.0"
 
 
@@ -243,7 +243,7 @@ def test_a_damaged_artifact_does_not_get_in(store_home: Path, tiny_artifact: Pat
     (copy / artifact.SCRIPT).write_bytes((copy / artifact.SCRIPT).read_bytes()[:-1] + b"?")
     with pytest.raises(ArtifactError, match="does not have the hash"):
         store.install(copy)
-    assert store.names() == [] and not store_home.exists()
+    assert store.list_names() == [] and not store_home.exists()
 
 
 def test_installing_again_repairs_a_damaged_version(store_home: Path, tiny_artifact: Path) -> None:
@@ -280,11 +280,11 @@ def test_a_crash_before_the_rename_leaves_no_visible_version(
             broken.setattr(shutil, "rmtree", lambda *_, **__: None)
         with pytest.raises(Crash):
             store.install(tiny_artifact)
-    assert versions_of("tiny") == ["0.1.0"] and store.names() == ["tiny"]
+    assert versions_of("tiny") == ["0.1.0"] and store.list_names() == ["tiny"]
     assert sorted(p.name for p in (store_home / "models").iterdir()) == ["tiny"]
     if cleans_up:
         assert [p for p in store_home.iterdir() if p.name.startswith(".")] == []
-    assert store.install(tiny_artifact) == store.find("tiny", "1.0.0")
+    assert store.install(tiny_artifact) == store.find_version("tiny", "1.0.0")
 
 
 def test_a_version_half_copied_is_never_seen(
@@ -295,15 +295,15 @@ def test_a_version_half_copied_is_never_seen(
     seen: list[list[str]] = []
 
     def seen_copy(*arguments: Any, **keywords: Any) -> Any:
-        seen.append(store.names())
+        seen.append(store.list_names())
         done = copy(*arguments, **keywords)
-        seen.append(store.names())
+        seen.append(store.list_names())
         return done
 
     monkeypatch.setattr(shutil, "copyfile", seen_copy)
     store.install(tiny_artifact)
     assert len(seen) >= 10 and not any(seen)
-    assert store.names() == ["tiny"]
+    assert store.list_names() == ["tiny"]
 
 
 def test_two_installs_of_the_same_artifact_at_once_both_succeed(
@@ -317,7 +317,7 @@ def test_two_installs_of_the_same_artifact_at_once_both_succeed(
         return made(folder, card, aside)
 
     monkeypatch.setattr(store, "_bento_model", overtaken)
-    assert store.install(tiny_artifact) == store.find("tiny", "1.0.0")
+    assert store.install(tiny_artifact) == store.find_version("tiny", "1.0.0")
 
 
 def test_a_home_that_cannot_be_written_is_a_file_error(
@@ -329,7 +329,7 @@ def test_a_home_that_cannot_be_written_is_a_file_error(
         with pytest.raises(FileError, match="cannot be written: ") as refused:
             store.install(tiny_artifact)
         assert str(home) in str(refused.value)
-        assert store.names() == []
+        assert store.list_names() == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -348,7 +348,7 @@ def test_a_full_disk_is_a_file_error_and_leaves_nothing(
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(FileError, match="cannot be written: No space left on device"):
         store.install(tiny_artifact)
-    assert store.names() == []
+    assert store.list_names() == []
     assert [p for p in store_home.iterdir() if p.name.startswith(".")] == []
 
 
@@ -358,9 +358,9 @@ def test_a_full_disk_is_a_file_error_and_leaves_nothing(
 def test_the_bundled_artifacts_are_the_folders_with_a_manifest(
     tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "PRETRAINED", tmp_path)
-    assert store.pretrained() == []
+    monkeypatch.setattr(store, "BUNDLED", tmp_path)
+    assert store.list_bundled() == []
     for name in ("faces", "digits"):
         shutil.copytree(tiny_artifact, tmp_path / name)
     (tmp_path / "notes").mkdir()
-    assert store.pretrained() == [tmp_path / "digits", tmp_path / "faces"]
+    assert store.list_bundled() == [tmp_path / "digits", tmp_path / "faces"]

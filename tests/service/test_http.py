@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import artifact, images, manifest, store
+from models import artifact, images, store
 from models.errors import FileError
 from models.files import sha256
+from models.manifest import MANIFEST_FILE, dump_manifest, read_manifest
 from service.app import create_app
 from service.auth import create_key
 from service.settings import Settings
@@ -47,7 +48,7 @@ def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
 def test_json_lists_every_image_with_its_address(serve: Callable[..., None], tiny_artifact: Path) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         response = (await client.post("/generate", json={"model": "tiny", "seed": 7, "index": 5, "n": 3})).json()
-        tiny = manifest.read(tiny_artifact)
+        tiny = read_manifest(tiny_artifact)
         expected = tiny.addresses(7, 5, 3)
         assert (response["model"], response["version"], response["seed"]) == ("tiny", tiny.version, 7)
         assert [i["address"] for i in response["images"]] == [str(a) for a in expected]
@@ -241,7 +242,7 @@ def test_a_bad_permanent_address_is_refused_naming_the_field(serve: Callable[...
 
 def test_the_model_routes_return_the_manifest(serve: Callable[..., None], tiny_artifact: Path) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        tiny = manifest.read(tiny_artifact).model_dump(mode="json")
+        tiny = read_manifest(tiny_artifact).model_dump(mode="json")
         assert (await client.get("/v1/models")).json() == {"models": [tiny], "broken": []}
         assert (await client.get("/v1/models/tiny")).json() == tiny
         assert (await client.get("/v1/models/tiny/1.0.0")).json() == tiny
@@ -271,7 +272,7 @@ def test_a_broken_model_does_not_affect_the_others(
     serve: Callable[..., None], tiny_artifact: Path, tmp_path: Path
 ) -> None:
     install_copy(tiny_artifact, tmp_path / "bad", name="bad")
-    script = store.find("bad").path / artifact.SCRIPT
+    script = store.find_version("bad").path / artifact.SCRIPT
     script.write_bytes(script.read_bytes()[:-1] + b"?")
 
     async def scenario(client: httpx.AsyncClient) -> None:
@@ -291,7 +292,7 @@ def test_a_broken_model_is_served_once_it_is_reinstalled(
     serve: Callable[..., None], tiny_artifact: Path, tmp_path: Path
 ) -> None:
     install_copy(tiny_artifact, tmp_path / "bad", name="bad")
-    script = store.find("bad").path / artifact.SCRIPT
+    script = store.find_version("bad").path / artifact.SCRIPT
     script.write_bytes(b"damaged")
 
     async def scenario(client: httpx.AsyncClient) -> None:
@@ -404,7 +405,7 @@ def test_an_npz_holds_pixels_labels_and_addresses(serve: Callable[..., None], ti
     async def scenario(client: httpx.AsyncClient) -> None:
         body = {"model": "tiny", "seed": 5, "n": 70, "labels": "balanced"}
         response = await client.post("/generate", json=body, headers={"Accept": "application/x-npz"})
-        addresses = manifest.read(tiny_artifact).addresses(5, 0, 70, "balanced")
+        addresses = read_manifest(tiny_artifact).addresses(5, 0, 70, "balanced")
         with np.load(io.BytesIO(response.content), allow_pickle=False) as arrays:
             assert (arrays["images"] == artifact.load(tiny_artifact).mint(addresses)).all()
             assert arrays["labels"].tolist() == [a.label for a in addresses]
@@ -538,7 +539,7 @@ def test_the_page_and_the_api_description_are_served(serve: Callable[..., None])
 
 def install_copy(source: Path, folder: Path, **changes: str) -> None:
     """Install the same generator under another name or version, with goldens to match."""
-    changed = manifest.read(source).model_copy(update=changes)
+    changed = read_manifest(source).model_copy(update=changes)
     folder.mkdir()
     for name in artifact.FILES:
         (folder / name).write_bytes((source / name).read_bytes())
@@ -546,5 +547,5 @@ def install_copy(source: Path, folder: Path, **changes: str) -> None:
         texts = [str(t).replace("tiny/1.0.0", f"{changed.name}/{changed.version}") for t in golden["addresses"]]
         np.savez_compressed(folder / artifact.GOLDEN, addresses=np.array(texts), pixels=golden["pixels"])
     files = {name: sha256(folder / name) for name in artifact.FILES}
-    (folder / manifest.FILE_NAME).write_bytes(manifest.dump(changed.model_copy(update={"files": files})))
+    (folder / MANIFEST_FILE).write_bytes(dump_manifest(changed.model_copy(update={"files": files})))
     store.install(folder)

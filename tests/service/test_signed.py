@@ -67,7 +67,7 @@ def test_an_unsigned_version_beside_a_signed_one_is_refused(
     signed = shutil.copytree(tiny_artifact, tmp_path / "signed")
     signing.sign(signed, keys[0])
     store.install(signed)
-    other = shutil.copytree(store.find("tiny").path, store_home / "models" / "tiny" / "0.9.0")
+    other = shutil.copytree(store.find_version("tiny").path, store_home / "models" / "tiny" / "0.9.0")
     (other / signing.SIGNATURE).unlink()
 
     async def scenario(client: httpx.AsyncClient) -> None:

@@ -24,9 +24,9 @@ from models.errors import (
     VersionExistsError,
 )
 from models.latents import draw_latent
-from models.manifest import FILE_NAME as MANIFEST_FILE
+from models.manifest import MANIFEST_FILE as MANIFEST_FILE
 from models.manifest import GateRecord
-from models.manifest import read as read_manifest
+from models.manifest import read_manifest as read_manifest
 from models.network_config import GeneratorConfig
 from models.networks import build_generator
 from training.config import Config, load_preset
@@ -52,8 +52,8 @@ def test_versions_count_up_by_major_numbers(finished: Path, empty_store: Path) -
 
     assert (first.version, second.version) == ("1.0.0", "2.0.0")
     assert first.path == empty_store / "models" / "tiny" / "1.0.0"
-    assert store.versions("tiny") == [first, second]
-    assert store.find("tiny") == second
+    assert store.list_versions("tiny") == [first, second]
+    assert store.find_version("tiny") == second
     assert artifact.check_files(second.path).version == "2.0.0"
 
 
@@ -75,7 +75,7 @@ def test_a_taken_version_is_refused_before_any_work(
         publish(finished, PublishOptions("tiny", "1.0.0", batch_size=4, accept="a test"))
 
     assert {p: p.read_bytes() for p in empty_store.rglob("*") if p.is_file()} == before
-    assert store.versions("tiny") == [stored]
+    assert store.list_versions("tiny") == [stored]
 
 
 def test_the_manifest_states_how_the_model_was_trained(

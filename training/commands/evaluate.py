@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from models import manifest
 from models.cli import PATH
 from models.errors import InputError
+from models.manifest import read_manifest
 from models.runtime.loading import resolve_device
 from training.evaluation import data_split
 from training.evaluation.evaluate import EvaluationResult
@@ -142,6 +142,6 @@ def publish(
     evaluation = EvaluationSettings(cache_dir=default_cache_dir(), progress=ProgressPrinter())
     stored = publish_run(run_folder, options, evaluation)
     click.echo(f"Published {stored} to {stored.path}")
-    gate = manifest.read(stored.path).gate
+    gate = read_manifest(stored.path).gate
     if gate and not gate.passed:
         click.echo(f"It did not pass its gate; its model card states why it was published: {gate.accepted}")

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models import artifact, manifest, store
+from models import artifact, store
 from models.errors import InputError
-from models.manifest import Manifest
+from models.manifest import MANIFEST_FILE, Manifest
 from models.runtime.torchscript import TorchRuntime
 from models.sampler import Sampler
 from training.config import DataConfig, read_data_config, read_gate
@@ -141,8 +141,6 @@ def load_run_if_any(text: str) -> TrainedRun | None:
         return trained_run.load_latest(path)
     if not path.exists() and (len(path.parts) > 2 or (path.parent.is_dir() and path.parent != Path())):
         raise InputError(f"{text}: there is no such run folder and no model of that name", "RUN-or-MODEL")
-    if path.is_dir() and not (path / manifest.FILE_NAME).is_file():
-        raise InputError(
-            f"{text} holds neither a run (config.yaml) nor an artifact ({manifest.FILE_NAME})", "RUN-or-MODEL"
-        )
+    if path.is_dir() and not (path / MANIFEST_FILE).is_file():
+        raise InputError(f"{text} holds neither a run (config.yaml) nor an artifact ({MANIFEST_FILE})", "RUN-or-MODEL")
     return None

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch see
 @pytest.fixture(scope="module")
 def digits() -> Sampler:
     # Loading mints the goldens through the graph, and they are those of a CPU, within 1 of 255.
-    return artifact.load(store.PRETRAINED / "digits", "cuda")
+    return artifact.load(store.BUNDLED / "digits", "cuda")
 
 
 def test_a_replay_gives_the_eager_bytes(digits: Sampler) -> None:

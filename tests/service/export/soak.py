@@ -79,7 +79,7 @@ def main() -> None:
     cases = list(itertools.product(FORMATS, ("1", "2")))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = f"{folder}/home"
-        for bundled in store.pretrained():
+        for bundled in store.list_bundled():
             store.install(bundled)
         for number, (format_, workers) in enumerate(cases):
             arguments = ["digits", "--count", "2000", "--shard-size", "250", "--labels", "balanced", "--device", "cpu"]

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import artifact, images, manifest
-from models.manifest import Manifest
+from models import artifact, images
+from models.manifest import Manifest, read_manifest
 from models.sampler import Sampler
 from service.export import formats
 from service.export.plan import FORMATS
@@ -212,4 +212,4 @@ def test_a_model_without_classes_is_exported(
         assert command("export", "plain", *arguments).code == 0
         assert command("dataset", "verify", out, "--device", "cpu").code == 0
     assert sorted(p.name for p in (tmp_path / "imagefolder" / "train").iterdir()) == ["00000", "00001"]
-    assert manifest.read(tmp_path / "plain").class_names == ()
+    assert read_manifest(tmp_path / "plain").class_names == ()
