@@ -29,7 +29,7 @@ from models.latents import draw_latent
 from service.export.plan import FORMATS
 from service.settings import Settings
 from tests.conftest import Command
-from tests.live.conftest import environment, free_port
+from tests.live.server import find_free_port, make_environment
 from training.config import list_presets
 
 ROOT = Path(__file__).parent.parent
@@ -99,12 +99,12 @@ class Page:
 
     def __init__(self, folder: Path, home: Path, checkout: bool) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = find_free_port()
         self._log = folder.parent / "serve.log"
         self._server: subprocess.Popen[bytes] | None = None
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         source = folder if checkout else ROOT
-        self._env = {**environment(home), "PORT": str(self.port), "PATH": path, "PYTHONPATH": str(source)}
+        self._env = {**make_environment(home), "PORT": str(self.port), "PATH": path, "PYTHONPATH": str(source)}
 
     def run(self, block: Block) -> None:
         """Run a block and compare what it prints."""

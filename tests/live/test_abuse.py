@@ -1,4 +1,4 @@
-"""Callers who mean harm, or only know no better, against a real server with the tiny model."""
+"""Malicious and careless clients against a real server with the tiny model."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from models import artifact, images, store
-from tests.live.conftest import Server, running
-from tests.live.test_lifecycle import counted
-from tests.live.wire import answer, request
+from models import artifact, images
+from tests.live.metrics import read_metric
+from tests.live.server import Server, install, run_server
+from tests.live.wire import RawResponse, encode_request, read_response
+from tests.waiting import TIMEOUT_S, wait_until
 
+pytestmark = pytest.mark.timeout(900)
 # More than the queue has room for, so that some may be refused.
-CALLERS = 5000
+NUM_CLIENTS = 5000
 BODY = b'{"model": "tiny", "seed": 7}'
 
 
 @contextlib.contextmanager
-def open_files(soft: int) -> Iterator[None]:
-    """This process's limit, which those that it starts inherit."""
+def limit_open_files(soft: int) -> Iterator[None]:
+    """Set this process's limit, which its child processes inherit."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
     try:
@@ -40,19 +42,17 @@ def open_files(soft: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(tiny_artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Started as from most shells, with 1,024 open files."""
-    folder = tmp_path_factory.mktemp("enemies")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTOML_HOME", str(folder / "home"))
-        store.install(tiny_artifact)
+    """Started as from most shells, with 1,024 open files. Its time limit leaves room for a busy machine."""
+    folder = tmp_path_factory.mktemp("abuse")
+    install(folder / "home", tiny_artifact)
     with contextlib.ExitStack() as stack:
-        with open_files(1024):
-            server = stack.enter_context(running(folder / "home", folder / "log"))
+        with limit_open_files(1024):
+            server = stack.enter_context(run_server(folder / "home", folder / "log", GANMINT_TIMEOUT_S="120"))
         yield server
 
 
 @pytest.fixture
-def where(server: Server) -> tuple[str, int]:
+def host_and_port(server: Server) -> tuple[str, int]:
     parts = urlsplit(server.url)
     assert parts.hostname and parts.port
     return parts.hostname, parts.port
@@ -60,131 +60,131 @@ def where(server: Server) -> tuple[str, int]:
 
 @pytest.fixture
 def png(tiny_artifact: Path) -> bytes:
-    """What BODY asks for."""
+    """The image that BODY requests."""
     sampler = artifact.load(tiny_artifact)
     (address,) = sampler.manifest.addresses(7)
     return images.encode(sampler.mint([address])[0], "image/png", str(address))
 
 
-async def served(server: Server, png: bytes) -> None:
-    """A well-behaved caller gets its image while the enemies are still there."""
-    async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
-        good = await client.post("/generate", content=BODY, headers={"Accept": "image/png"})
-    assert (good.status_code, good.content) == (200, png)
+async def check_served(server: Server, png: bytes) -> None:
+    """Check that a well-behaved client gets its image."""
+    async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT_S) as client:
+        response = await client.post("/generate", content=BODY, headers={"Accept": "image/png"})
+    assert (response.status_code, response.content) == (200, png)
 
 
-def test_5000_callers_at_once_are_all_answered(server: Server, where: tuple[str, int], png: bytes) -> None:
-    needed = CALLERS + 200
-    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < needed:
-        pytest.skip(f"a process may not have {needed} open files here")
+def test_5000_simultaneous_clients_get_responses(server: Server, host_and_port: tuple[str, int], png: bytes) -> None:
+    num_files = NUM_CLIENTS + 200
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < num_files:
+        pytest.skip(f"a process may not have {num_files} open files here")
 
     async def call(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
-        writer.write(request(BODY, Accept="image/png"))
-        status, headers, body = await answer(reader)
+        writer.write(encode_request(BODY, Accept="image/png"))
+        response = await read_response(reader)
         writer.close()
-        assert body == png if status == 200 else int(headers["retry-after"]) >= 1
-        return status
+        if response.status == 200:
+            assert response.body == png
+        else:
+            assert int(response.headers["retry-after"]) >= 1
+        return response.status
 
     async def main() -> Counter[int]:
-        connections = await asyncio.gather(*(asyncio.open_connection(*where) for _ in range(CALLERS)))
+        connections = await asyncio.gather(*(asyncio.open_connection(*host_and_port) for _ in range(NUM_CLIENTS)))
         statuses = Counter(await asyncio.gather(*(call(*connection) for connection in connections)))
-        await served(server, png)
+        await check_served(server, png)
         return statuses
 
-    with open_files(needed):
+    with limit_open_files(num_files):
         statuses = asyncio.run(main())
     assert statuses.keys() <= {200, 429, 503}
     assert statuses[200] >= 1000
 
 
-def test_half_sent_bodies_are_told_so_after_their_time_and_hold_nobody_up(
-    server: Server, where: tuple[str, int], png: bytes
+def test_incomplete_bodies_get_a_408_and_block_nobody(
+    server: Server, host_and_port: tuple[str, int], png: bytes
 ) -> None:
-    before = counted(server, 'ganmint_shed_total{reason="body_timeout"}')
+    before = read_metric(server, 'ganmint_shed_total{reason="body_timeout"}')
 
-    async def main() -> list[tuple[int, dict[str, str], bytes]]:
-        halves = []
+    async def main() -> list[RawResponse]:
+        connections = []
         for _ in range(200):
-            reader, writer = await asyncio.open_connection(*where)
-            writer.write(request(BODY[:10], len(BODY), Ganmint_Timeout_S="3"))
-            halves.append((reader, writer))
-        await served(server, png)
-        answers = [await answer(reader) for reader, _ in halves]
-        # Closed, because nobody knows where the next request would begin.
-        assert {await reader.read() for reader, _ in halves} == {b""}
-        for _, writer in halves:
+            reader, writer = await asyncio.open_connection(*host_and_port)
+            writer.write(encode_request(BODY[:10], len(BODY), Ganmint_Timeout_S="3"))
+            connections.append((reader, writer))
+        await check_served(server, png)
+        responses = [await read_response(reader) for reader, _ in connections]
+        # Closed, because the next request's first byte cannot be told from the body's rest.
+        assert {await reader.read() for reader, _ in connections} == {b""}
+        for _, writer in connections:
             writer.close()
-        return answers
+        return responses
 
     for status, headers, body in asyncio.run(main()):
         assert (status, headers["content-type"], headers["connection"]) == (408, "application/problem+json", "close")
         assert "3 s" in json.loads(body)["detail"]
-    assert counted(server, 'ganmint_requests_total{code="408",method="POST",route="/generate"}') == before + 200
-    assert counted(server, 'ganmint_shed_total{reason="body_timeout"}') == before + 200
+    assert read_metric(server, 'ganmint_requests_total{code="408",method="POST",route="/generate"}') == before + 200
+    assert read_metric(server, 'ganmint_shed_total{reason="body_timeout"}') == before + 200
 
 
-def test_a_body_that_comes_in_pieces_is_read_and_one_that_never_ends_is_forgotten(
-    server: Server, where: tuple[str, int], png: bytes
+def test_a_body_in_pieces_is_read_and_an_abandoned_one_is_dropped(
+    server: Server, host_and_port: tuple[str, int], png: bytes
 ) -> None:
     async def main() -> None:
-        reader, writer = await asyncio.open_connection(*where)
-        for k, byte in enumerate(request(BODY, Accept="image/png")):
+        reader, writer = await asyncio.open_connection(*host_and_port)
+        for k, byte in enumerate(encode_request(BODY, Accept="image/png")):
             writer.write(bytes([byte]))
             if k % 20 == 0:
                 await asyncio.sleep(0.005)
-        assert (await answer(reader))[2] == png
-        writer.write(request(BODY[:10], len(BODY)))
+        assert (await read_response(reader)).body == png
+        writer.write(encode_request(BODY[:10], len(BODY)))
         await writer.drain()
-        await asyncio.sleep(0.1)
         writer.close()
+        await writer.wait_closed()
 
-    before = counted(server, 'ganmint_shed_total{reason="client_gone"}')
+    series = 'ganmint_shed_total{reason="client_gone"}'
+    before = read_metric(server, series)
     asyncio.run(main())
-    for _ in range(100):
-        if (gone := counted(server, 'ganmint_shed_total{reason="client_gone"}')) > before:
-            break
-    assert gone == before + 1
+    wait_until(lambda: read_metric(server, series) > before, "the abandoned body is counted")
+    assert read_metric(server, series) == before + 1
     assert "Traceback" not in server.log.read_text()
 
 
-def test_callers_who_read_slowly_hold_nobody_up_and_get_all_of_it(
-    server: Server, where: tuple[str, int], png: bytes
+def test_slow_readers_block_nobody_and_get_everything(
+    server: Server, host_and_port: tuple[str, int], png: bytes
 ) -> None:
-    wanted = b'{"model": "tiny", "seed": 7, "n": 200}'
+    body = b'{"model": "tiny", "seed": 7, "n": 200}'
 
-    async def connected() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def connect_slowly() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         slow = socket.socket()
         # The smallest window there is, set before the connection can agree on another.
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         slow.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(slow, where)
+        await asyncio.get_running_loop().sock_connect(slow, host_and_port)
         return await asyncio.open_connection(sock=slow, limit=1024)
 
     async def main() -> list[bytes]:
-        slow = [await connected() for _ in range(20)]
+        slow = [await connect_slowly() for _ in range(20)]
         for _, writer in slow:
-            writer.write(request(wanted, Accept="application/zip", Connection="close"))
+            writer.write(encode_request(body, Accept="application/zip", Connection="close"))
         starts = [await reader.readexactly(100) for reader, _ in slow]
         for _ in range(5):
-            await served(server, png)
-        answers = [start + await reader.read() for start, (reader, _) in zip(starts, slow)]
+            await check_served(server, png)
+        responses = [start + await reader.read() for start, (reader, _) in zip(starts, slow)]
         for _, writer in slow:
             writer.close()
-        return answers
+        return responses
 
-    with httpx.Client(base_url=server.url, timeout=60) as client:
-        whole = client.post("/generate", content=wanted, headers={"Accept": "application/zip"}).content
-    (one, *others) = asyncio.run(main())
-    head, _, chunked = one.partition(b"\r\n\r\n")
-    assert b" 200 " in head.splitlines()[0]
-    assert unchunked(chunked) == whole
-    assert {unchunked(other.partition(b"\r\n\r\n")[2]) for other in others} == {whole}
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+    expected = server.post_generate(json.loads(body), headers={"Accept": "application/zip"}).content
+    for response in asyncio.run(main()):
+        head, _, chunks = response.partition(b"\r\n\r\n")
+        assert b" 200 " in head.splitlines()[0]
+        assert join_chunks(chunks) == expected
+    with zipfile.ZipFile(io.BytesIO(expected)) as archive:
         assert archive.read("0.png") == png
 
 
-def unchunked(body: bytes) -> bytes:
-    """RFC 9112, section 7.1; the last chunk must be there."""
+def join_chunks(body: bytes) -> bytes:
+    """Join a chunked body (RFC 9112, section 7.1); its last chunk must be there."""
     parts: list[bytes] = []
     while True:
         size, _, body = body.partition(b"\r\n")
@@ -195,18 +195,18 @@ def unchunked(body: bytes) -> bytes:
         body = body[int(size, 16) + 2 :]
 
 
-def test_pipelined_requests_are_answered_in_their_order(server: Server, where: tuple[str, int], png: bytes) -> None:
-    async def main() -> list[tuple[int, dict[str, str], bytes]]:
-        reader, writer = await asyncio.open_connection(*where)
-        bad = request(b'{"model": "tiny", "n": 0}')
+def test_pipelined_requests_get_responses_in_order(server: Server, host_and_port: tuple[str, int], png: bytes) -> None:
+    async def main() -> list[RawResponse]:
+        reader, writer = await asyncio.open_connection(*host_and_port)
+        bad = encode_request(b'{"model": "tiny", "n": 0}')
         bodies = [b'{"model": "tiny", "seed": 7, "index": %d}' % k for k in range(30)]
-        writer.write(b"".join(request(body, Accept="image/png") + bad for body in bodies))
-        answers = [await answer(reader) for _ in range(60)]
+        writer.write(b"".join(encode_request(body, Accept="image/png") + bad for body in bodies))
+        responses = [await read_response(reader) for _ in range(60)]
         writer.close()
-        return answers
+        return responses
 
-    answers = asyncio.run(main())
-    assert [status for status, _, _ in answers] == [200, 422] * 30
-    found = [headers["ganmint-address"].partition("?")[0] for _, headers, _ in answers[::2]]
-    assert found == [f"tiny/1.0.0/7/{k}" for k in range(30)]
-    assert answers[0][2] == png
+    responses = asyncio.run(main())
+    assert [response.status for response in responses] == [200, 422] * 30
+    addresses = [response.headers["ganmint-address"].partition("?")[0] for response in responses[::2]]
+    assert addresses == [f"tiny/1.0.0/7/{k}" for k in range(30)]
+    assert responses[0].body == png

@@ -1,15 +1,12 @@
-"""How real servers start, drain, die and add up."""
+"""Start, drain, crash and metrics of real servers."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,93 +14,76 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.live.conftest import Server, running
+from tests.live.metrics import read_metric
+from tests.live.server import Server, run_server
+from tests.waiting import TIMEOUT_S, wait_until
 
 
-def children(pid: int) -> list[int]:
+def list_children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def until(what: Callable[[], bool], timeout_s: float = 30) -> float:
-    """Seconds until it is so."""
-    started = time.monotonic()
-    while time.monotonic() - started < timeout_s:
-        with contextlib.suppress(httpx.TransportError):
-            if what():
-                return time.monotonic() - started
-        time.sleep(0.05)
-    pytest.fail("it did not happen in time")
-
-
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     return False
 
 
-def test_after_sigterm_it_is_not_ready_but_serves_on_for_a_pause_then_exits_0(home: Path, tmp_path: Path) -> None:
-    with running(home, tmp_path / "log", GANMINT_DRAIN_PAUSE_S="2") as server:
-        kept = httpx.Client(base_url=server.url)
-        assert "connection" not in kept.post("/generate", json={"model": "tiny"}).headers
-        server.process.send_signal(signal.SIGTERM)
-        until(lambda: httpx.get(server.url + "/readyz").status_code == 503)
-        # So that its next request takes a new connection, which a load balancer sends elsewhere.
-        last = kept.post("/generate", json={"model": "tiny"})
+def test_after_sigterm_it_drains_for_the_pause_then_exits_0(home: Path, tmp_path: Path) -> None:
+    with run_server(home, tmp_path / "log", GANMINT_DRAIN_PAUSE_S="6") as server:
+        with httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as client:
+            assert "connection" not in client.post("/generate", json={"model": "tiny"}).headers
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: server.has_status("/readyz", 503), "it is not ready")
+            # Its next request then takes a new connection, which a load balancer sends to another server.
+            last = client.post("/generate", json={"model": "tiny"})
         assert (last.status_code, last.headers["connection"]) == (200, "close")
-        kept.close()
-        assert httpx.get(server.url + "/livez").status_code == 200
-        assert server.process.wait(20) == 0
+        assert server.get("/livez").status_code == 200
+        assert server.process.wait(TIMEOUT_S) == 0
 
 
 def test_a_worker_does_not_outlive_a_killed_arbiter(home: Path, tmp_path: Path) -> None:
-    with running(home, tmp_path / "log") as server:
-        workers = children(server.process.pid)
+    with run_server(home, tmp_path / "log") as server:
+        workers = list_children(server.process.pid)
         assert workers
         server.process.kill()
-        server.process.wait(10)
-        until(lambda: not any(map(alive, workers)))
+        server.process.wait(TIMEOUT_S)
+        wait_until(lambda: not any(map(is_alive, workers)), "the workers have ended")
 
 
 def test_a_killed_worker_is_replaced(home: Path, tmp_path: Path) -> None:
-    with running(home, tmp_path / "log") as server:
-        (worker,) = children(server.process.pid)
+    with run_server(home, tmp_path / "log") as server:
+        (worker,) = list_children(server.process.pid)
         os.kill(worker, signal.SIGKILL)
-        until(lambda: children(server.process.pid) not in ([], [worker]), 60)
-        until(lambda: httpx.get(server.url + "/readyz", timeout=1).status_code == 200, 60)
-        assert httpx.post(server.url + "/generate", json={"model": "tiny"}).status_code == 200
+        wait_until(lambda: list_children(server.process.pid) not in ([], [worker]), "another worker has started")
+        wait_until(lambda: server.has_status("/readyz", 200), "it is ready again")
+        assert server.post_generate({"model": "tiny"}).status_code == 200
 
 
-def counted(server: Server, series: str) -> float:
-    text = httpx.get(server.url + "/metrics").text
-    found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else 0.0
+def test_the_metrics_of_two_workers_add_up(home: Path, tmp_path: Path) -> None:
+    with run_server(home, tmp_path / "log", GANMINT_WORKERS="2") as server:
+        # Each worker logs this; /readyz and the metric below may come from only one of them.
+        wait_until(lambda: server.log.read_text().count("Ready on") == 2, "both workers are ready")
+        golden = 'ganmint_model_golden_ok{model="tiny",version="1.0.0"}'
+        wait_until(lambda: read_metric(server, golden) == 1, "the model has passed its checks")
 
-
-def test_two_workers_add_up_to_exactly_what_was_asked(home: Path, tmp_path: Path) -> None:
-    with running(home, tmp_path / "log", GANMINT_WORKERS="2") as server:
-        # Each worker says it for itself; /readyz and the metric below may speak of one alone.
-        until(lambda: server.log.read_text().count("Ready on") == 2, 60)
-        until(lambda: counted(server, 'ganmint_model_golden_ok{model="tiny",version="1.0.0"}') == 1)
-
-        def ask(k: int) -> int:
+        def send_request(seed: int) -> int:
             # A connection each, so that both workers get some.
-            return httpx.post(
-                server.url + "/generate", json={"model": "tiny", "seed": k, "n": 3}, timeout=30
-            ).status_code
+            return server.post_generate({"model": "tiny", "seed": seed, "n": 3}).status_code
 
         with ThreadPoolExecutor(8) as pool:
-            assert set(pool.map(ask, range(60))) == {200}
+            assert set(pool.map(send_request, range(60))) == {200}
         requests = 'ganmint_requests_total{code="200",method="POST",route="/generate"}'
-        assert counted(server, requests) == 60
-        assert counted(server, 'ganmint_images_total{model="tiny",version="1.0.0"}') == 180
-        assert counted(server, 'ganmint_queue_images{model="tiny",version="1.0.0"}') == 0
-        assert counted(server, 'ganmint_request_duration_seconds_count{route="/generate"}') == 60
+        assert read_metric(server, requests) == 60
+        assert read_metric(server, 'ganmint_images_total{model="tiny",version="1.0.0"}') == 180
+        assert read_metric(server, 'ganmint_queue_images{model="tiny",version="1.0.0"}') == 0
+        assert read_metric(server, 'ganmint_request_duration_seconds_count{route="/generate"}') == 60
 
 
-def test_prometheus_understands_the_metrics_of_a_service_in_use(digits_server: Server) -> None:
+def test_prometheus_accepts_the_metrics_of_a_used_service(digits_server: Server) -> None:
     for body in ({"model": "digits", "n": 3}, {"model": "digits", "n": 0}):
-        httpx.post(digits_server.url + "/generate", json=body, timeout=30)
-    text = httpx.get(digits_server.url + "/metrics").text
+        digits_server.post_generate(body)
+    text = digits_server.get("/metrics").text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert len(families) >= 10
     assert all(name.startswith("ganmint_") and family.documentation for name, family in families.items())
@@ -111,5 +91,6 @@ def test_prometheus_understands_the_metrics_of_a_service_in_use(digits_server: S
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("the rest needs promtool, of Debian's package prometheus")
-    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=30)
-    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    command = [promtool, "check", "metrics"]
+    process = subprocess.run(command, input=text, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert (process.returncode, process.stdout + process.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Servers that are stopped and started while they are asked."""
+"""Servers that are stopped and started while clients send requests."""
 
 from __future__ import annotations
 
@@ -14,38 +14,50 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live.conftest import Server, running
-from tests.live.wire import answer, request
+from tests.live.server import Server, run_server
+from tests.live.wire import encode_request, read_response
+from tests.waiting import TIMEOUT_S
 
+pytestmark = pytest.mark.timeout(900)
 # At least so many; the load lasts as long as the restarts do.
-REQUESTS = int(os.environ.get("GANMINT_TEST_RESTART_REQUESTS", "2000"))
-CALLERS = 16
-# Longer than the proxy may take to see that a server is not ready.
-DRAIN_PAUSE_S = "3"
+NUM_REQUESTS = int(os.environ.get("GANMINT_TEST_RESTART_REQUESTS", "2000"))
+NUM_CLIENTS = 16
+# Longer than the proxy takes to notice that a server is not ready, also on a busy machine.
+DRAIN_PAUSE_S = "6"
+PNG_END = b"IEND\xaeB`\x82"
+# A status for a request without a whole response.
+LOST = 0
 
 
 class Proxy:
-    """What a load balancer does: new connections go to servers whose /readyz was 200 a moment ago."""
+    """A load balancer: new connections go, in turn, to servers whose /readyz was 200 a moment ago.
+
+    Attributes:
+        open: the tasks of the open connections.
+        connections: how many connections each server got, by URL.
+    """
 
     def __init__(self, urls: list[str]) -> None:
-        self._urls, self._ready, self._turn = urls, list(urls), 0
+        self._is_ready = dict.fromkeys(urls, True)
+        self._turn = 0
         self.open: set[asyncio.Task[None]] = set()
         self.connections: dict[str, int] = dict.fromkeys(urls, 0)
 
-    async def look(self) -> None:
-        async with httpx.AsyncClient(timeout=1) as client:
+    def is_ready(self, url: str) -> bool:
+        return self._is_ready[url]
+
+    async def poll(self, url: str) -> None:
+        """Poll one server. Each has a task of its own: a server that starts may leave a request waiting."""
+        async with httpx.AsyncClient(timeout=2) as client:
             while True:
-                ready = []
-                for url in self._urls:
-                    with contextlib.suppress(httpx.TransportError):
-                        if (await client.get(url + "/readyz")).status_code == 200:
-                            ready.append(url)
-                self._ready = ready
+                status = LOST
+                with contextlib.suppress(httpx.TransportError):
+                    status = (await client.get(url + "/readyz")).status_code
+                self._is_ready[url] = status == 200
                 await asyncio.sleep(0.1)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._turn += 1
-        # asyncio itself holds a half-closed connection's task only weakly.
+        # asyncio itself keeps only a weak reference to a half-closed connection's task.
         task = asyncio.current_task()
         assert task
         self.open.add(task)
@@ -55,22 +67,28 @@ class Proxy:
             self.open.remove(task)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        url = self._ready[self._turn % len(self._ready)]
+        url = await self._choose_server()
         self.connections[url] += 1
-        there, sides = httpx.URL(url), [writer]
-        # From a server that has gone no answer comes, and the caller counts it.
+        target = httpx.URL(url)
+        writers = [writer]
+        # A server that has gone sends no response, and the client counts the request as lost.
         with contextlib.suppress(OSError):
-            upstream = await asyncio.open_connection(there.host, there.port)
-            sides.append(upstream[1])
-            await asyncio.gather(_pass_on(reader, upstream[1]), _pass_on(upstream[0], writer))
-        for side in sides:
-            await closed(side)
+            upstream_reader, upstream_writer = await asyncio.open_connection(target.host, target.port)
+            writers.append(upstream_writer)
+            await asyncio.gather(_forward(reader, upstream_writer), _forward(upstream_reader, writer))
+        for one in writers:
+            await close(one)
 
-    def ready(self, url: str) -> bool:
-        return url in self._ready
+    async def _choose_server(self) -> str:
+        self._turn += 1
+        while True:
+            ready = [url for url, is_ready in self._is_ready.items() if is_ready]
+            if ready:
+                return ready[self._turn % len(ready)]
+            await asyncio.sleep(0.02)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     # ENOTCONN, where the other side has closed already, is no ConnectionError.
     with contextlib.suppress(OSError):
         while data := await reader.read(65536):
@@ -79,121 +97,138 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         writer.write_eof()
 
 
-async def closed(writer: asyncio.StreamWriter) -> None:
+async def close(writer: asyncio.StreamWriter) -> None:
+    """Close a connection and wait for its end."""
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
 
 
 @contextlib.asynccontextmanager
-async def proxied(urls: list[str]) -> AsyncIterator[tuple[Proxy, str]]:
+async def start_proxy(urls: list[str]) -> AsyncIterator[tuple[Proxy, str]]:
+    """Run a proxy in front of servers; yields it and its URL."""
     proxy = Proxy(urls)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
-    looking = asyncio.create_task(proxy.look())
+    polls = [asyncio.create_task(proxy.poll(url)) for url in urls]
     try:
         yield proxy, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
+        for task in polls:
+            task.cancel()
+        await asyncio.gather(*polls, return_exceptions=True)
         server.close()
         while proxy.open:
             await asyncio.sleep(0.01)
 
 
-async def ask(url: str, keep: bool, statuses: list[int], over: asyncio.Event) -> None:
-    """Requests until it is over, each on a connection of its own or on one until the server ends it; 0: lost."""
+async def send_requests(url: str, keep_alive: bool, statuses: list[int], stop: asyncio.Event) -> None:
+    """Send requests until `stop` is set and there are NUM_REQUESTS, and append each status.
+
+    Each request has a connection of its own, or with `keep_alive` one until the server closes it.
+    """
     writer: asyncio.StreamWriter | None = None
-    while not over.is_set() or len(statuses) < REQUESTS:
-        # Room for the servers that are starting.
+    connection = "keep-alive" if keep_alive else "close"
+    while not stop.is_set() or len(statuses) < NUM_REQUESTS:
+        # Leaves processor time for the servers that start.
         await asyncio.sleep(0.05)
         body = b'{"model": "tiny", "seed": %d}' % len(statuses)
-        sent = request(body, Accept="image/png", Connection="keep-alive" if keep else "close")
-        status, headers = 0, {"connection": "close"}
+        status = LOST
+        is_closed = True
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             if writer is None:
                 reader, writer = await asyncio.open_connection(httpx.URL(url).host, httpx.URL(url).port)
-            writer.write(sent)
-            status, headers, image = await answer(reader)
-            # A PNG's last chunk.
-            assert status != 200 or image.endswith(b"IEND\xaeB`\x82")
+            writer.write(encode_request(body, Accept="image/png", Connection=connection))
+            response = await read_response(reader)
+            status = response.status
+            is_closed = response.headers.get("connection") == "close"
+            assert status != 200 or response.body.endswith(PNG_END)
         statuses.append(status)
-        if writer and headers.get("connection") == "close":
-            await closed(writer)
+        if writer and is_closed:
+            await close(writer)
             writer = None
     if writer:
-        await closed(writer)
+        await close(writer)
 
 
-async def answered(statuses: list[int], count: int) -> None:
+async def wait_for_count(statuses: list[int], count: int) -> None:
     while len(statuses) < count:
         await asyncio.sleep(0.02)
 
 
-def test_two_servers_behind_a_proxy_restarted_in_turn_lose_nothing(home: Path, tmp_path: Path) -> None:
-    def draining(name: str, port: int | None = None) -> contextlib.AbstractContextManager[Server]:
-        return running(home, tmp_path / name, port, GANMINT_DRAIN_PAUSE_S=DRAIN_PAUSE_S)
+async def restart(server: Server, name: str, proxy: Proxy, stack: contextlib.ExitStack) -> None:
+    """Stop a server, start another on its port, and wait until the proxy uses it."""
+    server.process.send_signal(signal.SIGTERM)
+    assert await asyncio.to_thread(server.process.wait, TIMEOUT_S) == 0
+    port = httpx.URL(server.url).port
+    restarted = run_server(server.home, server.log.with_name(name), port, GANMINT_DRAIN_PAUSE_S=DRAIN_PAUSE_S)
+    await asyncio.to_thread(stack.enter_context, restarted)
+    while not proxy.is_ready(server.url):
+        await asyncio.sleep(0.02)
 
-    async def main(first: Server, second: Server, stack: contextlib.ExitStack) -> Proxy:
+
+def test_two_servers_behind_a_proxy_restarted_in_turn_lose_nothing(home: Path, tmp_path: Path) -> None:
+    async def main(servers: list[Server], stack: contextlib.ExitStack) -> Proxy:
         statuses: list[int] = []
-        async with proxied([first.url, second.url]) as (proxy, url):
-            over = asyncio.Event()
-            callers = [asyncio.create_task(ask(url, k % 2 == 0, statuses, over)) for k in range(CALLERS)]
-            for k, server in enumerate((first, second)):
-                await answered(statuses, len(statuses) + REQUESTS // 10)
-                server.process.send_signal(signal.SIGTERM)
-                assert await asyncio.to_thread(server.process.wait, 30) == 0
-                again = running(
-                    home, tmp_path / f"again-{k}", httpx.URL(server.url).port, GANMINT_DRAIN_PAUSE_S=DRAIN_PAUSE_S
-                )
-                await asyncio.to_thread(stack.enter_context, again)
-                while not proxy.ready(server.url):
-                    await asyncio.sleep(0.02)
-            await answered(statuses, len(statuses) + REQUESTS // 10)
-            over.set()
-            await asyncio.gather(*callers)
+        async with start_proxy([server.url for server in servers]) as (proxy, url):
+            stop = asyncio.Event()
+            clients = [asyncio.create_task(send_requests(url, k % 2 == 0, statuses, stop)) for k in range(NUM_CLIENTS)]
+            for k, server in enumerate(servers):
+                await wait_for_count(statuses, len(statuses) + NUM_REQUESTS // 10)
+                await restart(server, f"restarted-{k}", proxy, stack)
+            await wait_for_count(statuses, len(statuses) + NUM_REQUESTS // 10)
+            stop.set()
+            await asyncio.gather(*clients)
         failed = [status for status in statuses if status != 200]
         print(f"{len(statuses)} requests on {sum(proxy.connections.values())} connections, {len(failed)} failed")
-        assert failed == [] and len(statuses) >= REQUESTS
+        assert failed == [] and len(statuses) >= NUM_REQUESTS
         return proxy
 
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda name: stack.enter_context(draining(name)), ("first", "second"))
-        proxy = asyncio.run(main(first, second, stack))
-    assert min(proxy.connections.values()) > REQUESTS // 20
+
+        def start(name: str) -> Server:
+            server = run_server(home, tmp_path / name, GANMINT_DRAIN_PAUSE_S=DRAIN_PAUSE_S)
+            return stack.enter_context(server)
+
+        servers = list(pool.map(start, ("first", "second")))
+        proxy = asyncio.run(main(servers, stack))
+    assert min(proxy.connections.values()) > NUM_REQUESTS // 20
 
 
-# A connection that was being made when the server stopped listening cannot be closed by hand.
+# A connection that was being opened when the server stopped listening cannot be closed by hand.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_sigterm_under_full_load_answers_every_accepted_request_and_exits_0(home: Path, tmp_path: Path) -> None:
-    whole: list[int] = []
-    refused: list[bytes] = []
+def test_sigterm_under_load_completes_every_accepted_request(home: Path, tmp_path: Path) -> None:
+    statuses: list[int] = []
+    partial_responses: list[bytes] = []
 
-    async def caller(where: httpx.URL, k: int) -> None:
-        reader, writer = await asyncio.open_connection(where.host, where.port)
+    async def send_until_closed(url: httpx.URL, k: int) -> None:
+        reader, writer = await asyncio.open_connection(url.host, url.port)
         accept, n = (("image/png", 1), ("application/json", 8))[k % 2]
         with contextlib.suppress(ConnectionError):
             while True:
-                writer.write(request(b'{"model": "tiny", "seed": %d, "n": %d}' % (len(whole), n), Accept=accept))
+                body = b'{"model": "tiny", "seed": %d, "n": %d}' % (len(statuses), n)
+                writer.write(encode_request(body, Accept=accept))
                 try:
-                    status, _, _ = await answer(reader)
+                    response = await read_response(reader)
                 except asyncio.IncompleteReadError as error:
-                    refused.append(error.partial)
+                    partial_responses.append(error.partial)
                     break
-                whole.append(status)
-        await closed(writer)
+                statuses.append(response.status)
+        await close(writer)
 
     async def main(server: Server) -> int:
-        callers = [asyncio.create_task(caller(httpx.URL(server.url), k)) for k in range(64)]
-        await answered(whole, 200)
+        url = httpx.URL(server.url)
+        clients = [asyncio.create_task(send_until_closed(url, k)) for k in range(64)]
+        await wait_for_count(statuses, 200)
         server.process.send_signal(signal.SIGTERM)
-        await asyncio.gather(*callers)
-        return await asyncio.to_thread(server.process.wait, 30)
+        await asyncio.gather(*clients)
+        return await asyncio.to_thread(server.process.wait, TIMEOUT_S)
 
-    with running(home, tmp_path / "log", GANMINT_ACCESS_LOG="1") as server:
+    with run_server(home, tmp_path / "log", GANMINT_ACCESS_LOG="1") as server:
         assert asyncio.run(main(server)) == 0
-    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if line.startswith("{")]
-    # A caller ends when its connection is closed, between two answers; whatever was accepted was answered.
-    assert set(refused) <= {b""}
-    assert set(whole) == {200}
-    assert [line["status"] for line in lines if line["path"] == "/generate"] == [200] * len(whole)
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text()
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    # Connections are closed between two responses, so none is partial; every accepted request has a response.
+    assert set(partial_responses) <= {b""}
+    assert set(statuses) == {200}
+    assert [line["status"] for line in lines if line["path"] == "/generate"] == [200] * len(statuses)
+    assert "Traceback" not in log

@@ -1,4 +1,4 @@
-"""What a caller of a real server sees."""
+"""A real server as its clients see it."""
 
 from __future__ import annotations
 
@@ -6,84 +6,82 @@ import asyncio
 import base64
 import io
 import random
-import time
 from pathlib import Path
 
 import httpx
 import numpy as np
-import pytest
 from PIL import Image
 
 from models import artifact, store
 from models.address import Address
 from models.manifest import read_manifest
-from tests.live.conftest import Server, environment, free_port, running
+from tests.live.server import Server, run_ganmint, run_server, start_server
+from tests.waiting import TIMEOUT_S, wait_until
 
 
-def permanent_url(address: Address) -> str:
+def make_permanent_path(address: Address) -> str:
     path, _, query = str(address).partition("?")
     return f"/v1/images/{path}.png?{query}"
 
 
-def test_200_addresses_give_the_same_bytes_singly_in_shuffled_groups_and_from_the_command_line(
-    digits_server: Server, tmp_path: Path
-) -> None:
-    card = read_manifest(store.BUNDLED / "digits")
-    addresses = card.addresses(seed=7, index=1000, n=200)
-    order = random.Random(1)
+def test_an_image_is_the_same_alone_in_a_group_and_from_the_command_line(digits_server: Server, tmp_path: Path) -> None:
+    version = read_manifest(store.BUNDLED / "digits").version
+    addresses = read_manifest(store.BUNDLED / "digits").addresses(seed=7, index=1000, n=200)
+    rng = random.Random(1)
 
-    async def singly() -> dict[int, bytes]:
-        async with httpx.AsyncClient(base_url=digits_server.url, timeout=60) as client:
+    async def fetch_alone() -> dict[int, bytes]:
+        async with httpx.AsyncClient(base_url=digits_server.url, timeout=TIMEOUT_S) as client:
             limit = asyncio.Semaphore(16)
 
-            async def one(address: Address) -> tuple[int, bytes]:
+            async def fetch(address: Address) -> tuple[int, bytes]:
                 async with limit:
-                    answer = await client.get(permanent_url(address))
-                    assert answer.status_code == 200
-                    return address.index, answer.content
+                    response = await client.get(make_permanent_path(address))
+                    assert response.status_code == 200
+                    return address.index, response.content
 
-            return dict(await asyncio.gather(*map(one, order.sample(addresses, len(addresses)))))
+            return dict(await asyncio.gather(*map(fetch, rng.sample(addresses, len(addresses)))))
 
-    async def in_groups() -> dict[int, bytes]:
-        spans: list[tuple[int, int]] = []
+    async def fetch_groups() -> dict[int, bytes]:
+        bodies = []
         start = 1000
         while start < 1200:
-            size = min(order.choice([1, 2, 3, 5, 8, 13, 40]), 1200 - start)
-            spans.append((start, size))
+            size = min(rng.choice([1, 2, 3, 5, 8, 13, 40]), 1200 - start)
+            bodies.append({"model": "digits", "seed": 7, "index": start, "n": size})
             start += size
-        order.shuffle(spans)
-        async with httpx.AsyncClient(base_url=digits_server.url, timeout=60) as client:
-            bodies = [{"model": "digits", "seed": 7, "index": i, "n": n} for i, n in spans]
-            answers = await asyncio.gather(*(client.post("/generate", json=body) for body in bodies))
-        return {i["index"]: base64.b64decode(i["b64"]) for answer in answers for i in answer.json()["images"]}
+        rng.shuffle(bodies)
+        async with httpx.AsyncClient(base_url=digits_server.url, timeout=TIMEOUT_S) as client:
+            responses = await asyncio.gather(*(client.post("/generate", json=body) for body in bodies))
+        rows = [row for response in responses for row in response.json()["images"]]
+        return {row["index"]: base64.b64decode(row["b64"]) for row in rows}
 
     out = tmp_path / "samples"
-    done = digits_server.ganmint(
-        "sample", "digits", "--seed", "7", "--index", "1000", "--count", "200", "--out", str(out)
-    )
-    assert done.returncode == 0, done.stderr
-    alone, grouped = asyncio.run(singly()), asyncio.run(in_groups())
+    options = ["--seed", "7", "--index", "1000", "--count", "200", "--out", str(out)]
+    process = digits_server.run_command("sample", "digits", *options)
+    assert process.returncode == 0, process.stderr
+    alone = asyncio.run(fetch_alone())
+    grouped = asyncio.run(fetch_groups())
     assert len(alone) == len(grouped) == 200
     for address in addresses:
-        name = f"digits_{card.version}_7_{address.index}.png"
+        name = f"digits_{version}_7_{address.index}.png"
         assert alone[address.index] == grouped[address.index] == (out / name).read_bytes()
 
 
 def test_the_grid_of_the_readme_is_64_digits(digits_server: Server) -> None:
-    answer = httpx.post(
+    response = httpx.post(
         digits_server.url + "/generate",
         content='{"model":"digits","seed":7,"n":64}',
         headers={"Accept": "image/png", "Content-Type": "application/x-www-form-urlencoded"},
+        timeout=TIMEOUT_S,
     )
-    assert answer.status_code == 200
-    with Image.open(io.BytesIO(answer.content)) as picture:
+    assert response.status_code == 200
+    with Image.open(io.BytesIO(response.content)) as picture:
         assert picture.size == (224, 224)
-        # Ink and paper: neither empty nor full.
+        # Neither blank nor full.
         assert 0.08 < np.asarray(picture).mean() / 255 < 0.25
 
 
-def test_system_routes_are_ours_and_bentomls_own_layers_stay_out_of_the_way(digits_server: Server) -> None:
-    with httpx.Client(base_url=digits_server.url) as client:
+def test_system_routes_are_the_apps_not_bentomls(digits_server: Server) -> None:
+    with httpx.Client(base_url=digits_server.url, timeout=TIMEOUT_S) as client:
         assert client.get("/livez").json() == {"status": "live"}
         assert client.get("/readyz").json()["status"] == "ready"
         metrics = client.get("/metrics").text
@@ -94,7 +92,7 @@ def test_system_routes_are_ours_and_bentomls_own_layers_stay_out_of_the_way(digi
 
 
 def test_head_requests_leave_the_server_log_clean(digits_server: Server) -> None:
-    with httpx.Client(base_url=digits_server.url) as client:
+    with httpx.Client(base_url=digits_server.url, timeout=TIMEOUT_S) as client:
         for path in ("/", "/livez", "/v1/models", "/v1/images/digits/3.0.0/7/0.png"):
             assert client.head(path).status_code == 200
             assert int(client.head(path).headers["content-length"]) > 0
@@ -104,82 +102,51 @@ def test_head_requests_leave_the_server_log_clean(digits_server: Server) -> None
 
 
 def test_a_generator_published_while_it_runs_is_served(digits_server: Server, tiny_artifact: Path) -> None:
-    with httpx.Client(base_url=digits_server.url, timeout=30) as client:
-        assert client.post("/generate", json={"model": "tiny"}).status_code == 404
-        done = digits_server.ganmint("models", "install", str(tiny_artifact))
-        assert done.returncode == 0, done.stderr
-        assert client.post("/generate", json={"model": "tiny"}).status_code == 200
+    assert digits_server.post_generate({"model": "tiny"}).status_code == 404
+    process = digits_server.run_command("models", "install", str(tiny_artifact))
+    assert process.returncode == 0, process.stderr
+    assert digits_server.post_generate({"model": "tiny"}).status_code == 200
 
 
-def test_sigterm_finishes_what_was_accepted_and_exits_0(tiny_artifact: Path, tmp_path: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTOML_HOME", str(tmp_path / "home"))
-        store.install(tiny_artifact)
-
-    async def ask_then_stop(server: Server) -> tuple[list[int], int]:
-        async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+def test_sigterm_completes_accepted_requests_and_exits_0(home: Path, tmp_path: Path) -> None:
+    async def send_then_stop(server: Server) -> tuple[list[int], int]:
+        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT_S) as client:
             body = {"model": "tiny", "n": 512}
-            asked = [asyncio.create_task(client.post("/generate", json=body)) for _ in range(4)]
-            # Accepted once the first has come back: the others are in the queue by then.
-            await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            requests = [asyncio.create_task(client.post("/generate", json=body)) for _ in range(4)]
+            # When the first has its response, the others are in the queue.
+            await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
             code = await asyncio.to_thread(server.stop)
-            return [answer.status_code for answer in await asyncio.gather(*asked)], code
+            return [response.status_code for response in await asyncio.gather(*requests)], code
 
-    with running(tmp_path / "home", tmp_path / "log") as server:
-        statuses, code = asyncio.run(ask_then_stop(server))
+    with run_server(home, tmp_path / "log") as server:
+        statuses, code = asyncio.run(send_then_stop(server))
     assert statuses == [200] * 4
     assert code == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_a_server_with_only_a_tampered_model_is_live_but_never_ready(tiny_artifact: Path, tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTOML_HOME", str(home))
-        script = store.install(tiny_artifact).path / artifact.SCRIPT
+def test_a_server_with_only_a_tampered_model_is_live_but_never_ready(home: Path, tmp_path: Path) -> None:
+    script = home / "models" / "tiny" / "1.0.0" / artifact.SCRIPT
     script.write_bytes(script.read_bytes() + b"x")
-    import subprocess
-    import sys
-
-    port, log = free_port(), tmp_path / "log"
-    with log.open("wb") as output:
-        command = [sys.executable, "-m", "ganmint", "serve", "--port", str(port)]
-        process = subprocess.Popen(command, env=environment(home), stdout=output, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and "generator.ts" not in log.read_text():
-            time.sleep(0.2)
-        url = f"http://127.0.0.1:{port}"
-        assert httpx.get(url + "/livez").status_code == 200
-        assert httpx.get(url + "/readyz").status_code == 503
-        refused = httpx.post(url + "/generate", json={"model": "tiny"})
-        assert refused.status_code == 503
-        assert "hash" in log.read_text()
-        assert "Traceback" not in log.read_text()
-    finally:
-        process.terminate()
-        process.wait(30)
+    with start_server(home, tmp_path / "log") as server:
+        wait_until(lambda: "generator.ts" in server.log.read_text(), "the log names the file")
+        wait_until(lambda: server.has_status("/livez", 200), "the server is live")
+        assert server.get("/readyz").status_code == 503
+        assert server.post_generate({"model": "tiny"}).status_code == 503
+        assert "hash" in server.log.read_text()
+        assert "Traceback" not in server.log.read_text()
 
 
 def test_serve_refuses_what_cannot_work_with_one_clear_line(tmp_path: Path, digits_server: Server) -> None:
-    import subprocess
-    import sys
-
-    def serve(home: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "ganmint", "serve", *arguments]
-        return subprocess.run(
-            command, env={**environment(home), **settings}, capture_output=True, text=True, timeout=60
-        )
-
-    empty = serve(tmp_path / "empty")
+    empty = run_ganmint(tmp_path / "empty", "serve")
     assert (empty.returncode, empty.stderr.count("\n")) == (1, 1)
     assert "ganmint models install" in empty.stderr
-    taken = serve(digits_server.home, "--port", digits_server.url.rsplit(":", 1)[1])
+    taken = run_ganmint(digits_server.home, "serve", "--port", digits_server.url.rsplit(":", 1)[1])
     assert taken.returncode == 2
     assert "--port" in taken.stderr
-    wrong = serve(digits_server.home, GANMINT_MAX_N="many")
+    wrong = run_ganmint(digits_server.home, "serve", GANMINT_MAX_N="many")
     assert wrong.returncode == 2
     assert "GANMINT_MAX_N" in wrong.stderr
-    unknown = serve(digits_server.home, GANMINT_MODELS="digits,nope")
+    unknown = run_ganmint(digits_server.home, "serve", GANMINT_MODELS="digits,nope")
     assert unknown.returncode == 1
     assert "nope" in unknown.stderr

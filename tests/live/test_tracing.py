@@ -1,4 +1,4 @@
-"""Traces leave the service when they are asked for, and only then."""
+"""The service sends traces if tracing is on, and only then."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from models import store
 from service.app import create_app
 from service.settings import Settings
-from tests.live.conftest import running
+from tests.live.server import install, run_server
+from tests.service.app_client import connect
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-PARENTS = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+HEADERS = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
 BODIES: list[dict[str, object]] = [{"model": "tiny", "seed": 7}, {"model": "tiny", "n": 0}]
 
 
 class Collector(ThreadingHTTPServer):
-    """An OTLP/HTTP collector that keeps what it gets."""
+    """An OTLP/HTTP collector that stores what it receives."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Receiver)
@@ -65,22 +65,18 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
-def test_a_request_is_a_span_of_its_callers_trace_and_none_is_lost_at_the_end(
-    collector: Collector, tiny_artifact: Path, tmp_path: Path
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BENTOML_HOME", str(tmp_path / "home"))
-        store.install(tiny_artifact)
+def test_each_request_is_a_span_in_its_clients_trace(collector: Collector, tiny_artifact: Path, tmp_path: Path) -> None:
+    install(tmp_path / "home", tiny_artifact)
     settings = {"GANMINT_TRACING": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    with running(tmp_path / "home", tmp_path / "log", None, **settings) as server:
+    with run_server(tmp_path / "home", tmp_path / "log", None, **settings) as server:
         for body in BODIES:
-            httpx.post(server.url + "/generate", json=body, headers=PARENTS)
+            server.post_generate(body, headers=HEADERS)
         assert server.stop() == 0
-    ours = [span for span in collector.spans if span.trace_id.hex() == TRACE]
+    spans = [span for span in collector.spans if span.trace_id.hex() == TRACE]
     assert set(collector.paths) == {"/v1/traces"}
     assert collector.services == {"ganmint"}
-    assert [span.parent_span_id.hex() for span in ours] == [PARENT] * 2
-    statuses = [a.value.int_value for span in ours for a in span.attributes if a.key.endswith("status_code")]
+    assert [span.parent_span_id.hex() for span in spans] == [PARENT] * 2
+    statuses = [a.value.int_value for span in spans for a in span.attributes if a.key.endswith("status_code")]
     assert statuses == [200, 422]
 
 
@@ -91,10 +87,8 @@ def test_nothing_is_sent_unless_tracing_is_on(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
 
     async def main() -> None:
-        app = create_app(Settings(device="cpu", tracing=tracing))
-        transport = httpx.ASGITransport(app=app)
-        async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as c:
-            await c.post("/generate", json=BODIES[0], headers=PARENTS)
+        async with connect(create_app(Settings(device="cpu", tracing=tracing))) as client:
+            await client.post("/generate", json=BODIES[0], headers=HEADERS)
 
     asyncio.run(main())
     assert collector.paths == ["/v1/traces"] * tracing

@@ -27,7 +27,7 @@ from models.errors import ExportError
 from models.manifest import Manifest
 from service.export.target import Target
 from tests.conftest import Command
-from tests.live.conftest import free_port
+from tests.live.server import find_free_port
 from tests.service.export.conftest import tree
 
 BUCKET = "bucket"
@@ -37,7 +37,7 @@ BUCKET = "bucket"
 def s3_port() -> Iterator[int]:
     """A real S3 server on loopback."""
     pytest.importorskip("moto")
-    port = free_port()
+    port = find_free_port()
     server = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "moto.server", "-p", str(port)],
         stdout=subprocess.DEVNULL,
