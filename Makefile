@@ -59,7 +59,7 @@ soak: $(VENV)/.ready  ## 200,000 requests of every kind, every answer checked (1
 	$(BIN)/python -m benchmarks.soak
 
 soak-export: $(VENV)/.dev  ## kill exports 60 times and compare what they end with
-	$(BIN)/python -m tests.service.export.soak
+	$(BIN)/python -m benchmarks.soak_export
 
 ##@ Deploy
 bento: bento-parts  ## a bento of the store's models (VARIANT=cpu or cuda); then: bentoml containerize ganmint:latest
@@ -69,11 +69,11 @@ smoke-container: setup $(VENV)/.dev  ## build the container, ask it for images, 
 	@deploy/smoke-container.sh
 
 check-deploy: $(VENV)/.dev $(VENV)/.checkov  ## checkov on the rendered chart, from an environment of its own
-	rm -rf build/chart && $(BIN)/python -m tests.deploy.rendered build/chart
+	rm -rf build/chart && $(BIN)/python -m deploy.render_chart build/chart
 	$(VENV)/checkov/bin/checkov --config-file deploy/checkov.yaml --directory build/chart
 
 monitoring: $(VENV)/.dev  ## every query of dashboard and alerts against a real Prometheus (needs one; 1 minute)
-	$(BIN)/python -m tests.deploy.live
+	$(BIN)/python -m deploy.check_monitoring
 
 rolling: $(VENV)/.dev  ## restart two services in turn under 5,000 requests and count the failed ones
 	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/live/test_restart.py -k restarted

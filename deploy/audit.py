@@ -1,7 +1,7 @@
-"""Known vulnerabilities of the image's Python packages, by pip-audit.
+"""Looks the image's Python packages up among known vulnerabilities, by pip-audit.
 
-Knows: that a package which could not be looked up was not audited, however calm pip-audit reports it. Does
-not know: where advisories come from; pip-audit asks the package index, or OSV (`--service osv`).
+pip-audit also ends with 0 when it skipped packages; here a skipped package is an error. Advisories come from the
+package index, or from OSV (`--service osv`).
 
     python -m deploy.audit
 """
@@ -18,60 +18,65 @@ from typing import Any
 
 from packaging.version import Version
 
-from deploy.packages import packages
+from deploy.packages import list_packages
 
 
-def audit(wanted: dict[str, str], service: str) -> dict[str, Any]:
-    """pip-audit's report on these versions.
+def audit(versions: dict[str, str], service: str) -> dict[str, Any]:
+    """Run pip-audit on these packages and return its report.
 
-    Raises: RuntimeError with its last word where it makes none.
+    Args:
+        versions: the version of each package, by name.
+        service: pypi or osv.
+
+    Raises:
+        RuntimeError: when pip-audit makes no report; with the last line of its output.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        # Advisories are on public versions: 2.13.0, not 2.13.0+cpu.
-        file.writelines(f"{name}=={Version(version).public}\n" for name, version in wanted.items())
+        # Advisories name public versions: 2.13.0, not 2.13.0+cpu.
+        file.writelines(f"{name}=={Version(version).public}\n" for name, version in versions.items())
         file.flush()
-        command = ["--requirement", file.name, "--no-deps", "--disable-pip", "--format", "json"]
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("pip-audit")), *command, "--progress-spinner", "off", "-s", service],
-            capture_output=True, text=True,
-        )  # fmt: skip
+        command = [str(Path(sys.executable).with_name("pip-audit")), "--requirement", file.name, "--service", service]
+        command += ["--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off"]
+        process = subprocess.run(command, capture_output=True, text=True)
     try:
-        report: dict[str, Any] = json.loads(done.stdout)
+        report: dict[str, Any] = json.loads(process.stdout)
     except ValueError:
-        lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
+        lines = process.stderr.strip().splitlines() or [f"it ended with {process.returncode}"]
         raise RuntimeError(lines[-1]) from None
     return report
 
 
-def verdict(report: dict[str, Any]) -> tuple[int, str]:
-    """The exit code, and the words for people: 0 only where every package was looked up and none is listed."""
-    every = report["dependencies"]
-    skipped = [one for one in every if "skip_reason" in one]
-    found = [
-        f"{one['name']} {one['version']}: {v['id']}, fixed in {', '.join(v['fix_versions']) or 'no version yet'}"
-        for one in every
-        for v in one.get("vulns", ())
+def summarize(report: dict[str, Any]) -> tuple[int, str]:
+    """Return the exit code and a text: 0 only if every package was looked up and none is vulnerable."""
+    packages = report["dependencies"]
+    skipped = [package for package in packages if "skip_reason" in package]
+    vulnerabilities = [
+        f"{package['name']} {package['version']}: {v['id']}, "
+        f"fixed in {', '.join(v['fix_versions']) or 'no version yet'}"
+        for package in packages
+        for v in package.get("vulns", ())
     ]
-    lines = list(found)
+    lines = list(vulnerabilities)
     if skipped:
         lines.append(
-            f"NOT AUDITED: {len(skipped)} of {len(every)} packages could not be looked up "
+            f"NOT AUDITED: {len(skipped)} of {len(packages)} packages could not be looked up "
             f"({skipped[0]['skip_reason']}). Run this where the advisory service can be reached."
         )
-    elif not found:
-        lines.append(f"{len(every)} packages, no known vulnerability")
-    return (1 if found or skipped else 0), "\n".join(lines)
+    elif not vulnerabilities:
+        lines.append(f"{len(packages)} packages, no known vulnerability")
+    return (1 if vulnerabilities or skipped else 0), "\n".join(lines)
 
 
 def main() -> None:
-    """Exit codes: 0 all looked up and none listed, 1 otherwise."""
-    parser = argparse.ArgumentParser(description="Known vulnerabilities of the image's Python packages.")
+    """Print the audit; exit with 0 if all packages were looked up and none is vulnerable, else with 1."""
+    parser = argparse.ArgumentParser(description="Look the image's Python packages up among known vulnerabilities.")
     parser.add_argument("--service", choices=("pypi", "osv"), default="pypi", help="where advisories come from")
     try:
-        code, words = verdict(audit(packages(), parser.parse_args().service))
+        code, text = summarize(audit(list_packages(), parser.parse_args().service))
     except RuntimeError as error:
-        code, words = 1, f"NOT AUDITED: pip-audit could not do it: {error}"
-    print(words)
+        code = 1
+        text = f"NOT AUDITED: pip-audit failed: {error}"
+    print(text)
     sys.exit(code)
 
 

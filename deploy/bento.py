@@ -1,10 +1,8 @@
-"""The bento: the service, the models that go with it, and the image around them.
-
-Knows: what a container of Ganmint is made of. Does not know: routes, settings, clusters.
+"""Defines the bento: the service, its models, and the container image.
 
     bentoml build deploy --arg variant=cuda --arg models=digits,faces
 
-BentoML imports it to build, and again in the container to serve.
+BentoML imports this module to build, and again in the container to serve.
 """
 
 from __future__ import annotations
@@ -19,15 +17,15 @@ from pydantic import BaseModel, ConfigDict
 
 from service.bento import Ganmint
 
-# What constraints.txt was tested with.
+# The version that constraints.txt was tested with.
 PYTHON = "3.11"
-# Where BentoML's image has the bento.
+# The bento's folder in BentoML's image.
 HOME = "/home/bentoml/bento"
 TORCH = f"/app/.venv/lib/python{PYTHON}/site-packages/torch"
 
 
 class Arguments(BaseModel):
-    """What `bentoml build --arg NAME=VALUE` may say."""
+    """The arguments of `bentoml build --arg NAME=VALUE`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,67 +38,72 @@ class Arguments(BaseModel):
     """Ganmint's optional parts, comma-separated."""
 
 
-def image(arguments: Arguments) -> Image:
-    """Ganmint, installed as constraints.txt says, and nothing that builds or installs.
+def make_image(arguments: Arguments) -> Image:
+    """Make an image of Ganmint, installed by constraints.txt, without compilers and installers.
 
-    Raises: FileNotFoundError where `make bento` has not laid the wheel and the constraints beside this file.
+    Raises:
+        FileNotFoundError: when `make bento` has not put the wheel and the constraints beside this file.
     """
     here = Path(__file__).parent
     if not (here / "constraints.txt").is_file() or not list(here.glob("wheels/ganmint-*.whl")):
         raise FileNotFoundError(f"{here} has no constraints.txt or no wheels/ganmint-*.whl; run: make bento")
-    # Any distribution that BentoML knows by name would get a compiler and git.
-    made = Image(base_image=arguments.base_image, distro="as it is", python_version=PYTHON, lock_python_packages=False)
-    # BentoML's template would take the newest.
+    # BentoML adds a compiler and git to every distribution whose name it knows.
+    image = Image(base_image=arguments.base_image, distro="as it is", python_version=PYTHON, lock_python_packages=False)
+    # BentoML's template would install the newest uv.
     (uv,) = [line for line in (here / "constraints.txt").read_text().splitlines() if line.startswith("uv==")]
-    made.run(f"command -v uv >/dev/null || pip install --no-cache-dir {uv}")
-    made.python_packages(f"ganmint[{arguments.extras}]" if arguments.extras else "ganmint")
-    made.build_include("constraints.txt", "wheels")
-    # What installs has no more to do.
-    made.run("rm -rf /root/.cache /usr/local/lib/python*/site-packages/pip* $(which -a uv uvx pip pip3 pip3.11)")
-    # 190 MB of C++ headers, torch's own tests and a compiler; without this one program torch is not imported.
-    made.run(f"cd {TORCH} && rm -rf include test && find bin -type f ! -name torch_shm_manager -delete")
-    # BENTOML_HOME is the folder above: its store is the bento's, and what BentoML would make there a read-only
-    # root would not let it.
-    made.run("mkdir ../bentos ../envs ../tmp && ln -s bento/models ../models")
-    return made
+    image.run(f"command -v uv >/dev/null || pip install --no-cache-dir {uv}")
+    image.python_packages(f"ganmint[{arguments.extras}]" if arguments.extras else "ganmint")
+    image.build_include("constraints.txt", "wheels")
+    # Installers are not needed any more.
+    image.run("rm -rf /root/.cache /usr/local/lib/python*/site-packages/pip* $(which -a uv uvx pip pip3 pip3.11)")
+    # 190 MB of C++ headers, torch's own tests and a compiler. Torch does not import without torch_shm_manager.
+    image.run(f"cd {TORCH} && rm -rf include test && find bin -type f ! -name torch_shm_manager -delete")
+    # BENTOML_HOME is the folder above, and its store the bento's. BentoML would make these folders there, which a
+    # read-only root does not allow.
+    image.run("mkdir ../bentos ../envs ../tmp && ln -s bento/models ../models")
+    return image
 
 
-def environment(arguments: Arguments) -> list[dict[str, str]]:
-    """Variables of the image's build and of the container."""
-    common = {
+def make_environment(arguments: Arguments) -> list[dict[str, str]]:
+    """Return the variables of the image's build and of the container."""
+    variables = {
         "BENTOML_DO_NOT_TRACK": "true",
         "UV_CONSTRAINT": f"{HOME}/src/constraints.txt",
         "UV_FIND_LINKS": f"{HOME}/src/wheels",
     }
-    of_variant = {
+    by_variant = {
         # torch's wheel without CUDA, from PyTorch's own index.
         "cpu": {"UV_TORCH_BACKEND": "cpu"},
         "cuda": {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"},
     }
-    return [{"name": name, "value": value} for name, value in {**common, **of_variant[arguments.variant]}.items()]
+    variables |= by_variant[arguments.variant]
+    return [{"name": name, "value": value} for name, value in variables.items()]
 
 
-def tags(names: str) -> list[str]:
-    """The newest version of each name, as BentoML writes it.
+def find_tags(names: str) -> list[str]:
+    """Find the newest version of each name; returns BentoML's tags, such as digits:3.0.0.
 
-    Args: names, comma-separated; empty: every Ganmint model in the store.
-    Raises: ModelNotFoundError naming what there is.
+    Args:
+        names: comma-separated; empty: every Ganmint model in the store.
+
+    Raises:
+        ModelNotFoundError: names the models that the store has.
     """
     from models import store
     from models.errors import ModelNotFoundError
 
-    wanted = [name.strip() for name in names.split(",") if name.strip()] or store.list_names()
-    if not wanted:
+    model_names = [name.strip() for name in names.split(",") if name.strip()] or store.list_names()
+    if not model_names:
         raise ModelNotFoundError(
             f"no model in {store.get_home()}; install the bundled ones with: ganmint models install"
         )
-    return [f"{stored.name}:{stored.version}" for stored in map(store.find_version, wanted)]
+    return [f"{stored.name}:{stored.version}" for stored in map(store.find_version, model_names)]
 
 
 if "BENTOML_CONTAINERIZED" not in os.environ:
-    # BentoML's decorator makes the class a service, which its types do not say.
+    # BentoML's decorator turns the class into a service; its types do not show that.
     _service: Any = Ganmint
     _arguments = bentoml.use_arguments(Arguments)
-    _service.image = image(_arguments)
-    _service.envs = environment(_arguments)
-    _service.models = [bentoml.models.BentoModel(tag) for tag in tags(_arguments.models)]
+    _service.image = make_image(_arguments)
+    _service.envs = make_environment(_arguments)
+    _service.models = [bentoml.models.BentoModel(tag) for tag in find_tags(_arguments.models)]

@@ -1,7 +1,6 @@
-"""The Python packages of the image: what Ganmint needs, in the versions of constraints.txt.
+"""Lists the Python packages of the image, read from the environment of `make setup`.
 
-Knows: how they follow from the environment that `make setup` makes, and their list as CycloneDX. Does not
-know: what else an image has (Debian's packages), which packages are vulnerable.
+Not here: the image's Debian packages, and which packages are vulnerable (deploy.audit).
 
     python -m deploy.packages                  one NAME==VERSION a line
     python -m deploy.packages --sbom sbom.json
@@ -23,62 +22,66 @@ from packaging.utils import canonicalize_name
 from models.files import write_atomically
 
 ROOT = "ganmint"
-# The image's.
+# The image's Python.
 PYTHON = "3.11"
 
 
-def packages(extras: str = "image") -> dict[str, str]:
-    """Name to version of everything that `ganmint[extras]` needs here, itself left out, by name.
+def list_packages(extras: str = "image") -> dict[str, str]:
+    """List everything that `ganmint[extras]` needs in this environment, without ganmint itself.
 
-    Raises: importlib.metadata.PackageNotFoundError naming what is not installed.
+    Returns:
+        The version of each package, sorted by name.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: names a package that is not installed.
     """
-    found: dict[str, str] = {}
-    wanted = [(ROOT, frozenset(extras.split(",")))]
-    seen = set(wanted)
-    while wanted:
-        name, asked = wanted.pop()
+    versions: dict[str, str] = {}
+    queue = [(ROOT, frozenset(extras.split(",")))]
+    visited = set(queue)
+    while queue:
+        name, package_extras = queue.pop()
         distribution = metadata.distribution(name)
         if name != ROOT:
-            found[name] = distribution.version
+            versions[name] = distribution.version
         for requirement in map(Requirement, distribution.requires or ()):
-            if requirement.marker is None or any(requirement.marker.evaluate({"extra": e}) for e in asked | {""}):
-                needed = (str(canonicalize_name(requirement.name)), frozenset(requirement.extras))
-                if needed not in seen:
-                    seen.add(needed)
-                    wanted.append(needed)
-    return dict(sorted(found.items()))
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in package_extras | {""}):
+                dependency = (str(canonicalize_name(requirement.name)), frozenset(requirement.extras))
+                if dependency not in visited:
+                    visited.add(dependency)
+                    queue.append(dependency)
+    return dict(sorted(versions.items()))
 
 
-def sbom(wanted: dict[str, str]) -> dict[str, Any]:
-    """CycloneDX 1.6 of these packages of this environment, with their licences and what needs what."""
-    command = ["environment", "--pyproject", "pyproject.toml", "--output-reproducible", "--no-validate"]
-    made = subprocess.run(
-        [sys.executable, "-m", "cyclonedx_py", *command, str(Path(sys.prefix))],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    bom: dict[str, Any] = json.loads(made.stdout)
-    bom["components"] = [c for c in bom["components"] if canonicalize_name(c["name"]) in wanted]
-    kept = {c["bom-ref"] for c in bom["components"]} | {bom["metadata"]["component"]["bom-ref"]}
+def make_sbom(versions: dict[str, str]) -> dict[str, Any]:
+    """Describe these packages as CycloneDX 1.6, with their licences and dependencies."""
+    command = [sys.executable, "-m", "cyclonedx_py", "environment", "--pyproject", "pyproject.toml"]
+    command += ["--output-reproducible", "--no-validate", str(Path(sys.prefix))]
+    process = subprocess.run(command, check=True, capture_output=True, text=True)
+    bom: dict[str, Any] = json.loads(process.stdout)
+    bom["components"] = [c for c in bom["components"] if canonicalize_name(c["name"]) in versions]
+    refs = {c["bom-ref"] for c in bom["components"]} | {bom["metadata"]["component"]["bom-ref"]}
     bom["dependencies"] = [
-        {**d, "dependsOn": [ref for ref in d.get("dependsOn", ()) if ref in kept]}
+        {**d, "dependsOn": [ref for ref in d.get("dependsOn", ()) if ref in refs]}
         for d in bom["dependencies"]
-        if d["ref"] in kept
+        if d["ref"] in refs
     ]
     return bom
 
 
 def main() -> None:
-    """Print the packages, or write their list."""
-    parser = argparse.ArgumentParser(description="The Python packages of the image.")
+    """Print the packages, or write them as CycloneDX."""
+    parser = argparse.ArgumentParser(description="List the Python packages of the image.")
     parser.add_argument("--sbom", type=Path, metavar="FILE", help="write CycloneDX JSON instead")
     arguments = parser.parse_args()
-    if (here := f"{sys.version_info.major}.{sys.version_info.minor}") != PYTHON:
-        sys.exit(f"the image has Python {PYTHON}, this is {here}, for which other packages may be needed")
-    wanted = packages()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if version != PYTHON:
+        sys.exit(f"the image has Python {PYTHON}, this is {version}, which may need other packages")
+    versions = list_packages()
     if arguments.sbom is None:
-        print(*(f"{name}=={version}" for name, version in wanted.items()), sep="\n")
+        print(*(f"{name}=={version}" for name, version in versions.items()), sep="\n")
         return
-    bom = sbom(wanted)
+    bom = make_sbom(versions)
     write_atomically(arguments.sbom, json.dumps(bom, indent=2).encode() + b"\n")
     print(f"{arguments.sbom}: {len(bom['components'])} packages")
 

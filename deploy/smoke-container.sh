@@ -26,7 +26,7 @@ main() {
     fetch_wheels
     build
     start
-    "$PYTHON" -m tests.live.container "http://127.0.0.1:$PORT" "$(server_pid)" "$DIR/container.log"
+    "$PYTHON" -m deploy.check_container "http://127.0.0.1:$PORT" "$(server_pid)" "$DIR/container.log"
     wait "$pid" || fail "the container ended with $?, not 0"
     pid=''
     echo "image: $(size) MiB; ready after $ready_s s"

@@ -1,4 +1,4 @@
-"""The bento: what is packed, and what the image is made of. deploy/smoke-container.sh builds and runs it."""
+"""The content of the bento and of its image. deploy/smoke-container.sh builds and runs the image."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import yaml
 
 import ganmint
 from models import store
+from tests.waiting import TIMEOUT_S
 
 REPOSITORY = Path(ganmint.__file__).parent.parent
-Built = tuple[subprocess.CompletedProcess[str], Path]
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> Path:
-    """deploy/ as `make bento` leaves it; that the wheel is empty matters to the container only."""
+    """deploy/ as `make bento` leaves it, with an empty wheel: only the container would install it."""
     folder = tmp_path / "deploy"
     (folder / "wheels").mkdir(parents=True)
     for name in ("bento.py", "bentofile.yaml"):
@@ -33,7 +33,7 @@ def context(tmp_path: Path) -> Path:
 
 
 def build(context: Path, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    given = [part for argument in arguments for part in ("--arg", argument)]
+    options = [part for argument in arguments for part in ("--arg", argument)]
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
@@ -41,25 +41,27 @@ def build(context: Path, home: Path, *arguments: str) -> subprocess.CompletedPro
         "BENTOML_DO_NOT_TRACK": "true",
     }
     return subprocess.run(
-        [sys.executable, "-m", "bentoml", "build", context.name, "--output", "tag", *given],
-        cwd=context.parent, env=environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-m", "bentoml", "build", context.name, "--output", "tag", *options],
+        cwd=context.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
 
 
-def built(home: Path) -> tuple[dict[str, Any], str]:
-    """The newest bento's description and its Dockerfile."""
+def read_bento(home: Path) -> tuple[dict[str, Any], str]:
+    """Read the newest bento's description and its Dockerfile."""
     (folder,) = (home / "bentos" / "ganmint").glob("*/")
     return yaml.safe_load((folder / "bento.yaml").read_text()), (folder / "env" / "docker" / "Dockerfile").read_text()
 
 
-def test_a_bento_has_the_newest_models_and_an_image_without_build_tools(
-    context: Path, store_home: Path, tiny_artifact: Path
-) -> None:
+def test_a_bento_has_the_newest_models_and_no_build_tools(context: Path, store_home: Path, tiny_artifact: Path) -> None:
     store.install(tiny_artifact)
 
-    done = build(context, store_home, "variant=cpu")
-    assert done.returncode == 0, done.stderr
-    bento, dockerfile = built(store_home)
+    process = build(context, store_home, "variant=cpu")
+    assert process.returncode == 0, process.stderr
+    bento, dockerfile = read_bento(store_home)
     assert [model["tag"] for model in bento["services"][0]["models"]] == ["tiny:1.0.0"]
     assert bento["image"]["python_version"] == "3.11"
     assert "\nFROM python:3.11-slim AS" in dockerfile
@@ -73,15 +75,15 @@ def test_a_bento_has_the_newest_models_and_an_image_without_build_tools(
 def test_the_variant_for_gpus_differs_by_one_argument(context: Path, store_home: Path, tiny_artifact: Path) -> None:
     store.install(tiny_artifact)
 
-    done = build(context, store_home, "variant=cuda")
-    assert done.returncode == 0, done.stderr
-    _, dockerfile = built(store_home)
+    process = build(context, store_home, "variant=cuda")
+    assert process.returncode == 0, process.stderr
+    _, dockerfile = read_bento(store_home)
     assert "UV_TORCH_BACKEND" not in dockerfile
     assert "\nARG NVIDIA_DRIVER_CAPABILITIES=compute,utility\n" in dockerfile
 
 
 @pytest.mark.parametrize(
-    ("argument", "says"),
+    ("argument", "message"),
     [
         ("variant=tpu", "'cpu' or 'cuda'"),
         ("varient=cuda", "varient Extra inputs are not permitted"),
@@ -89,19 +91,19 @@ def test_the_variant_for_gpus_differs_by_one_argument(context: Path, store_home:
     ],
 )
 def test_a_wrong_argument_is_named(
-    context: Path, store_home: Path, tiny_artifact: Path, argument: str, says: str
+    context: Path, store_home: Path, tiny_artifact: Path, argument: str, message: str
 ) -> None:
     store.install(tiny_artifact)
 
-    done = build(context, store_home, argument)
-    assert done.returncode != 0
-    assert says in re.sub(r"\s+", " ", done.stdout + done.stderr)
+    process = build(context, store_home, argument)
+    assert process.returncode != 0
+    assert message in re.sub(r"\s+", " ", process.stdout + process.stderr)
 
 
-def test_without_the_wheel_it_says_what_makes_it(context: Path, store_home: Path, tiny_artifact: Path) -> None:
+def test_without_the_wheel_the_error_names_the_command(context: Path, store_home: Path, tiny_artifact: Path) -> None:
     store.install(tiny_artifact)
     shutil.rmtree(context / "wheels")
 
-    done = build(context, store_home)
-    assert done.returncode != 0
-    assert "run: make bento" in re.sub(r"\s+", " ", done.stdout + done.stderr)
+    process = build(context, store_home)
+    assert process.returncode != 0
+    assert "run: make bento" in re.sub(r"\s+", " ", process.stdout + process.stderr)

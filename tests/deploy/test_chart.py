@@ -1,4 +1,4 @@
-"""What the chart's documents are, and what they mean for the service that they run."""
+"""The chart's documents, and what they mean for the service."""
 
 from __future__ import annotations
 
@@ -16,44 +16,46 @@ from models import store
 from service import routes
 from service.auth import parse_keys
 from service.settings import Settings
-from tests.deploy.chart import (
-    CHART,
-    EXPORT,
-    KEY,
-    MATRIX,
-    OUTSIDE,
-    Document,
-    Values,
-    helm,
-    one,
-    pods,
-    render,
-    templates,
-    validate,
-)
 
+helm = pytest.importorskip("helm_python", reason="helm-python-sdk has no wheel for this machine")
 kubernetes_validate = pytest.importorskip("kubernetes_validate")
 pytest.importorskip("cloudcoil.models.keda")
+
+from deploy.chart import (  # noqa: E402
+    CHART,
+    EXPORT,
+    INGRESS,
+    KEY,
+    MATRIX,
+    Document,
+    Values,
+    find_one,
+    iterate_pods,
+    render,
+    render_templates,
+)
+from tests.deploy.schemas import check_schema  # noqa: E402
+
 LOWEST = "1.30"
 PATHS = {getattr(route, "path", "") for route in routes.router.routes}
 
 
-def test_helm_finds_nothing_to_warn_of() -> None:
-    found = helm.lint(CHART, strict=True)
+def test_helm_lint_has_no_warnings() -> None:
+    report = helm.lint(CHART, strict=True)
     # Severity 1 is a hint: it has no icon.
-    assert [message for message in found["messages"] if message["severity"] > 1] == []
-    assert found["errors"] == []
+    assert [message for message in report["messages"] if message["severity"] > 1] == []
+    assert report["errors"] == []
 
 
 @pytest.mark.parametrize("version", [LOWEST, kubernetes_validate.latest_version()])
-def test_every_document_of_every_combination_keeps_its_published_schema(version: str) -> None:
+def test_every_document_matches_its_published_schema(version: str) -> None:
     documents = {json.dumps(document, sort_keys=True): document for v in MATRIX.values() for document in render(v)}
     assert {document["kind"] for document in documents.values()} == {
         "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy", "PodDisruptionBudget",
         "PrometheusRule", "ScaledObject", "Secret", "Service", "ServiceAccount", "ServiceMonitor",
     }  # fmt: skip
     for document in documents.values():
-        validate(document, version)
+        check_schema(document, version)
     assert f">={LOWEST}.0-0" == yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]
 
 
@@ -61,11 +63,11 @@ def test_every_document_of_every_combination_keeps_its_published_schema(version:
     ("kind", "where"),
     [("Deployment", ("spec", "replica")), ("ScaledObject", ("spec", "cooldown")), ("ServiceMonitor", ("spec", "port"))],
 )
-def test_a_field_that_no_schema_has_is_found(kind: str, where: tuple[str, str]) -> None:
-    document = one(render(MATRIX[" keda monitoring"]), kind)
+def test_a_field_that_the_schema_lacks_is_an_error(kind: str, where: tuple[str, str]) -> None:
+    document = find_one(render(MATRIX[" keda monitoring"]), kind)
     document[where[0]][where[1]] = 1
     with pytest.raises((kubernetes_validate.ValidationError, AssertionError), match=r"unexpected|does not have"):
-        validate(document, LOWEST)
+        check_schema(document, LOWEST)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_a_field_that_no_schema_has_is_found(kind: str, where: tuple[str, str]) 
         ({"autoscaling": {"mode": "cpu"}}, "/autoscaling/mode"),
         ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
         ({"resources": {"limits": {"memory": "1 GB"}}}, "/resources/limits/memory"),
-        ({"apiKeys": {"records": [{"name": "lab", "sha256": "secret"}]}}, "/apiKeys/records/0/sha256"),
+        ({"apiKeys": {"records": [{"name": "alice", "sha256": "secret"}]}}, "/apiKeys/records/0/sha256"),
         ({"ingress": {"paths": [{"path": "metrics", "pathType": "Exact"}]}}, "/ingress/paths/0/path"),
         ({"export": {"format": "jpg"}}, "/export/format"),
         ({"export": {"seed": 2**53}}, "/export/seed"),
@@ -86,7 +88,7 @@ def test_a_field_that_no_schema_has_is_found(kind: str, where: tuple[str, str]) 
         ({"autoscaling": {"minReplicas": 9}}, "autoscaling.maxReplicas (8) must be at least"),
         ({"strategy": {"maxSurge": 0}}, "strategy.maxSurge and strategy.maxUnavailable"),
         ({"ingress": {"enabled": True}, "apiKeys": {"open": True}}, "ingress.host"),
-        ({"ingress": OUTSIDE}, "ingress.enabled without API keys"),
+        ({"ingress": INGRESS}, "ingress.enabled without API keys"),
         ({"apiKeys": {"records": [KEY], "existingSecret": "x"}}, "apiKeys.records and apiKeys.existingSecret"),
         ({"export": {"enabled": True}}, "export.model"),
         ({"export": {**EXPORT, "count": 0}}, "export.count"),
@@ -100,7 +102,7 @@ def test_a_wrong_value_is_refused_with_its_name(values: Values, named: str) -> N
         render(values)
 
 
-def test_every_value_has_a_place_in_the_schema_and_every_object_is_closed() -> None:
+def test_the_values_schema_is_complete_and_closed() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
 
     def walk(values: Any, rule: dict[str, Any], path: str) -> None:
@@ -118,8 +120,8 @@ def test_every_value_has_a_place_in_the_schema_and_every_object_is_closed() -> N
 
 
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
-def test_no_pod_may_more_than_it_must(values: Values) -> None:
-    for pod in pods(render(values)):
+def test_pods_have_the_least_privileges(values: Values) -> None:
+    for pod in iterate_pods(render(values)):
         security = pod["securityContext"]
         assert security["runAsNonRoot"] is True and security["runAsUser"] > 0
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -137,59 +139,59 @@ def test_no_pod_may_more_than_it_must(values: Values) -> None:
             assert writable <= {"scratch", "data"}
 
 
-def test_the_probes_ask_what_the_service_answers() -> None:
-    (pod,) = pods(render())
+def test_the_probes_use_routes_of_the_service() -> None:
+    (pod,) = iterate_pods(render())
     (container,) = pod["containers"]
     assert {name: container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "liveness", "readiness")} == {
         "startup": "/livez",
-        # A restart mends no model, so liveness must not ask for one.
+        # A restart repairs no model, so liveness must not depend on one.
         "liveness": "/livez",
         "readiness": "/readyz",
     }
     (port,) = container["ports"]
     assert container["args"][:5] == ["serve", "--host", "0.0.0.0", "--port", str(port["containerPort"])]
     assert {container[f"{name}Probe"]["httpGet"]["port"] for name in ("startup", "liveness", "readiness")} == {"http"}
-    monitor = one(render({"monitoring": {"enabled": True}}), "ServiceMonitor")
+    monitor = find_one(render({"monitoring": {"enabled": True}}), "ServiceMonitor")
     assert {"/livez", "/readyz", monitor["spec"]["endpoints"][0]["path"]} <= PATHS
 
 
 @pytest.mark.parametrize(
     ("timeout_s", "pause_s", "drain_s"), [(30, 5, 10), (2.5, 1, 0), (300, 60, 120)], ids=["default", "short", "long"]
 )
-def test_a_pod_has_the_time_to_finish_what_it_accepted(timeout_s: float, pause_s: int, drain_s: int) -> None:
+def test_a_pod_has_time_to_complete_accepted_requests(timeout_s: float, pause_s: int, drain_s: int) -> None:
     values = {
         "settings": {"timeoutSeconds": timeout_s},
         "shutdown": {"preStopSeconds": pause_s, "drainPauseSeconds": drain_s},
     }
-    (pod,) = pods(render(values))
+    (pod,) = iterate_pods(render(values))
     (container,) = pod["containers"]
     finish_s = int(container["args"][-1])
     assert container["args"][-2] == "--timeout-graceful-shutdown" and finish_s >= math.ceil(timeout_s)
     assert container["lifecycle"]["preStop"] == {"sleep": {"seconds": pause_s}}
-    assert environment(pod)["GANMINT_DRAIN_PAUSE_S"] == str(drain_s)
+    assert read_environment(pod)["GANMINT_DRAIN_PAUSE_S"] == str(drain_s)
     assert pod["terminationGracePeriodSeconds"] > pause_s + drain_s + finish_s
 
 
-def environment(pod: Document) -> dict[str, str]:
+def read_environment(pod: Document) -> dict[str, str]:
     return {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"] if "value" in variable}
 
 
-def settings(values: Values, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """What the service makes of the chart's variables."""
+def read_chart_settings(values: Values, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Read the service's settings from the chart's variables."""
     for name in [name for name in os.environ if name.startswith("GANMINT_")]:
         monkeypatch.delenv(name)
-    (pod,) = pods(render(values))
-    for name, value in environment(pod).items():
+    (pod,) = iterate_pods(render(values))
+    for name, value in read_environment(pod).items():
         if name.startswith("GANMINT_"):
             assert name.removeprefix("GANMINT_").lower() in Settings.model_fields, name
             monkeypatch.setenv(name, value)
     return Settings()
 
 
-def test_the_charts_defaults_are_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = settings({}, monkeypatch).model_dump()
-    meant = {"device": "cpu", "drain_pause_s": 10.0}
-    assert here == {name: field.default for name, field in Settings.model_fields.items()} | meant
+def test_the_charts_defaults_equal_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read_chart_settings({}, monkeypatch).model_dump()
+    chart_defaults = {"device": "cpu", "drain_pause_s": 10.0}
+    assert settings == {name: field.default for name, field in Settings.model_fields.items()} | chart_defaults
 
 
 def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,23 +205,23 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         "apiKeys": {"existingSecret": "mine"},
         "models": {"publicKey": "-----BEGIN PUBLIC KEY-----"},
     }  # fmt: skip
-    here = settings(values, monkeypatch)
-    assert here.names == {"digits", "faces"} and here.origins == ["https://a.example", "https://b.example"]
-    assert (here.max_n, here.queue_images, here.max_body_bytes) == (65536, 20_000_000, 2_000_000)
-    assert here.require_signed and here.trusted_key
-    assert (here.timeout_s, here.poll_s, here.access_log, here.device) == (2.5, 0.5, True, "cuda")
-    (pod,) = pods(render(values))
+    settings = read_chart_settings(values, monkeypatch)
+    assert settings.names == {"digits", "faces"} and settings.origins == ["https://a.example", "https://b.example"]
+    assert (settings.max_n, settings.queue_images, settings.max_body_bytes) == (65536, 20_000_000, 2_000_000)
+    assert settings.require_signed and settings.trusted_key
+    assert (settings.timeout_s, settings.poll_s, settings.access_log, settings.device) == (2.5, 0.5, True, "cuda")
+    (pod,) = iterate_pods(render(values))
     (keys,) = [volume for volume in pod["volumes"] if volume["name"] == "keys"]
     (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "keys"]
     # A whole folder: a file by subPath would never change.
     assert "subPath" not in mount and keys["secret"]["secretName"] == "mine"
-    assert here.api_keys_file == f"{mount['mountPath']}/{keys['secret']['items'][0]['path']}"
+    assert settings.api_keys_file == f"{mount['mountPath']}/{keys['secret']['items'][0]['path']}"
 
 
 def test_the_keys_in_the_secret_are_what_the_service_reads() -> None:
     documents = render({"apiKeys": {"records": [KEY]}})
-    keys = parse_keys(one(documents, "Secret")["stringData"]["keys.json"], "the Secret")
-    assert [(key.name, key.requests_per_minute) for key in keys.values()] == [("lab", 60)]
+    keys = parse_keys(find_one(documents, "Secret")["stringData"]["keys.json"], "the Secret")
+    assert [(key.name, key.requests_per_minute) for key in keys.values()] == [("alice", 60)]
 
 
 @pytest.mark.parametrize(
@@ -230,66 +232,68 @@ def test_one_autoscaler_or_a_fixed_number_of_pods(mode: str, kind: str | None) -
     scalers = [d for d in documents if d["kind"] in ("HorizontalPodAutoscaler", "ScaledObject")]
     assert [scaler["kind"] for scaler in scalers] == [kind] * (kind is not None)
     # An upgrade must not set back what the autoscaler chose.
-    assert ("replicas" in one(documents, "Deployment")["spec"]) == (kind is None)
+    assert ("replicas" in find_one(documents, "Deployment")["spec"]) == (kind is None)
     for scaler in scalers:
-        assert scaler["spec"]["scaleTargetRef"]["name"] == one(documents, "Deployment")["metadata"]["name"]
+        assert scaler["spec"]["scaleTargetRef"]["name"] == find_one(documents, "Deployment")["metadata"]["name"]
         assert 5 in (scaler["spec"].get("maxReplicas"), scaler["spec"].get("maxReplicaCount"))
 
 
 def test_a_gpu_is_asked_for_only_where_it_is_wanted() -> None:
     for enabled in (False, True):
-        (pod,) = pods(render({"gpu": {"enabled": enabled}}))
+        (pod,) = iterate_pods(render({"gpu": {"enabled": enabled}}))
         (container,) = pod["containers"]
         assert container["resources"]["limits"].get("nvidia.com/gpu") == (1 if enabled else None)
         assert container["image"].endswith("-cuda") == enabled
         assert bool(pod.get("tolerations")) == enabled
 
 
-def test_the_way_in_from_outside_leaves_caching_alone_and_metrics_inside() -> None:
-    ingress = one(render({"ingress": OUTSIDE, "apiKeys": {"records": [KEY]}}), "Ingress")
+def test_the_ingress_keeps_caching_and_hides_metrics() -> None:
+    ingress = find_one(render({"ingress": INGRESS, "apiKeys": {"records": [KEY]}}), "Ingress")
     assert "annotations" not in ingress["metadata"]
     paths = [(p["path"], p["pathType"]) for p in ingress["spec"]["rules"][0]["http"]["paths"]]
     assert ("/", "Prefix") not in paths
 
-    def reached(route: str) -> bool:
+    def is_reachable(route: str) -> bool:
         return any(route == p or (kind == "Prefix" and route.startswith(p + "/")) for p, kind in paths)
 
     inside = {"/metrics", "/livez", "/readyz"}
-    assert {route for route in PATHS if not reached(route)} == inside
+    assert {route for route in PATHS if not is_reachable(route)} == inside
 
 
-def test_only_the_named_namespaces_and_neighbours_may_ask() -> None:
+def test_only_named_namespaces_and_neighbours_are_admitted() -> None:
     def peers(values: Values) -> list[str]:
-        rules = one(render(values), "NetworkPolicy")["spec"]["ingress"]
+        rules = find_one(render(values), "NetworkPolicy")["spec"]["ingress"]
         return [json.dumps(peer) for rule in rules for peer in rule["from"]]
 
     assert peers({}) == ['{"podSelector": {}}']
-    assert "ingress-nginx" in "".join(peers({"ingress": OUTSIDE, "apiKeys": {"open": True}}))
+    assert "ingress-nginx" in "".join(peers({"ingress": INGRESS, "apiKeys": {"open": True}}))
     assert "monitoring" in "".join(peers({"monitoring": {"enabled": True}}))
     assert "monitoring" in "".join(peers({"autoscaling": {"mode": "keda"}}))
-    assert one(render(), "NetworkPolicy")["spec"]["egress"] == []
+    assert find_one(render(), "NetworkPolicy")["spec"]["egress"] == []
 
 
-def test_names_stay_within_what_kubernetes_takes() -> None:
+def test_names_stay_within_the_limit_of_kubernetes() -> None:
     for document in render({"export": EXPORT, "autoscaling": {"mode": "keda"}}, name="r" * 53):
         assert len(document["metadata"]["name"]) <= 63, document["kind"]
 
 
-def test_the_notes_say_what_is_missing() -> None:
-    bare = templates({"autoscaling": {"mode": "off"}, "networkPolicy": {"enabled": False}})["NOTES.txt"]
+def test_the_notes_list_what_is_missing() -> None:
+    bare = render_templates({"autoscaling": {"mode": "off"}, "networkPolicy": {"enabled": False}})["NOTES.txt"]
     assert all(word in bare for word in ("No API keys", "No NetworkPolicy", "Nothing scales it", "Nothing watches it"))
-    whole = templates({"apiKeys": {"records": [KEY]}, "monitoring": {"enabled": True}, "ingress": OUTSIDE})["NOTES.txt"]
+    whole = render_templates({"apiKeys": {"records": [KEY]}, "monitoring": {"enabled": True}, "ingress": INGRESS})[
+        "NOTES.txt"
+    ]
     assert "No" not in whole and "https://images.example/v1/models" in whole
 
 
-def jobs(values: Values) -> dict[str, list[str]]:
-    """The arguments of each Job's container, by name, as Kubernetes hands them to the first of the pods."""
-    found = {}
+def read_job_arguments(values: Values) -> dict[str, list[str]]:
+    """Return the arguments of each Job's container, by its name."""
+    arguments = {}
     for document in render({"export": values}):
         if document["kind"] == "Job":
             (container,) = document["spec"]["template"]["spec"]["containers"]
-            found[container["name"]] = container["args"]
-    return found
+            arguments[container["name"]] = container["args"]
+    return arguments
 
 
 def test_the_arguments_of_the_jobs_make_a_whole_data_set(
@@ -297,16 +301,16 @@ def test_the_arguments_of_the_jobs_make_a_whole_data_set(
 ) -> None:
     store.install(tiny_artifact)
     out = tmp_path / "set"
-    wanted = {"enabled": True, "model": "tiny", "count": 50, "seed": 2**53 - 1, "labels": 0, "shardSize": 20,
+    values = {"enabled": True, "model": "tiny", "count": 50, "seed": 2**53 - 1, "labels": 0, "shardSize": 20,
               "format": "npz", "groups": 2, "parallelism": 2, "claim": "sets", "out": "/data/set",
               "deadlineSeconds": 5}  # fmt: skip
-    arguments = jobs(wanted)
+    arguments = read_job_arguments(values)
     for part, index in (("export", 0), ("export", 1), ("finish", 0)):
         line = [a.replace("$(JOB_COMPLETION_INDEX)", str(index)) for a in arguments[part]]
         assert line[0] == "ganmint"
         run(monkeypatch, [a.replace("/data/set", str(out)) for a in line[1:]])
-    written = json.loads((out / "manifest.json").read_text())
-    assert (written["images"], written["job"]["seed"], written["job"]["labels"]) == (50, 2**53 - 1, 0)
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert (manifest["images"], manifest["job"]["seed"], manifest["job"]["labels"]) == (50, 2**53 - 1, 0)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
@@ -319,7 +323,7 @@ def run(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
 
 
 def test_big_numbers_are_written_out() -> None:
-    arguments = jobs({**EXPORT, "index": 2**53 - 1})["export"]
+    arguments = read_job_arguments({**EXPORT, "index": 2**53 - 1})["export"]
     assert {"--count=100000000", f"--index={2**53 - 1}", "--shard-size=10000"} <= set(arguments)
 
 
@@ -331,7 +335,7 @@ def test_another_export_is_another_job_and_the_same_is_the_same() -> None:
     assert not set(names(EXPORT)) & set(names({**EXPORT, "count": 2}))
 
 
-def test_an_export_is_not_ended_by_a_node_and_is_ended_by_wrong_usage() -> None:
+def test_an_export_survives_a_node_and_fails_on_wrong_usage() -> None:
     for job in (d for d in render({"export": EXPORT}) if d["kind"] == "Job"):
         ignore, fail = job["spec"]["podFailurePolicy"]["rules"]
         assert (ignore["action"], ignore["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")

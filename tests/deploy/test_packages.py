@@ -1,4 +1,4 @@
-"""What is said of the image's packages: all of them, and no comfort where nobody looked."""
+"""The image's packages, their list as CycloneDX, and the audit."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ of_the_image = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the i
 
 @of_the_image
 def test_every_package_of_the_image_is_pinned() -> None:
-    found = packages.packages()
-    assert {"torch", "bentoml", "model-signing", "s3fs", "opentelemetry-sdk"} <= found.keys()
-    assert not {"ganmint", "pytest", "matplotlib", "pyarrow"} & found.keys()
-    assert {name: version.partition("+")[0] for name, version in found.items()} == {
-        name: PINNED.get(name) for name in found
+    versions = packages.list_packages()
+    assert {"torch", "bentoml", "model-signing", "s3fs", "opentelemetry-sdk"} <= versions.keys()
+    assert not {"ganmint", "pytest", "matplotlib", "pyarrow"} & versions.keys()
+    assert {name: version.partition("+")[0] for name, version in versions.items()} == {
+        name: PINNED.get(name) for name in versions
     }
 
 
-def test_more_parts_are_more_packages() -> None:
-    assert "pyarrow" in packages.packages("image,parquet")
-    assert "s3fs" not in packages.packages("tracing")
+def test_more_extras_are_more_packages() -> None:
+    assert "pyarrow" in packages.list_packages("image,parquet")
+    assert "s3fs" not in packages.list_packages("tracing")
 
 
 @of_the_image
@@ -47,9 +47,9 @@ def test_the_bill_of_materials_lists_these_packages_with_licences(
     monkeypatch.setattr(sys, "argv", ["packages", "--sbom", str(tmp_path / "sbom.json")])
     packages.main()
     bom: dict[str, Any] = json.loads((tmp_path / "sbom.json").read_text())
-    listed = {str(canonicalize_name(c["name"])): c["version"] for c in bom["components"]}
+    components = {str(canonicalize_name(c["name"])): c["version"] for c in bom["components"]}
     assert (bom["bomFormat"], bom["metadata"]["component"]["name"]) == ("CycloneDX", "ganmint")
-    assert listed == packages.packages()
+    assert components == packages.list_packages()
     assert all(c["purl"].startswith("pkg:pypi/") for c in bom["components"])
     numpy = next(c for c in bom["components"] if c["name"] == "numpy")
     assert numpy["licenses"]
@@ -65,7 +65,7 @@ SKIPPED = {"name": "c", "skip_reason": "Dependency not found"}
 
 
 @pytest.mark.parametrize(
-    ("report", "code", "says"),
+    ("report", "code", "message"),
     [
         ([CLEAN], 0, r"^1 packages, no known vulnerability$"),
         ([CLEAN, LISTED], 1, r"^b 2: PYSEC-1, fixed in 2.1$"),
@@ -74,20 +74,22 @@ SKIPPED = {"name": "c", "skip_reason": "Dependency not found"}
     ],
     ids=["clean", "listed", "skipped", "both"],
 )
-def test_only_what_was_looked_up_is_called_clean(report: list[dict[str, Any]], code: int, says: str) -> None:
-    ended, words = audit.verdict({"dependencies": report})
-    assert ended == code
-    assert re.search(says, words)
+def test_only_packages_that_were_looked_up_count_as_clean(
+    report: list[dict[str, Any]], code: int, message: str
+) -> None:
+    exit_code, text = audit.summarize({"dependencies": report})
+    assert exit_code == code
+    assert re.search(message, text)
 
 
-def test_an_advisory_service_that_is_not_reached_is_no_audit(
+def test_without_the_advisory_service_nothing_is_audited(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # A port where nobody listens.
+    # Nothing listens on this port.
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setattr(sys, "argv", ["audit", "--service", "osv"])
-    monkeypatch.setattr(audit, "packages", lambda: {"anyio": "4.16.0"})
+    monkeypatch.setattr(audit, "list_packages", lambda: {"anyio": "4.16.0"})
     with pytest.raises(SystemExit) as caught:
         audit.main()
     assert caught.value.code == 1

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.soak_export import kill_and_compare
 from models.errors import ExportError
 from models.files import sha256
 from service.export import worker
 from service.export.plan import FORMATS
 from tests.conftest import Command
 from tests.service.export.conftest import tree
-from tests.service.export.soak import survive
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -220,4 +220,4 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) ->
     """make soak-export does the same with many more kills."""
     arguments = ["tiny", "--count", "12000", "--shard-size", "1000", "--labels", "balanced", "--device", "cpu"]
 
-    assert survive([*arguments, "--format", "webdataset", "--workers", "2"], tmp_path, 5, 1) == 5
+    assert kill_and_compare([*arguments, "--format", "webdataset", "--workers", "2"], tmp_path, 5, 1) == 5

@@ -1,4 +1,4 @@
-"""The chart as files, for checkers that read them. Run: python -m tests.deploy.rendered FOLDER."""
+"""Renders the chart to files, for checkers that read them. Run: python -m deploy.render_chart FOLDER."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import yaml
 
-from tests.deploy.chart import EXPORT, KEY, MATRIX, OUTSIDE, Values, render
+from deploy.chart import EXPORT, INGRESS, KEY, MATRIX, Values, render
 
 DIGEST = {"digest": "sha256:" + "0" * 64}
-COMBINED: dict[str, Values] = {
+COMBINATIONS: dict[str, Values] = {
     "defaults": {"image": DIGEST},
     "whole": {**MATRIX["gpu keda ingress monitoring"], "image": DIGEST, "export": EXPORT},
-    "open": {"image": DIGEST, "ingress": OUTSIDE, "apiKeys": {"records": [KEY]}, "models": {"claim": "store"}},
+    "open": {"image": DIGEST, "ingress": INGRESS, "apiKeys": {"records": [KEY]}, "models": {"claim": "store"}},
 }
 
 
 def main(folder: Path) -> None:
-    """Write a file a combination."""
+    """Write one file for each combination."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, values in COMBINED.items():
+    for name, values in COMBINATIONS.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump_all(render(values)))
 
 
