@@ -51,9 +51,20 @@ def test_helm_lint_has_no_warnings() -> None:
 def test_every_document_matches_its_published_schema(version: str) -> None:
     documents = {json.dumps(document, sort_keys=True): document for v in MATRIX.values() for document in render(v)}
     assert {document["kind"] for document in documents.values()} == {
-        "ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy", "PodDisruptionBudget",
-        "PrometheusRule", "ScaledObject", "Secret", "Service", "ServiceAccount", "ServiceMonitor",
-    }  # fmt: skip
+        "ConfigMap",
+        "Deployment",
+        "HorizontalPodAutoscaler",
+        "Ingress",
+        "Job",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "PrometheusRule",
+        "ScaledObject",
+        "Secret",
+        "Service",
+        "ServiceAccount",
+        "ServiceMonitor",
+    }
     for document in documents.values():
         check_schema(document, version)
     assert f">={LOWEST}.0-0" == yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]
@@ -198,13 +209,18 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
         "gpu": {"enabled": True},
         "settings": {
-            "models": ["digits", "faces"], "maxN": 65536, "queueImages": 20_000_000, "timeoutSeconds": 2.5,
-            "maxBodyBytes": 2_000_000, "corsOrigins": ["https://a.example", "https://b.example"], "accessLog": True,
+            "models": ["digits", "faces"],
+            "maxN": 65536,
+            "queueImages": 20_000_000,
+            "timeoutSeconds": 2.5,
+            "maxBodyBytes": 2_000_000,
+            "corsOrigins": ["https://a.example", "https://b.example"],
+            "accessLog": True,
             "pollSeconds": 0.5,
         },
         "apiKeys": {"existingSecret": "mine"},
         "models": {"publicKey": "-----BEGIN PUBLIC KEY-----"},
-    }  # fmt: skip
+    }
     settings = read_chart_settings(values, monkeypatch)
     assert settings.names == {"digits", "faces"} and settings.origins == ["https://a.example", "https://b.example"]
     assert (settings.max_n, settings.queue_images, settings.max_body_bytes) == (65536, 20_000_000, 2_000_000)
@@ -301,9 +317,20 @@ def test_the_arguments_of_the_jobs_make_a_whole_data_set(
 ) -> None:
     store.install(tiny_artifact)
     out = tmp_path / "set"
-    values = {"enabled": True, "model": "tiny", "count": 50, "seed": 2**53 - 1, "labels": 0, "shardSize": 20,
-              "format": "npz", "groups": 2, "parallelism": 2, "claim": "sets", "out": "/data/set",
-              "deadlineSeconds": 5}  # fmt: skip
+    values = {
+        "enabled": True,
+        "model": "tiny",
+        "count": 50,
+        "seed": 2**53 - 1,
+        "labels": 0,
+        "shardSize": 20,
+        "format": "npz",
+        "groups": 2,
+        "parallelism": 2,
+        "claim": "sets",
+        "out": "/data/set",
+        "deadlineSeconds": 5,
+    }
     arguments = read_job_arguments(values)
     for part, index in (("export", 0), ("export", 1), ("finish", 0)):
         line = [a.replace("$(JOB_COMPLETION_INDEX)", str(index)) for a in arguments[part]]
@@ -341,5 +368,7 @@ def test_an_export_survives_a_node_and_fails_on_wrong_usage() -> None:
         assert (ignore["action"], ignore["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
         name = job["spec"]["template"]["spec"]["containers"][0]["name"]
         assert (fail["action"], fail["onExitCodes"]["values"], fail["onExitCodes"]["containerName"]) == (
-            "FailJob", [2], name,
-        )  # fmt: skip
+            "FailJob",
+            [2],
+            name,
+        )
