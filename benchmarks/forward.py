@@ -1,7 +1,8 @@
-"""What a generator costs: size, operations, and images/s of the forward at the fixed batch on one thread.
+"""Measure what generators cost: size, operations, and images/s on one thread.
 
 Run: python -m benchmarks.forward models/pretrained/digits runs/mine ... Takes artifact folders and runs; a
-run's generator is exported aside first. Rounds are interleaved; ratios are to the first of the same round.
+run's generator is exported to a temporary folder first. Rounds are interleaved; ratios are relative to the
+first generator of the same round.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from training.runs import trained_run
 
 
 def main() -> None:
-    """Print a row for each."""
+    """Print a row for each generator."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("generators", nargs="+", type=Path, metavar="RUN-or-ARTIFACT")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as aside:
-        folders = [_artifact(path, Path(aside) / str(k)) for k, path in enumerate(arguments.generators)]
+    with tempfile.TemporaryDirectory() as temporary_dir:
+        folders = [_artifact(path, Path(temporary_dir) / str(k)) for k, path in enumerate(arguments.generators)]
         samplers = [artifact.load(folder) for folder in folders]
         rounds = [[_images_per_second(s, arguments.seconds) for s in samplers] for _ in range(arguments.rounds)]
         print(f"{processor()}, one thread, Python {platform.python_version()}, torch {torch.__version__}")
@@ -43,7 +44,7 @@ def main() -> None:
         for k, (path, folder, sampler) in enumerate(zip(arguments.generators, folders, samplers)):
             rate = statistics.median(row[k] for row in rounds)
             ratio = statistics.median(row[k] / row[0] for row in rounds)
-            weights, mflop = _counted(sampler)
+            weights, mflop = _count_operations(sampler)
             size = sum(file.stat().st_size for file in folder.iterdir()) / 2**20
             widths = sampler.manifest.network.get("network", {}).get("widths", "")
             print(
@@ -52,25 +53,27 @@ def main() -> None:
             )
 
 
-def _artifact(path: Path, aside: Path) -> Path:
+def _artifact(path: Path, export_to: Path) -> Path:
+    """Return the artifact folder that `path` is, or export the run that it is."""
     if (path / MANIFEST_FILE).is_file():
         return path
-    found = trained_run.load_latest(path)
-    artifact.export(found.generator, found.card("run", "0.0.0"), aside)
-    return aside
+    run = trained_run.load_latest(path)
+    artifact.export(run.generator, run.draft_manifest("run", "0.0.0"), export_to)
+    return export_to
 
 
 def _images_per_second(sampler: Sampler, seconds: float) -> float:
-    """Latents and forward, as a service has them."""
-    done, started = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - started) < seconds:
-        sampler.mint(sampler.manifest.addresses(0, done, sampler.batch_size))
-        done += sampler.batch_size
-    return done / elapsed
+    """Measure latents and forward passes, as a service runs them."""
+    count = 0
+    start_s = time.perf_counter()
+    while time.perf_counter() - start_s < seconds:
+        sampler.mint(sampler.manifest.addresses(0, count, sampler.batch_size))
+        count += sampler.batch_size
+    return count / (time.perf_counter() - start_s)
 
 
-def _counted(sampler: Sampler) -> tuple[int, float]:
-    """Weights, and million floating-point operations an image; a multiplication and an addition count as two."""
+def _count_operations(sampler: Sampler) -> tuple[int, float]:
+    """Return the number of weights, and million floating-point operations per image; a multiply-add counts as two."""
     config = GeneratorConfig.model_validate(sampler.manifest.network)
     network = build_generator(config)
     z, label = torch.zeros(1, config.z_dim), torch.zeros(1, dtype=torch.int64)

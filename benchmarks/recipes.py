@@ -16,15 +16,23 @@ import sys
 from pathlib import Path
 
 from benchmarks.start import processor
-from training.runs import comparison
-from training.runs.comparison import REPORT, Run
+from training.runs.comparison import RunSummary, read_run
+from training.runs.run_dir import report_path
 
 # R3GAN's recipe alone: the digits preset with every optional part off.
 PLAIN = (
-    "digits", "encoder=null", "clip_fakes=false", "generator.input_layer=basis", "generator.label_dim=32",
-    "discriminator.minibatch_group=1", "penalty_every=1", "lr.end=1e-4", "gamma.end=0.1", "ema_halflife_kimg.end=15",
-)  # fmt: skip
-# Row: preset and the settings that make it.
+    "digits",
+    "encoder=null",
+    "clip_fakes=false",
+    "generator.input_layer=basis",
+    "generator.label_dim=32",
+    "discriminator.minibatch_group=1",
+    "penalty_every=1",
+    "lr.end=1e-4",
+    "gamma.end=0.1",
+    "ema_halflife_kimg.end=15",
+)
+# The preset and the settings of each row.
 ROWS: dict[str, tuple[str, ...]] = {
     "the digits preset": ("digits",),
     "R3GAN (reference)": PLAIN,
@@ -38,7 +46,7 @@ ROWS: dict[str, tuple[str, ...]] = {
             "minibatch standard deviation": ("discriminator.minibatch_group=4",),
             "encoder": ("encoder={}",),
             "clipped images": ("clip_fakes=true",),
-            "dense start": ("generator.input_layer=dense",),
+            "dense input layer": ("generator.input_layer=dense",),
             "encoder, clipped images": ("encoder={}", "clip_fakes=true"),
             "narrower latents": ("latent_std=0.9",),
             "InfoGAN codes": ("infogan_codes=2",),
@@ -55,9 +63,9 @@ SCORES = ("gan_train", "gan_test", "fd", "recall", "coverage")
 
 
 def main() -> None:
-    """Train, measure, print."""
+    """Train and evaluate every row, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="MNIST's four files")
+    parser.add_argument("--data", type=Path, required=True, help="the folder with MNIST's four files")
     parser.add_argument("--kimg", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("runs/recipes"))
@@ -75,11 +83,11 @@ def main() -> None:
         amount = [f"{name}={arguments.kimg}" for name in ("total_kimg", "schedule_kimg")]
         shared = [*amount, f"seed={arguments.seed}", "threads=1", *arguments.settings]
         _train(preset, [*settings, *shared], arguments.data, out)
-        if not (out / REPORT).exists():
+        if not report_path(out).exists():
             _ganmint("evaluate", str(out), "--data", str(arguments.data))
-        runs[row] = comparison.read(out)
-    where = [processor(), f"Python {platform.python_version()}"]
-    print(", ".join([*where, f"{arguments.kimg:g} kimg, seed {arguments.seed}", *arguments.settings]))
+        runs[row] = read_run(out)
+    machine = [processor(), f"Python {platform.python_version()}"]
+    print(", ".join([*machine, f"{arguments.kimg:g} kimg, seed {arguments.seed}", *arguments.settings]))
     print("\n".join(_table(runs)))
 
 
@@ -89,26 +97,26 @@ def _train(preset: str, settings: list[str], data: Path, out: Path) -> None:
 
 
 def _ganmint(*arguments: str) -> None:
-    """A row that fails ends the benchmark, but for a training that diverges: that is a result."""
+    """Run the command; exit if it fails, but not if a training diverges: that is a result."""
     print(f"$ ganmint {shlex.join(arguments)}", flush=True)
-    done = subprocess.run([sys.executable, "-m", "ganmint", *arguments], check=False)
-    if done.returncode != 0 and arguments[0] != "train":
-        raise SystemExit(done.returncode)
+    process = subprocess.run([sys.executable, "-m", "ganmint", *arguments], check=False)
+    if process.returncode != 0 and arguments[0] != "train":
+        raise SystemExit(process.returncode)
 
 
-def _table(runs: dict[str, Run]) -> list[str]:
-    """Markdown. How fast a row trains is another benchmark's (benchmarks.training): these run for hours."""
+def _table(runs: dict[str, RunSummary]) -> list[str]:
+    """Return the lines of a Markdown table; benchmarks.training measures how fast each row trains."""
     lines = [
         f"| recipe | settings | {' | '.join(SCORES)} | kimg |",
         f"| --- | --- |{' --- |' * (len(SCORES) + 1)}",
     ]
     for row, run in runs.items():
         preset, *settings = ROWS[row]
-        found = run.results()
-        scores = [f"{found.get(name, math.nan):.4g}" for name in SCORES]
-        own = [setting for setting in settings if setting not in PLAIN]
-        words = ", ".join(f"`{setting}`" for setting in own) or ("plain" if settings else f"preset `{preset}`")
-        lines.append(f"| {row} | {words} | {' | '.join(scores)} | {found['kimg']:g} |")
+        results = run.results()
+        scores = [f"{results.get(name, math.nan):.4g}" for name in SCORES]
+        own = ", ".join(f"`{setting}`" for setting in settings if setting not in PLAIN)
+        description = own or ("plain" if settings else f"preset `{preset}`")
+        lines.append(f"| {row} | {description} | {' | '.join(scores)} | {results['kimg']:g} |")
     return lines
 
 

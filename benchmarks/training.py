@@ -1,8 +1,8 @@
-"""How fast training is, by precision, lazy penalties and processes.
+"""Measure how fast training is with different settings and numbers of processes.
 
-Run: make bench-training. Each round trains every variant for some steps by the real command, one
-after another; ratios are to the first variant of the same round. With --faces the networks of
-faces-cpu are measured, with random pixels; else those of digits.
+Run: make bench-training. Each round trains every variant for some steps by the real command, one after
+another; ratios are relative to the first variant of the same round. The data are random pixels. --faces
+measures the networks of the preset images64, otherwise those of images28 are measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 
 class Variant(NamedTuple):
-    """What is measured: processes of one thread each, and settings."""
+    """What is measured: a number of processes with one thread each, and settings."""
 
     name: str
     processes: int
@@ -41,7 +41,7 @@ VARIANTS = (
 
 
 def main() -> None:
-    """Print the medians."""
+    """Print the median of each variant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kimg", type=float, default=1.0, help="per measurement")
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _images_per_second(preset: str, variant: Variant, data: Path, kimg: float) -> float:
-    """Of the second of two ticks: the first one warms up."""
+    """Measure the second of two ticks; the first one warms up."""
     settings = ("augment=null", "penalty_every=1", "threads=1", f"tick_kimg={kimg / 2}", f"total_kimg={kimg}")
     sets = [part for setting in (*settings, *variant.settings) for part in ("--set", setting)]
     with tempfile.TemporaryDirectory() as folder:

@@ -20,12 +20,12 @@ from training.config import Config, dump_config, list_presets, load_config, load
 from training.schedule import CosineSchedule
 
 
-def test_there_are_presets_for_digits_and_for_toys() -> None:
+def test_there_are_presets_for_digits_and_toys() -> None:
     assert {"digits", "toy1d", "toy25"} <= set(list_presets())
 
 
 @pytest.mark.parametrize("name", list_presets())
-def test_every_preset_loads_says_what_it_is_for_and_survives_a_round_trip(name: str, tmp_path: Path) -> None:
+def test_every_preset_loads_and_survives_a_round_trip(name: str, tmp_path: Path) -> None:
     config = load_preset(name)
 
     (tmp_path / "config.yaml").write_text(dump_config(config))
@@ -44,7 +44,7 @@ def test_a_changed_configuration_survives_a_round_trip(tmp_path: Path) -> None:
     assert load_config(tmp_path / "config.yaml") == config
 
 
-def test_an_unknown_preset_is_refused_with_the_names_of_those_there_are() -> None:
+def test_an_unknown_preset_is_refused_with_the_names_of_all() -> None:
     with pytest.raises(InputError, match=r"preset: no preset 'nosuch'; there are .*digits"):
         load_preset("nosuch")
 
@@ -55,7 +55,7 @@ def test_a_preset_is_a_name_and_not_a_path(name: str) -> None:
         load_preset(name)
 
 
-def test_settings_take_the_type_of_what_they_set() -> None:
+def test_settings_have_the_type_of_their_field() -> None:
     config = load_preset(
         "digits",
         (
@@ -83,7 +83,7 @@ def test_settings_take_the_type_of_what_they_set() -> None:
     assert config.data.attribution == "http://a/?b=c"
 
 
-def test_of_two_values_for_a_setting_the_later_one_counts() -> None:
+def test_the_later_of_two_values_of_a_setting_is_used() -> None:
     assert load_preset("digits", ("batch=32", "batch=8")).batch == 8
 
 
@@ -210,7 +210,7 @@ def test_reading_a_configuration_does_not_load_torch() -> None:
 
 
 @pytest.mark.parametrize("text", ["2026-13-45", "0x_", "9" * 5000])
-def test_a_value_that_yaml_fails_to_convert_is_refused_with_the_settings_name(text: str) -> None:
+def test_a_value_that_yaml_cannot_convert_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"data\.name"):
         load_preset("digits", (f"data.name={text}",))
 
@@ -229,7 +229,7 @@ def test_widths_must_be_positive(assignment: str) -> None:
         load_preset("digits", (assignment,))
 
 
-def test_the_presets_name_is_no_setting() -> None:
+def test_the_presets_name_is_not_a_setting() -> None:
     with pytest.raises(InputError, match="preset"):
         load_preset("digits", ("preset=toy1d",))
 
@@ -239,7 +239,7 @@ def test_a_half_life_must_not_be_negative() -> None:
         load_preset("digits", ("ema_halflife_kimg.end=-1",))
 
 
-def test_a_cosine_starts_ends_and_passes_the_middle() -> None:
+def test_a_cosine_has_the_right_start_middle_and_end() -> None:
     schedule = CosineSchedule(start=4.0, end=1.0)
 
     assert schedule.at(0.0) == 4.0
@@ -248,7 +248,7 @@ def test_a_cosine_starts_ends_and_passes_the_middle() -> None:
     assert schedule.at(1.0) == 1.0
 
 
-def test_a_cosine_stays_at_its_end_and_never_passes_its_start() -> None:
+def test_a_cosine_stays_at_its_end_and_is_monotonic() -> None:
     schedule = CosineSchedule(start=0.0, end=15.0)
 
     assert schedule.at(1.5) == schedule.at(100.0) == 15.0

@@ -1,4 +1,4 @@
-"""Several processes, started as users start them, are one."""
+"""Training in several processes gives the same as in one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MakeConfig = Callable[..., Config]
 # Forked from a server that has torch loaded already.
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["training.runs.loop", "torch._inductor.config"])
-# Everything that draws random numbers or looks at more than one image.
+# Every setting that uses random numbers or depends on more than one image.
 EVERYTHING = (
     "data.mirror=true",
     "augment={p: 0.5}",
@@ -39,7 +39,7 @@ EVERYTHING = (
 )
 
 
-def together(size: int, out: Path, data: Path, settings: tuple[str, ...]) -> subprocess.Popen[str]:
+def start_processes(size: int, out: Path, data: Path, settings: tuple[str, ...]) -> subprocess.Popen[str]:
     arguments = [part for setting in settings for part in ("--set", setting)]
     return subprocess.Popen(
         [
@@ -70,11 +70,11 @@ def test_two_processes_have_the_same_curves_as_one(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, source: Path, tiny_settings: tuple[str, ...]
 ) -> None:
     loop.run(tiny_config(*EVERYTHING), tiny_data, tmp_path / "one", "cpu", "ganmint train")
-    with together(2, tmp_path / "two", source, (*tiny_settings, *EVERYTHING)) as process:
+    with start_processes(2, tmp_path / "two", source, (*tiny_settings, *EVERYTHING)) as process:
         printed, errors = process.communicate(timeout=200)
 
     assert process.returncode == 0, errors
-    # The leader alone speaks.
+    # Only the main process prints.
     assert (printed.count("# training;"), printed.count(" images/s ")) == (1, 5)
     one, two = ticks(tmp_path / "one"), ticks(tmp_path / "two")
     assert len(one) == len(two) == 5
@@ -86,24 +86,24 @@ def test_two_processes_have_the_same_curves_as_one(
         assert torch.allclose(states[1][name], value, rtol=1e-2, atol=1e-4)
 
 
-def follow(rank: int, port: int, config: Config, data: Dataset, out: Path) -> None:
+def run_in_process(rank: int, port: int, config: Config, data: Dataset, out: Path) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     loop.run(config, data, out, "cpu", "ganmint train")
 
 
-def test_when_one_process_is_told_to_stop_all_do_and_one_alone_can_go_on(
+def test_a_signal_to_one_process_stops_all_and_one_process_can_resume(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     out, config = tmp_path / "run", tiny_config("total_kimg=1000")
-    processes = [FORKED.Process(target=follow, args=(rank, port, config, tiny_data, out)) for rank in (0, 1)]
+    processes = [FORKED.Process(target=run_in_process, args=(rank, port, config, tiny_data, out)) for rank in (0, 1)]
     for process in processes:
         process.start()
     while all(process.is_alive() for process in processes) and not checkpoint.list_paths(out):
         time.sleep(0.02)
-    # Not the leader.
+    # Not the main process.
     os.kill(processes[1].pid or 0, signal.SIGTERM)
     for process in processes:
         process.join(60)
@@ -115,7 +115,7 @@ def test_when_one_process_is_told_to_stop_all_do_and_one_alone_can_go_on(
     assert ticks(out)[-1]["kimg"] == (stopped_at + 64) / 1000
 
 
-def test_rows_of_all_processes_are_the_batch() -> None:
+def test_the_rows_of_all_processes_are_the_batch() -> None:
     rows = np.arange(12)
 
     parts = [rows[ProcessGroup(rank, 3).rows(12)].tolist() for rank in range(3)]
@@ -145,14 +145,14 @@ def test_a_batch_that_cannot_be_shared_is_refused(
     assert caught.value.field == field
 
 
-def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert local_device("cuda") == "cuda"
     monkeypatch.setenv("LOCAL_RANK", "3")
 
     assert [local_device(name) for name in ("cuda", "cuda:1", "cpu")] == ["cuda:3", "cuda:1", "cpu"]
 
 
-def test_the_leader_alone_speaks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_main_process_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         with main_process_output():

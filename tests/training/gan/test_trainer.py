@@ -1,4 +1,4 @@
-"""A step: what it changes, what it leaves, and that it depends on nothing but the state."""
+"""A training step: what it changes, and that it depends on nothing but the state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Recording(Dataset):
         return super().batch(indices)
 
 
-def recording(count: int) -> Recording:
+def make_recording(count: int) -> Recording:
     return Recording("counted", np.zeros((count, 8, 8, 1), np.uint8), np.zeros(count, np.int64), ("only",))
 
 
@@ -71,8 +71,8 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def test_each_epoch_shows_every_image_once_in_an_order_of_its_own(tiny_config: MakeConfig) -> None:
-    seen = shown(tiny_config("batch=4"), recording(10), 10)
+def test_each_epoch_shows_every_image_once_in_a_new_order(tiny_config: MakeConfig) -> None:
+    seen = shown(tiny_config("batch=4"), make_recording(10), 10)
 
     epochs = [seen[start : start + 10] for start in range(0, 40, 10)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
@@ -80,7 +80,7 @@ def test_each_epoch_shows_every_image_once_in_an_order_of_its_own(tiny_config: M
 
 
 def test_the_order_of_images_does_not_depend_on_the_batch(tiny_config: MakeConfig) -> None:
-    data = recording(10)
+    data = make_recording(10)
 
     by_four = shown(tiny_config("batch=4"), data, 10)
 
@@ -90,7 +90,7 @@ def test_the_order_of_images_does_not_depend_on_the_batch(tiny_config: MakeConfi
 
 
 def test_the_order_of_images_depends_on_the_seed(tiny_config: MakeConfig) -> None:
-    data = recording(10)
+    data = make_recording(10)
 
     assert shown(tiny_config("batch=10", "seed=1"), data, 1) != shown(tiny_config("batch=10", "seed=2"), data, 1)
 
@@ -99,7 +99,7 @@ def test_equal_configurations_take_the_same_steps_bit_for_bit(tiny_config: MakeC
     one, other = Trainer(tiny_config(), tiny_data, "cpu"), Trainer(tiny_config(), tiny_data, "cpu")
 
     for seed in range(4):
-        # Strangers may use the global generators as they like.
+        # Other code may use the global generators.
         torch.manual_seed(seed)
         np.random.seed(seed)
         stats = step(one)
@@ -110,7 +110,7 @@ def test_equal_configurations_take_the_same_steps_bit_for_bit(tiny_config: MakeC
     assert same(one.state(), other.state())
 
 
-def test_a_trainer_leaves_the_global_generators_alone(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+def test_a_trainer_does_not_use_the_global_generators(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     torch.manual_seed(5)
     np.random.seed(5)
 
@@ -128,7 +128,7 @@ def test_another_seed_begins_with_other_weights(tiny_config: MakeConfig, tiny_da
 
 
 @pytest.mark.parametrize("settings", ["data.mirror=true", "data.class_sampling_power=0.5", "encoder={}"])
-def test_a_restored_trainer_takes_the_same_steps_as_one_never_stopped(
+def test_a_restored_trainer_takes_the_same_steps(
     settings: str, tiny_config: MakeConfig, tiny_data: Dataset, tmp_path: Path
 ) -> None:
     config = tiny_config(settings)
@@ -147,7 +147,7 @@ def test_a_restored_trainer_takes_the_same_steps_as_one_never_stopped(
     assert same(whole.state(), resumed.state())
 
 
-def test_a_step_counts_its_images_and_reports_every_figure(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+def test_a_step_counts_its_images_and_returns_all_stats(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config(), tiny_data, "cpu")
 
     stats = step(trainer)
@@ -278,7 +278,7 @@ def test_the_average_moves_half_way_per_half_life(tiny_config: MakeConfig, tiny_
     assert not same(weights(trainer.ema), weights(trainer.G))
 
 
-def test_with_a_half_life_of_zero_the_average_is_the_generator(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+def test_with_a_half_life_of_0_the_average_is_the_generator(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config("ema_halflife_kimg={start: 0, end: 0}"), tiny_data, "cpu")
     trainer.step()
 
@@ -309,7 +309,7 @@ def test_mirroring_leaves_the_data_set_as_it_was(tiny_config: MakeConfig, tiny_d
     assert np.array_equal(tiny_data.images, before)
 
 
-def test_the_other_flip_comes_the_next_time_an_image_is_shown(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+def test_each_epoch_flips_other_images(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config("data.mirror=true", "batch=256"), tiny_data, "cpu")
     first = {image.tobytes() for image in trainer._real_batch()[0].numpy()}
     trainer.images_shown = 256
@@ -355,7 +355,7 @@ def test_every_switch_resumes_bit_for_bit(
     assert same(whole.state(), resumed.state())
 
 
-def test_lazy_penalties_weigh_as_much_on_the_whole(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+def test_lazy_penalties_have_the_same_total_weight(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     every, third = (Trainer(tiny_config(f"penalty_every={k}"), tiny_data, "cpu") for k in (1, 3))
 
     first, lazy = step(every), [step(third) for _ in range(6)]
@@ -410,20 +410,18 @@ def test_without_a_weight_no_penalty_is_computed(
     assert stats["r1"] == stats["r2"] == 0
 
 
-def test_codes_are_learnt_back_from_the_images(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+def test_d_learns_to_predict_the_codes(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     settings = ("infogan_codes=2", "infogan_weight=10", "lr={start: 0.005, end: 0.005}", "batch=64")
     trainer = Trainer(tiny_config(*settings), tiny_data, "cpu")
 
     losses = [step(trainer)["loss_codes"] for _ in range(100)]
 
-    # Half the variance of two standard normals, to begin with: nothing is known of them.
+    # At first half the variance of two standard normals: D knows nothing of them.
     assert np.mean(losses[:5]) == pytest.approx(1.0, rel=0.3)
     assert np.mean(losses[-5:]) < 0.5
 
 
-def test_the_baselines_average_has_its_own_weights_and_the_running_statistics(
-    tiny_config: MakeConfig, tiny_data: Dataset
-) -> None:
+def test_dcgans_average_has_the_running_statistics(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config(*DCGAN), tiny_data, "cpu")
 
     for _ in range(3):
@@ -452,7 +450,7 @@ def test_a_smaller_latent_deviation_scales_the_same_latents(tiny_config: MakeCon
     assert torch.equal(smaller, 0.5 * usual)
 
 
-def test_rare_classes_are_shown_more_often_where_that_is_asked(tiny_config: MakeConfig) -> None:
+def test_rare_classes_are_shown_more_often_with_a_power_below_1(tiny_config: MakeConfig) -> None:
     """Of 250 images 200, 40 and 10 are of the three classes; their square roots are as 14.1, 6.3 and 3.2."""
     labels = np.repeat([0, 1, 2], [200, 40, 10])
     data = Recording("uneven", np.zeros((250, 8, 8, 1), np.uint8), labels, ("a", "b", "c"))
