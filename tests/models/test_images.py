@@ -232,3 +232,11 @@ def png_of_size(width: int, height: int) -> bytes:
 def test_a_picture_that_claims_a_monstrous_size_is_refused() -> None:
     with pytest.raises(FileError):
         read_address(png_of_size(40_000, 40_000))
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "columns"), [(0, 10), (1, 10), (2, 10), (3, 9), (6, 6), (10, 10), (15, 15), (20, 20), (21, 10)]
+)
+def test_a_class_grid_has_whole_cycles_of_few_classes(num_classes: int, columns: int) -> None:
+    assert images.class_grid_columns(num_classes) == columns
+    assert images.has_class_columns(num_classes) == (2 <= num_classes <= 20)

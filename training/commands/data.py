@@ -22,7 +22,7 @@ MAX_LISTED = 10
 SMALL_DATA = 5000
 
 
-@click.group(short_help="Inspect a data set before training.")
+@click.group()
 def data() -> None:
     """Inspect data before training on it."""
 

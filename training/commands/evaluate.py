@@ -28,7 +28,6 @@ from training.runs.run_dir import EVALUATION_FOLDER
 
 
 @click.command(
-    short_help="Measure a generator against real images.",
     epilog="\b\nExamples:\n"
     "  ganmint evaluate digits --data path/to/mnist\n"
     "  ganmint evaluate runs/mydigits --data tests/data/digits --out report\n"
@@ -92,7 +91,6 @@ def _print_report(report: Report) -> None:
 
 
 @click.command(
-    short_help="Evaluate a run and put it into the model store.",
     epilog="\b\nExamples:\n"
     "  ganmint publish runs/mydigits --name mydigits --data tests/data/digits\n"
     '  ganmint publish runs/mydigits --name mydigits --accept "a first try"',

@@ -21,9 +21,7 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 MAX_CELL_WIDTH = 36
 
 
-@click.command(
-    short_help="Make a video of a training.", epilog="\b\nExample:\n  ganmint movie runs/mydigits --out mydigits.webp"
-)
+@click.command(epilog="\b\nExample:\n  ganmint movie runs/mydigits --out mydigits.webp")
 @click.argument("run_folder", metavar="RUN", type=PATH)
 @click.option("--out", type=PATH, help="The animated WebP to write; browsers show it. Default: RUN/movie.webp.")
 @click.option("--fps", type=click.FloatRange(0.5, 30), default=8, show_default=True, help="Frames per second.")
@@ -47,7 +45,6 @@ def movie(run_folder: Path, out: Path | None, fps: float, max_seconds: float) ->
 
 
 @click.command(
-    short_help="Compare runs: settings and results.",
     epilog="\b\nExample:\n  ganmint compare runs/a runs/b --plot compare.png",
 )
 @click.argument("run_folders", metavar="RUN RUN ...", nargs=-1, required=True, type=PATH)

@@ -23,7 +23,6 @@ TOY_DATASETS = {"toy1d": toy1d, "toy25": toy25}
 
 
 @click.command(
-    short_help="Train a generator, or resume a run.",
     epilog="\b\nExamples:\n"
     "  ganmint train --preset toy1d --out runs/toy\n"
     "  ganmint train --preset digits --data tests/data/digits --out runs/mydigits --set total_kimg=2\n"
