@@ -16,7 +16,17 @@ from PIL import ExifTags, Image, JpegImagePlugin
 
 from models.address import Address
 from models.errors import FileError, InputError
-from models.images import EXTENSIONS, MEDIA_TYPES, MediaType, encode, encode_one_or_grid, grid, read_address
+from models.images import (
+    EXTENSIONS,
+    MEDIA_TYPES,
+    MediaType,
+    class_grid_columns,
+    encode,
+    encode_one_or_grid,
+    grid,
+    has_class_columns,
+    read_address,
+)
 
 ADDRESS = str(Address("faces", "1.0.0", 7, 2**53 - 1, 3, 0.7))
 TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -238,5 +248,5 @@ def test_a_picture_that_claims_a_monstrous_size_is_refused() -> None:
     ("num_classes", "columns"), [(0, 10), (1, 10), (2, 10), (3, 9), (6, 6), (10, 10), (15, 15), (20, 20), (21, 10)]
 )
 def test_a_class_grid_has_whole_cycles_of_few_classes(num_classes: int, columns: int) -> None:
-    assert images.class_grid_columns(num_classes) == columns
-    assert images.has_class_columns(num_classes) == (2 <= num_classes <= 20)
+    assert class_grid_columns(num_classes) == columns
+    assert has_class_columns(num_classes) == (2 <= num_classes <= 20)
