@@ -1,7 +1,6 @@
-"""The address of an image.
+"""The address of an image: its parts, their bounds, and its one canonical text.
 
-Knows: what identifies an image, its one canonical text, and the bounds of each part. The text is
-also the path of the image's permanent URL. Does not know: which models exist, or how pixels come.
+The text is also the path of the image's permanent URL.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from models.errors import InputError
 from models.latents import MAX_INTEGER
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
-# [0-9], not \d: that takes the digits of every script.
+# [0-9], because \d matches the digits of every script.
 _NUMBER = r"(?:0|[1-9][0-9]{0,5})"
 VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 _TEXT = re.compile(r"([^/?#]+)/([^/?#]+)/([^/?#\n]+)/([^/?#\n]+)(?:\?([^#\n]+))?")
@@ -21,7 +20,7 @@ _PSI = re.compile(r"[0-9]*\.?[0-9]+(?:e-[0-9]{1,3})?")
 
 
 def check_name(name: str, field: str = "model") -> str:
-    """The name itself, if it can name a model.
+    """Return the name if it can name a model.
 
     Raises: InputError.
     """
@@ -34,7 +33,7 @@ def check_name(name: str, field: str = "model") -> str:
 
 
 def check_version(version: str, field: str = "version") -> str:
-    """The version itself, if it is one.
+    """Return the version if it is valid.
 
     Raises: InputError.
     """
@@ -44,7 +43,7 @@ def check_version(version: str, field: str = "version") -> str:
 
 
 def check_integer(value: int, field: str) -> int:
-    """The integer itself, if it is in 0 .. 2^53 - 1.
+    """Return the integer if it is in 0 .. 2^53 - 1.
 
     Raises: InputError.
     """
@@ -54,7 +53,7 @@ def check_integer(value: int, field: str) -> int:
 
 
 def check_psi(psi: float, field: str = "psi") -> float:
-    """psi as a float, if it is in (0, 1].
+    """Return psi as a float if it is in (0, 1].
 
     Raises: InputError.
     """
@@ -91,7 +90,7 @@ class Address:
         check_psi(self.psi)
 
     def __str__(self) -> str:
-        """The canonical text, e.g. digits/1.0.0/7/0?label=3&psi=0.7; psi is left out when it is 1."""
+        """Return the canonical text, e.g. digits/1.0.0/7/0?label=3&psi=0.7; psi is left out when it is 1."""
         query = [] if self.label is None else [f"label={self.label}"]
         if self.psi != 1.0:
             query.append(f"psi={float(self.psi)!r}")
@@ -100,7 +99,7 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """The address that a text names; str() of the result is canonical.
+        """Parse an address; str() of the result is the canonical text.
 
         Raises: InputError naming the part at fault.
         """
@@ -110,14 +109,19 @@ class Address:
         model, version, seed, index, query = match.groups()
         check_name(model)
         check_version(version)
-        fields = _fields(query) if query else {}
-        label = _integer(fields["label"], "label") if "label" in fields else None
-        psi = _psi(fields["psi"]) if "psi" in fields else 1.0
-        return cls(model, version, _integer(seed, "seed"), _integer(index, "index"), label, psi)
+        fields = _split_query(query) if query else {}
+        return cls(
+            model=model,
+            version=version,
+            seed=_parse_integer(seed, "seed"),
+            index=_parse_integer(index, "index"),
+            label=_parse_integer(fields["label"], "label") if "label" in fields else None,
+            psi=_parse_psi(fields["psi"]) if "psi" in fields else 1.0,
+        )
 
 
-def _fields(query: str) -> dict[str, str]:
-    """The query's parts as they stand: nothing in an address needs escaping."""
+def _split_query(query: str) -> dict[str, str]:
+    """Split a query into its fields. Nothing is unescaped, because nothing in an address needs escaping."""
     fields: dict[str, str] = {}
     for part in query.split("&"):
         name, _, value = part.partition("=")
@@ -129,14 +133,14 @@ def _fields(query: str) -> dict[str, str]:
     return fields
 
 
-def _integer(text: str, field: str) -> int:
-    # 16 digits reach past 2^53; int() of thousands of them is an error of its own.
+def _parse_integer(text: str, field: str) -> int:
+    # 16 digits are enough for 2^53; int() of thousands of digits raises an error of its own.
     if not re.fullmatch(r"0|[1-9][0-9]{0,15}", text):
         raise InputError(f"must be a whole number from 0 to 2^53 - 1, got {text[:40]!r}", field)
     return int(text)
 
 
-def _psi(text: str) -> float:
+def _parse_psi(text: str) -> float:
     if not _PSI.fullmatch(text):
         raise InputError(f"must be a number above 0 and at most 1, got {text!r}", "psi")
     return float(text)

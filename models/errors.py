@@ -1,8 +1,21 @@
-"""The one exception tree.
+"""The exceptions of Ganmint.
 
-Knows: what can go wrong, and which field or file was at fault. Every message is written for the
-user: it names the field or the file and says what to do. Does not know HTTP statuses or exit codes:
-`service.errors` and `ganmint` map these classes, each in one place.
+    GanmintError
+        InputError                a value that the caller gave is unusable
+        ModelNotFoundError
+        VersionExistsError
+        FileError                 a file or folder is missing, damaged or of the wrong kind
+            ArtifactError
+                SignatureError
+            DataError
+            CheckpointError
+            ExportError
+        TrainingDivergedError
+        MetricError
+        GateError
+
+Every message is written for the user: it names the field or the file and says what to do. Not here: HTTP statuses
+(service.errors) and exit codes (ganmint.cli).
 """
 
 from __future__ import annotations
@@ -19,11 +32,11 @@ class InputError(GanmintError):
 
     Args:
         message: what is wrong and what would be right, without the field's name.
-        field: the name of the offending field, as the caller knows it.
+        field: the name of the field at fault, as the caller knows it.
     """
 
     def __init__(self, message: str, field: str) -> None:
-        # Both arguments: an exception crosses to another process by these.
+        # Both arguments, because an exception is sent to another process as these.
         super().__init__(message, field)
         self.field = field
         self.reason = message
@@ -36,7 +49,7 @@ class ModelNotFoundError(GanmintError):
     """No such model, or no such version of it, in the store.
 
     Args:
-        message: what is missing and what there is.
+        message: what is missing, and what exists.
         field: `model` or `version`.
     """
 
@@ -50,10 +63,10 @@ class VersionExistsError(GanmintError):
 
 
 class FileError(GanmintError):
-    """A file or folder is missing, damaged or not what it should be.
+    """A file or folder is missing, damaged or of the wrong kind.
 
     Args:
-        path: the offending file or folder.
+        path: the file or folder at fault.
         message: what is wrong with it and what to do.
     """
 
@@ -71,7 +84,7 @@ class ArtifactError(FileError):
 
 
 class SignatureError(ArtifactError):
-    """An artifact has no signature, or none by the key that was given."""
+    """An artifact has no signature, or one by another key."""
 
 
 class DataError(FileError):
@@ -83,16 +96,16 @@ class CheckpointError(FileError):
 
 
 class ExportError(FileError):
-    """An export's target cannot be reached or written, holds something else, or is not whole."""
+    """An export's target cannot be reached or written, holds something else, or is incomplete."""
 
 
 class TrainingDivergedError(GanmintError):
-    """Training cannot go on: a loss is not finite, or the discriminator has won outright."""
+    """Training cannot go on: a loss is not finite, or the discriminator separates real from fake completely."""
 
 
 class MetricError(GanmintError):
-    """A figure cannot be measured from what there is; the message says why and what it would take."""
+    """A metric cannot be measured from the given images; the message says why and what is needed."""
 
 
 class GateError(GanmintError):
-    """A generator stays below its thresholds and is not published."""
+    """A generator does not pass its gate and is not published."""

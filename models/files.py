@@ -1,8 +1,4 @@
-"""Files that are whole or not there.
-
-Knows: how to write so that a crash at any moment leaves the old file or the new one, never half of
-one. Does not know: what is in the files.
-"""
+"""Write files so that a crash at any moment leaves the old file or the new one, never half of one."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ from pathlib import Path
 
 
 def sha256(path: Path) -> str:
-    """The hex digest of a file's bytes."""
+    """Return the hex digest of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -22,20 +18,20 @@ def sha256(path: Path) -> str:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write aside, fsync, rename, fsync the folder."""
+    """Write a temporary file, fsync it, rename it, and fsync the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    temporary_file = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
-        with aside.open("wb") as file:
+        with temporary_file.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary_file.replace(path)
     except OSError as error:
-        # In the caller's words: nobody asked for the file aside.
+        # The caller knows the path, not the temporary file.
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
-        aside.unlink(missing_ok=True)
+        temporary_file.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 

@@ -1,8 +1,7 @@
-"""Pixels and picture files; the only place where either is made.
+"""Encode pixels as PNG, JPEG or WebP files with two marks, and read the marks.
 
-Knows: how a generator's output becomes uint8, how pixels become PNG, JPEG or WebP, still or moving, and the marks
-every file carries: that it is synthetic (IPTC DigitalSourceType in XMP) and its address. No
-timestamps, so equal pixels and address give equal bytes. Does not know: models, requests.
+The marks are the address, and that the image is synthetic (IPTC DigitalSourceType in XMP). Files have no timestamps,
+so equal pixels and addresses give equal bytes.
 """
 
 from __future__ import annotations
@@ -38,11 +37,13 @@ _XMP = (
     'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 )
-_EXIF_IFD, _USER_COMMENT, _ASCII = 0x8769, 0x9286, b"ASCII\0\0\0"
+_EXIF_IFD = 0x8769
+_USER_COMMENT = 0x9286
+_ASCII = b"ASCII\0\0\0"
 
 
 def grid(pixels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Images side by side, row by row, without gaps; the last row is filled up with black.
+    """Put images side by side, row by row, without gaps; the last row is filled up with black.
 
     Args: pixels, uint8 (N, H, W, C); columns, at least 1.
     Returns: uint8 (rows * H, columns * W, C).
@@ -70,13 +71,13 @@ def class_grid_columns(num_classes: int) -> int:
 
 
 def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> bytes:
-    """A picture file with its marks.
+    """Encode one image, or a grid of images, with its marks.
 
     Args:
         pixels: uint8 (H, W, 1) grey or (H, W, 3) RGB.
         media_type: PNG and WebP are lossless; JPEG has quality 95 without chroma subsampling.
-        address: what makes the picture again; for a grid, one address a line.
-    Returns: the file's bytes; the same for the same arguments.
+        address: of the image; for a grid, one address per line.
+    Returns: the file's bytes; equal for equal arguments.
     """
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     buffer = io.BytesIO()
@@ -100,11 +101,11 @@ def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> by
 
 
 def encode_animation(frames: Sequence[NDArray[np.uint8]], durations_ms: Sequence[int]) -> bytes:
-    """An endlessly repeated WebP animation with the synthetic mark; it has no address.
+    """Encode an endlessly repeated WebP animation with the synthetic mark and without an address.
 
     Args:
         frames: uint8 (H, W, 3), all of one size, at least one.
-        durations_ms: how long each is shown.
+        durations_ms: of each frame.
     """
     pictures = [Image.fromarray(frame) for frame in frames]
     buffer = io.BytesIO()
@@ -114,7 +115,7 @@ def encode_animation(frames: Sequence[NDArray[np.uint8]], durations_ms: Sequence
 
 
 def encode_one_or_grid(pixels: NDArray[np.uint8], media_type: MediaType, addresses: Sequence[str]) -> bytes:
-    """One picture of all images: the image itself, or a grid as close to a square as fits.
+    """Encode all images as one picture: a single image as it is, several as a grid that is nearly a square.
 
     Args: pixels, uint8 (N, H, W, C), one address each.
     """
@@ -124,12 +125,12 @@ def encode_one_or_grid(pixels: NDArray[np.uint8], media_type: MediaType, address
 
 
 def read_address(data: bytes, name: str = "image") -> str:
-    """The address text that `encode` put into a file.
+    """Read the address text that `encode` wrote into a file.
 
-    Raises: FileError when the bytes are no picture or carry no address.
+    Raises: FileError when the bytes are not a picture or carry no address.
     """
     try:
-        # Pillow warns of damage; what counts is whether an address comes out.
+        # Pillow warns of damage; here it only matters whether an address can be read.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:

@@ -1,8 +1,4 @@
-"""The process's memory allocator.
-
-Knows: how to keep freed memory for the next batch. Does not know: what is in it. To be called by
-whoever owns a process, once, at its start.
-"""
+"""Set up the process's memory allocator. A program calls this once, at its start."""
 
 from __future__ import annotations
 
@@ -14,10 +10,10 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX = -1, -3, 32 * 1024 * 102
 
 
 def keep_freed() -> None:
-    """Let glibc keep what a batch's activations took for the next one, instead of giving it back.
+    """Let glibc keep the memory of a batch's activations for the next batch.
 
-    Else the kernel clears the same pages for every batch: a sixth of a forward's time. At most
-    128 MiB are kept beyond what is in use. Without glibc it does nothing.
+    Otherwise the kernel clears the same pages for every batch, which takes a sixth of a forward's time. At most
+    128 MiB are kept beyond what is in use. Without glibc this does nothing.
     """
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX)

@@ -1,8 +1,7 @@
-"""The BentoML model store; the only place that talks to it.
+"""The BentoML model store: find models in it and install artifacts into it.
 
-Knows: where the store is, how a finished artifact folder becomes a version in it (written aside and
-renamed, because BentoML's own writes can be seen half done), which versions there are. Does not
-know: what an artifact's files mean beyond its manifest.
+An artifact is written to a temporary folder and renamed, because BentoML's own writes can be seen half done. Only
+this module imports bentoml's store.
 """
 
 from __future__ import annotations
@@ -40,12 +39,12 @@ class StoredModel:
 
 
 def get_home() -> Path:
-    """The folder that holds the store: BENTOML_HOME, or ~/bentoml."""
+    """Return the folder that holds the store: BENTOML_HOME, or ~/bentoml."""
     return Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml").expanduser()
 
 
 def list_names() -> list[str]:
-    """The names in the store that hold a Ganmint model, sorted."""
+    """List the names of the Ganmint models in the store, sorted."""
     root = get_home() / "models"
     if not root.is_dir():
         return []
@@ -53,36 +52,37 @@ def list_names() -> list[str]:
 
 
 def list_versions(name: str) -> list[StoredModel]:
-    """The versions of a name, oldest number first; other BentoML models are passed over."""
+    """List the versions of a name, the lowest number first; other BentoML models are skipped."""
     root = get_home() / "models" / check_name(name)
-    found = [StoredModel(name, p.parent.name, p.parent) for p in root.glob(f"*/{MANIFEST_FILE}")]
-    found = [stored for stored in found if VERSION.fullmatch(stored.version)]
-    return sorted(found, key=lambda stored: stored.sort_key)
+    folders = [path.parent for path in root.glob(f"*/{MANIFEST_FILE}")]
+    stored_models = [StoredModel(name, folder.name, folder) for folder in folders if VERSION.fullmatch(folder.name)]
+    return sorted(stored_models, key=lambda stored: stored.sort_key)
 
 
 def find_version(name: str, version: str | None = None) -> StoredModel:
-    """A version of a model; the newest when none is named.
+    """Find a version of a model; the newest when none is named.
 
-    Raises: ModelNotFoundError naming what there is.
+    Raises: ModelNotFoundError naming what exists.
     """
-    there = list_versions(name)
-    if not there:
+    stored_models = list_versions(name)
+    if not stored_models:
         raise ModelNotFoundError(f"there is no model {name!r}; there are: {', '.join(list_names()) or 'none'}")
     if version is None:
-        return there[-1]
+        return stored_models[-1]
     check_version(version)
-    for stored in there:
+    for stored in stored_models:
         if stored.version == version:
             return stored
     raise ModelNotFoundError(
-        f"there is no version {version} of {name!r}; there are: {', '.join(s.version for s in there)}", "version"
+        f"there is no version {version} of {name!r}; there are: {', '.join(s.version for s in stored_models)}",
+        "version",
     )
 
 
 def find_model(text: str, field: str = "MODEL") -> StoredModel:
-    """The version that a command line names: name or name/version.
+    """Find the version that a command line names: name or name/version.
 
-    Raises: InputError naming the field; ModelNotFoundError naming what there is.
+    Raises: InputError naming the field; ModelNotFoundError naming what exists.
     """
     name, _, version = text.partition("/")
     check_name(name, field)
@@ -90,68 +90,69 @@ def find_model(text: str, field: str = "MODEL") -> StoredModel:
 
 
 def find_artifact(text: str, field: str = "MODEL") -> Path:
-    """The same for a command that takes an artifact folder as well, in the store or not.
+    """Find an artifact folder: the text is its path, or a name or name/version in the store.
 
-    Raises: InputError naming the field; ModelNotFoundError naming what there is.
+    Raises: InputError naming the field; ModelNotFoundError naming what exists.
     """
     return Path(text) if (Path(text) / MANIFEST_FILE).is_file() else find_model(text, field).path
 
 
 def next_version(name: str) -> str:
-    """The version that a new model of this name gets: the next major one, for every image changes."""
-    there = list_versions(name)
-    return f"{there[-1].sort_key[0] + 1}.0.0" if there else "1.0.0"
+    """Return the version of a new model of this name: the next major one, because every image changes."""
+    stored_models = list_versions(name)
+    return f"{stored_models[-1].sort_key[0] + 1}.0.0" if stored_models else "1.0.0"
 
 
 def install(folder: Path) -> StoredModel:
-    """Copy an artifact folder into the store after every check; again for the same one does nothing.
+    """Copy an artifact folder into the store after every check.
 
-    A signature goes with it, also where the artifact is there already.
+    An artifact that is in the store already is not copied again, but its signature is.
 
     Raises:
         ArtifactError: the folder fails its checks.
         VersionExistsError: the store has this name and version with other content.
         FileError: the store cannot be written.
     """
-    card = artifact.load(folder).manifest
-    target = get_home() / "models" / card.name / card.version
+    manifest = artifact.load(folder).manifest
+    target = get_home() / "models" / manifest.name / manifest.version
     try:
-        if _is_there(folder, card, target):
+        if _is_installed(folder, manifest, target):
             _copy_signature(folder, target)
         else:
-            _copy_in(folder, card, target)
+            _copy_in(folder, manifest, target)
     except OSError as error:
-        # Another process may have been faster.
-        if not _is_there(folder, card, target):
+        # Another process may have installed it meanwhile.
+        if not _is_installed(folder, manifest, target):
             raise FileError(target, f"cannot be written: {error.strerror or error}") from None
-    return StoredModel(card.name, card.version, target)
+    return StoredModel(manifest.name, manifest.version, target)
 
 
-def _is_there(folder: Path, card: Manifest, target: Path) -> bool:
-    """Whether the store has this artifact, undamaged; a damaged copy of it is taken out of the way.
+def _is_installed(folder: Path, manifest: Manifest, target: Path) -> bool:
+    """Tell whether the store has this artifact, undamaged; a damaged copy of it is removed.
 
-    Raises: VersionExistsError when something else is there.
+    Raises: VersionExistsError when the store has something else under this version.
     """
     if not target.exists():
         return False
     if not (target / MANIFEST_FILE).is_file() or artifact.digest(target) != artifact.digest(folder):
         raise VersionExistsError(
-            f"the store already has {card.name} {card.version}, with other content; a published version "
-            f"never changes: publish as {next_version(card.name)}"
+            f"the store already has {manifest.name} {manifest.version}, with other content; a published version "
+            f"never changes: publish as {next_version(manifest.name)}"
         )
     try:
         artifact.check_files(target)
     except ArtifactError:
-        with tempfile.TemporaryDirectory(prefix=".ganmint-", dir=get_home()) as aside:
-            target.rename(Path(aside) / "damaged")
+        with tempfile.TemporaryDirectory(prefix=".ganmint-", dir=get_home()) as temporary_dir:
+            target.rename(Path(temporary_dir) / "damaged")
         return False
     return True
 
 
 def _copy_signature(folder: Path, target: Path) -> None:
-    mine, there = folder / SIGNATURE, target / SIGNATURE
-    if mine.is_file() and not (there.is_file() and there.read_bytes() == mine.read_bytes()):
-        write_atomically(there, mine.read_bytes())
+    source = folder / SIGNATURE
+    copy = target / SIGNATURE
+    if source.is_file() and not (copy.is_file() and copy.read_bytes() == source.read_bytes()):
+        write_atomically(copy, source.read_bytes())
 
 
 def list_bundled() -> list[Path]:
@@ -169,38 +170,40 @@ def find_bundled(text: str) -> Path | None:
     return None
 
 
-def _copy_in(folder: Path, card: Manifest, target: Path) -> None:
+def _copy_in(folder: Path, manifest: Manifest, target: Path) -> None:
     get_home().mkdir(parents=True, exist_ok=True)
-    # Beside models/, not in it: BentoML takes every folder in there for a model.
-    aside = Path(tempfile.mkdtemp(prefix=".ganmint-", dir=get_home()))
+    # Beside models/, because BentoML takes every folder in there for a model.
+    temporary_dir = Path(tempfile.mkdtemp(prefix=".ganmint-", dir=get_home()))
     try:
-        made = _bento_model(folder, card, aside)
-        for path in made.iterdir():
+        copy = _write_bento_model(folder, manifest, temporary_dir)
+        for path in copy.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         # BentoML makes it in a temporary folder that only its owner may enter.
-        made.chmod(0o755)
-        sync_folder(made)
+        copy.chmod(0o755)
+        sync_folder(copy)
         target.parent.mkdir(parents=True, exist_ok=True)
-        made.rename(target)
+        copy.rename(target)
         sync_folder(target.parent)
-        newest = list_versions(card.name)[-1].version
+        newest = list_versions(manifest.name)[-1].version
         write_atomically(target.parent / "latest", newest.encode())
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary_dir, ignore_errors=True)
 
 
-def _bento_model(folder: Path, card: Manifest, aside: Path) -> Path:
-    """BentoML's form of the artifact, in a store of its own under `aside`."""
-    # BentoML reports each save to its makers unless told otherwise.
+def _write_bento_model(folder: Path, manifest: Manifest, temporary_dir: Path) -> Path:
+    """Write BentoML's form of the artifact into a store of its own, and return its folder."""
+    # Otherwise BentoML reports each save to its makers.
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
     import bentoml
     from bentoml._internal.models import ModelStore
 
     labels = {"framework": "ganmint", "licence": "see manifest.json"}
-    with bentoml.models.create(f"{card.name}:{card.version}", labels=labels, _model_store=ModelStore(aside)) as model:
-        for name in (*card.files, MANIFEST_FILE):
+    with bentoml.models.create(
+        f"{manifest.name}:{manifest.version}", labels=labels, _model_store=ModelStore(temporary_dir)
+    ) as model:
+        for name in (*manifest.files, MANIFEST_FILE):
             shutil.copyfile(folder / name, model.path_of(name))
         if (folder / SIGNATURE).is_file():
             shutil.copyfile(folder / SIGNATURE, model.path_of(SIGNATURE))
-    return aside / card.name / card.version
+    return temporary_dir / manifest.name / manifest.version

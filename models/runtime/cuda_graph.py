@@ -1,8 +1,4 @@
-"""One fixed batch on a GPU as a single launch.
-
-Knows: CUDA graphs, pinned memory, and the order of copies around a replay. Does not know: what is
-computed, addresses, models.
-"""
+"""Run one fixed batch on a GPU as a single launch."""
 
 from __future__ import annotations
 
@@ -13,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# TorchScript profiles its first runs and optimises before the next; only then may it be captured.
+# TorchScript profiles its first runs, then optimises; it may be captured only after that.
 WARM_UP_RUNS = 5
 
 
 class CudaGraph:
     """A captured forward: a generator's hundred small kernels cost one launch (torch's "CUDA Graphs" note).
 
-    The captured kernels, and so the bytes, are those of the eager forward at the same batch size. To be
-    made and run in inference mode, by one thread at a time.
+    The captured kernels, and so the bytes, are those of the eager forward at the same batch size. Make and run it
+    in inference mode, from one thread at a time.
 
     Args:
         forward: (z float32 (B, z_dim), label int64 (B,)) -> uint8 (B, H, W, C), all on `device`.
@@ -33,10 +29,11 @@ class CudaGraph:
     def __init__(
         self, forward: Callable[[Tensor, Tensor], Tensor], batch_size: int, z_dim: int, device: torch.device
     ) -> None:
-        # Only from pinned memory does a copy run beside the processor.
+        # Only copies from pinned memory run in parallel with the processor.
         self._z_host = torch.zeros(batch_size, z_dim).pin_memory()
         self._label_host = torch.zeros(batch_size, dtype=torch.int64).pin_memory()
-        self._z, self._label = self._z_host.to(device), self._label_host.to(device)
+        self._z = self._z_host.to(device)
+        self._label = self._label_host.to(device)
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(self._stream):
@@ -44,13 +41,13 @@ class CudaGraph:
                 forward(self._z, self._label)
             self._stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            # Other threads may allocate meanwhile: a model is loaded while another serves.
+            # Other threads may allocate meanwhile, because models are loaded while others serve.
             with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
                 self._pixels = forward(self._z, self._label)
         self._pixels_host = torch.zeros(self._pixels.shape, dtype=torch.uint8).pin_memory()
 
     def run(self, z: NDArray[np.float32], label: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The batch's pixels, uint8 (B, H, W, C); overwritten by the next run.
+        """Return the batch's pixels, uint8 (B, H, W, C); the next run overwrites them.
 
         Args: z, float32 (B, z_dim); label, int64 (B,).
         """
@@ -61,6 +58,6 @@ class CudaGraph:
             self._label.copy_(self._label_host, non_blocking=True)
             self._graph.replay()
             self._pixels_host.copy_(self._pixels, non_blocking=True)
-        # Waits without the interpreter's lock.
+        # This waits without the interpreter's lock.
         self._stream.synchronize()
         return self._pixels_host.numpy()

@@ -182,11 +182,11 @@ def test_a_manifest_that_names_another_file_is_refused(folder: Path, name: str) 
 def test_the_samples_are_a_picture_with_one_class_a_column(tiny_artifact: Path) -> None:
     data = (tiny_artifact / artifact.SAMPLES).read_bytes()
     with Image.open(tiny_artifact / artifact.SAMPLES) as picture:
-        assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (3 * 8, 8 * 8))
+        assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (9 * 8, 8 * 8))
         pixels = np.asarray(picture)[..., None]
     addresses = [Address.parse(line) for line in read_address(data).split("\n")]
-    assert [a.label for a in addresses] == [0, 1, 2] * 8
-    assert (pixels == images.grid(artifact.load(tiny_artifact).mint(addresses), 3)).all()
+    assert [a.label for a in addresses] == [0, 1, 2] * 24
+    assert (pixels == images.grid(artifact.load(tiny_artifact).mint(addresses), 9)).all()
 
 
 def test_an_unconditional_colour_model_is_exported_too(tiny_manifest: Manifest, tmp_path: Path) -> None:

@@ -309,14 +309,14 @@ def test_a_version_half_copied_is_never_seen(
 def test_two_installs_of_the_same_artifact_at_once_both_succeed(
     store_home: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = store._bento_model
+    made = store._write_bento_model
 
     def overtaken(folder: Path, card: Manifest, aside: Path) -> Path:
-        monkeypatch.setattr(store, "_bento_model", made)
+        monkeypatch.setattr(store, "_write_bento_model", made)
         store.install(folder)
         return made(folder, card, aside)
 
-    monkeypatch.setattr(store, "_bento_model", overtaken)
+    monkeypatch.setattr(store, "_write_bento_model", overtaken)
     assert store.install(tiny_artifact) == store.find_version("tiny", "1.0.0")
 
 
