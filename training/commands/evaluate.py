@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from models.cli import PATH
+from models.cli import PATH, device_option
 from models.errors import InputError
 from models.manifest import read_manifest
 from models.runtime.loading import resolve_device
@@ -42,7 +42,7 @@ from training.runs.run_dir import EVALUATION_FOLDER
     help="Weights of Inception-v3 (torch-fidelity's file), to measure distances in its features too; about 5 "
     "images/s on two CPU cores.",
 )
-@click.option("--device", default="auto", show_default=True, help="Mint the images on auto, cpu, cuda or cuda:N.")
+@device_option
 def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: Path | None, device: str) -> None:
     """Measure a generator and write report.json and report.html.
 

@@ -1,4 +1,4 @@
-"""Training learns: the two toy presets reach the distributions that they are shown."""
+"""Training learns: the two toy presets reproduce the distributions of their data."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from training.runs.trained_run import load_latest
 SAMPLES = 20_000
 
 
-def samples_after(preset: str, dataset: Dataset, out: Path) -> NDArray[np.float32]:
-    """What the finished run's averaged generator makes: float32 (SAMPLES, dim)."""
+def train_and_sample(preset: str, dataset: Dataset, out: Path) -> NDArray[np.float32]:
+    """Return samples of the finished run's averaged generator: float32 (SAMPLES, dim)."""
     run(load_preset(preset), dataset, out, "cpu", f"ganmint train --preset {preset}")
     state = checkpoint.load(checkpoint.list_paths(out)[-1])
     config = GeneratorConfig.model_validate(state["generator"])
@@ -34,15 +34,15 @@ def samples_after(preset: str, dataset: Dataset, out: Path) -> NDArray[np.float3
     return samples
 
 
-def test_toy1d_learns_the_mean_and_the_standard_deviation(tmp_path: Path) -> None:
-    samples = samples_after("toy1d", toy1d(), tmp_path / "run")
+def test_toy1d_learns_mean_and_standard_deviation(tmp_path: Path) -> None:
+    samples = train_and_sample("toy1d", toy1d(), tmp_path / "run")
     assert samples.mean() == pytest.approx(4.0, rel=0.05)
     assert samples.std() == pytest.approx(1.25, rel=0.05)
     assert evaluate_toy(load_latest(tmp_path / "run")).report.gate.passed
 
 
-def test_toy25_keeps_every_mode(tmp_path: Path) -> None:
-    samples = samples_after("toy25", toy25(), tmp_path / "run")
+def test_toy25_learns_every_mode(tmp_path: Path) -> None:
+    samples = train_and_sample("toy25", toy25(), tmp_path / "run")
     centres = np.clip(samples.round(), -2, 2)
     near = np.linalg.norm(samples - centres, axis=1) < 0.2
     modes, counts = np.unique(centres[near], axis=0, return_counts=True)

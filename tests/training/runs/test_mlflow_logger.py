@@ -1,4 +1,4 @@
-"""MLflow as a further place for ticks. What needs MLflow itself is skipped where it is not installed."""
+"""Reporting to MLflow. Tests that need MLflow are skipped if it is not installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return mlflow.MlflowClient(uri)
 
 
-def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
+def test_a_tracker_that_is_not_installed_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -37,7 +37,7 @@ def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_written(
 
 
 @pytest.mark.filterwarnings("default")
-def test_every_tick_reaches_mlflow_and_a_resumed_run_goes_on_in_its_own(
+def test_a_resumed_run_reports_to_its_own_mlflow_run(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, client: Any
 ) -> None:
     out = tmp_path / "run"
@@ -54,7 +54,7 @@ def test_every_tick_reaches_mlflow_and_a_resumed_run_goes_on_in_its_own(
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_run_that_mlflow_has_lost_begins_anew(
+def test_a_run_unknown_to_mlflow_is_created_again(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
