@@ -122,30 +122,23 @@ class DCGANDiscriminator(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, network: DCGANConfig) -> None:
         super().__init__()
-        self.num_classes = config.num_classes
-        self.body = _DCGANLayers(config, network)
-
-    def forward(self, image: Tensor, label: Tensor) -> DiscriminatorOutput:
-        if self.num_classes > 0:
-            planes = F.one_hot(label, self.num_classes).to(image.dtype)[:, :, None, None]
-            image = torch.cat([image, planes.expand(-1, -1, *image.shape[2:])], dim=1)
-        out = self.body.layers(image)
-        return DiscriminatorOutput(out[:, 0], out[:, 1:])
-
-
-class _DCGANLayers(nn.Module):
-    """Keeps the weights' names of saved checkpoints: body.layers.0.weight and so on."""
-
-    def __init__(self, config: DiscriminatorConfig, network: DCGANConfig) -> None:
-        super().__init__()
         widths = network.widths
+        self.num_classes = config.num_classes
         channels = config.shape[0] + config.num_classes
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[-1], 4, 2, 1), nn.LeakyReLU(0.2)]
         for a, b in itertools.pairwise(widths[::-1]):
             layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2)]
         head = nn.Linear(widths[0] * network.base**2, 1 + config.infogan_codes)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), head)
+        # Weights are called body.layers.0.weight and so on in saved checkpoints.
+        self.body = nn.ModuleDict({"layers": nn.Sequential(*layers, nn.Flatten(), head)})
         init_dcgan(self)
+
+    def forward(self, image: Tensor, label: Tensor) -> DiscriminatorOutput:
+        if self.num_classes > 0:
+            planes = F.one_hot(label, self.num_classes).to(image.dtype)[:, :, None, None]
+            image = torch.cat([image, planes.expand(-1, -1, *image.shape[2:])], dim=1)
+        out = self.body["layers"](image)
+        return DiscriminatorOutput(out[:, 0], out[:, 1:])
 
 
 def build_discriminator(config: DiscriminatorConfig) -> nn.Module:
