@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.models import FACES_SIZED, SMALLEST, export
-from benchmarks.start import processor
+from benchmarks.servers import get_cpu_name
 from models import store
 
 FORMATS = ("imagefolder", "webdataset")
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.5, help="of each measurement, about")
     parser.add_argument("--memory", type=int, nargs="*", metavar="COUNT", help="peak memory instead")
     arguments = parser.parse_args()
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    print(f"{get_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         if arguments.memory is not None:

@@ -1,6 +1,6 @@
-"""The ceiling of serving: latents, forward at the fixed batch, PNG, in a plain loop in one process.
+"""Measures the ceiling of serving: latents, forward at the fixed batch, PNG, in a plain loop in one process.
 
-Prints images/s and the processor time of one image as JSON; what no server in one thread can pass.
+No server with one thread can be faster. Prints images/s and the processor time of one image as JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.runtime.loading import resolve_device
 
 
 def main() -> None:
-    """Run for so many seconds."""
+    """Run for `--seconds` and print the metrics."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0)
@@ -28,17 +28,20 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     sampler = artifact.load(arguments.artifact, resolve_device("auto"))
     size = sampler.batch_size
-    forward_s, started, cpu, index = 0.0, time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - started < arguments.seconds:
+    forward_s = 0.0
+    index = 0
+    started_at = time.perf_counter()
+    cpu_started_at = time.process_time()
+    while time.perf_counter() - started_at < arguments.seconds:
         addresses = sampler.manifest.addresses(0, index, size)
-        before = time.perf_counter()
+        forward_started_at = time.perf_counter()
         pixels = sampler.mint(addresses)
-        forward_s += time.perf_counter() - before
+        forward_s += time.perf_counter() - forward_started_at
         for address, image in zip(addresses, pixels):
             images.encode(image, "image/png", str(address))
         index += size
-    elapsed = time.perf_counter() - started
-    rows = {"per_s": index / elapsed, "cpu_ms": (time.process_time() - cpu) / index * 1000}
+    elapsed_s = time.perf_counter() - started_at
+    rows = {"per_s": index / elapsed_s, "cpu_ms": (time.process_time() - cpu_started_at) / index * 1000}
     print(json.dumps({**rows, "batch_ms": forward_s / (index / size) * 1000, "batch_size": size}))
 
 

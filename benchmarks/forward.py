@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.start import processor
+from benchmarks.servers import get_cpu_name
 from models import artifact
 from models.manifest import MANIFEST_FILE
 from models.network_config import GeneratorConfig
@@ -38,7 +38,7 @@ def main() -> None:
         folders = [_artifact(path, Path(temporary_dir) / str(k)) for k, path in enumerate(arguments.generators)]
         samplers = [artifact.load(folder) for folder in folders]
         rounds = [[_images_per_second(s, arguments.seconds) for s in samplers] for _ in range(arguments.rounds)]
-        print(f"{processor()}, one thread, Python {platform.python_version()}, torch {torch.__version__}")
+        print(f"{get_cpu_name()}, one thread, Python {platform.python_version()}, torch {torch.__version__}")
         print("| generator | widths | weights | MiB | MFLOP an image | fixed batch | images/s | ratio |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")
         for k, (path, folder, sampler) in enumerate(zip(arguments.generators, folders, samplers)):

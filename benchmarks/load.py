@@ -1,9 +1,7 @@
-"""A load generator that costs little: one process, keep-alive connections, requests made beforehand.
+"""Sends load over HTTP/1.1 at little cost: one process and keep-alive connections.
 
-Closed loop (the default): every connection asks again as soon as it is answered. Open loop (--rate):
-requests are due at fixed times, whatever the answers do, and latencies count from when they were due.
-
-Knows: sending HTTP/1.1 requests and timing their answers. Does not know: what is served.
+Closed loop (the default): every connection sends its next request as soon as it has a response. Open loop (--rate):
+requests are due at fixed times, independent of the responses, and latencies count from the time a request was due.
 """
 
 from __future__ import annotations
@@ -19,12 +17,12 @@ import uvloop
 
 from benchmarks.servers import raise_file_limit
 
-# How long the answers still missing at the end of an open loop are waited for.
-PATIENCE_S = 90.0
+# How long to wait at the end of an open loop for missing responses.
+DRAIN_TIMEOUT_S = 90.0
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time; an answer ends by its Content-Length or its last chunk."""
+    """Sends one request at a time; a response ends by its Content-Length or its last chunk."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -34,15 +32,15 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not checked by isinstance: uvloop's transports are classes of their own.
         self._transport = cast(asyncio.WriteTransport, transport)
-        self._run.free(self)
+        self._run.on_free(self)
 
     def send(self, request: bytes, due: float) -> None:
-        """Ask, on a connection that is free."""
+        """Send a request; the connection must be free."""
         self._due = due
         self._transport.write(request)
 
     def close(self) -> None:
-        """Nothing more to ask."""
+        """Close the connection."""
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -57,40 +55,42 @@ class Connection(asyncio.Protocol):
         elif len(self._buffer) < head + 4 + int(_header(lower, b"content-length") or 0):
             return
         assert self._due is not None
-        self._run.answered(int(self._buffer[9:12]), self._due, lower)
+        self._run.on_response(int(self._buffer[9:12]), self._due, lower)
         self._due = None
         self._buffer.clear()
-        self._run.free(self)
+        self._run.on_free(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._due is not None:
-            self._run.answered(0, self._due, b"")
-        self._run.closed(self)
+            self._run.on_response(0, self._due, b"")
+        self._run.on_closed(self)
 
 
 class Run:
-    """A closed loop over so many connections; what was answered, and when."""
+    """A closed loop over a fixed number of connections, and its latencies."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._next = 0
         self._open = arguments.connections
         self.done = asyncio.get_running_loop().create_future()
-        self.started = time.perf_counter()
-        self.ends = self.started + arguments.seconds
+        self.started_at = time.perf_counter()
+        self.ends_at = self.started_at + arguments.seconds
         self.latencies: dict[int, list[float]] = {}
         self.retry_after: dict[str, int] = {}
 
-    def free(self, connection: Connection) -> None:
-        """A connection has nothing to do."""
-        if (now := time.perf_counter()) < self.ends:
+    def on_free(self, connection: Connection) -> None:
+        """Send the next request on a free connection, or close it at the end."""
+        now = time.perf_counter()
+        if now < self.ends_at:
             connection.send(self.next_request(), now)
         else:
             connection.close()
 
     def next_request(self) -> bytes:
-        """As the arguments say, with the next number."""
-        k, self._next = self._next, self._next + 1
+        """Build the next request."""
+        k = self._next
+        self._next += 1
         body = str(self._arguments.body).replace("INDEX", str(k)).encode()
         lines = [f"{self._arguments.method} {self._arguments.path.replace('INDEX', str(k))} HTTP/1.1", "Host: bench"]
         if self._arguments.accept:
@@ -99,28 +99,28 @@ class Run:
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
-    def answered(self, code: int, due: float, head: bytes) -> None:
-        """An answer, or with code 0 a lost connection."""
+    def on_response(self, code: int, due: float, head: bytes) -> None:
+        """Record a response, or with code 0 a lost connection."""
         self.latencies.setdefault(code, []).append(time.perf_counter() - due)
         if code == 429:
             after = (_header(head, b"retry-after") or b"none").decode()
             self.retry_after[after] = self.retry_after.get(after, 0) + 1
 
-    def closed(self, connection: Connection) -> None:
-        """A connection has ended."""
+    def on_closed(self, connection: Connection) -> None:
+        """Count a closed connection."""
         self._open -= 1
         if not self._open and not self.done.done():
             self.done.set_result(None)
 
     def report(self) -> dict[str, object]:
-        """The figures; `codes` and the quantiles of each code."""
-        every = [s for latencies in self.latencies.values() for s in latencies]
-        elapsed = time.perf_counter() - self.started
+        """Return the metrics: totals, and the quantiles of each status code."""
+        all_latencies = [s for latencies in self.latencies.values() for s in latencies]
+        elapsed_s = time.perf_counter() - self.started_at
         return {
-            "requests": len(every),
-            "elapsed_s": elapsed,
-            "per_s": len(every) / elapsed,
-            **_quantiles(every),
+            "requests": len(all_latencies),
+            "elapsed_s": elapsed_s,
+            "per_s": len(all_latencies) / elapsed_s,
+            **_quantiles(all_latencies),
             "codes": {code: len(latencies) for code, latencies in self.latencies.items()},
             "by_code": {code: _quantiles(latencies) for code, latencies in self.latencies.items()},
             "retry_after": self.retry_after,
@@ -138,27 +138,29 @@ class OpenRun(Run):
         self._unanswered = 0
         self._opening: set[asyncio.Task[None]] = set()
 
-    def free(self, connection: Connection) -> None:
-        # The one used last is used first: the server closes those that rest.
+    def on_free(self, connection: Connection) -> None:
+        # The last one used is used next: the server closes idle connections.
         self._free.append(connection)
 
-    def answered(self, code: int, due: float, head: bytes) -> None:
-        super().answered(code, due, head)
+    def on_response(self, code: int, due: float, head: bytes) -> None:
+        super().on_response(code, due, head)
         self._unanswered -= 1
 
-    def closed(self, connection: Connection) -> None:
+    def on_closed(self, connection: Connection) -> None:
         if connection in self._free:
             self._free.remove(connection)
 
-    async def go(self, rate: float) -> None:
-        """Send what is due, millisecond by millisecond, until the time is over and all is answered."""
-        self.started = time.perf_counter()
-        self.ends = self.started + self._arguments.seconds
-        made = 0
-        while (now := time.perf_counter()) < self.ends or (self._unanswered and now < self.ends + PATIENCE_S):
-            while now < self.ends and made <= (now - self.started) * rate:
-                self._dues.append(self.started + made / rate)
-                made += 1
+    async def run(self, rate: float) -> None:
+        """Send due requests every millisecond until the time is over and every response is there."""
+        self.started_at = time.perf_counter()
+        self.ends_at = self.started_at + self._arguments.seconds
+        num_due = 0
+        while (now := time.perf_counter()) < self.ends_at or (
+            self._unanswered and now < self.ends_at + DRAIN_TIMEOUT_S
+        ):
+            while now < self.ends_at and num_due <= (now - self.started_at) * rate:
+                self._dues.append(self.started_at + num_due / rate)
+                num_due += 1
             while self._dues and self._free:
                 self._unanswered += 1
                 self._free.pop().send(self.next_request(), self._dues.popleft())
@@ -167,12 +169,12 @@ class OpenRun(Run):
                 self._opening.add(opening)
                 opening.add_done_callback(self._opening.discard)
             await asyncio.sleep(0.001)
-        # Never sent: no connection could be had.
+        # Code -1: never sent, because no connection could be opened.
         self.latencies.setdefault(-1, []).extend(now - due for due in self._dues)
 
 
 async def connect(run: Run, port: int) -> None:
-    """One more connection."""
+    """Open one more connection."""
     await asyncio.get_running_loop().create_connection(lambda: Connection(run), "127.0.0.1", port)
 
 
@@ -192,7 +194,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     for _ in range(arguments.connections):
         await connect(run, arguments.port)
     if isinstance(run, OpenRun):
-        await run.go(arguments.rate)
+        await run.run(arguments.rate)
     else:
         await run.done
     print(json.dumps(run.report()))
@@ -203,7 +205,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rate", type=float, default=0.0, help="requests a second, whatever the answers do")
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second, independent of the responses")
     parser.add_argument("--method", default="POST")
     parser.add_argument("--path", default="/generate", help="INDEX is replaced by the request's number")
     parser.add_argument("--accept", default="")

@@ -1,10 +1,10 @@
-"""More than the service can do: three times its capacity, the time after, and callers beside bulk.
+"""Measures the service at three times its capacity, its recovery, and its fairness beside bulk requests.
 
-Run: make bench-overload. Capacity is a closed loop of 64 connections that ask for single PNG images. Then
-an open loop sends three times as many, whatever the answers do; an accepted request waits for at most
-the queue (GANMINT_QUEUE_IMAGES / capacity), the rest must be refused at once. Then the closed loop again,
-right after the last answer. Then fairness: 8 connections with n = 1, alone, and while 4 others ask for n = 256
-without pause; also in units of one forward of the fixed batch.
+Run: make bench-overload. Capacity is what a closed loop of 64 connections gets that request single PNG images. Then an
+open loop sends three times as many, independent of the responses. An accepted request waits at most for the queue
+(GANMINT_QUEUE_IMAGES / capacity); the others must be refused at once. Then the closed loop again, right after the last
+response. Then fairness: 8 connections with n = 1, alone and beside 4 connections with n = 256; also in units of one
+forward of the fixed batch.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from typing import Any
 import torch
 
 from benchmarks.models import FACES_SIZED, export
-from benchmarks.servers import ganmint
-from benchmarks.start import processor
+from benchmarks.servers import get_cpu_name, run_service
 from models import store
 from models.manifest import read_manifest
 
-TIMES = 3
+OVERLOAD_FACTOR = 3
 
 
 def main() -> None:
-    """Print the figures."""
+    """Print the metrics."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0, help="of overload; the rest takes a sixth each")
     parser.add_argument("--n", type=int, default=1, help="images a request in the overload; more than 1: as npz")
     parser.add_argument("--queue-images", type=int, default=4096, help="as GANMINT_QUEUE_IMAGES")
     parser.add_argument("--model", choices=["digits", "faces-sized"], default="digits")
     arguments = parser.parse_args()
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    print(f"{get_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         digits = arguments.model == "digits"
         path = store.BUNDLED / "digits" if digits else export("faces-sized", FACES_SIZED, Path(folder))
         store.install(path)
         short = max(1.0, arguments.seconds / 6)
-        forward = _json(_start("ceiling", str(path), "--seconds", str(short)))
-        with ganmint(GANMINT_QUEUE_IMAGES=str(arguments.queue_images)) as (port, _):
+        forward = _read_json(_start("ceiling", str(path), "--seconds", str(short)))
+        with run_service(GANMINT_QUEUE_IMAGES=str(arguments.queue_images)) as (port, _):
             load = Load(port, read_manifest(path).name)
             _overload(load, arguments.n, arguments.queue_images, arguments.seconds, short)
             _fairness(load, short, forward)
 
 
 class Load:
-    """benchmarks.load on one server and model."""
+    """Runs benchmarks.load on one server and model."""
 
     def __init__(self, port: int, model: str) -> None:
-        self._port, self._model = port, model
+        self._port = port
+        self._model = model
 
     def start(self, connections: int, seconds: float, n: int = 1, rate: float = 0.0) -> subprocess.Popen[str]:
-        """In a process of its own."""
+        """Start it in a process of its own."""
         body = f'{{"model": "{self._model}", "seed": 1, "index": INDEX, "n": {n}}}'
         accept = "image/png" if n == 1 else "application/x-npz"
         options = {"port": self._port, "connections": connections, "seconds": seconds, "rate": rate}
@@ -67,8 +67,8 @@ class Load:
         return _start("load", *texts, "--body", body, "--accept", accept)
 
     def run(self, connections: int, seconds: float, n: int = 1, rate: float = 0.0) -> dict[str, Any]:
-        """Its figures."""
-        return _json(self.start(connections, seconds, n, rate))
+        """Run it and return its metrics."""
+        return _read_json(self.start(connections, seconds, n, rate))
 
 
 def _overload(load: Load, n: int, queue_images: int, seconds: float, short: float) -> None:
@@ -77,12 +77,12 @@ def _overload(load: Load, n: int, queue_images: int, seconds: float, short: floa
     capacity = before["per_s"]
     print(f"capacity: {capacity * n:.0f} images/s by n = {n}, ", end="")
     print(f"p50 {before['p50_ms']:.0f} ms, p99 {before['p99_ms']:.0f} ms")
-    over = load.run(64, seconds, n, TIMES * capacity)
+    over = load.run(64, seconds, n, OVERLOAD_FACTOR * capacity)
     after = load.run(64, short, n)
-    # To the last answer: what the queue holds at the end was minted, too.
-    good = over["codes"].get("200", 0) / over["elapsed_s"]
-    print(f"{TIMES} times that for {seconds:g} s: {over['codes']} answers (0: connection lost, -1: never sent)")
-    print(f"  goodput {good * n:.0f} images/s, {good / capacity:.2f} of capacity")
+    # elapsed_s lasts to the last response: the queue's rest is minted after the load ends.
+    goodput = over["codes"].get("200", 0) / over["elapsed_s"]
+    print(f"{OVERLOAD_FACTOR} times that for {seconds:g} s: {over['codes']} (0: connection lost, -1: never sent)")
+    print(f"  goodput {goodput * n:.0f} images/s, {goodput / capacity:.2f} of capacity")
     bound_s = queue_images / capacity / n
     for code, name in (("200", f"accepted (bound by the queue: {bound_s:.1f} s)"), ("429", "refused")):
         if code in over["by_code"]:
@@ -101,7 +101,7 @@ def _fairness(load: Load, seconds: float, forward: dict[str, Any]) -> None:
     alone = load.run(8, seconds)
     bulk = load.start(4, seconds + 2, 256)
     beside = load.run(8, seconds)
-    images_per_s = _json(bulk)["per_s"] * 256
+    images_per_s = _read_json(bulk)["per_s"] * 256
     for name, row in (("n = 1 alone", alone), ("n = 1 beside n = 256", beside)):
         p50, p99 = row["p50_ms"], row["p99_ms"]
         print(f"{name}: p50 {p50:.1f} ms ({p50 / batch_ms:.1f} forwards), p99 {p99:.1f} ms ({p99 / batch_ms:.1f})")
@@ -112,8 +112,7 @@ def _start(module: str, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-m", f"benchmarks.{module}", *options], stdout=subprocess.PIPE, text=True)
 
 
-def _json(process: subprocess.Popen[str]) -> dict[str, Any]:
-    # A measurement that hangs is no measurement.
+def _read_json(process: subprocess.Popen[str]) -> dict[str, Any]:
     text, _ = process.communicate(timeout=600)
     result: dict[str, Any] = json.loads(text)
     return result

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.start import processor
+from benchmarks.servers import get_cpu_name
 from training.runs.comparison import RunSummary, read_run
 from training.runs.run_dir import report_path
 
@@ -86,7 +86,7 @@ def main() -> None:
         if not report_path(out).exists():
             _ganmint("evaluate", str(out), "--data", str(arguments.data))
         runs[row] = read_run(out)
-    machine = [processor(), f"Python {platform.python_version()}"]
+    machine = [get_cpu_name(), f"Python {platform.python_version()}"]
     print(", ".join([*machine, f"{arguments.kimg:g} kimg, seed {arguments.seed}", *arguments.settings]))
     print("\n".join(_table(runs)))
 

@@ -1,7 +1,7 @@
-"""Serving against its ceiling and against a peer, interleaved over rounds.
+"""Measures serving beside its ceiling and beside a peer, interleaved over rounds.
 
 Run: make bench-serving. Per model: the ceiling (benchmarks/ceiling.py), this service and Mosec, each
-alone, with 64 keep-alive connections that ask for single PNG images of ever new addresses; then this
+alone, with 64 keep-alive connections that request single PNG images of new addresses; then this
 service with n = 16 and n = 256 (npz, so that the images count and not the base64), one connection
 on an idle server, and two workers beside two ceilings at once (what two cores give at most). CPU is
 the processor time of all server processes. Medians over rounds; all shares are of the same round's
@@ -28,8 +28,15 @@ from typing import Any
 import torch
 
 from benchmarks.models import FACES_SIZED, export
-from benchmarks.servers import cpu_s, family, ganmint, process, wait_until_ready
-from benchmarks.start import free_port, processor
+from benchmarks.servers import (
+    find_free_port,
+    get_cpu_name,
+    list_process_tree,
+    read_cpu_s,
+    run_process,
+    run_service,
+    wait_until_ready,
+)
 from models import store
 from models.manifest import read_manifest
 
@@ -41,10 +48,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--no-peer", action="store_true", help="leave Mosec out")
+    parser.add_argument("--no-peer", action="store_true", help="skip Mosec")
     parser.add_argument("--only", choices=["digits", "faces-sized"])
     arguments = parser.parse_args()
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    print(f"{get_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         models = {
@@ -58,7 +65,7 @@ def main() -> None:
 
 
 def _round(path: Path, arguments: argparse.Namespace) -> dict[str, Row]:
-    card = read_manifest(path)
+    manifest = read_manifest(path)
     command = [sys.executable, "-m", "benchmarks.ceiling", str(path), "--seconds", str(arguments.seconds)]
     rows = {"ceiling": _json(command)}
     with ThreadPoolExecutor(2) as pool:
@@ -67,16 +74,16 @@ def _round(path: Path, arguments: argparse.Namespace) -> dict[str, Row]:
         "per_s": sum(one["per_s"] for one in pair),
         "cpu_ms": statistics.mean(one["cpu_ms"] for one in pair),
     }
-    one = json.dumps({"model": card.name, "seed": 1, "index": "INDEX"}).replace('"INDEX"', "INDEX")
-    with ganmint() as (port, pids):
+    one = json.dumps({"model": manifest.name, "seed": 1, "index": "INDEX"}).replace('"INDEX"', "INDEX")
+    with run_service() as (port, pids):
         rows["ganmint, n = 1"] = _load(port, pids, arguments.seconds, one, "image/png")
         for n in (16, 256):
-            many = json.dumps({"model": card.name, "seed": 1, "index": "INDEX", "n": n}).replace('"INDEX"', "INDEX")
+            many = json.dumps({"model": manifest.name, "seed": 1, "index": "INDEX", "n": n}).replace('"INDEX"', "INDEX")
             row = _load(port, pids, arguments.seconds, many, "application/x-npz", max(64 // n, 4))
             rows[f"ganmint, n = {n}"] = {**row, "per_s": row["per_s"] * n, "cpu_ms": row["cpu_ms"] / n}
         rows["ganmint, idle, 1 connection"] = _load(port, pids, arguments.seconds, one, "image/png", 1)
-    with ganmint(GANMINT_WORKERS="2") as (port, pids):
-        # One of them answered; the other takes no longer.
+    with run_service(GANMINT_WORKERS="2") as (port, pids):
+        # Only one worker is known to be ready; the other takes no longer.
         time.sleep(5)
         rows["ganmint, 2 workers, n = 1"] = _load(port, pids, arguments.seconds, one, "image/png")
     if not arguments.no_peer:
@@ -112,28 +119,27 @@ def _load(
     command = [sys.executable, "-m", "benchmarks.load", "--port", str(port), "--body", body, "--path", path]
     command += ["--connections", str(connections), "--accept", accept]
     _json([*command, "--seconds", "1"])
-    before = cpu_s(pids)
+    before = read_cpu_s(pids)
     row = _json([*command, "--seconds", str(seconds)])
     codes = row.pop("codes")
     if set(codes) != {"200"}:
-        sys.exit(f"answers other than 200: {codes}")
-    return {**row, "cpu_ms": (cpu_s(pids) - before) / row["requests"] * 1000}
+        sys.exit(f"statuses other than 200: {codes}")
+    return {**row, "cpu_ms": (read_cpu_s(pids) - before) / row["requests"] * 1000}
 
 
 @contextlib.contextmanager
 def _mosec(path: Path) -> Iterator[tuple[int, list[int]]]:
-    port = free_port()
+    port = find_free_port()
     command = [sys.executable, "-m", "benchmarks.peers.mosec_server", "--port", str(port), "--log-level", "error"]
-    with process(command, {"PEER_ARTIFACT": str(path)}) as pid:
+    with run_process(command, {"PEER_ARTIFACT": str(path)}) as pid:
         wait_until_ready(f"http://127.0.0.1:{port}/")
         time.sleep(2)
-        yield port, family(pid)
+        yield port, list_process_tree(pid)
 
 
 def _json(command: list[str]) -> dict[str, Any]:
-    # A measurement that hangs is no measurement.
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    result: dict[str, Any] = json.loads(done.stdout)
+    process = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    result: dict[str, Any] = json.loads(process.stdout)
     return result
 
 

@@ -1,10 +1,9 @@
-"""Many requests of every kind, each answer held against what the models make in this process.
+"""Sends many requests of every kind and compares each response with what the models mint in this process.
 
-Run: make soak. Two models (the bundled digits and a small untrained one), every format, permanent
-addresses with and without If-None-Match, HEAD, requests that must be refused, and callers who hang up
-midway, in random order over keep-alive connections. The first answer to each of the prepared requests is
-taken apart and compared with `models.*`; every later one must have the same bytes. Prints the worker's
-memory as it goes; ends with exit code 1 if any answer was wrong.
+Run: make soak. Two models (the bundled digits and a small untrained one), every format, permanent addresses with and
+without If-None-Match, HEAD, requests that must be refused, and clients that disconnect midway, in random order over
+keep-alive connections. The first response to each prepared request is decoded and compared with `models.*`; every later
+one must have the same bytes. Prints the worker's memory on the way; exits with 1 if any response was wrong.
 """
 
 from __future__ import annotations
@@ -34,15 +33,14 @@ import uvloop
 from numpy.typing import NDArray
 
 from benchmarks.models import SMALL, export
-from benchmarks.servers import ganmint, rss_mib
-from benchmarks.start import processor
+from benchmarks.servers import get_cpu_name, read_rss_mib, run_service
 from models import artifact, images, store
 from models.address import Address
 from models.images import EXTENSIONS
 from models.manifest import Manifest
 from models.sampler import Sampler
 
-# How often each kind is asked for; together 1.3 images a request.
+# The share of each kind of request; on average 1.3 images a request.
 WEIGHTS = {
     "png": 40,
     "jpeg": 6,
@@ -56,8 +54,8 @@ WEIGHTS = {
     "head": 4,
     "refused": 10,
 }
-HANG_UP_SHARE = 0.01
-HANG_UP_WITHIN_S = 0.05
+DISCONNECT_SHARE = 0.01
+DISCONNECT_WITHIN_S = 0.05
 Headers = dict[bytes, bytes]
 Pixels = NDArray[np.uint8]
 Verify = Callable[[Headers, bytes], bool]
@@ -65,7 +63,7 @@ Verify = Callable[[Headers, bytes], bool]
 
 @dataclass
 class Exchange:
-    """A request, and what its answer must be."""
+    """A request, and what its response must be."""
 
     kind: str
     request: bytes
@@ -74,20 +72,20 @@ class Exchange:
     body: bytes | None = None
 
     def is_right(self, status: int, headers: Headers, body: bytes) -> bool:
-        """Whether the answer is right; the first right one is what all later ones are compared with."""
+        """Return whether the response is right; all later ones are compared with the first right one."""
         if self.body is None and status == self.status and self.verify(headers, body):
             self.body = body
         return status == self.status and body == self.body
 
 
 def main() -> None:
-    """Print the figures."""
+    """Run the soak test and print its metrics."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--pool", type=int, default=4000, help="different requests")
     arguments = parser.parse_args()
-    print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    print(f"{get_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         samplers = []
@@ -95,29 +93,30 @@ def main() -> None:
             store.install(path)
             samplers.append(artifact.load(path))
         pool = _pool(samplers, arguments.pool)
-        with ganmint() as (port, pids):
-            worker = max(pids, key=rss_mib)
+        with run_service() as (port, pids):
+            worker = max(pids, key=read_rss_mib)
             run = uvloop.run(_soak(port, worker, pool, arguments.requests, arguments.connections))
     sys.exit(run.report())
 
 
 def _pool(samplers: list[Sampler], size: int) -> list[Exchange]:
-    """As many of each kind as WEIGHTS says, half of them for each model."""
-    rng, total = random.Random(0), sum(WEIGHTS.values())
+    """Prepare requests in the proportions of WEIGHTS, half of them for each model."""
+    rng = random.Random(0)
+    total = sum(WEIGHTS.values())
     pool = []
     for sampler in samplers:
         kinds = [kind for kind, weight in WEIGHTS.items() for _ in range(max(2, size // 2 * weight // total))]
-        asked = [_addresses(kind, sampler.manifest, rng) for kind in kinds]
-        # Together, because a batch costs the same for one image as for all it has room for.
-        pixels = iter(sampler.mint([address for addresses in asked for address in addresses]))
-        for kind, addresses in zip(kinds, asked):
+        address_lists = [_addresses(kind, sampler.manifest, rng) for kind in kinds]
+        # Minted together, because a full batch costs as much as one image.
+        pixels = iter(sampler.mint([address for addresses in address_lists for address in addresses]))
+        for kind, addresses in zip(kinds, address_lists):
             pool.append(_exchange(kind, addresses, np.stack([next(pixels) for _ in addresses]), rng))
     return pool
 
 
-def _addresses(kind: str, card: Manifest, rng: random.Random) -> list[Address]:
+def _addresses(kind: str, manifest: Manifest, rng: random.Random) -> list[Address]:
     n = {"json": rng.randint(1, 8), "grid": 16, "zip": 4, "npz": 8}.get(kind, 1)
-    return card.addresses(rng.randrange(2**53), rng.randrange(2**40), n, rng.choice([None, "balanced", 0]))
+    return manifest.addresses(rng.randrange(2**53), rng.randrange(2**40), n, rng.choice([None, "balanced", 0]))
 
 
 def _exchange(kind: str, addresses: list[Address], pixels: Pixels, rng: random.Random) -> Exchange:
@@ -196,66 +195,74 @@ def _is_npz_of(got: bytes, texts: list[str], pixels: Pixels) -> bool:
 
 
 class Run:
-    """The requests, counted."""
+    """The state of the soak test: which requests to send, and counters."""
 
     def __init__(self, worker: int, pool: list[Exchange], requests: int) -> None:
-        self._worker, self._pool, self.requests = worker, pool, requests
+        self._worker = worker
+        self.requests = requests
         self._rng = random.Random(1)
         kinds = {kind: [e for e in pool if e.kind == kind] for kind in WEIGHTS}
-        self._kinds, self._weights = list(kinds.values()), list(WEIGHTS.values())
-        self.sent = self.hung_up = 0
+        self._kinds = list(kinds.values())
+        self._weights = list(WEIGHTS.values())
+        self.sent = 0
+        self.disconnected = 0
         self.right: Counter[str] = Counter()
         self.wrong: Counter[str] = Counter()
         self.memory: list[tuple[int, float]] = []
-        self.started = self.ended = time.perf_counter()
+        self.started_at = time.perf_counter()
+        self.ended_at = self.started_at
 
     def next_exchanges(self) -> Iterator[Exchange]:
-        """Until there are enough; shared by all connections."""
+        """Yield exchanges until there are enough; shared by all connections."""
         while self.sent < self.requests:
             self.sent += 1
             if self.sent % max(1, self.requests // 100) == 0:
-                self._look()
+                self._record_memory()
             (kind,) = self._rng.choices(self._kinds, self._weights)
             yield self._rng.choice(kind)
 
-    def patience_s(self) -> float | None:
-        """After which the caller hangs up, if it does."""
-        return self._rng.random() * HANG_UP_WITHIN_S if self._rng.random() < HANG_UP_SHARE else None
+    def draw_disconnect_s(self) -> float | None:
+        """Draw the time after which the client disconnects; None: it stays."""
+        if self._rng.random() >= DISCONNECT_SHARE:
+            return None
+        return self._rng.random() * DISCONNECT_WITHIN_S
 
-    def answered(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
-        """Judge an answer."""
+    def record_response(self, exchange: Exchange, status: int, headers: Headers, body: bytes) -> None:
+        """Check a response and count it."""
         right = exchange.is_right(status, headers, body)
         (self.right if right else self.wrong)[exchange.kind] += 1
         if not right and sum(self.wrong.values()) <= 10:
             print(f"WRONG: {exchange.request!r} -> {status} {body[:300]!r}", file=sys.stderr)
 
-    def _look(self) -> None:
-        self.memory.append((self.sent, rss_mib(self._worker)))
+    def _record_memory(self) -> None:
+        self.memory.append((self.sent, read_rss_mib(self._worker)))
         if len(self.memory) % 10 == 0:
-            rate = self.sent / (time.perf_counter() - self.started)
+            rate = self.sent / (time.perf_counter() - self.started_at)
             print(f"{self.sent:8} requests, {rate:5.0f}/s, worker {self.memory[-1][1]:.0f} MiB", flush=True)
 
     def report(self) -> int:
-        """Print the figures; the exit code."""
-        elapsed = self.ended - self.started
+        """Print the metrics; returns the exit code."""
+        elapsed_s = self.ended_at - self.started_at
         later = self.memory[len(self.memory) // 10 :]
         slope = np.polyfit([at for at, _ in later], [mib for _, mib in later], 1)[0] * 100_000
         wrong = sum(self.wrong.values())
         print(", ".join(f"{kind} {count}" for kind, count in sorted(self.right.items())))
-        print(f"{self.sent} requests in {elapsed:.0f} s ({self.sent / elapsed:.0f}/s); {self.hung_up} hung up")
+        print(f"{self.sent} requests in {elapsed_s:.0f} s ({self.sent / elapsed_s:.0f}/s); ", end="")
+        print(f"{self.disconnected} disconnected")
         print(f"worker memory {later[0][1]:.0f} MiB after a tenth, {later[-1][1]:.0f} MiB at the end, ", end="")
-        print(f"{slope:+.1f} MiB per 100,000 requests; wrong answers: {wrong} {dict(self.wrong) or ''}")
-        complete = wrong + sum(self.right.values()) + self.hung_up == self.requests
+        print(f"{slope:+.1f} MiB per 100,000 requests; wrong responses: {wrong} {dict(self.wrong) or ''}")
+        complete = wrong + sum(self.right.values()) + self.disconnected == self.requests
         return 0 if complete and not wrong else 1
 
 
 class _Connection(asyncio.Protocol):
-    """One request after the other; done when the server or this side has closed."""
+    """Sends one request after the other; `done` resolves when either side has closed."""
 
     def __init__(self, run: Run, exchanges: Iterator[Exchange]) -> None:
-        self._run, self._exchanges = run, exchanges
+        self._run = run
+        self._exchanges = exchanges
         self._exchange: Exchange | None = None
-        self._leaving: asyncio.TimerHandle | None = None
+        self._disconnect_timer: asyncio.TimerHandle | None = None
         self.done = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -272,11 +279,12 @@ class _Connection(asyncio.Protocol):
         self._headers: Headers = {}
         self._body = b""
         self._transport.write(self._exchange.request)
-        if (patience_s := self._run.patience_s()) is not None:
-            self._leaving = asyncio.get_running_loop().call_later(patience_s, self._hang_up)
+        delay_s = self._run.draw_disconnect_s()
+        if delay_s is not None:
+            self._disconnect_timer = asyncio.get_running_loop().call_later(delay_s, self._disconnect)
 
-    def _hang_up(self) -> None:
-        self._run.hung_up += 1
+    def _disconnect(self) -> None:
+        self._run.disconnected += 1
         self._exchange = None
         self._transport.abort()
 
@@ -289,29 +297,29 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         if self._exchange and self._exchange.kind == "head":
-            # The parser would wait for the body that the length is of.
-            asyncio.get_running_loop().call_soon(self._answered, self._parser.get_status_code())
+            # The parser would wait for the body that Content-Length announces.
+            asyncio.get_running_loop().call_soon(self._on_response, self._parser.get_status_code())
 
     def on_body(self, body: bytes) -> None:
         self._body += body
 
     def on_message_complete(self) -> None:
-        # Later, because the parser may not be replaced while it is at work.
-        asyncio.get_running_loop().call_soon(self._answered, self._parser.get_status_code())
+        # In the next turn, because the parser must not be replaced while it runs.
+        asyncio.get_running_loop().call_soon(self._on_response, self._parser.get_status_code())
 
-    def _answered(self, status: int) -> None:
-        if self._leaving:
-            self._leaving.cancel()
-            self._leaving = None
+    def _on_response(self, status: int) -> None:
+        if self._disconnect_timer:
+            self._disconnect_timer.cancel()
+            self._disconnect_timer = None
         if self._exchange:
-            self._run.answered(self._exchange, status, self._headers, self._body)
+            self._run.record_response(self._exchange, status, self._headers, self._body)
             self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._leaving:
-            self._leaving.cancel()
+        if self._disconnect_timer:
+            self._disconnect_timer.cancel()
         if self._exchange:
-            self._run.answered(self._exchange, 0, {}, f"connection lost: {exc}".encode())
+            self._run.record_response(self._exchange, 0, {}, f"connection lost: {exc}".encode())
         if not self.done.done():
             self.done.set_result(None)
 
@@ -320,15 +328,15 @@ async def _soak(port: int, worker: int, pool: list[Exchange], requests: int, con
     run = Run(worker, pool, requests)
     exchanges = run.next_exchanges()
 
-    async def caller() -> None:
+    async def run_client() -> None:
         while run.sent < run.requests:
             _, connection = await asyncio.get_running_loop().create_connection(
                 lambda: _Connection(run, exchanges), "127.0.0.1", port
             )
             await connection.done
 
-    await asyncio.gather(*(caller() for _ in range(connections)))
-    run.ended = time.perf_counter()
+    await asyncio.gather(*(run_client() for _ in range(connections)))
+    run.ended_at = time.perf_counter()
     return run
 
 

@@ -24,8 +24,7 @@ from typing import Any
 import httpx
 import yaml
 
-from benchmarks.servers import ganmint
-from benchmarks.start import free_port
+from benchmarks.servers import find_free_port, run_service
 from deploy.chart import list_alerts, list_queries, read_rule_groups
 from models import store
 
@@ -36,12 +35,12 @@ VARIABLES = {"$__rate_interval": "15s", "$namespace": "images", "$job": "ganmint
 
 
 @contextlib.contextmanager
-def run_service(folder: Path) -> Iterator[str]:
+def serve_bundled(folder: Path) -> Iterator[str]:
     """Serve the bundled models with a short queue; yields the service's URL."""
     os.environ["BENTOML_HOME"] = str(folder / "home")
     for bundled in store.list_bundled():
         store.install(bundled)
-    with ganmint(GANMINT_QUEUE_IMAGES=str(QUEUE_IMAGES)) as (port, _):
+    with run_service(GANMINT_QUEUE_IMAGES=str(QUEUE_IMAGES)) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -59,7 +58,7 @@ def run_prometheus(folder: Path, url: str) -> Iterator[httpx.Client]:
     }
     (folder / "rules.yaml").write_text(yaml.safe_dump(read_rule_groups()))
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    port = free_port()
+    port = find_free_port()
     paths = [f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data"]
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen([program, *paths, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
@@ -139,7 +138,7 @@ def main() -> None:
     queries = list_queries()
     with tempfile.TemporaryDirectory(prefix="ganmint-monitoring-") as name:
         folder = Path(name)
-        with run_service(folder) as url, run_prometheus(folder, url) as client:
+        with serve_bundled(folder) as url, run_prometheus(folder, url) as client:
             statuses = send_load(url, LOAD_S)
             print(f"{sum(statuses.values())} requests in {LOAD_S:g} s: {dict(sorted(statuses.items()))}")
             empty = []
