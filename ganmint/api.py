@@ -67,7 +67,7 @@ class Model:
 
     @property
     def manifest(self) -> Manifest:
-        """The model card as data: training data, licences, scores, gate."""
+        """What manifest.json says: training data, licences, scores, gate."""
         return self._sampler.manifest
 
     @property

@@ -4,8 +4,8 @@
     generator.safetensors  the weights, should TorchScript go; manifest.json says how to build around them
     golden.npz             addresses and their pixels, checked at every load
     samples.png            a picture for people
-    card.md                the model card for people; older artifacts have none
-    manifest.json          the model card as data; holds the hashes of the other files
+    card.md                the model card, for people; older artifacts have none
+    manifest.json          the manifest; holds the hashes of the other files
 
 Torch is imported only to write or load a generator. Not here: how it runs (models.runtime), the store (models.store).
 """
@@ -47,7 +47,7 @@ GOLDEN_TOLERANCE = 1
 
 
 class Draft:
-    """An artifact that is not published yet: a hidden folder with every file but the two cards.
+    """An artifact that is not published yet: a hidden folder without its manifest and model card.
 
     Attributes:
         sampler: mints what the artifact will mint.
@@ -64,7 +64,7 @@ class Draft:
         return self.sampler.manifest
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Write the cards, check the whole artifact, and move it to its folder.
+        """Write the manifest and the model card, check the whole artifact, and move it to its folder.
 
         Args: manifest, such as the draft's with scores; its hashes are filled in here.
         Returns: the manifest as written.

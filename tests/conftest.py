@@ -39,7 +39,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def tiny_manifest() -> Manifest:
-    """The draft of a card: 8x8 grey, classes a, b and c, z of length 8, psi allowed."""
+    """A manifest before its export: 8x8 grey, classes a, b and c, z of length 8, psi allowed."""
     return Manifest(
         name="tiny",
         version="1.0.0",

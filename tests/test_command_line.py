@@ -161,6 +161,31 @@ def test_usage_names_the_program_as_the_user_calls_it(path: str, command: Comman
     assert command(*path.split(), "--help").output.startswith(f"Usage: ganmint {path}".rstrip() + " [OPTIONS]")
 
 
+@pytest.mark.parametrize("path", [path for path, c in COMMANDS.items() if isinstance(c, click.Group)])
+def test_no_short_help_is_cut(path: str, command: Command) -> None:
+    assert "..." not in command(*path.split(), "--help").output.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "modules"),
+    [
+        (("--help",), {"torch", "bentoml", "numpy", "pydantic", "PIL"}),
+        (("models", "list"), {"torch", "bentoml", "safetensors"}),
+        (("sample", "--help"), {"torch", "bentoml", "safetensors"}),
+    ],
+    ids=" ".join,
+)
+def test_a_command_imports_only_what_it_needs(arguments: tuple[str, ...], modules: set[str]) -> None:
+    code = (
+        "import sys\nfrom ganmint.cli import main\n"
+        "try:\n    main()\nfinally:\n    print('imported:', *set(sys.modules), file=sys.stderr)"
+    )
+    script = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert not modules & set(done.stderr.split())
+
+
 def examples() -> list[str]:
     lines = "\n".join(command.epilog or "" for command in COMMANDS.values()).splitlines()
     return [line.strip() for line in lines if line.strip().startswith("ganmint ")]
@@ -389,12 +414,14 @@ def test_publish_without_data_is_refused_unless_accepted(command: Command, publi
 
 def test_models_are_listed_and_shown(models: Path, command: Command) -> None:
     listed, as_json = command("models", "list"), command("models", "list", "--json")
-    shown, card = command("models", "show", "tiny"), command("models", "show", "tiny/1.0.0", "--json")
+    shown, manifest = command("models", "show", "tiny"), command("models", "show", "tiny/1.0.0", "--json")
 
-    assert {listed.code, as_json.code, shown.code, card.code} == {0}
+    assert {listed.code, as_json.code, shown.code, manifest.code} == {0}
     assert re.search(r"tiny +1\.0\.0 +8x8 +3 ", listed.output)
     assert json.loads(as_json.output)[0]["path"] == str(models / "models" / "tiny" / "1.0.0")
-    assert json.loads(card.output) == json.loads((models / "models" / "tiny" / "1.0.0" / "manifest.json").read_text())
+    assert json.loads(manifest.output) == json.loads(
+        (models / "models" / "tiny" / "1.0.0" / "manifest.json").read_text()
+    )
     assert "0.128 kimg" in shown.output and "not stated" in shown.output
 
 
@@ -447,13 +474,13 @@ def test_a_tampered_model_is_neither_loaded_nor_sampled(
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b"[1", b"\xff\xfe"])
 def test_a_damaged_card_is_refused_by_its_files_name(models: Path, damage: bytes, command: Command) -> None:
-    card = models / "models" / "tiny" / "1.0.0" / "manifest.json"
-    card.write_bytes(damage)
+    manifest = models / "models" / "tiny" / "1.0.0" / "manifest.json"
+    manifest.write_bytes(damage)
 
     for arguments in (("models", "verify", "tiny"), ("models", "show", "tiny"), ("models", "list")):
         result = command(*arguments)
         assert result.code == 1
-        assert result.errors.startswith(f"Error: {card}: is not a valid manifest")
+        assert result.errors.startswith(f"Error: {manifest}: is not a valid manifest")
 
 
 @pytest.mark.parametrize("arguments", [("models", "verify", "tiny"), ("sample", "tiny", "--out", "x.png")])

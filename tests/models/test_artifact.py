@@ -50,15 +50,15 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def change_card(folder: Path, **changes: Any) -> None:
-    card = read_manifest(folder).model_copy(update=changes)
-    (folder / MANIFEST_FILE).write_bytes(dump_manifest(card))
+def change_manifest(folder: Path, **changes: Any) -> None:
+    manifest = read_manifest(folder).model_copy(update=changes)
+    (folder / MANIFEST_FILE).write_bytes(dump_manifest(manifest))
 
 
 def replace(folder: Path, name: str, data: bytes) -> None:
     """Other content under a correct hash: what a careless publisher would make."""
     (folder / name).write_bytes(data)
-    change_card(folder, files={**read_manifest(folder).files, name: sha256(folder / name)})
+    change_manifest(folder, files={**read_manifest(folder).files, name: sha256(folder / name)})
 
 
 def goldens(folder: Path) -> tuple[list[str], NDArray[np.uint8]]:
@@ -96,13 +96,13 @@ def test_an_artifact_has_exactly_the_six_files(tiny_artifact: Path) -> None:
 def test_the_card_comes_back_with_batch_sizes_and_hashes(
     tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path
 ) -> None:
-    card = artifact.export(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4)
-    assert read_manifest(tmp_path / "new") == card
-    assert artifact.load(tmp_path / "new").manifest == card
-    assert card.files == {name: sha256(tmp_path / "new" / name) for name in (*artifact.FILES, artifact.CARD)}
-    assert card.batch_size["cpu"] == 4
-    assert card.batch_size_measured["cpu"] is False
-    kept = card.model_copy(update={"batch_size": {}, "batch_size_measured": {}, "files": {}})
+    manifest = artifact.export(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4)
+    assert read_manifest(tmp_path / "new") == manifest
+    assert artifact.load(tmp_path / "new").manifest == manifest
+    assert manifest.files == {name: sha256(tmp_path / "new" / name) for name in (*artifact.FILES, artifact.CARD)}
+    assert manifest.batch_size["cpu"] == 4
+    assert manifest.batch_size_measured["cpu"] is False
+    kept = manifest.model_copy(update={"batch_size": {}, "batch_size_measured": {}, "files": {}})
     assert kept == tiny_manifest
 
 
@@ -132,12 +132,12 @@ def test_a_script_does_not_tell_where_it_was_made(tiny_artifact: Path) -> None:
 
 
 def test_the_generator_can_be_built_again_without_torchscript(tiny_artifact: Path, loads: list[str]) -> None:
-    card = read_manifest(tiny_artifact)
-    rebuilt = networks.build_generator(network_config.GeneratorConfig.model_validate(card.network))
+    manifest = read_manifest(tiny_artifact)
+    rebuilt = networks.build_generator(network_config.GeneratorConfig.model_validate(manifest.network))
     rebuilt.load_state_dict(safetensors.torch.load_file(tiny_artifact / artifact.WEIGHTS))
-    sampler = torch_sampler(rebuilt.eval(), card)
+    sampler = torch_sampler(rebuilt.eval(), manifest)
     assert artifact.check_goldens(sampler, tiny_artifact / artifact.GOLDEN) == 0
-    addresses = card.addresses(seed=99, n=50)
+    addresses = manifest.addresses(seed=99, n=50)
     pixels = sampler.mint(addresses)
     assert not loads
     assert (artifact.load(tiny_artifact).mint(addresses) == pixels).all()
@@ -165,7 +165,7 @@ def test_the_card_for_people_says_what_the_manifest_says(tiny_artifact: Path) ->
 def test_an_older_artifact_without_a_card_for_people_is_whole(folder: Path) -> None:
     (folder / artifact.CARD).unlink()
     hashes = read_manifest(folder).files
-    change_card(folder, files={name: hashes[name] for name in artifact.FILES})
+    change_manifest(folder, files={name: hashes[name] for name in artifact.FILES})
 
     assert artifact.load(folder).manifest.name == "tiny"
 
@@ -173,7 +173,7 @@ def test_an_older_artifact_without_a_card_for_people_is_whole(folder: Path) -> N
 @pytest.mark.parametrize("name", ["../elsewhere", "notes.txt"])
 def test_a_manifest_that_names_another_file_is_refused(folder: Path, name: str) -> None:
     (folder / "notes.txt").write_text("mine")
-    change_card(folder, files={**read_manifest(folder).files, name: "0" * 64})
+    change_manifest(folder, files={**read_manifest(folder).files, name: "0" * 64})
 
     with pytest.raises(ArtifactError, match="which is no file of an artifact"):
         artifact.load(folder)
@@ -342,11 +342,11 @@ def test_without_a_size_the_cpu_is_measured_and_the_gpu_gets_its_default(
 ) -> None:
     monkeypatch.setattr(batch_size, "MEASURE_S", 0.001)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    card = artifact.export(tiny_generator, tiny_manifest, tmp_path / "new")
-    assert card.batch_size["cpu"] in batch_size.CPU_CANDIDATES
-    assert card.batch_size["cuda"] == 64
-    assert card.batch_size_measured == {"cpu": True, "cuda": False}
-    assert artifact.load(tmp_path / "new").batch_size == card.batch_size["cpu"]
+    manifest = artifact.export(tiny_generator, tiny_manifest, tmp_path / "new")
+    assert manifest.batch_size["cpu"] in batch_size.CPU_CANDIDATES
+    assert manifest.batch_size["cuda"] == 64
+    assert manifest.batch_size_measured == {"cpu": True, "cuda": False}
+    assert artifact.load(tmp_path / "new").batch_size == manifest.batch_size["cpu"]
 
 
 # Load
@@ -383,7 +383,7 @@ def test_a_missing_file_is_refused_by_its_name(folder: Path, loads: list[str], n
 @pytest.mark.parametrize("name", artifact.FILES)
 def test_a_manifest_without_a_files_hash_is_refused(folder: Path, loads: list[str], name: str) -> None:
     files = {k: v for k, v in read_manifest(folder).files.items() if k != name}
-    change_card(folder, files=files)
+    change_manifest(folder, files=files)
     with pytest.raises(ArtifactError, match=f"names no hash for {re.escape(name)}") as refused:
         artifact.load(folder)
     assert refused.value.path == folder / MANIFEST_FILE
@@ -409,7 +409,7 @@ def test_what_is_not_torchscript_is_refused(folder: Path, data: bytes) -> None:
 
 @pytest.mark.parametrize("sizes", [{}, {"cuda": 64}])
 def test_a_manifest_without_a_batch_size_for_the_device_is_refused(folder: Path, sizes: dict[str, int]) -> None:
-    change_card(folder, batch_size=sizes)
+    change_manifest(folder, batch_size=sizes)
     with pytest.raises(ArtifactError, match="batch_size"):
         artifact.load(folder)
 

@@ -1,4 +1,4 @@
-"""The card, and which addresses a request names."""
+"""The manifest, and which addresses a request names."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_labels_have_names(tiny_manifest: Manifest) -> None:
 
 
 def test_a_card_comes_back_from_its_file(tmp_path: Path, tiny_manifest: Manifest) -> None:
-    card = tiny_manifest.model_copy(
+    manifest = tiny_manifest.model_copy(
         update={
             "batch_size": {"cpu": 4, "cuda": 64},
             "batch_size_measured": {"cpu": True, "cuda": False},
@@ -171,9 +171,9 @@ def test_a_card_comes_back_from_its_file(tmp_path: Path, tiny_manifest: Manifest
             "files": {"generator.ts": "0" * 64},
         }
     )
-    (tmp_path / "manifest.json").write_bytes(dump_manifest(card))
-    assert read_manifest(tmp_path) == card
-    assert dump_manifest(read_manifest(tmp_path)) == dump_manifest(card)
+    (tmp_path / "manifest.json").write_bytes(dump_manifest(manifest))
+    assert read_manifest(tmp_path) == manifest
+    assert dump_manifest(read_manifest(tmp_path)) == dump_manifest(manifest)
 
 
 def test_a_manifest_file_is_json_for_people(tiny_manifest: Manifest) -> None:
@@ -182,8 +182,8 @@ def test_a_manifest_file_is_json_for_people(tiny_manifest: Manifest) -> None:
     assert json.loads(data)["image"] == {"channels": 1, "height": 8, "width": 8}
 
 
-def change(card: Manifest, where: str, value: Any) -> bytes:
-    content = json.loads(dump_manifest(card))
+def change(manifest: Manifest, where: str, value: Any) -> bytes:
+    content = json.loads(dump_manifest(manifest))
     *parents, last = where.split(".")
     inner = content
     for parent in parents:

@@ -26,7 +26,7 @@ from tests.samplers import torch_sampler
 
 
 @pytest.fixture(scope="module")
-def card(tiny_manifest: Manifest) -> Manifest:
+def manifest(tiny_manifest: Manifest) -> Manifest:
     return tiny_manifest.model_copy(update={"batch_size": {"cpu": 4, "cuda": 64}})
 
 
@@ -70,11 +70,11 @@ def depends_on_the_batch_size(z: Tensor, label: Tensor) -> Tensor:
     return (value * torch.linspace(0.5, 1.0, 64)).reshape(-1, 1, 8, 8)
 
 
-def forty(card: Manifest) -> list[Address]:
+def forty(manifest: Manifest) -> list[Address]:
     """Every kind of address: near and far, each label, with and without psi."""
-    near = card.addresses(seed=3, n=20)
-    far = card.addresses(seed=MAX_INTEGER, index=MAX_INTEGER - 9, n=10, labels="balanced")
-    return near + far + card.addresses(seed=2**40, index=1, n=10, labels=2, psi=0.7)
+    near = manifest.addresses(seed=3, n=20)
+    far = manifest.addresses(seed=MAX_INTEGER, index=MAX_INTEGER - 9, n=10, labels="balanced")
+    return near + far + manifest.addresses(seed=2**40, index=1, n=10, labels=2, psi=0.7)
 
 
 def mint_alone(sampler: Sampler, addresses: list[Address]) -> dict[Address, bytes]:
@@ -86,16 +86,16 @@ cuts = st.lists(st.integers(0, 40), max_size=12).map(lambda places: [0, *sorted(
 
 
 @pytest.fixture(scope="module")
-def minted_alone(real: Sampler, card: Manifest) -> dict[Address, bytes]:
-    return mint_alone(real, forty(card))
+def minted_alone(real: Sampler, manifest: Manifest) -> dict[Address, bytes]:
+    return mint_alone(real, forty(manifest))
 
 
 @settings(max_examples=40)
 @given(order=permutations, cuts=cuts)
 def test_bytes_do_not_depend_on_position_neighbours_order_or_grouping(
-    real: Sampler, card: Manifest, minted_alone: dict[Address, bytes], order: list[int], cuts: list[int]
+    real: Sampler, manifest: Manifest, minted_alone: dict[Address, bytes], order: list[int], cuts: list[int]
 ) -> None:
-    addresses = forty(card)
+    addresses = forty(manifest)
     shuffled = [addresses[k] for k in order]
     for start, end in itertools.pairwise(cuts):
         group = shuffled[start:end]
@@ -106,10 +106,10 @@ def test_bytes_do_not_depend_on_position_neighbours_order_or_grouping(
 @settings(max_examples=40)
 @given(order=permutations, cuts=cuts)
 def test_bytes_do_not_depend_on_grouping_even_if_the_generator_depends_on_its_batch_size(
-    card: Manifest, order: list[int], cuts: list[int]
+    manifest: Manifest, order: list[int], cuts: list[int]
 ) -> None:
-    addresses = forty(card)
-    sampler = torch_sampler(depends_on_the_batch_size, card)
+    addresses = forty(manifest)
+    sampler = torch_sampler(depends_on_the_batch_size, manifest)
     alone = mint_alone(sampler, addresses[:3])
     shuffled = [addresses[k] for k in order]
     for start, end in itertools.pairwise(cuts):
@@ -118,104 +118,104 @@ def test_bytes_do_not_depend_on_grouping_even_if_the_generator_depends_on_its_ba
             assert address not in alone or pixels.tobytes() == alone[address]
 
 
-def test_the_same_address_twice_in_a_call_is_the_same_image(real: Sampler, card: Manifest) -> None:
-    address = card.addresses(seed=9)[0]
+def test_the_same_address_twice_in_a_call_is_the_same_image(real: Sampler, manifest: Manifest) -> None:
+    address = manifest.addresses(seed=9)[0]
     pixels = real.mint([address] * 9)
     assert all((image == pixels[0]).all() for image in pixels)
 
 
-def test_a_sampler_loaded_again_mints_the_same_bytes(tiny_artifact: Path, real: Sampler, card: Manifest) -> None:
-    addresses = forty(card)
+def test_a_sampler_loaded_again_mints_the_same_bytes(tiny_artifact: Path, real: Sampler, manifest: Manifest) -> None:
+    addresses = forty(manifest)
     first = real.mint(addresses).tobytes()
     # TorchScript specialises itself during its first calls; that must not show.
     again = artifact.load(tiny_artifact)
     assert all(again.mint(addresses).tobytes() == first for _ in range(4))
 
 
-def test_every_part_of_an_address_counts(real: Sampler, card: Manifest) -> None:
+def test_every_part_of_an_address_counts(real: Sampler, manifest: Manifest) -> None:
     variants = [
-        card.addresses(3, 5, labels=1)[0],
-        card.addresses(4, 5, labels=1)[0],
-        card.addresses(3, 6, labels=1)[0],
-        card.addresses(3, 5, labels=2)[0],
-        card.addresses(3, 5, labels=1, psi=0.5)[0],
-        card.addresses(5, 3, labels=1)[0],
+        manifest.addresses(3, 5, labels=1)[0],
+        manifest.addresses(4, 5, labels=1)[0],
+        manifest.addresses(3, 6, labels=1)[0],
+        manifest.addresses(3, 5, labels=2)[0],
+        manifest.addresses(3, 5, labels=1, psi=0.5)[0],
+        manifest.addresses(5, 3, labels=1)[0],
     ]
     assert len({image.tobytes() for image in real.mint(variants)}) == len(variants)
 
 
 @pytest.mark.parametrize(("count", "calls"), [(1, 1), (3, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
-def test_every_forward_runs_at_exactly_the_manifests_batch_size(card: Manifest, count: int, calls: int) -> None:
+def test_every_forward_runs_at_exactly_the_manifests_batch_size(manifest: Manifest, count: int, calls: int) -> None:
     recorder = Recorder()
-    pixels = torch_sampler(recorder, card).mint(card.addresses(0, n=count))
+    pixels = torch_sampler(recorder, manifest).mint(manifest.addresses(0, n=count))
     assert [tuple(z.shape) for z in recorder.z] == [(4, 8)] * calls
     assert [tuple(label.shape) for label in recorder.label] == [(4,)] * calls
     assert pixels.shape == (count, 8, 8, 1) and pixels.dtype == np.uint8
 
 
-def test_the_batch_size_can_be_overridden_for_measuring(card: Manifest) -> None:
+def test_the_batch_size_can_be_overridden_for_measuring(manifest: Manifest) -> None:
     recorder = Recorder()
-    torch_sampler(recorder, card, batch_size=16).mint(card.addresses(0, n=20))
+    torch_sampler(recorder, manifest, batch_size=16).mint(manifest.addresses(0, n=20))
     assert [len(z) for z in recorder.z] == [16, 16]
 
 
-def test_the_generator_gets_the_addresses_latents_and_labels(card: Manifest) -> None:
+def test_the_generator_gets_the_addresses_latents_and_labels(manifest: Manifest) -> None:
     recorder = Recorder()
-    addresses = card.addresses(5, index=2, n=6, labels=[2, 0, 1, 1, 0, 2])
-    torch_sampler(recorder, card).mint(addresses)
+    addresses = manifest.addresses(5, index=2, n=6, labels=[2, 0, 1, 1, 0, 2])
+    torch_sampler(recorder, manifest).mint(addresses)
     z, label = torch.cat(recorder.z), torch.cat(recorder.label)
     assert z.dtype == torch.float32 and label.dtype == torch.int64
     assert z[:6].tolist() == [draw_latent(5, 2 + k, 8).tolist() for k in range(6)]
     assert label[:6].tolist() == [2, 0, 1, 1, 0, 2]
 
 
-def test_the_padding_is_neutral(card: Manifest) -> None:
+def test_the_padding_is_neutral(manifest: Manifest) -> None:
     recorder = Recorder()
-    torch_sampler(recorder, card).mint(card.addresses(5, n=6, labels=2))
+    torch_sampler(recorder, manifest).mint(manifest.addresses(5, n=6, labels=2))
     assert not recorder.z[1][2:].any() and not recorder.label[1][2:].any()
     assert recorder.z[1][:2].any()
 
 
-def test_psi_scales_the_latent_of_its_own_sample_only(card: Manifest) -> None:
+def test_psi_scales_the_latent_of_its_own_sample_only(manifest: Manifest) -> None:
     recorder = Recorder()
-    addresses = card.addresses(1, psi=0.5) + card.addresses(1) + card.addresses(1, psi=0.7)
-    torch_sampler(recorder, card).mint(addresses)
+    addresses = manifest.addresses(1, psi=0.5) + manifest.addresses(1) + manifest.addresses(1, psi=0.7)
+    torch_sampler(recorder, manifest).mint(addresses)
     z = draw_latent(1, 0, 8)
     np.testing.assert_array_equal(recorder.z[0][0].numpy(), z * np.float32(0.5))
     np.testing.assert_array_equal(recorder.z[0][1].numpy(), z)
     np.testing.assert_array_equal(recorder.z[0][2].numpy(), z * np.float32(0.7))
 
 
-def test_an_unconditional_model_gets_label_0(card: Manifest) -> None:
+def test_an_unconditional_model_gets_label_0(manifest: Manifest) -> None:
     recorder = Recorder()
-    unconditional = card.model_copy(update={"class_names": ()})
+    unconditional = manifest.model_copy(update={"class_names": ()})
     torch_sampler(recorder, unconditional).mint(unconditional.addresses(0, n=2))
     assert recorder.label[0].tolist() == [0, 0, 0, 0]
 
 
-def test_no_addresses_make_no_images_and_no_forward(card: Manifest) -> None:
+def test_no_addresses_make_no_images_and_no_forward(manifest: Manifest) -> None:
     recorder = Recorder()
-    assert torch_sampler(recorder, card).mint([]).shape == (0, 8, 8, 1)
+    assert torch_sampler(recorder, manifest).mint([]).shape == (0, 8, 8, 1)
     assert not recorder.z
 
 
-def test_pixels_are_rows_columns_channels(card: Manifest) -> None:
+def test_pixels_are_rows_columns_channels(manifest: Manifest) -> None:
     def generator(z: Tensor, label: Tensor) -> Tensor:
         ramp = torch.linspace(-1, 1, 3 * 2 * 4).reshape(1, 3, 2, 4)
         return ramp.repeat(len(z), 1, 1, 1)
 
-    wide = card.model_copy(update={"image": ImageShape(channels=3, height=2, width=4)})
+    wide = manifest.model_copy(update={"image": ImageShape(channels=3, height=2, width=4)})
     pixels = torch_sampler(generator, wide).mint(wide.addresses(0, n=5))
     assert pixels.shape == (5, 2, 4, 3)
     expected = np.round(np.linspace(0, 255, 24)).reshape(3, 2, 4).transpose(1, 2, 0)
     assert np.abs(pixels - expected[None]).max() <= 1
 
 
-def test_it_computes_on_one_thread_without_shortcuts_and_restores_both(card: Manifest) -> None:
+def test_it_computes_on_one_thread_without_shortcuts_and_restores_both(manifest: Manifest) -> None:
     recorder = Recorder()
     torch.set_num_threads(3)
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = True, False
-    torch_sampler(recorder, card).mint(card.addresses(0, n=5))
+    torch_sampler(recorder, manifest).mint(manifest.addresses(0, n=5))
     assert recorder.threads == [1, 1]
     assert recorder.tf32 == [(False, False)] * 2
     assert recorder.deterministic == [True, True]
@@ -224,27 +224,27 @@ def test_it_computes_on_one_thread_without_shortcuts_and_restores_both(card: Man
     assert torch.backends.cudnn.allow_tf32 and not torch.backends.cudnn.deterministic
 
 
-def test_a_failing_generator_leaves_the_thread_count_as_it_was(card: Manifest) -> None:
+def test_a_failing_generator_leaves_the_thread_count_as_it_was(manifest: Manifest) -> None:
     def failing(z: Tensor, label: Tensor) -> Tensor:
         raise RuntimeError("out of memory")
 
     torch.set_num_threads(3)
     with pytest.raises(RuntimeError, match="out of memory"):
-        torch_sampler(failing, card).mint(card.addresses(0))
+        torch_sampler(failing, manifest).mint(manifest.addresses(0))
     assert torch.get_num_threads() == 3
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_bytes_do_not_depend_on_the_callers_thread_count(
-    real: Sampler, card: Manifest, minted_alone: dict[Address, bytes], threads: int
+    real: Sampler, manifest: Manifest, minted_alone: dict[Address, bytes], threads: int
 ) -> None:
     torch.set_num_threads(threads)
-    assert mint_alone(real, forty(card)) == minted_alone
+    assert mint_alone(real, forty(manifest)) == minted_alone
 
 
-def test_the_fingerprint_names_what_byte_identity_depends_on(card: Manifest) -> None:
+def test_the_fingerprint_names_what_byte_identity_depends_on(manifest: Manifest) -> None:
     def fingerprint(generator: Generator, batch_size: int | None = None) -> str:
-        return torch_sampler(generator, card, batch_size=batch_size).fingerprint
+        return torch_sampler(generator, manifest, batch_size=batch_size).fingerprint
 
     text = fingerprint(Recorder())
     for part in (f"torch {torch.__version__}", "1 thread", "float32", "batch 4", f"Pillow {PIL.__version__}"):
@@ -261,7 +261,7 @@ def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
     assert resolve_device("cpu") == "cpu"
 
 
-def test_a_gpu_sampler_takes_the_gpus_batch_size(card: Manifest) -> None:
-    assert TorchRuntime(Recorder(), card, "cuda").batch_size == 64
-    assert TorchRuntime(Recorder(), card, "cuda:1").batch_size == 64
-    assert TorchRuntime(Recorder(), card, "cpu").batch_size == 4
+def test_a_gpu_sampler_takes_the_gpus_batch_size(manifest: Manifest) -> None:
+    assert TorchRuntime(Recorder(), manifest, "cuda").batch_size == 64
+    assert TorchRuntime(Recorder(), manifest, "cuda:1").batch_size == 64
+    assert TorchRuntime(Recorder(), manifest, "cpu").batch_size == 4

@@ -27,7 +27,7 @@ Publish = Callable[..., Path]
 
 @pytest.fixture
 def publish(tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path) -> Publish:
-    """Export the tiny model under other words of its card."""
+    """Export the tiny model with changes to its manifest."""
 
     def published(**changes: Any) -> Path:
         folder = tmp_path / "published" / "-".join(map(str, changes.values()))
@@ -311,10 +311,10 @@ def test_two_installs_of_the_same_artifact_at_once_both_succeed(
 ) -> None:
     made = store._write_bento_model
 
-    def overtaken(folder: Path, card: Manifest, aside: Path) -> Path:
+    def overtaken(folder: Path, manifest: Manifest, aside: Path) -> Path:
         monkeypatch.setattr(store, "_write_bento_model", made)
         store.install(folder)
-        return made(folder, card, aside)
+        return made(folder, manifest, aside)
 
     monkeypatch.setattr(store, "_write_bento_model", overtaken)
     assert store.install(tiny_artifact) == store.find_version("tiny", "1.0.0")
