@@ -156,9 +156,10 @@ def dataset() -> None:
 
 
 @dataset.command(
+    short_help="Check an export and write its README and indices.",
     epilog="\b\nExamples:\n"
     "  ganmint dataset finish s3://bucket/digits\n"
-    "  ganmint dataset finish digits --wait 3600 --count 60000"
+    "  ganmint dataset finish digits --wait 3600 --count 60000",
 )
 @URL
 @click.option(
