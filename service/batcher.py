@@ -121,7 +121,7 @@ class Batcher:
 
     Args:
         mint: called in `forward_executor` with at most `batch_size` addresses; returns uint8 (n, H, W, C).
-        encode: called in `encode_executor` for each image that is wanted as a file.
+        encode: called in `encode_executor` for each image of a request that has a media type.
         batch_size: the model's fixed batch size.
         queue_images: how many images may wait, over all requests.
         forward_executor: one thread. Several batchers may share it; they alternate by the batch.

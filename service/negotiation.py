@@ -50,7 +50,7 @@ def etag_matches(if_none_match: str | None, etag: str) -> bool:
 
 
 def parse_timeout_s(header: str | None, max_s: float) -> float:
-    """Return the time in which a request must be answered: what its header asks for, at most `max_s`.
+    """Return the time limit of a request: what its header says, at most `max_s`.
 
     Raises:
         InputError: when the header is not a number above 0.

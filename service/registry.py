@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from models import artifact, images, signing, store
 from models.address import check_name, check_version
@@ -151,7 +150,12 @@ class Registry:
             await asyncio.sleep(self._settings.poll_s)
             await self._refresh_or_log()
             if self._device.startswith("cuda"):
-                self._metrics.gpu_memory.labels(self._device).set(torch.cuda.memory_reserved(self._device))
+                self._record_gpu_memory()
+
+    def _record_gpu_memory(self) -> None:
+        import torch
+
+        self._metrics.gpu_memory.labels(self._device).set(torch.cuda.memory_reserved(self._device))
 
     async def _refresh_or_log(self) -> None:
         try:

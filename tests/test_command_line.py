@@ -20,7 +20,7 @@ import ganmint
 from ganmint.cli import cli, main
 from models import store
 from tests.conftest import Command
-from tests.models.test_signing import key_pair
+from tests.signing_keys import make_key_pair
 
 REPOSITORY = Path(ganmint.__file__).parent.parent
 TINY = (
@@ -602,8 +602,8 @@ def test_serve_refuses_a_port_that_is_none(port: str, command: Command) -> None:
 
 
 def test_a_model_is_signed_and_verified_by_key(models: Path, tmp_path: Path, command: Command) -> None:
-    private, public = key_pair(tmp_path / "keys")
-    _, other = key_pair(tmp_path / "stranger")
+    private, public = make_key_pair(tmp_path / "keys")
+    _, other = make_key_pair(tmp_path / "stranger")
     unsigned = command("models", "verify", "tiny", "--public-key", str(public))
     signed = command("models", "sign", "tiny", "--private-key", str(private))
     good = command("models", "verify", "tiny", "--public-key", str(public))
@@ -618,7 +618,7 @@ def test_a_model_is_signed_and_verified_by_key(models: Path, tmp_path: Path, com
 
 
 def test_a_damaged_model_is_not_signed(tampered: Path, tmp_path: Path, command: Command) -> None:
-    private, _ = key_pair(tmp_path / "keys")
+    private, _ = make_key_pair(tmp_path / "keys")
 
     assert command("models", "sign", "tiny", "--private-key", str(private)).code == 1
     assert not (tampered.parent / "model.sig").exists()

@@ -58,9 +58,9 @@ def test_each_alert_fires_on_its_series_only(rules: Path) -> None:
 
 def test_each_alert_is_tested_both_ways() -> None:
     tests = yaml.safe_load((Path(__file__).parent / "alerts.yaml").read_text())["tests"]
-    asked = [question for case in tests for question in case["alert_rule_test"]]
+    alert_tests = [alert_test for case in tests for alert_test in case["alert_rule_test"]]
     for alert in (rule["alert"] for rule in list_alerts()):
-        assert {bool(q.get("exp_alerts")) for q in asked if q["alertname"] == alert} == {True, False}, alert
+        assert {bool(t.get("exp_alerts")) for t in alert_tests if t["alertname"] == alert} == {True, False}, alert
 
 
 def test_alerts_and_runbook_sections_match() -> None:
@@ -89,8 +89,8 @@ def test_every_query_uses_series_and_labels_of_the_service(where: str, query: st
     }
     for name, labels in re.findall(r"\b(ganmint_\w+|up)\{([^}]*)\}", query):
         assert name in names or name in PROMETHEUS_SERIES, (where, name)
-        asked = set(re.findall(r"(\w+)=", labels))
-        assert asked <= names.get(name, {"namespace", "job"}), (where, name)
+        query_labels = set(re.findall(r"(\w+)=", labels))
+        assert query_labels <= names.get(name, {"namespace", "job"}), (where, name)
     assert set(re.findall(r"\bganmint_\w+", query)) <= set(names), where
 
 

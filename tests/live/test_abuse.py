@@ -113,7 +113,7 @@ def test_incomplete_bodies_get_a_408_and_block_nobody(
             connections.append((reader, writer))
         await check_served(server, png)
         responses = [await read_response(reader) for reader, _ in connections]
-        # Closed, because the next request's first byte cannot be told from the body's rest.
+        # Closed, because the rest of the body could not be distinguished from the next request.
         assert {await reader.read() for reader, _ in connections} == {b""}
         for _, writer in connections:
             writer.close()

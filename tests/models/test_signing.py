@@ -10,33 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from models import artifact, signing, store
 from models.errors import FileError, SignatureError
+from tests.signing_keys import Keys, make_key_pair
 
-Keys = tuple[Path, Path]
 PASSWORD = "of the key"
-
-
-def key_pair(folder: Path, password: str | None = None) -> Keys:
-    """An operator's private and public key, as openssl makes them."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    encryption = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
-    folder.mkdir()
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    )
-    (folder / "key.pub").write_bytes(
-        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    return folder / "key.pem", folder / "key.pub"
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
-    return key_pair(tmp_path / "keys")
+    return make_key_pair(tmp_path / "keys")
 
 
 @pytest.fixture
@@ -54,7 +38,7 @@ def test_what_was_signed_verifies_and_keeps_its_identity(folder: Path, keys: Key
 
 
 def test_a_key_with_a_password_signs(folder: Path, tmp_path: Path) -> None:
-    private, public = key_pair(tmp_path / "locked", PASSWORD)
+    private, public = make_key_pair(tmp_path / "locked", PASSWORD)
     with pytest.raises(FileError, match=r"key.pem: cannot be used as a private key: .*Password"):
         signing.sign(folder, private)
     signing.sign(folder, private, PASSWORD)
@@ -67,7 +51,7 @@ def test_an_unsigned_artifact_is_refused(folder: Path, keys: Keys) -> None:
 
 
 def test_another_key_is_refused(folder: Path, keys: Keys, tmp_path: Path) -> None:
-    signing.sign(folder, key_pair(tmp_path / "stranger")[0])
+    signing.sign(folder, make_key_pair(tmp_path / "stranger")[0])
     with pytest.raises(SignatureError, match=r"is not signed by key.pub, or was changed since: Key mismatch"):
         signing.verify(folder, keys[1])
 
@@ -76,7 +60,7 @@ def test_another_key_that_claims_to_be_ours_is_refused(folder: Path, keys: Keys,
     """The signature names its key by a hash, which anyone can write."""
     signing.sign(folder, keys[0])
     ours = (folder / "model.sig").read_text()
-    stranger = key_pair(tmp_path / "stranger")
+    stranger = make_key_pair(tmp_path / "stranger")
     signing.sign(folder, stranger[0])
     forged = (folder / "model.sig").read_text().replace(hint(stranger[1]), hint(keys[1]))
     assert hint(keys[1]) in ours and hint(keys[1]) in forged

@@ -14,13 +14,13 @@ from models import signing, store
 from models.errors import FileError, InputError
 from service.app import create_app
 from service.settings import Settings, read_settings
-from tests.models.test_signing import Keys, key_pair
 from tests.service.app_client import connect, wait_for_readyz
+from tests.signing_keys import Keys, make_key_pair
 
 
 @pytest.fixture
 def keys(tmp_path: Path) -> Keys:
-    return key_pair(tmp_path / "keys")
+    return make_key_pair(tmp_path / "keys")
 
 
 def run(scenario: Callable[[httpx.AsyncClient], Awaitable[None]], public_key: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_model_without_the_right_signature_is_refused_until_it_is_signed(
 ) -> None:
     stored = store.install(tiny_artifact)
     if signed_by:
-        signing.sign(stored.path, key_pair(tmp_path / signed_by)[0])
+        signing.sign(stored.path, make_key_pair(tmp_path / signed_by)[0])
 
     async def scenario(client: httpx.AsyncClient) -> None:
         ready = await wait_for_readyz(client, 503, "tiny")
