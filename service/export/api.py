@@ -13,7 +13,7 @@ from models.errors import InputError
 from models.manifest import read_manifest
 from models.runtime.loading import resolve_device
 from service.export import finish, formats, plan, state
-from service.export.plan import PIXEL_FORMATS, ExportSpec, Format, ImageFormat, Split
+from service.export.plan import PIXEL_FORMATS, ExportContext, ExportSpec, Format, ImageFormat, Split
 from service.export.processes import in_processes
 from service.export.run import Echo, Engine, ExportRequest, in_this_process, make_shards
 from service.export.target import Target
@@ -124,7 +124,7 @@ def resolve_request(
     Raises: as `export_dataset`.
     """
     stored = store.find_model(model)
-    wanted = ExportSpec(
+    requested = ExportSpec(
         model=stored.name,
         version=stored.version,
         model_digest=artifact.digest(stored.path),
@@ -138,13 +138,13 @@ def resolve_request(
         shard_size=shard_size,
         split=split,
     )
-    plan.check(wanted, read_manifest(stored.path))
+    plan.check_spec(ExportContext(requested, read_manifest(stored.path)))
     formats.require_packages(format)
     target = Target(out)
-    spec, notes = state.settle(target, wanted)
+    spec, notes = state.resolve_spec(target, requested)
     # A cluster's devices are looked for there.
     resolved_device = device if engine == "ray" else resolve_device(device)
-    shards = tuple(plan.group(spec.shards(), *shard_group))
+    shards = tuple(plan.select_group(spec.shards(), *shard_group))
     return ExportRequest(target.url, spec, stored.path, resolved_device, shards), notes
 
 
@@ -155,13 +155,13 @@ def finish_dataset(url: str, *, thorough: bool = False) -> ExportSummary:
     Raises: ExportError naming the shards that are missing or damaged.
     """
     target = Target(url)
-    index = finish.finish(target, thorough)
+    dataset_manifest = finish.finish(target, thorough)
     return ExportSummary(
         url=target.url,
-        images=index["images"],
-        bytes=index["bytes"],
-        shards=len(index["shards"]),
-        fingerprints=tuple(index["fingerprints"]),
+        images=dataset_manifest["images"],
+        bytes=dataset_manifest["bytes"],
+        shards=len(dataset_manifest["shards"]),
+        fingerprints=tuple(dataset_manifest["fingerprints"]),
     )
 
 

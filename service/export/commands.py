@@ -178,7 +178,7 @@ def finish(url: str, wait_s: float, count: int) -> None:
     damaged shard is made again by the next run of the export.
     """
     if wait_s:
-        finishing.wait(Target(url), count, wait_s, WAIT_POLL_S, click.echo)
+        finishing.wait_for_shards(Target(url), count, wait_s, WAIT_POLL_S, click.echo)
     _echo_summary(api.finish_dataset(url, thorough=True))
 
 
@@ -189,7 +189,7 @@ def finish(url: str, wait_s: float, count: int) -> None:
 def verify(url: str, sample: int | None, device: str) -> None:
     """Mint images of the export at URL again from the addresses they carry, and compare byte by byte."""
     target = Target(url)
-    spec, _ = state.read_job(target)
+    spec = state.read_context(target).spec
     stored = store.find_version(spec.model, spec.version)
     if artifact.digest(stored.path) != spec.model_digest:
         raise InputError(f"the store's {stored} is another model than the one that made this export", "URL")

@@ -1,7 +1,7 @@
-"""The face of a finished export: the data set card and the Croissant metadata.
+"""Describe a finished export: its README.md and its Croissant metadata.
 
-Knows: the words of README.md with the front matter that the Hugging Face hub reads, and the JSON-LD of
-Croissant 1.0 (https://docs.mlcommons.org/croissant/docs/croissant-spec.html). Pure. Does not know: files.
+README.md has the front matter that the Hugging Face hub reads; croissant.json is JSON-LD of Croissant 1.0
+(https://docs.mlcommons.org/croissant/docs/croissant-spec.html).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from models.manifest import Manifest
 from service.export.formats import parquet_features
-from service.export.plan import ExportSpec, Format
+from service.export.plan import ExportContext, ExportSpec, Format
 from service.export.progress import format_count, format_size
 
 # https://huggingface.co/docs/hub/datasets-cards: the sizes that the hub knows.
@@ -39,33 +39,36 @@ _MEDIA: dict[str, str] = {
 }
 
 
-def title(job: ExportSpec) -> str:
-    """A name for the data set."""
-    return f"{job.model}-{job.version}-seed{job.seed}"
+def make_title(spec: ExportSpec) -> str:
+    """Return a name for the data set."""
+    return f"{spec.model}-{spec.version}-seed{spec.seed}"
 
 
-def description(job: ExportSpec, model: Manifest) -> str:
-    """One sentence."""
+def describe(spec: ExportSpec, model: Manifest) -> str:
+    """Describe the data set in a sentence."""
     shape = model.image
     colour = "RGB" if shape.channels == 3 else "grey"
     return (
-        f"{job.count} synthetic images ({shape.width}x{shape.height}, {colour}) minted by the generator "
-        f"{model.name} {model.version} from seed {job.seed}. No image shows something real."
+        f"{spec.count} synthetic images ({shape.width}x{shape.height}, {colour}) minted by the generator "
+        f"{model.name} {model.version} from seed {spec.seed}. No image shows anything real."
     )
 
 
-def readme(job: ExportSpec, model: Manifest, manifest: dict[str, Any]) -> str:
-    """README.md: a Hugging Face data set card."""
-    front = "\n".join(f"{name}: {json.dumps(value)}" for name, value in _front_matter(job, model).items())
-    last = f"{len(manifest['shards']) - 1:05d}"
-    split = "t10k" if job.format == "idx" and job.split == "test" else job.split
-    labels = "\n".join(f"| {row['label']} | {row['name']} | {row['images']} |" for row in manifest["labels"])
+def make_readme(context: ExportContext, dataset_manifest: dict[str, Any]) -> str:
+    """Return README.md, a Hugging Face data set card."""
+    spec = context.spec
+    model = context.manifest
+    front = "\n".join(f"{name}: {json.dumps(value)}" for name, value in _front_matter(spec, model).items())
+    shards = format_count(len(dataset_manifest["shards"]), "shard")
+    last = f"{len(dataset_manifest['shards']) - 1:05d}"
+    split = "t10k" if spec.format == "idx" and spec.split == "test" else spec.split
+    labels = "\n".join(f"| {row['label']} | {row['name']} | {row['images']} |" for row in dataset_manifest["labels"])
     classes = f"\n| label | class | images |\n| --- | --- | --- |\n{labels}\n" if labels else ""
     marked = (
         "Every file says in its XMP that it is synthetic (IPTC DigitalSourceType `trainedAlgorithmicMedia`)\n"
         "and carries the address that mints it again."
-        if job.image_format
-        else f"The format has no place for marks in an image. Image k is minted by index {job.index} + k of the job."
+        if spec.image_format
+        else f"The format has no place for marks in an image. Image k is minted by index {spec.index} + k of the spec."
     )
     data = model.training.data
     use = f"\n## Use\n\n{data.use}\n" if data.use else ""
@@ -73,95 +76,97 @@ def readme(job: ExportSpec, model: Manifest, manifest: dict[str, Any]) -> str:
 {front}
 ---
 
-# {title(job)}
+# {make_title(spec)}
 
-{description(job, model)}
+{describe(spec, model)}
 
 | | |
 | --- | --- |
-| images | {job.count} in {format_count(len(manifest["shards"]), "shard")}, {format_size(manifest["bytes"])} |
-| format | {job.format}{f", {job.image_format}" if job.image_format else ""} |
-| labels | {_labels_text(job, model)} |
-| psi | {job.psi:g} |
+| images | {spec.count} in {shards}, {format_size(dataset_manifest["bytes"])} |
+| format | {spec.format}{f", {spec.image_format}" if spec.image_format else ""} |
+| labels | {_labels_text(spec, model)} |
+| psi | {spec.psi:g} |
 | model | {model.name} {model.version}, {model.description} |
-| model digest | `{job.model_digest}` |
+| model digest | `{spec.model_digest}` |
 | licence of the weights | {model.licence} |
 | trained on | {data.name}, {data.licence}. {data.attribution} |
 {classes}{use}
 ## Read it
 
 ```python
-{_READ[job.format].format(split=split, last=last)}
+{_READ[spec.format].format(split=split, last=last)}
 ```
 
 ## Where it comes from
 
 {marked} Same address, same bytes: `ganmint dataset verify`
 mints images again and compares; `manifest.json` has the digest of every file. Made by
-{" and then ".join(f"`{command}`" for command in _commands(job))}.
+{" and then ".join(f"`{command}`" for command in _commands(spec))}.
 """
 
 
-def _front_matter(job: ExportSpec, model: Manifest) -> dict[str, Any]:
+def _front_matter(spec: ExportSpec, model: Manifest) -> dict[str, Any]:
     task = "image-classification" if model.class_names else "unconditional-image-generation"
     front: dict[str, Any] = {
-        "pretty_name": title(job),
+        "pretty_name": make_title(spec),
         "license": "other",
         "license_name": model.licence,
         "tags": ["synthetic", "ganmint"],
         "task_categories": [task],
-        "size_categories": [next((name for name, below in _SIZES if job.count < below), "n>10M")],
+        "size_categories": [next((name for name, below in _SIZES if spec.count < below), "n>10M")],
     }
-    if pattern := _HUB_FILES.get(job.format):
-        files = {"split": job.split, "path": pattern.format(split=job.split)}
+    if pattern := _HUB_FILES.get(spec.format):
+        files = {"split": spec.split, "path": pattern.format(split=spec.split)}
         front["configs"] = [{"config_name": "default", "data_files": [files]}]
     return front
 
 
-def _labels_text(job: ExportSpec, model: Manifest) -> str:
+def _labels_text(spec: ExportSpec, model: Manifest) -> str:
     if not model.class_names:
         return "none"
-    if job.labels is None:
+    if spec.labels is None:
         return "drawn from the seed"
-    return "balanced: index modulo the number of classes" if job.labels == "balanced" else f"all {job.labels}"
+    return "balanced: index modulo the number of classes" if spec.labels == "balanced" else f"all {spec.labels}"
 
 
-def _commands(job: ExportSpec) -> list[str]:
-    """One for each time that the export was extended within a shard, which cut the shard."""
-    return [_command(job, count) for count in job.counts]
+def _commands(spec: ExportSpec) -> list[str]:
+    """Return a command for each time that the export was extended within a shard, which cut the shard."""
+    return [_command(spec, count) for count in spec.counts]
 
 
-def _command(job: ExportSpec, count: int) -> str:
-    parts = [f"ganmint export {job.model}/{job.version} --count {count} --seed {job.seed} --format {job.format}"]
-    parts += [f"--index {job.index}"] if job.index else []
-    parts += [f"--labels {job.labels}"] if job.labels is not None else []
-    parts += [f"--psi {job.psi:g}"] if job.psi != 1 else []
-    parts += [f"--image-format {job.image_format}"] if job.image_format not in (None, "png") else []
-    parts += [f"--split {job.split}"] if job.split != "train" else []
-    return " ".join([*parts, f"--shard-size {job.shard_size} --out URL"])
+def _command(spec: ExportSpec, count: int) -> str:
+    parts = [f"ganmint export {spec.model}/{spec.version} --count {count} --seed {spec.seed} --format {spec.format}"]
+    parts += [f"--index {spec.index}"] if spec.index else []
+    parts += [f"--labels {spec.labels}"] if spec.labels is not None else []
+    parts += [f"--psi {spec.psi:g}"] if spec.psi != 1 else []
+    parts += [f"--image-format {spec.image_format}"] if spec.image_format not in (None, "png") else []
+    parts += [f"--split {spec.split}"] if spec.split != "train" else []
+    return " ".join([*parts, f"--shard-size {spec.shard_size} --out URL"])
 
 
-def croissant(job: ExportSpec, model: Manifest, manifest: dict[str, Any]) -> dict[str, Any]:
-    """croissant.json as JSON-LD."""
+def make_croissant(context: ExportContext, dataset_manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return croissant.json as JSON-LD."""
+    spec = context.spec
+    model = context.manifest
     data = model.training.data
-    record_set = _record_set(job, model)
+    record_set = _record_set(spec, model)
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": title(job).replace(".", "-"),
-        "description": description(job, model),
+        "name": make_title(spec).replace(".", "-"),
+        "description": describe(spec, model),
         "license": model.licence,
         "version": model.version,
         "keywords": ["synthetic"],
         "citeAs": data.attribution or "none asked for",
         "isLiveDataset": False,
-        "distribution": [*_objects(manifest), *_sets(job, manifest)],
+        "distribution": [*_objects(dataset_manifest), *_sets(spec, dataset_manifest)],
         "recordSet": [record_set] if record_set else [],
     }
 
 
-def _objects(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def _objects(dataset_manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "@type": "cr:FileObject",
@@ -172,12 +177,12 @@ def _objects(manifest: dict[str, Any]) -> list[dict[str, Any]]:
             "encodingFormat": _MEDIA.get(name.rpartition(".")[2], "application/octet-stream"),
             "sha256": part["sha256"],
         }
-        for name, part in manifest["files"].items()
+        for name, part in dataset_manifest["files"].items()
         if not name.endswith("/")
     ]
 
 
-def _sets(job: ExportSpec, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def _sets(spec: ExportSpec, dataset_manifest: dict[str, Any]) -> list[dict[str, Any]]:
     def file_set(name: str, pattern: str, media: str, inside: list[str]) -> dict[str, Any]:
         contained = {"containedIn": [{"@id": one} for one in inside]} if inside else {}
         return {
@@ -189,20 +194,20 @@ def _sets(job: ExportSpec, manifest: dict[str, Any]) -> list[dict[str, Any]]:
             **contained,
         }
 
-    media = _MEDIA[job.image_format or "png"]
-    if job.format == "imagefolder":
+    media = _MEDIA[spec.image_format or "png"]
+    if spec.format == "imagefolder":
         return [
-            file_set("images", f"{job.split}/**/*.{job.image_format}", media, []),
-            file_set("metadata", f"{job.split}/**/metadata.jsonl", "application/jsonlines", []),
+            file_set("images", f"{spec.split}/**/*.{spec.image_format}", media, []),
+            file_set("metadata", f"{spec.split}/**/metadata.jsonl", "application/jsonlines", []),
         ]
-    if job.format == "webdataset":
-        return [file_set("images", f"*.{job.image_format}", media, list(manifest["files"]))]
-    if job.format == "parquet":
-        return [file_set("shards", f"data/{job.split}-*.parquet", _MEDIA["parquet"], [])]
+    if spec.format == "webdataset":
+        return [file_set("images", f"*.{spec.image_format}", media, list(dataset_manifest["files"]))]
+    if spec.format == "parquet":
+        return [file_set("shards", f"data/{spec.split}-*.parquet", _MEDIA["parquet"], [])]
     return []
 
 
-def _record_set(job: ExportSpec, model: Manifest) -> dict[str, Any] | None:
+def _record_set(spec: ExportSpec, model: Manifest) -> dict[str, Any] | None:
     """What one record is, where Croissant has words for the format."""
 
     def field(name: str, kind: str, source: str, extract: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -210,12 +215,12 @@ def _record_set(job: ExportSpec, model: Manifest) -> dict[str, Any] | None:
         return {"@type": "cr:Field", "@id": f"records/{name}", "name": name, "dataType": kind, "source": origin}
 
     picture = field("image", "sc:ImageObject", "images", {"fileProperty": "content"})
-    if job.format == "parquet":
+    if spec.format == "parquet":
         image = field("image", "sc:ImageObject", "shards", {"column": "image"}, transform={"jsonPath": "bytes"})
         kinds = {"label": "sc:Integer", "label_name": "sc:Text", "address": "sc:Text"}
         assert kinds.keys() < parquet_features(model).keys()
         fields = [image, *(field(name, kind, "shards", {"column": name}) for name, kind in kinds.items())]
-    elif job.format in ("imagefolder", "webdataset"):
+    elif spec.format in ("imagefolder", "webdataset"):
         fields = [picture, field("file", "sc:Text", "images", {"fileProperty": "filename"})]
     else:
         return None

@@ -1,8 +1,7 @@
-"""The formats of an export: how a shard's images become files.
+"""Write a shard's images as files, in each format of an export.
 
-Knows: which parts a shard has in each format and their bytes: no timestamps, no owners, no names of
-this machine, and nothing that depends on how the images arrive. Does not know: how images are made,
-where files go, and how a finished export is read again (service.export.reading).
+The bytes have no timestamps, no owners, no names of this machine, and nothing that depends on how the images arrive.
+Not here: reading them again (service.export.readers).
 
     imagefolder   {split}/{class}/{shard}/{index}.png and a metadata.jsonl in each of these folders
     webdataset    data/{split}-{shard}.tar: {index}.png, .cls (the label), .json
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from models.address import Address
 from models.errors import InputError
 from models.manifest import Manifest
-from service.export.plan import FORMATS, ExportSpec, Format, Shard
+from service.export.plan import ExportContext, ExportSpec, Format, Shard
 from service.export.target import PRIVATE, Draft
 from service.npz import EPOCH, make_images_header, write_arrays
 
@@ -41,53 +40,57 @@ class Writer(Protocol):
     """Writes a shard's images, in order."""
 
     def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
-        """The next images: picture files, or pixels uint8 (H, W, C) where the format holds pixels."""
+        """Write the next images: picture files, or pixels uint8 (H, W, C) where the format holds pixels."""
 
     def close(self) -> None:
-        """After the last image."""
+        """End the shard after its last image."""
 
 
-def writer(draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> Writer:
-    """What writes this shard into the draft."""
-    made: Writer = _WRITERS[job.format](draft, job, card, shard)
-    return made
+def create_writer(draft: Draft, context: ExportContext, shard: Shard) -> Writer:
+    """Return what writes this shard into the draft."""
+    writer: Writer = _WRITERS[context.spec.format](draft, context, shard)
+    return writer
 
 
-def data_file(job: ExportSpec, shard: Shard) -> str:
-    """The name of a shard's one file, in the formats that have one."""
-    return f"data/{job.split}-{shard.name}.{_EXTENSIONS[job.format]}"
+def data_file(spec: ExportSpec, shard: Shard) -> str:
+    """Return the name of a shard's one file, in the formats that have one."""
+    return f"data/{spec.split}-{shard.name}.{_EXTENSIONS[spec.format]}"
 
 
 def idx_parts(shard: Shard) -> tuple[str, str]:
-    """The names of a shard's images and labels, gzipped."""
-    return tuple(f"{PRIVATE}/parts/{shard.name}-{kind}.gz" for kind in ("images", "labels"))  # type: ignore[return-value]
+    """Return the names of a shard's images and labels, gzipped."""
+    prefix = f"{PRIVATE}/parts/{shard.name}"
+    return f"{prefix}-images.gz", f"{prefix}-labels.gz"
 
 
-def class_folders(card: Manifest) -> list[str]:
-    """One folder name per class, which sort in label order, as torchvision's ImageFolder numbers them."""
-    names = list(card.class_names)
+def class_folders(manifest: Manifest) -> list[str]:
+    """Return one folder name per class, which sort in label order, as torchvision's ImageFolder numbers them."""
+    names = list(manifest.class_names)
     if names == sorted(names) and all(map(_SAFE.fullmatch, names)):
         return names
     slugs = [re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:40] for name in names]
     return [f"{label:03d}-{slug}".rstrip("-") for label, slug in enumerate(slugs)]
 
 
-def leaf(job: ExportSpec, card: Manifest, shard: Shard, label: int | None) -> str:
-    """The folder of a shard's images of one class, with its slash."""
-    between = "" if label is None else f"{class_folders(card)[label]}/"
-    return f"{job.split}/{between}{shard.name}/"
+def class_folder(context: ExportContext, shard: Shard, label: int | None) -> str:
+    """Return the folder of a shard's images of one class, with its slash."""
+    name = "" if label is None else f"{class_folders(context.manifest)[label]}/"
+    return f"{context.spec.split}/{name}{shard.name}/"
 
 
-def metadata(address: Address, card: Manifest) -> dict[str, Any]:
-    """What is said of an image beside it."""
-    return {"address": str(address), "label": address.label, "label_name": card.class_name(address.label)}
+def image_metadata(address: Address, manifest: Manifest) -> dict[str, Any]:
+    """Return what is stored beside an image."""
+    return {"address": str(address), "label": address.label, "label_name": manifest.class_name(address.label)}
 
 
 class _ImageFolder:
-    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
-        self._draft, self._card, self._extension = draft, card, job.image_format
-        labels = range(len(card.class_names)) if card.class_names else [None]
-        self._leaves = {label: leaf(job, card, shard, label) for label in labels}
+    def __init__(self, draft: Draft, context: ExportContext, shard: Shard) -> None:
+        class_names = context.manifest.class_names
+        labels = range(len(class_names)) if class_names else [None]
+        self._draft = draft
+        self._manifest = context.manifest
+        self._extension = context.spec.image_format
+        self._folders = {label: class_folder(context, shard, label) for label in labels}
         self._rows: dict[int | None, list[str]] = {}
 
     def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
@@ -95,19 +98,21 @@ class _ImageFolder:
         for address, image in zip(addresses, images):
             name = f"{address.index}.{self._extension}"
             files.setdefault(address.label, {})[name] = bytes(image)
-            row = {"file_name": name, **metadata(address, self._card)}
+            row = {"file_name": name, **image_metadata(address, self._manifest)}
             self._rows.setdefault(address.label, []).append(json.dumps(row) + "\n")
         for label, inside in files.items():
-            self._draft.put(self._leaves[label], inside)
+            self._draft.put(self._folders[label], inside)
 
     def close(self) -> None:
         for label, rows in self._rows.items():
-            self._draft.put(self._leaves[label], {"metadata.jsonl": "".join(rows).encode()})
+            self._draft.put(self._folders[label], {"metadata.jsonl": "".join(rows).encode()})
 
 
 class _WebDataset:
-    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
-        self._sink, self._card, self._extension = draft.create(data_file(job, shard)), card, job.image_format
+    def __init__(self, draft: Draft, context: ExportContext, shard: Shard) -> None:
+        self._file = draft.create(data_file(context.spec, shard))
+        self._manifest = context.manifest
+        self._extension = context.spec.image_format
 
     def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         for address, image in zip(addresses, images):
@@ -115,39 +120,47 @@ class _WebDataset:
             self._entry(f"{key}.{self._extension}", bytes(image))
             if address.label is not None:
                 self._entry(f"{key}.cls", str(address.label).encode())
-            self._entry(f"{key}.json", json.dumps(metadata(address, self._card)).encode())
+            self._entry(f"{key}.json", json.dumps(image_metadata(address, self._manifest)).encode())
 
     def close(self) -> None:
-        self._sink.write(bytes(2 * tarfile.BLOCKSIZE))
+        self._file.write(bytes(2 * tarfile.BLOCKSIZE))
 
     def _entry(self, name: str, data: bytes) -> None:
         # tarfile's defaults: mode 0644, owner 0, time 0.
         header = tarfile.TarInfo(name)
         header.size = len(data)
-        self._sink.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
+        self._file.write(header.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
 
 
 class _Parquet:
-    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
+    def __init__(self, draft: Draft, context: ExportContext, shard: Shard) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
-        self._pa, self._card, self._extension = pa, card, job.image_format
+        self._pa = pa
+        self._manifest = context.manifest
+        self._extension = context.spec.image_format
         fields: list[Any] = [("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]))]
         fields += [("label", pa.int64()), ("label_name", pa.string()), ("address", pa.string())]
-        features = json.dumps({"info": {"features": parquet_features(card)}})
+        features = json.dumps({"info": {"features": parquet_features(context.manifest)}})
         self._schema = pa.schema(fields, {"huggingface": features})
         # Pinned here: pyarrow's own defaults change between versions.
         self._file = parquet.ParquetWriter(
-            draft.create(data_file(job, shard)), self._schema, compression="zstd", compression_level=3, version="2.6",
-            data_page_version="1.0", use_dictionary=["label", "label_name"], write_statistics=True,
-        )  # fmt: skip
+            draft.create(data_file(context.spec, shard)),
+            self._schema,
+            compression="zstd",
+            compression_level=3,
+            version="2.6",
+            data_page_version="1.0",
+            use_dictionary=["label", "label_name"],
+            write_statistics=True,
+        )
         self._rows: list[dict[str, Any]] = []
 
     def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         for address, image in zip(addresses, images):
             picture = {"bytes": bytes(image), "path": f"{address.index}.{self._extension}"}
-            self._rows.append({"image": picture, **metadata(address, self._card)})
+            self._rows.append({"image": picture, **image_metadata(address, self._manifest)})
         while len(self._rows) >= ROW_GROUP:
             self._write(self._rows[:ROW_GROUP])
             del self._rows[:ROW_GROUP]
@@ -161,22 +174,22 @@ class _Parquet:
         self._file.write_table(self._pa.Table.from_pylist(rows, self._schema), row_group_size=ROW_GROUP)
 
 
-def parquet_features(card: Manifest) -> dict[str, Any]:
-    """The columns as Hugging Face's `datasets` declares them."""
+def parquet_features(manifest: Manifest) -> dict[str, Any]:
+    """Return the columns as Hugging Face's `datasets` declares them."""
     text = {"dtype": "string", "_type": "Value"}
     label = (
-        {"names": list(card.class_names), "_type": "ClassLabel"}
-        if card.class_names
+        {"names": list(manifest.class_names), "_type": "ClassLabel"}
+        if manifest.class_names
         else {"dtype": "int64", "_type": "Value"}
     )
     return {"image": {"_type": "Image"}, "label": label, "label_name": text, "address": text}
 
 
 class _Npz:
-    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
-        self._archive = zipfile.ZipFile(draft.create(data_file(job, shard)), "w")
-        write_arrays(self._archive, card, job.addresses(card, shard.first, shard.count))
-        shape = card.image
+    def __init__(self, draft: Draft, context: ExportContext, shard: Shard) -> None:
+        self._archive = zipfile.ZipFile(draft.create(data_file(context.spec, shard)), "w")
+        write_arrays(self._archive, context.manifest, context.addresses(shard.first, shard.count))
+        shape = context.manifest.image
         header = make_images_header((shard.count, shape.height, shape.width, shape.channels))
         large = shard.count * shape.height * shape.width * shape.channels > 2**31 - 2**16
         self._entry = self._archive.open(zipfile.ZipInfo("images.npy", EPOCH), "w", force_zip64=large)
@@ -191,7 +204,7 @@ class _Npz:
 
 
 class _Idx:
-    def __init__(self, draft: Draft, job: ExportSpec, card: Manifest, shard: Shard) -> None:
+    def __init__(self, draft: Draft, context: ExportContext, shard: Shard) -> None:
         # Fast: these are read again only by finish.
         self._images, self._labels = (
             gzip.GzipFile("", "wb", compresslevel=1, fileobj=draft.create(name), mtime=0) for name in idx_parts(shard)
@@ -206,12 +219,21 @@ class _Idx:
         self._labels.close()
 
 
-_WRITERS: dict[Format, Any] = dict(zip(FORMATS, (_ImageFolder, _WebDataset, _Parquet, _Npz, _Idx)))
+_WRITERS: dict[Format, Any] = {
+    "imagefolder": _ImageFolder,
+    "webdataset": _WebDataset,
+    "parquet": _Parquet,
+    "npz": _Npz,
+    "idx": _Idx,
+}
 _EXTENSIONS: dict[Format, str] = {"webdataset": "tar", "parquet": "parquet", "npz": "npz"}
 
 
 def require_packages(format_: Format) -> None:
-    """Raises: InputError saying what to install for a format."""
+    """Check that a format's packages are installed.
+
+    Raises: InputError saying what to install.
+    """
     if format_ == "parquet":
         try:
             import pyarrow.parquet  # noqa: F401

@@ -1,8 +1,6 @@
-"""The plan of an export: a job, and the shards that follow from it.
+"""Plan an export: every choice that its bytes depend on, and the shards that follow from them.
 
-Knows: every choice that the bytes of an export depend on, how the images divide into shards, and in
-which words two jobs differ. Pure: the same job gives the same shards anywhere. Does not know: files,
-formats' bytes, workers.
+Pure: the same spec gives the same shards anywhere.
 """
 
 from __future__ import annotations
@@ -27,9 +25,9 @@ PIXEL_FORMATS: tuple[Format, ...] = ("npz", "idx")
 ImageFormat = Literal["png", "jpg", "webp"]
 Split = Literal["train", "test"]
 # File systems and their tools slow down, and the Hugging Face hub refuses, above this many files in a folder.
-LARGEST_FOLDER = 10_000
+MAX_FOLDER_FILES = 10_000
 # A generous bound on what has to be listed and kept at once.
-MOST_SHARDS = 100_000
+MAX_SHARDS = 100_000
 # Images in a shard, where the user does not say.
 SHARD_SIZE = 10_000
 
@@ -39,7 +37,7 @@ class ExportSpec(Frozen):
 
     Attributes:
         model, version, model_digest: the generator, down to the sha256 of its manifest.
-        seed, index: of the first image; the others have the following indices.
+        seed, index: of the first image; the others have the following indexes.
         counts: how many images; where the export was extended within a shard, the earlier counts, too.
         labels: a class, "balanced" (index modulo the number of classes), or None: drawn from the seed.
         image_format: of the picture files; None where the format holds pixels.
@@ -62,28 +60,24 @@ class ExportSpec(Frozen):
 
     @property
     def count(self) -> int:
-        """How many images."""
+        """The number of images."""
         return self.counts[-1]
 
     def shards(self) -> list[Shard]:
-        """Every shard, in order."""
+        """Return every shard, in order."""
         cuts = sorted({*range(0, self.count, self.shard_size), *self.counts})
         return [Shard(number, first, end - first) for number, (first, end) in enumerate(pairwise(cuts))]
 
-    def addresses(self, card: Manifest, first: int, n: int) -> list[Address]:
-        """The addresses of images first .. first + n - 1 of the export."""
-        return card.addresses(self.seed, self.index + first, n, self.labels, self.psi)
+    def extend(self, count: int) -> ExportSpec:
+        """Return the same export with more images; existing shards stay as they are.
 
-    def extended(self, count: int) -> ExportSpec:
-        """The same export with more images; the shards that there are stay as they are.
-
-        Raises: InputError when there are more already.
+        Raises: InputError when it has more already.
         """
         if count < self.count:
             raise InputError(
                 f"{count} is less than the {self.count} images that this export has; an export only grows", "--count"
             )
-        # A cut that falls on a shard's end anyway leaves no trace: growing gives the tree of doing it at once.
+        # Forget cuts that coincide with a shard's end, so that an extended export equals one made in one go.
         cuts = {c for c in self.counts if c % self.shard_size and c < count}
         return self.model_copy(update={"counts": (*sorted(cuts), count)})
 
@@ -98,55 +92,77 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Its number, so that names sort."""
+        """The number with leading zeros, so that names sort."""
         return f"{self.number:05d}"
 
 
-def check(job: ExportSpec, card: Manifest) -> ExportSpec:
-    """The job itself, if this model can do it.
+@dataclass(frozen=True)
+class ExportContext:
+    """An export's spec and its model's manifest.
+
+    Attributes:
+        spec: what is exported.
+        manifest: of the model that mints the images.
+    """
+
+    spec: ExportSpec
+    manifest: Manifest
+
+    def addresses(self, first: int, n: int) -> list[Address]:
+        """Return the addresses of images first .. first + n - 1 of the export."""
+        spec = self.spec
+        return self.manifest.addresses(spec.seed, spec.index + first, n, spec.labels, spec.psi)
+
+
+def check_spec(context: ExportContext) -> None:
+    """Check that the model can make this export.
 
     Raises: InputError naming the option at fault.
     """
-    if job.count < 1:
-        raise InputError(f"must be at least 1, got {job.count}", "--count")
-    if job.shard_size < 1:
-        raise InputError(f"must be at least 1, got {job.shard_size}", "--shard-size")
-    if (shards := -(-job.count // job.shard_size)) > MOST_SHARDS:
-        raise InputError(f"makes {shards} shards of {job.count} images; at most {MOST_SHARDS} go", "--shard-size")
-    # Both ends stand for the range.
-    job.addresses(card, 0, 1)
-    job.addresses(card, job.count - 1, 1)
-    if job.format == "imagefolder" and job.shard_size > LARGEST_FOLDER:
+    spec = context.spec
+    if spec.count < 1:
+        raise InputError(f"must be at least 1, got {spec.count}", "--count")
+    if spec.shard_size < 1:
+        raise InputError(f"must be at least 1, got {spec.shard_size}", "--shard-size")
+    if (shards := -(-spec.count // spec.shard_size)) > MAX_SHARDS:
         raise InputError(
-            f"a shard of an imagefolder is a folder; it holds at most {LARGEST_FOLDER} files", "--shard-size"
+            f"makes {shards} shards of {spec.count} images; at most {MAX_SHARDS} are possible", "--shard-size"
         )
-    if job.format == "idx":
-        _check_idx(card)
-    return job
+    # Checking the two ends validates the whole range.
+    context.addresses(0, 1)
+    context.addresses(spec.count - 1, 1)
+    if spec.format == "imagefolder" and spec.shard_size > MAX_FOLDER_FILES:
+        raise InputError(
+            f"a shard of an imagefolder is a folder; it holds at most {MAX_FOLDER_FILES} files", "--shard-size"
+        )
+    if spec.format == "idx":
+        _check_idx(context.manifest)
 
 
-def _check_idx(card: Manifest) -> None:
-    wrong = (
-        "RGB images" if card.image.channels != 1
-        else "no labels" if not card.class_names
-        else f"{len(card.class_names)} classes" if len(card.class_names) > 256
-        else None
-    )  # fmt: skip
-    if wrong:
-        raise InputError(f"idx is MNIST's format: grey, with up to 256 classes; {card.name} has {wrong}", "--format")
+def _check_idx(manifest: Manifest) -> None:
+    classes = len(manifest.class_names)
+    if manifest.image.channels != 1:
+        problem = "RGB images"
+    elif not classes:
+        problem = "no labels"
+    elif classes > 256:
+        problem = f"{classes} classes"
+    else:
+        return
+    raise InputError(f"idx is MNIST's format: grey, with up to 256 classes; {manifest.name} has {problem}", "--format")
 
 
-def differences(there: ExportSpec, wanted: ExportSpec) -> list[str]:
-    """In words, how a wanted job differs from the one that a target holds; counts are not compared."""
-    found = []
+def find_differences(existing: ExportSpec, requested: ExportSpec) -> list[str]:
+    """Return in words how a requested export differs from the existing one; counts are not compared."""
+    options = {"model": "MODEL", "version": "MODEL's version", "model_digest": "the model's digest"}
+    differences = []
     for name in ExportSpec.model_fields:
-        a, b = getattr(there, name), getattr(wanted, name)
+        a = getattr(existing, name)
+        b = getattr(requested, name)
         if name not in ("counts", "schema_version") and a != b:
-            option = {"model": "MODEL", "version": "MODEL's version", "model_digest": "the model's digest"}.get(
-                name, f"--{name.replace('_', '-')}"
-            )
-            found.append(f"{option} is {_word(a)} there, {_word(b)} here")
-    return found
+            option = options.get(name, f"--{name.replace('_', '-')}")
+            differences.append(f"{option} is {_word(a)} there, {_word(b)} here")
+    return differences
 
 
 def _word(value: object) -> str:
@@ -154,7 +170,7 @@ def _word(value: object) -> str:
 
 
 def parse_group(text: str) -> tuple[int, int]:
-    """I/N as numbers, 0 <= I < N: this process makes every shard whose number modulo N is I.
+    """Return I/N as numbers, 0 <= I < N: this process makes every shard whose number modulo N is I.
 
     Raises: InputError.
     """
@@ -168,19 +184,19 @@ def parse_group(text: str) -> tuple[int, int]:
     return part, parts
 
 
-def group(shards: Sequence[Shard], part: int, parts: int) -> list[Shard]:
-    """The shards of group `part` of `parts`."""
+def select_group(shards: Sequence[Shard], part: int, parts: int) -> list[Shard]:
+    """Return the shards of group `part` of `parts`."""
     return [shard for shard in shards if shard.number % parts == part]
 
 
 def chunks(shard: Shard, size: int) -> Iterator[tuple[int, int]]:
-    """(first, n) of consecutive pieces of a shard."""
+    """Yield (first, n) of consecutive pieces of a shard."""
     for start in range(0, shard.count, size):
         yield shard.first + start, min(size, shard.count - start)
 
 
-def ranges(numbers: Sequence[int]) -> str:
-    """Sorted numbers in short: 0-3, 7."""
+def format_ranges(numbers: Sequence[int]) -> str:
+    """Return sorted numbers in short: 0-3, 7."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][1] + 1:

@@ -126,7 +126,7 @@ def _make_shards(connection: Connection, request: ExportRequest) -> None:
     target = Target(request.url)
     while True:
         shard: Shard = connection.recv()
-        worker.make(sampler, target, request.spec, shard, lambda images, size: connection.send((images, size)))
+        worker.make_shard(sampler, target, request.spec, shard, lambda images, size: connection.send((images, size)))
         connection.send(None)
 
 

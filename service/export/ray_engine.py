@@ -25,7 +25,7 @@ from service.export.progress import ExportProgressBar
 from service.export.run import ExportRequest, one_thread
 from service.export.target import Target
 
-# A lost worker's shard is made again so often before the run gives up.
+# The run gives up when a shard has lost its worker this many times.
 RETRIES = 5
 # Encoding keeps a processor busy for longer than the GPU: so many tasks share one.
 TASKS_PER_GPU = 8
@@ -66,16 +66,16 @@ class RayEngine:
                 ray.shutdown()
 
     def _connect(self) -> None:
-        there = self._address or os.environ.get("RAY_ADDRESS")
+        address = self._address or os.environ.get("RAY_ADDRESS")
         options: dict[str, Any] = (
-            {"address": there} if there else {"num_cpus": self._workers, "include_dashboard": False}
+            {"address": address} if address else {"num_cpus": self._workers, "include_dashboard": False}
         )
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ExportError(there or "Ray", f"cannot be reached: {error}") from None
-        # Ray has put its own in its place.
+            raise ExportError(address or "Ray", f"cannot be reached: {error}") from None
+        # Ray has replaced it.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)
 
@@ -87,7 +87,7 @@ class RayEngine:
             raise InputError("the Ray cluster has no GPU", "--device")
         device = "cuda" if gpus else "cpu"
         options = {"num_cpus": 1, "num_gpus": 1 / TASKS_PER_GPU if gpus else 0, "max_retries": RETRIES}
-        task = ray.remote(**options)(make_shard)
+        task = ray.remote(**options)(run_task)
         names = [MANIFEST_FILE, *sorted({*artifact.FILES, *read_manifest(request.model_dir).files})]
         model = ray.put({name: (request.model_dir / name).read_bytes() for name in names})
         window = max(1, int(resources.get("CPU", 1))) * IN_FLIGHT_PER_CPU
@@ -116,14 +116,14 @@ class RayEngine:
         return result
 
 
-def make_shard(url: str, job: ExportSpec, model: dict[str, bytes], device: str, shard: Shard) -> tuple[int, int]:
+def run_task(url: str, spec: ExportSpec, model: dict[str, bytes], device: str, shard: Shard) -> tuple[int, int]:
     """A task: make and commit one shard; returns its images and bytes."""
-    key = (job.model_digest, device)
+    key = (spec.model_digest, device)
     if key not in _samplers:
         with tempfile.TemporaryDirectory() as folder:
             for name, data in model.items():
                 (Path(folder) / name).write_bytes(data)
             _samplers[key] = artifact.load(Path(folder), device)
     with one_thread():
-        made = worker.make(_samplers[key], Target(url), job, shard)
-    return made.count, made.bytes
+        commit = worker.make_shard(_samplers[key], Target(url), spec, shard)
+    return commit.count, commit.bytes

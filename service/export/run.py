@@ -46,12 +46,12 @@ def make_shards(request: ExportRequest, engine: Engine, echo: Echo, show_progres
     Raises: ExportError, KeyboardInterrupt; committed shards are kept, and another run goes on from there.
     """
     target = Target(request.url)
-    drafts = [name for s in request.shards for name in (s.name, state.marker(s.number))]
-    state.begin(target, request.spec, request.model_dir)
-    target.tidy(drafts)
-    committed = state.commits(target, request.spec, list(request.shards))
+    drafts = [name for s in request.shards for name in (s.name, state.marker_name(s.number))]
+    state.write_header(target, request.spec, request.model_dir)
+    target.remove_drafts(drafts)
+    committed = state.read_commits(target, request.spec, list(request.shards))
     for number, commit in sorted(committed.items()):
-        if damage := state.damage(target, commit, thorough=False):
+        if damage := state.find_damage(target, commit, thorough=False):
             echo(f"shard {number} is made again: {damage}")
             del committed[number]
     missing = [s for s in request.shards if s.number not in committed]
@@ -66,7 +66,7 @@ def make_shards(request: ExportRequest, engine: Engine, echo: Echo, show_progres
         progress.end()
         # Of workers that were killed; the others have discarded theirs.
         with contextlib.suppress(GanmintError):
-            target.tidy(drafts)
+            target.remove_drafts(drafts)
         kept = f"{progress.done_shards} of {len(request.shards)} shards are committed and kept"
         advice = f"{kept}; run the same command again to go on"
         if isinstance(error, ExportError):
@@ -93,7 +93,7 @@ def in_this_process(request: ExportRequest, shards: Sequence[Shard], progress: E
     sampler, target = artifact.load(request.model_dir, request.device), Target(request.url)
     with one_thread():
         for shard in shards:
-            worker.make(sampler, target, request.spec, shard, progress.add)
+            worker.make_shard(sampler, target, request.spec, shard, progress.add)
             progress.add_shards(1)
 
 

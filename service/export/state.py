@@ -1,7 +1,6 @@
-"""What an export's target says of itself: its job, its model's card, and which shards are committed.
+"""Read and write what an export's target says of itself: its spec, its model's manifest, its committed shards.
 
-Knows: the hidden folder's files and their order of writing: the job first, a shard's files, its commit
-marker last. Does not know: how a shard's bytes come.
+In this order: the model's manifest and the spec first, then a shard's files, the shard's commit marker last.
 
     .ganmint/model.json          the model's manifest.json
     .ganmint/job.json            what is exported
@@ -18,14 +17,16 @@ from pydantic import ValidationError
 from models.base import Frozen, describe_first_problem
 from models.errors import ExportError
 from models.manifest import MANIFEST_FILE, Manifest
-from service.export.plan import ExportSpec, Shard, differences
+from service.export.plan import ExportContext, ExportSpec, Shard, find_differences
 from service.export.target import PRIVATE, Part, Target
 
-JOB, MODEL, SHARDS = f"{PRIVATE}/job.json", f"{PRIVATE}/model.json", f"{PRIVATE}/shards"
+SPEC_FILE = f"{PRIVATE}/job.json"
+MODEL_FILE = f"{PRIVATE}/model.json"
+SHARDS_DIR = f"{PRIVATE}/shards"
 
 
-class Commit(Frozen):
-    """A shard that is whole.
+class ShardCommit(Frozen):
+    """A shard that is complete.
 
     Attributes:
         number, first, count: the shard.
@@ -45,108 +46,119 @@ class Commit(Frozen):
 
     @property
     def bytes(self) -> int:
-        """Of all parts."""
+        """The size of all parts."""
         return sum(part.bytes for part in self.parts.values())
 
 
-def identity(job: ExportSpec) -> str:
-    """A digest of what a shard's bytes depend on; how many images there are in all is no part of it."""
-    return hashlib.sha256(job.model_dump_json(exclude={"counts"}).encode()).hexdigest()
+def spec_digest(spec: ExportSpec) -> str:
+    """Return a digest of what a shard's bytes depend on; the number of images in all is no part of it."""
+    return hashlib.sha256(spec.model_dump_json(exclude={"counts"}).encode()).hexdigest()
 
 
-def find_job(target: Target) -> ExportSpec | None:
-    """The job of the export at the target; None when there is none.
+def find_spec(target: Target) -> ExportSpec | None:
+    """Return the spec of the export at the target; None when there is none.
 
-    Raises: ExportError when job.json is no job.
+    Raises: ExportError when job.json is damaged.
     """
-    data = target.read(JOB)
+    data = target.read(SPEC_FILE)
     try:
         return None if data is None else ExportSpec.model_validate_json(data)
     except ValidationError as error:
-        raise ExportError(target.sibling(JOB), f"is no export's job: {describe_first_problem(error)}") from None
+        raise ExportError(
+            target.url_of(SPEC_FILE), f"does not describe an export: {describe_first_problem(error)}"
+        ) from None
 
 
-def read_job(target: Target) -> tuple[ExportSpec, Manifest]:
-    """The job at the target and the model's card.
+def read_context(target: Target) -> ExportContext:
+    """Return the spec of the export at the target and the manifest of its model.
 
     Raises: ExportError when either is missing or damaged.
     """
-    job, card = find_job(target), target.read(MODEL)
-    if job is None or card is None:
+    spec = find_spec(target)
+    model = target.read(MODEL_FILE)
+    if spec is None or model is None:
         raise ExportError(target.url, "holds no export; ganmint export MODEL --out makes one")
-    if hashlib.sha256(card).hexdigest() != job.model_digest:
-        raise ExportError(target.sibling(MODEL), "is not the card of the model that job.json names")
-    return job, Manifest.model_validate_json(card)
+    if hashlib.sha256(model).hexdigest() != spec.model_digest:
+        raise ExportError(target.url_of(MODEL_FILE), "is not the manifest of the model that job.json names")
+    return ExportContext(spec, Manifest.model_validate_json(model))
 
 
-def settle(target: Target, wanted: ExportSpec) -> tuple[ExportSpec, list[str]]:
-    """The job to do at the target, and what to tell: a new one, the one that is there, or that one extended.
+def resolve_spec(target: Target, requested: ExportSpec) -> tuple[ExportSpec, list[str]]:
+    """Return the spec to export and notes for the user: a new export, the existing one, or that one extended.
 
-    Writes nothing. Raises: ExportError when the target holds something else.
+    Writes nothing.
+    Raises: ExportError when the target holds something else.
     """
     # In this order: another process starting the same export writes job.json before anything else.
-    occupied, there = target.exists_with_files(), find_job(target)
-    if there is None:
-        if occupied:
+    is_occupied = target.exists_with_files()
+    existing = find_spec(target)
+    if existing is None:
+        if is_occupied:
             raise ExportError(target.url, "is not empty and holds no export; give a new or empty folder")
-        return wanted, []
-    if different := differences(there, wanted):
+        return requested, []
+    if differences := find_differences(existing, requested):
         raise ExportError(
-            target.url, f"holds another export: {'; '.join(different)}. Give another --out, or the same options"
+            target.url, f"holds another export: {'; '.join(differences)}. Give another --out, or the same options"
         )
-    job = there.extended(wanted.count)
-    return job, [f"extending {there.count} images to {job.count}"] if job.count > there.count else []
+    spec = existing.extend(requested.count)
+    notes = [f"extending {existing.count} images to {spec.count}"] if spec.count > existing.count else []
+    return spec, notes
 
 
-def begin(target: Target, job: ExportSpec, folder: Path) -> None:
-    """Write the job and the card of its model (an artifact folder) where they are not there already."""
-    if target.read(MODEL) is None:
-        target.write(MODEL, (folder / MANIFEST_FILE).read_bytes())
-    if find_job(target) != job:
-        target.write(JOB, job.model_dump_json(indent=2).encode() + b"\n")
-        # Two different exports may have begun here at the same time: the last one has it.
-        if (there := find_job(target)) is None or differences(there, job):
+def write_header(target: Target, spec: ExportSpec, model_dir: Path) -> None:
+    """Write the spec and its model's manifest, from an artifact folder, where they are not there already."""
+    if target.read(MODEL_FILE) is None:
+        target.write(MODEL_FILE, (model_dir / MANIFEST_FILE).read_bytes())
+    if find_spec(target) != spec:
+        target.write(SPEC_FILE, spec.model_dump_json(indent=2).encode() + b"\n")
+        # Two different exports may have begun here at the same time; the last one wins.
+        written = find_spec(target)
+        if written is None or find_differences(written, spec):
             raise ExportError(target.url, "another export has begun here at the same time; give another --out")
 
 
-def commit(target: Target, made: Commit) -> None:
-    """Write a shard's marker; the shard's files are published already."""
-    target.write(marker(made.number), _dump(made))
+def write_commit(target: Target, commit: ShardCommit) -> None:
+    """Write a shard's marker; the shard's files must be published already."""
+    target.write(marker_name(commit.number), _to_json(commit))
 
 
-def _dump(made: Commit) -> bytes:
-    return made.model_dump_json(indent=2).encode() + b"\n"
+def _to_json(commit: ShardCommit) -> bytes:
+    return commit.model_dump_json(indent=2).encode() + b"\n"
 
 
-def marker(number: int) -> str:
-    """The name of a shard's commit marker."""
-    return f"{SHARDS}/{number:05d}.json"
+def marker_name(number: int) -> str:
+    """Return the name of a shard's commit marker."""
+    return f"{SHARDS_DIR}/{number:05d}.json"
 
 
-def commits(target: Target, job: ExportSpec, shards: list[Shard]) -> dict[int, Commit]:
-    """The markers of these shards that say what they should, by number; damaged ones count as missing."""
-    there = target.list(SHARDS)
-    names = {marker(s.number): s for s in shards if Path(marker(s.number)).name in there}
-    found = {}
-    for name, data in target.read_all(names).items():
-        shard = names[name]
+def read_commits(target: Target, spec: ExportSpec, shards: list[Shard]) -> dict[int, ShardCommit]:
+    """Return the commits of these shards by number; damaged markers count as missing.
+
+    Raises: ExportError when a marker belongs to another export.
+    """
+    existing = target.list(SHARDS_DIR)
+    shard_of = {marker_name(s.number): s for s in shards if Path(marker_name(s.number)).name in existing}
+    commits = {}
+    for name, data in target.read_all(shard_of).items():
+        shard = shard_of[name]
         try:
-            made = Commit.model_validate_json(data)
+            commit = ShardCommit.model_validate_json(data)
         except ValidationError:
             continue
-        if (made.number, made.first, made.count) == (shard.number, shard.first, shard.count) and data == _dump(made):
-            if made.job != identity(job):
-                raise ExportError(target.sibling(name), "belongs to another export; give another --out")
-            found[shard.number] = made
-    return found
+        is_of_shard = (commit.number, commit.first, commit.count) == (shard.number, shard.first, shard.count)
+        if is_of_shard and data == _to_json(commit):
+            if commit.job != spec_digest(spec):
+                raise ExportError(target.url_of(name), "belongs to another export; give another --out")
+            commits[shard.number] = commit
+    return commits
 
 
-def damage(target: Target, made: Commit, thorough: bool) -> str | None:
-    """What is wrong with a committed shard, in words; None when all is well.
+def find_damage(target: Target, commit: ShardCommit, thorough: bool) -> str | None:
+    """Return what is wrong with a committed shard, in words; None when nothing is.
 
     Args: thorough: read everything again and compare digests, rather than sizes.
     """
-    for name, part in made.parts.items():
+    for name, part in commit.parts.items():
         files, size = target.measure(name)
         if not files:
             return f"{name} is missing"

@@ -1,8 +1,8 @@
-"""Where an export goes: any fsspec URL.
+"""Write the files of an export to any fsspec URL.
 
-Knows: how the files of a shard are written unseen and published whole: on a local file system aside,
-fsynced and renamed; on an object store by one PUT or one multipart completion each. Every error is
-told with the URL. Does not know: jobs, formats, which files there should be.
+The files of a draft are written unseen and published together: on a local file system they are written to a hidden
+folder, fsynced and renamed; on an object store each appears with one PUT or one multipart completion. Every error names
+the URL.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from models.files import sync_folder
 
 # Hidden: the Hugging Face loaders and most others pass over it.
 PRIVATE = ".ganmint"
-ASIDE = f"{PRIVATE}/aside"
+DRAFTS_DIR = f"{PRIVATE}/aside"
 # What an object store's upload keeps in memory; S3 takes up to 10,000 such parts.
 BLOCK_BYTES = 16 << 20
 _DRAFTS = itertools.count()
@@ -46,13 +46,13 @@ class Part(Frozen):
     sha256: str
 
 
-WRITING = "cannot be written"
-MAKE_TRIES = 20
+CANNOT_BE_WRITTEN = "cannot be written"
+MKDIR_TRIES = 20
 
 
 @contextlib.contextmanager
-def told(url: str, what: str) -> Iterator[None]:
-    """Any failure of a file system, a store or its plug-in, as an ExportError in words."""
+def wrap_storage_errors(url: str, what: str) -> Iterator[None]:
+    """Turn any failure of a file system, a store or its plug-in into an ExportError in words."""
     try:
         yield
     except GanmintError:
@@ -60,7 +60,7 @@ def told(url: str, what: str) -> Iterator[None]:
     # Plug-ins raise what their own libraries raise; there is no common base.
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if what == WRITING and reason == os.strerror(errno.ENOENT):
+        if what == CANNOT_BE_WRITTEN and reason == os.strerror(errno.ENOENT):
             reason = "what was written so far has been removed; is another export writing here?"
         raise ExportError(url, f"{what}: {reason or type(error).__name__}") from error
 
@@ -84,20 +84,20 @@ class Target:
         if self.local and Path(self._root).is_file():
             raise ExportError(self.url, "is a file, not a folder")
 
-    def sibling(self, name: str) -> str:
+    def url_of(self, name: str) -> str:
         """The URL of a file in the folder, for messages."""
         return f"{self.url}/{name}"
 
     def exists_with_files(self) -> bool:
         """Whether anything but this project's own folder is there."""
-        with told(self.url, "cannot be listed"):
+        with wrap_storage_errors(self.url, "cannot be listed"):
             if not self._fs.exists(self._root):
                 return False
             return any(Path(name).name != PRIVATE for name in self._fs.ls(self._root, detail=False))
 
     def list(self, folder: str) -> dict[str, int]:
         """The files right in a folder, by name within it, with their sizes; empty when there is none."""
-        with told(self.sibling(folder), "cannot be listed"):
+        with wrap_storage_errors(self.url_of(folder), "cannot be listed"):
             try:
                 found = self._fs.ls(self._path(folder), detail=True)
             except FileNotFoundError:
@@ -106,7 +106,7 @@ class Target:
 
     def read(self, name: str) -> bytes | None:
         """A small file; None when there is none."""
-        with told(self.sibling(name), "cannot be read"):
+        with wrap_storage_errors(self.url_of(name), "cannot be read"):
             try:
                 data: bytes = self._fs.cat_file(self._path(name))
             except FileNotFoundError:
@@ -118,13 +118,13 @@ class Target:
         paths = {self._path(name): name for name in names}
         if not paths:
             return {}
-        with told(self.url, "cannot be read"):
+        with wrap_storage_errors(self.url, "cannot be read"):
             found: dict[str, bytes] = self._fs.cat(list(paths))
         return {paths[path]: data for path, data in found.items()}
 
     def open(self, name: str) -> BinaryIO:
         """A file for reading."""
-        with told(self.sibling(name), "cannot be read"):
+        with wrap_storage_errors(self.url_of(name), "cannot be read"):
             file: BinaryIO = self._fs.open(self._path(name), "rb")
         return file
 
@@ -136,35 +136,35 @@ class Target:
 
     def remove(self, name: str) -> None:
         """Remove a file."""
-        with told(self.sibling(name), "cannot be removed"):
+        with wrap_storage_errors(self.url_of(name), "cannot be removed"):
             self._fs.rm_file(self._path(name))
 
     def draft(self, name: str) -> Draft:
         """A place for files that are published together at the end of a with block, or not at all."""
-        unseen = f"{name.replace('/', '_')}~{os.getpid()}-{next(_DRAFTS)}"
+        draft_name = f"{name.replace('/', '_')}~{os.getpid()}-{next(_DRAFTS)}"
         if self.local:
-            return _LocalDraft(self.url, Path(self._root), unseen)
+            return _LocalDraft(self.url, Path(self._root), draft_name)
         return _RemoteDraft(self.url, self._root, self._fs)
 
-    def tidy(self, names: Iterable[str] | None = None) -> None:
-        """Remove what killed writers of these drafts, or of any, left behind."""
-        aside = Path(self._root) / ASIDE
-        if not self.local or not aside.is_dir():
+    def remove_drafts(self, names: Iterable[str] | None = None) -> None:
+        """Remove what killed writers of these drafts, or of all drafts, left behind."""
+        drafts_dir = Path(self._root) / DRAFTS_DIR
+        if not self.local or not drafts_dir.is_dir():
             return
-        wanted = None if names is None else {name.replace("/", "_") for name in names}
-        with told(self.url, "cannot be tidied"):
-            for left in aside.iterdir():
-                if wanted is None or left.name.partition("~")[0] in wanted:
-                    shutil.rmtree(left, ignore_errors=True)
+        prefixes = None if names is None else {name.replace("/", "_") for name in names}
+        with wrap_storage_errors(self.url, "cannot be tidied"):
+            for draft in drafts_dir.iterdir():
+                if prefixes is None or draft.name.partition("~")[0] in prefixes:
+                    shutil.rmtree(draft, ignore_errors=True)
             with contextlib.suppress(OSError):
-                aside.rmdir()
+                drafts_dir.rmdir()
 
     def measure(self, name: str) -> tuple[int, int]:
         """Files and bytes of a part as it is now, without reading it; (0, 0) when it is missing."""
         if name.endswith("/"):
             sizes = self.list(name.rstrip("/"))
             return len(sizes), sum(sizes.values())
-        with told(self.sibling(name), "cannot be looked at"):
+        with wrap_storage_errors(self.url_of(name), "cannot be looked at"):
             try:
                 return 1, int(self._fs.size(self._path(name)))
             except FileNotFoundError:
@@ -176,16 +176,16 @@ class Target:
             inside = self.list(name.rstrip("/"))
             parts = {n: part for n in inside if (part := self.digest(name + n))}
             return folder_part(parts) if parts else None
-        seen, size = hashlib.sha256(), 0
-        with told(self.sibling(name), "cannot be read"):
+        sha256, size = hashlib.sha256(), 0
+        with wrap_storage_errors(self.url_of(name), "cannot be read"):
             try:
                 with self._fs.open(self._path(name), "rb") as file:
                     while chunk := file.read(1 << 20):
-                        seen.update(chunk)
+                        sha256.update(chunk)
                         size += len(chunk)
             except FileNotFoundError:
                 return None
-        return Part(bytes=size, sha256=seen.hexdigest())
+        return Part(bytes=size, sha256=sha256.hexdigest())
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -206,13 +206,15 @@ class HashingWriter(io.RawIOBase):
 
     def __init__(self, url: str, file: BinaryIO) -> None:
         super().__init__()
-        self._url, self.file = url, file
-        self._seen, self._size = hashlib.sha256(), 0
+        self.file = file
+        self._url = url
+        self._sha256 = hashlib.sha256()
+        self._size = 0
 
     @property
     def part(self) -> Part:
         """What went in so far."""
-        return Part(bytes=self._size, sha256=self._seen.hexdigest())
+        return Part(bytes=self._size, sha256=self._sha256.hexdigest())
 
     def writable(self) -> bool:
         return True
@@ -221,9 +223,9 @@ class HashingWriter(io.RawIOBase):
         return self._size
 
     def write(self, data: Any, /) -> int:
-        with told(self._url, WRITING):
+        with wrap_storage_errors(self._url, CANNOT_BE_WRITTEN):
             self.file.write(data)
-        self._seen.update(data)
+        self._sha256.update(data)
         size = memoryview(data).nbytes
         self._size += size
         return size
@@ -234,7 +236,7 @@ class Draft:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._sinks: dict[str, HashingWriter] = {}
+        self._writers: dict[str, HashingWriter] = {}
         self._folders: dict[str, dict[str, Part]] = {}
         self._put_bytes = 0
         self.parts: dict[str, Part] = {}
@@ -246,10 +248,10 @@ class Draft:
         if kind is not None:
             self._discard()
             return
-        self.parts = {name: sink.part for name, sink in self._sinks.items()}
+        self.parts = {name: writer.part for name, writer in self._writers.items()}
         self.parts |= {name: folder_part(files) for name, files in self._folders.items()}
         try:
-            with told(self._url, WRITING):
+            with wrap_storage_errors(self._url, CANNOT_BE_WRITTEN):
                 self._publish()
         except BaseException:
             self._discard()
@@ -257,13 +259,13 @@ class Draft:
 
     def create(self, name: str) -> HashingWriter:
         """A new file."""
-        with told(f"{self._url}/{name}", WRITING):
-            self._sinks[name] = HashingWriter(f"{self._url}/{name}", self._open(name))
-        return self._sinks[name]
+        with wrap_storage_errors(f"{self._url}/{name}", CANNOT_BE_WRITTEN):
+            self._writers[name] = HashingWriter(f"{self._url}/{name}", self._open(name))
+        return self._writers[name]
 
     def put(self, folder: str, files: Mapping[str, bytes]) -> None:
         """Small files into a folder, which is a part of its own; its name ends with a slash."""
-        with told(f"{self._url}/{folder}", WRITING):
+        with wrap_storage_errors(f"{self._url}/{folder}", CANNOT_BE_WRITTEN):
             self._put(folder, files)
         parts = {n: Part(bytes=len(data), sha256=hashlib.sha256(data).hexdigest()) for n, data in files.items()}
         self._folders.setdefault(folder, {}).update(parts)
@@ -271,7 +273,7 @@ class Draft:
 
     def written(self) -> int:
         """Bytes so far."""
-        return self._put_bytes + sum(sink.tell() for sink in self._sinks.values())
+        return self._put_bytes + sum(writer.tell() for writer in self._writers.values())
 
     def _open(self, name: str) -> BinaryIO:
         raise NotImplementedError
@@ -287,31 +289,32 @@ class Draft:
 
 
 class _LocalDraft(Draft):
-    """Written aside on the same file system, fsynced, renamed."""
+    """Written to a hidden folder on the same file system, fsynced, renamed."""
 
-    def __init__(self, url: str, root: Path, unseen: str) -> None:
+    def __init__(self, url: str, root: Path, name: str) -> None:
         super().__init__(url)
-        self._root, self._aside = root, root / ASIDE / unseen
+        self._root = root
+        self._dir = root / DRAFTS_DIR / name
 
     def _open(self, name: str) -> BinaryIO:
-        path = self._aside / name
-        _make_folder(path.parent)
+        path = self._dir / name
+        _make_dir(path.parent)
         return path.open("wb")
 
     def _put(self, folder: str, files: Mapping[str, bytes]) -> None:
-        where = self._aside / folder
+        where = self._dir / folder
         if folder not in self._folders:
-            _make_folder(where)
+            _make_dir(where)
         for name, data in files.items():
             # Without pathlib's and buffering's share of a small file's time.
             with open(f"{where}/{name}", "wb", buffering=0) as file:  # noqa: PTH123
                 file.write(data)
 
     def _publish(self) -> None:
-        for sink in self._sinks.values():
-            sink.file.flush()
-            os.fsync(sink.file.fileno())
-            sink.file.close()
+        for writer in self._writers.values():
+            writer.file.flush()
+            os.fsync(writer.file.fileno())
+            writer.file.close()
         if self._folders:
             # Once for thousands of small files: an fsync of each takes longer than minting them.
             os.sync()
@@ -324,24 +327,24 @@ class _LocalDraft(Draft):
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.is_dir():
             # Of a shard that was never committed, or was damaged.
-            final.rename(self._aside / "replaced")
-            shutil.rmtree(self._aside / "replaced")
-        (self._aside / name).replace(final)
+            final.rename(self._dir / "replaced")
+            shutil.rmtree(self._dir / "replaced")
+        (self._dir / name).replace(final)
         sync_folder(final.parent)
 
     def _discard(self) -> None:
-        for sink in self._sinks.values():
+        for writer in self._writers.values():
             # A full disk refuses even the rest of a buffer.
             with contextlib.suppress(OSError):
-                sink.file.close()
-        shutil.rmtree(self._aside, ignore_errors=True)
+                writer.file.close()
+        shutil.rmtree(self._dir, ignore_errors=True)
         with contextlib.suppress(OSError):
-            self._aside.parent.rmdir()
+            self._dir.parent.rmdir()
 
 
-def _make_folder(folder: Path) -> None:
+def _make_dir(folder: Path) -> None:
     """A folder of a draft, with its parents; another writer may remove the emptied common one between two of them."""
-    for _ in range(MAKE_TRIES):
+    for _ in range(MKDIR_TRIES):
         with contextlib.suppress(FileNotFoundError):
             folder.mkdir(parents=True, exist_ok=True)
             return
@@ -353,7 +356,8 @@ class _RemoteDraft(Draft):
 
     def __init__(self, url: str, root: str, fs: Any) -> None:
         super().__init__(url)
-        self._root, self._fs = root, fs
+        self._root = root
+        self._fs = fs
 
     def _open(self, name: str) -> BinaryIO:
         file: BinaryIO = self._fs.open(f"{self._root}/{name}", "wb", block_size=BLOCK_BYTES)
@@ -363,13 +367,13 @@ class _RemoteDraft(Draft):
         self._fs.pipe({f"{self._root}/{folder}{name}": data for name, data in files.items()})
 
     def _publish(self) -> None:
-        for sink in self._sinks.values():
-            sink.file.close()
+        for writer in self._writers.values():
+            writer.file.close()
 
     def _discard(self) -> None:
-        for sink in self._sinks.values():
+        for writer in self._writers.values():
             with contextlib.suppress(Exception):
-                sink.file.discard()  # type: ignore[attr-defined]
+                writer.file.discard()  # type: ignore[attr-defined]
             # fsspec completes the upload of a file that is garbage-collected open.
             with contextlib.suppress(AttributeError):
-                sink.file.closed = True  # type: ignore[misc]
+                writer.file.closed = True  # type: ignore[misc]

@@ -1,8 +1,4 @@
-"""Proving that an export is what its addresses say.
-
-Knows: how images are drawn for a check, minted again from the addresses that they carry, and compared.
-Does not know: how formats are read.
-"""
+"""Verify an export: mint its images again from the addresses that they carry, and compare."""
 
 from __future__ import annotations
 
@@ -21,8 +17,8 @@ from models.artifact import GOLDEN_TOLERANCE
 from models.errors import ExportError
 from models.sampler import Sampler
 from service.export import state
-from service.export.plan import ExportSpec, Shard
-from service.export.reading import Found, read
+from service.export.plan import ExportContext, ExportSpec, Shard
+from service.export.readers import StoredImage, read_images
 from service.export.target import Target
 
 
@@ -35,102 +31,120 @@ class VerifyResult:
     worst: int = 0
 
 
-def drawn(job: ExportSpec, sample: int | None) -> list[int]:
-    """The positions to check: all, or so many drawn; the same ones each time."""
-    if sample is None or sample >= job.count:
-        return list(range(job.count))
-    return sorted(random.Random(state.identity(job)).sample(range(job.count), sample))
+def draw_positions(spec: ExportSpec, sample: int | None) -> list[int]:
+    """Return the positions to verify: all, or this many drawn at random; the same ones each time."""
+    if sample is None or sample >= spec.count:
+        return list(range(spec.count))
+    return sorted(random.Random(state.spec_digest(spec)).sample(range(spec.count), sample))
 
 
 def verify(
-    target: Target, job: ExportSpec, sampler: Sampler, sample: int | None, report: Callable[[int], None] | None = None
+    target: Target, spec: ExportSpec, sampler: Sampler, sample: int | None, report: Callable[[int], None] | None = None
 ) -> VerifyResult:
     """Mint images of an export again from their addresses and compare.
 
     Files must be equal byte by byte; on another runtime fingerprint than the shard's, pixels may be off by
     1 of 255.
-    Raises: ExportError naming the first image at fault, or the shards that are not committed.
+    Raises: ExportError naming the first image that differs, or a shard that is not committed.
     """
-    shards = job.shards()
-    commits = state.commits(target, job, shards)
-    outcome, positions = VerifyResult(), drawn(job, sample)
-    at = 0
+    context = ExportContext(spec, sampler.manifest)
+    shards = spec.shards()
+    commits = state.read_commits(target, spec, shards)
+    result = VerifyResult()
+    positions = draw_positions(spec, sample)
+    start = 0
     for shard in shards:
-        end = at
+        end = start
         while end < len(positions) and positions[end] < shard.first + shard.count:
             end += 1
-        wanted, at = positions[at:end], end
-        if not wanted:
+        if end == start:
             continue
         if shard.number not in commits:
             raise ExportError(target.url, f"shard {shard.number} is not committed; run the export again")
-        same = commits[shard.number].fingerprint == sampler.fingerprint
-        _compare_shard(target, job, sampler, shard, wanted, same, outcome, report)
-    return outcome
+        comparison = _Comparison(context, sampler, commits[shard.number].fingerprint, result, report)
+        comparison.compare_shard(target, shard, positions[start:end])
+        start = end
+    return result
 
 
-def _compare_shard(
-    target: Target,
-    job: ExportSpec,
-    sampler: Sampler,
-    shard: Shard,
-    wanted: list[int],
-    same: bool,
-    outcome: VerifyResult,
-    report: Callable[[int], None] | None,
-) -> None:
-    pending: list[tuple[Found, Address]] = []
+class _Comparison:
+    """Compare the stored images of a shard with those that are minted here.
 
-    def flush() -> None:
-        minted = sampler.mint([address for _, address in pending])
-        for (found, address), pixels in zip(pending, minted):
-            equal, off = _difference(found, address, pixels, job)
-            if not equal and (same or off > GOLDEN_TOLERANCE):
-                raise ExportError(found.where, f"is not what {address} mints: {_words(off)}")
-            outcome.images += 1
-            outcome.close += not equal
-            outcome.worst = max(outcome.worst, off)
-        if report:
-            report(len(pending))
-        pending.clear()
+    Args:
+        fingerprint: of the machine that made the shard.
+        result: is counted up.
+        report: is called with the number of images that were compared.
+    """
 
-    for k, found in zip(wanted, read(target, job, sampler.manifest, shard, wanted)):
-        pending.append((found, _address(found, job, sampler, k)))
-        if len(pending) == 4 * sampler.batch_size:
-            flush()
-    flush()
+    def __init__(
+        self,
+        context: ExportContext,
+        sampler: Sampler,
+        fingerprint: str,
+        result: VerifyResult,
+        report: Callable[[int], None] | None,
+    ) -> None:
+        self._context = context
+        self._sampler = sampler
+        self._is_same_machine = fingerprint == sampler.fingerprint
+        self._result = result
+        self._report = report
+
+    def compare_shard(self, target: Target, shard: Shard, positions: list[int]) -> None:
+        pending: list[tuple[StoredImage, Address]] = []
+        for position, image in zip(positions, read_images(target, self._context, shard, positions)):
+            pending.append((image, self._check_address(image, position)))
+            if len(pending) == 4 * self._sampler.batch_size:
+                self._compare(pending)
+                pending = []
+        self._compare(pending)
+
+    def _compare(self, pending: list[tuple[StoredImage, Address]]) -> None:
+        minted = self._sampler.mint([address for _, address in pending])
+        for (image, address), pixels in zip(pending, minted):
+            is_equal, off = _difference(image, address, pixels, self._context.spec)
+            if not is_equal and (self._is_same_machine or off > GOLDEN_TOLERANCE):
+                raise ExportError(image.where, f"is not what {address} mints: {_words(off)}")
+            self._result.images += 1
+            self._result.close += not is_equal
+            self._result.worst = max(self._result.worst, off)
+        if self._report:
+            self._report(len(pending))
+
+    def _check_address(self, image: StoredImage, position: int) -> Address:
+        """Return the address that the image carries, which must be the one at its place in the export."""
+        manifest = self._context.manifest
+        (planned,) = self._context.addresses(position, 1)
+        carried = planned if image.address is None else manifest.check(Address.parse(image.address))
+        if carried != planned:
+            raise ExportError(image.where, f"carries the address {carried}, but {planned} belongs there")
+        if image.label != carried.label:
+            raise ExportError(image.where, f"has the label {image.label}, but its address says {carried.label}")
+        return carried
 
 
-def _address(found: Found, job: ExportSpec, sampler: Sampler, k: int) -> Address:
-    """The address that the image carries, which must be the one at its place in the export."""
-    (planned,) = job.addresses(sampler.manifest, k, 1)
-    carried = planned if found.address is None else sampler.manifest.check(Address.parse(found.address))
-    if carried != planned:
-        raise ExportError(found.where, f"carries the address {carried}, but {planned} belongs there")
-    if found.label != carried.label:
-        raise ExportError(found.where, f"has the label {found.label}, but its address says {carried.label}")
-    return carried
-
-
-def _difference(found: Found, address: Address, pixels: NDArray[np.uint8], job: ExportSpec) -> tuple[bool, int]:
-    """Whether the image is byte for byte what is minted here, and the largest difference of two pixels."""
-    if isinstance(found.image, bytes):
-        assert job.image_format is not None
-        file = images.encode(pixels, images.EXTENSIONS[job.image_format], str(address))
-        there, here = _decoded(found.image), _decoded(file)
-        equal = found.image == file
+def _difference(stored: StoredImage, address: Address, pixels: NDArray[np.uint8], spec: ExportSpec) -> tuple[bool, int]:
+    """Return whether the image is byte for byte what is minted here, and the largest difference of two pixels."""
+    if isinstance(stored.image, bytes):
+        assert spec.image_format is not None
+        file = images.encode(pixels, images.EXTENSIONS[spec.image_format], str(address))
+        if stored.image == file:
+            return True, 0
+        stored_pixels = _decode(stored.image)
+        pixels = _decode(file)
     else:
-        there, here = found.image, pixels
-        equal = bool((there == here).all())
-    if equal:
-        return True, 0
-    return False, int(np.abs(there.astype(np.int16) - here).max()) if there.shape == here.shape else 255
+        stored_pixels = stored.image
+        if np.array_equal(stored_pixels, pixels):
+            return True, 0
+    if stored_pixels.shape != pixels.shape:
+        return False, 255
+    return False, int(np.abs(stored_pixels.astype(np.int16) - pixels).max())
 
 
 def _words(off: int) -> str:
     return f"off by up to {off} of 255" if off else "the same pixels in another file"
 
 
-def _decoded(file: bytes) -> NDArray[np.uint8]:
+def _decode(file: bytes) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(file)) as picture:
         return np.asarray(picture)

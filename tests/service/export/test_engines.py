@@ -44,7 +44,7 @@ import service.export.worker as worker
 from pathlib import Path
 from models import store
 from service.export import commands
-from service.export.ray_engine import RayEngine, make_shard
+from service.export.ray_engine import RayEngine, run_task
 import service.export.ray_engine as engine
 
 def losing(url, job, model, device, shard):
@@ -52,9 +52,9 @@ def losing(url, job, model, device, shard):
     if shard.number == 1 and not once.exists():
         once.touch()
         os.kill(os.getpid(), 9)
-    return make_shard(url, job, model, device, shard)
+    return run_task(url, job, model, device, shard)
 
-engine.make_shard = losing
+engine.run_task = losing
 sys.argv[:] = ["ganmint", *sys.argv[1:]]
 from ganmint.cli import main
 main()

@@ -162,7 +162,7 @@ def test_finish_waits_for_the_shards_that_others_make(
 
     monkeypatch.setattr("service.export.finish.time.sleep", others)
     said: list[str] = []
-    finishing.wait(Target(str(out)), 90, 100, 1, said.append)
+    finishing.wait_for_shards(Target(str(out)), 90, 100, 1, said.append)
 
     assert said == [
         "waiting: no export has begun here",
@@ -201,9 +201,9 @@ def test_images_of_another_kind_of_machine_may_be_off_by_one(export: Command, co
     path.write_bytes(content)
     same_machine = command("dataset", "verify", str(out), "--device", "cpu")
     target = Target(str(out))
-    job, _ = state.read_job(target)
-    for made in state.commits(target, job, job.shards()).values():
-        state.commit(target, made.model_copy(update={"fingerprint": "another"}))
+    spec = state.read_context(target).spec
+    for made in state.read_commits(target, spec, spec.shards()).values():
+        state.write_commit(target, made.model_copy(update={"fingerprint": "another"}))
     other_machine = command("dataset", "verify", str(out), "--device", "cpu")
 
     assert same_machine.code == 1 and "off by up to 1 of 255" in same_machine.errors

@@ -54,7 +54,7 @@ main()
 LOST = """
 import os, signal
 from service.export import worker
-make = worker.make
+make = worker.make_shard
 
 class Dropped:
     def __del__(self):
@@ -65,7 +65,7 @@ def losing(*arguments):
     Dropped()
     return make(*arguments)
 
-worker.make = losing
+worker.make_shard = losing
 from ganmint.cli import main
 main()
 """
@@ -86,7 +86,7 @@ def deaf(*arguments):
             pass
 
 interrupts.GRACE_S = 0.1
-worker.make = deaf
+worker.make_shard = deaf
 from ganmint.cli import main
 main()
 """
@@ -162,8 +162,8 @@ def assert_ended(process: subprocess.Popen[str], exit_code: int, out: Path) -> s
         ("import service.export.plan", 1, signal.SIGINT, 130),
         ("import service.export.plan", 1, signal.SIGTERM, 143),
         ("service.export.api.resolve_request", 1, signal.SIGINT, 130),
-        ("service.export.worker.make", 1, signal.SIGINT, 130),
-        ("service.export.worker.make", 1, signal.SIGTERM, 143),
+        ("service.export.worker.make_shard", 1, signal.SIGINT, 130),
+        ("service.export.worker.make_shard", 1, signal.SIGTERM, 143),
         ("service.export.processes._start_worker", 2, signal.SIGINT, 130),
         ("service.export.processes._receive", 2, signal.SIGINT, 130),
         ("service.export.processes._receive", 2, signal.SIGTERM, 143),
@@ -203,7 +203,7 @@ def test_a_signal_that_gets_lost_ends_the_export_all_the_same(script: str, words
 def test_an_interrupted_export_goes_on_and_ends_with_the_same_bytes(export: Command, tmp_path: Path) -> None:
     arguments = ("export", "tiny", "--count", "50", "--shard-size", "20", "--format", "webdataset", *ARGUMENTS)
     command = ("-c", SIGNALLED, *arguments, "--out", str(tmp_path / "out"))
-    with started(*command, SIGNAL_AT="service.export.state.commit", SIGNAL_NUMBER="2") as process:
+    with started(*command, SIGNAL_AT="service.export.state.write_commit", SIGNAL_NUMBER="2") as process:
         assert_ended(process, 130, tmp_path / "out")
     assert export(tmp_path / "out").code == 0
     export(tmp_path / "calm")

@@ -158,14 +158,14 @@ def test_a_damaged_job_is_refused_by_its_files_name(damage: bytes, export: Comma
     refused = export(tmp_path / "out")
 
     assert refused.code == 1
-    assert ".ganmint/job.json: is no export's job" in refused.errors
+    assert ".ganmint/job.json: does not describe an export" in refused.errors
 
 
 def test_an_interrupted_export_ends_with_130_and_goes_on(
     export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(tmp_path / "calm")
-    make, calls = worker.make, []
+    make, calls = worker.make_shard, []
 
     def interrupted(*arguments: object) -> object:
         calls.append(1)
@@ -173,11 +173,11 @@ def test_an_interrupted_export_ends_with_130_and_goes_on(
             raise KeyboardInterrupt
         return make(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(worker, "make", interrupted)
+    monkeypatch.setattr(worker, "make_shard", interrupted)
     stopped = export(tmp_path / "out")
     assert stopped.code == 130
     assert "Interrupted. 1 of 3 shards are committed and kept; run the same command again" in stopped.output
-    monkeypatch.setattr(worker, "make", make)
+    monkeypatch.setattr(worker, "make_shard", make)
     again = export(tmp_path / "out")
 
     assert "1 of 3 shards are committed already" in again.output
@@ -191,7 +191,7 @@ def test_a_thread_that_runs_ahead_passes_its_error_on_and_ends() -> None:
 
     seen = []
     with pytest.raises(ExportError):
-        for item in worker.ahead(failing()):
+        for item in worker.run_ahead(failing()):
             seen.append(item)
     assert seen == [1]
 
@@ -208,7 +208,7 @@ def test_threads_run_only_so_far_ahead_and_end_with_their_reader() -> None:
         finally:
             closed.append(True)
 
-    reader = worker.ahead(endless())
+    reader = worker.run_ahead(endless())
     assert [next(reader) for _ in range(5)] == [0, 1, 2, 3, 4]
     reader.close()
     assert closed == [True]

@@ -397,4 +397,4 @@ def test_an_export_whose_drafts_another_one_clears_away_says_so(tmp_path: Path) 
         target.draft("data/0") as draft,
     ):
         draft.create("data/0").write(b"mine")
-        Target(target.url).tidy()
+        Target(target.url).remove_drafts()
