@@ -182,7 +182,10 @@ def finish(url: str, wait_s: float, count: int) -> None:
     _echo_summary(api.finish_dataset(url, thorough=True))
 
 
-@dataset.command(epilog="\b\nExample:\n  ganmint dataset verify digits --sample 1000")
+@dataset.command(
+    short_help="Mint an export's images again and compare them.",
+    epilog="\b\nExample:\n  ganmint dataset verify digits --sample 1000",
+)
 @URL
 @click.option("--sample", type=click.IntRange(1), help="Verify this many images, drawn at random. Default: all.")
 @device_option
