@@ -100,6 +100,14 @@ class Dataset:
         """Return how many samples `split` holds out."""
         return round(len(self) * holdout)
 
+    def untrained_size(self, holdout: float, validation: float) -> int:
+        """Return how many samples `split` and then `stratified_split` hold out, without copying images."""
+        size = self.holdout_size(holdout)
+        labels = np.zeros(len(self), np.int64) if self.labels is None else self.labels
+        order = stream(0, HOLDOUT, len(self)).permutation(len(self))
+        _, class_sizes = np.unique(labels[order[size:]], return_counts=True)
+        return size + sum(round(int(class_size) * validation) for class_size in class_sizes)
+
     def _take(self, indices: NDArray[np.int64]) -> Dataset:
         if len(indices) == len(self):
             return self

@@ -152,7 +152,7 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
         "name": (data.name if applies else "") or dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
-        "held_out": dataset.holdout_size(data.holdout),
+        "held_out": dataset.untrained_size(data.holdout, data.validation),
         "licence": (data.licence if applies else "") or "not stated",
         "attribution": data.attribution if applies else "",
         "use": data.use if applies else "",

@@ -123,6 +123,8 @@ def test_validation_images_are_never_trained_on(
     train_set, validation = tiny_data.split(0.25)[0].stratified_split(0.1)
     assert shown == {image.tobytes() for image in train_set.images}
     assert len(train_set) + len(validation) == 192 and len(validation) == 18
+    data_info = checkpoint.load(checkpoint.list_paths(tmp_path / "run")[-1])["data"]
+    assert data_info["held_out"] == 64 + 18
 
 
 def test_every_tick_is_reported_to_tensorboard(finished: Path) -> None:
