@@ -7,6 +7,7 @@ import math
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -15,6 +16,9 @@ from models import signing, store
 from models.errors import InputError, ModelNotFoundError
 from service.auth import Authenticator, create_key
 from service.settings import Settings, read_settings
+
+# Variables that name a file or folder, relative to where the command is run.
+PATH_VARIABLES = ("BENTOML_HOME", "GANMINT_API_KEYS_FILE", "GANMINT_PUBLIC_KEY")
 
 
 @click.command(epilog="\b\nExample:\n  ganmint serve --port 3000")
@@ -59,7 +63,13 @@ def serve(host: str, port: int) -> None:
     command += ["--working-dir", str(Path(__file__).parent.parent), "--host", host, "--port", str(port)]
     command += ["--timeout-graceful-shutdown", str(math.ceil(settings.timeout_s) + 5)]
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true", "GANMINT_ANNOUNCE_URL": url}
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, command, make_paths_absolute(environment))
+
+
+def make_paths_absolute(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with absolute paths: the workers run in another folder than the command."""
+    paths = {name: str(Path(environment[name]).absolute()) for name in PATH_VARIABLES if environment.get(name)}
+    return {**environment, **paths}
 
 
 def _check_startup(settings: Settings) -> None:

@@ -57,7 +57,7 @@ CHECKOUT = (
     "pyproject.toml",
     "constraints.txt",
 )
-TIMEOUT_S = 600
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
