@@ -1,4 +1,4 @@
-"""Writes the npz of images, for the service's responses and for exports.
+"""Write the npz of images, for the service's responses and for exports.
 
 The images come last, so that they can be written while they are minted. There are no timestamps.
 """

@@ -23,18 +23,18 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
-    card = read_manifest(arguments.artifact)
+    manifest = read_manifest(arguments.artifact)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         generator = torch.jit.load(str(arguments.artifact / "generator.ts")).eval()  # type: ignore[no-untyped-call]
     torch.manual_seed(0)
     count, started = 0, 0.0
     while not started or time.perf_counter() - started < arguments.seconds:
-        labels = torch.arange(count, count + 64) % len(card.class_names)
+        labels = torch.arange(count, count + 64) % len(manifest.class_names)
         with torch.no_grad():
-            made = generator(torch.randn(64, card.latents.z_dim), labels)
-        for image, label in zip(((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8), labels):
-            folder = arguments.out / card.class_names[int(label)]
+            images = generator(torch.randn(64, manifest.latents.z_dim), labels)
+        for image, label in zip(((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8), labels):
+            folder = arguments.out / manifest.class_names[int(label)]
             folder.mkdir(exist_ok=True)
             array = image.permute(1, 2, 0).numpy()
             Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(folder / f"{count}.png")

@@ -30,6 +30,7 @@ def test_shard_groups_in_any_order_write_what_one_run_writes(
     assert tree(tmp_path / "pieces") == tree(tmp_path / "one")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["imagefolder", "idx"])
 def test_two_workers_write_what_one_worker_writes(format: str, export: Command, tmp_path: Path) -> None:
     assert export(tmp_path / "one", format=format).code == 0
@@ -61,6 +62,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_real_local_ray_that_loses_a_worker_writes_what_one_worker_writes(export: Command, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     export(tmp_path / "one")
@@ -76,6 +78,7 @@ def test_a_real_local_ray_that_loses_a_worker_writes_what_one_worker_writes(expo
     assert tree(tmp_path / "ray") == tree(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_shard_of_many_is_made_and_the_others_are_named_by_finish(export: Command, tmp_path: Path) -> None:
     export(tmp_path / "out", "--shard", "1/4", count=200)
 
@@ -90,6 +93,7 @@ def dying(connection: object, request: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_and_a_rerun_completes(
     export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

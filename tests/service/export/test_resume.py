@@ -216,6 +216,7 @@ def test_threads_run_only_so_far_ahead_and_end_with_their_reader() -> None:
     assert len(made) <= 5 + worker.AHEAD + 2
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """make soak-export does the same with many more kills."""
     arguments = ["tiny", "--count", "12000", "--shard-size", "1000", "--labels", "balanced", "--device", "cpu"]
