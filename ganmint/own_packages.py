@@ -34,16 +34,16 @@ def check() -> None:
     Raises: ImportError naming the folder that hides one, and the remedy.
     """
     for name in NAMES:
-        found = _locate(name)
-        if found is None:
+        location = _locate(name)
+        if location is None:
             raise ImportError(f"Ganmint's package {name!r} is missing from {ROOT}; install ganmint again", name=name)
-        if found != ROOT / name:
+        if location != ROOT / name:
             raise ImportError(
-                f"another package called {name!r}, at {found}, hides Ganmint's own, at {ROOT / name}. Run the ganmint "
-                f"command instead, or use ganmint from a program that neither imports {found} nor has {found.parent} "
-                "on sys.path (PYTHONPATH, or the folder that Python was started in)",
+                f"another package called {name!r}, at {location}, hides Ganmint's own, at {ROOT / name}. Run the "
+                f"ganmint command instead, or use ganmint from a program that neither imports {location} nor has "
+                f"{location.parent} on sys.path (PYTHONPATH, or the folder that Python was started in)",
                 name=name,
-                path=str(found),
+                path=str(location),
             )
 
 

@@ -292,9 +292,20 @@ def test_an_out_that_is_a_file_is_refused_in_words(command: Command, tmp_path: P
 
 def test_a_dry_run_prints_what_it_resolved_and_writes_nothing(command: Command, data: Path, tmp_path: Path) -> None:
     result = command(
-        "train", "--preset", "digits", "--data", str(data), "--out", str(tmp_path / "run"), "--dry-run",
-        "--device", "cpu", *SETTINGS, "--set", "seed=17",
-    )  # fmt: skip
+        "train",
+        "--preset",
+        "digits",
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "run"),
+        "--dry-run",
+        "--device",
+        "cpu",
+        *SETTINGS,
+        "--set",
+        "seed=17",
+    )
 
     assert result.code == 0
     assert "seed: 17" in result.output and "total_kimg: 0.128" in result.output
@@ -305,9 +316,18 @@ def test_a_dry_run_prints_what_it_resolved_and_writes_nothing(command: Command, 
 
 def test_a_toy_trains_from_end_to_end_and_again_does_nothing(command: Command, tmp_path: Path) -> None:
     arguments = (
-        "train", "--preset", "toy1d", "--out", str(tmp_path / "run"), "--device", "cpu",
-        "--set", "total_kimg=1", "--set", "tick_kimg=0.512",
-    )  # fmt: skip
+        "train",
+        "--preset",
+        "toy1d",
+        "--out",
+        str(tmp_path / "run"),
+        "--device",
+        "cpu",
+        "--set",
+        "total_kimg=1",
+        "--set",
+        "tick_kimg=0.512",
+    )
     first = command(*arguments)
     before = files(tmp_path / "run")
     second = command(*arguments)

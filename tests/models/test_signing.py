@@ -88,10 +88,14 @@ def flip(name: str) -> Callable[[Path], None]:
 
 @pytest.mark.parametrize(
     "change",
-    [add, *(flip(name) for name in ("manifest.json", *artifact.FILES, artifact.CARD)),
-     lambda folder: (folder / artifact.GOLDEN).unlink(), lambda folder: (folder / "model.sig").write_text("{}")],
+    [
+        add,
+        *(flip(name) for name in ("manifest.json", *artifact.FILES, artifact.CARD)),
+        lambda folder: (folder / artifact.GOLDEN).unlink(),
+        lambda folder: (folder / "model.sig").write_text("{}"),
+    ],
     ids=["another-file", "manifest", *artifact.FILES, "card", "a-file-less", "no-signature-in-it"],
-)  # fmt: skip
+)
 def test_whatever_was_changed_after_signing_is_refused(
     folder: Path, keys: Keys, change: Callable[[Path], None]
 ) -> None:
