@@ -6,6 +6,9 @@ PORT ?= 3000
 VARIANT ?= cpu
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Test processes side by side. Each takes the next test that no other has begun.
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 BENCHMARKS := start serving overload killed bulk training
 
 ifeq ($(MAKECMDGOALS),bench)
@@ -26,11 +29,11 @@ serve: setup  ## serve on HOST:PORT (127.0.0.1:3000)
 	@exec $(BIN)/ganmint serve --host $(HOST) --port $(PORT)
 
 ##@ Change
-test-fast: $(VENV)/.dev  ## run the tests that neither train nor start servers (a minute)
-	$(BIN)/python -m pytest -m "not slow"
+test-fast: $(VENV)/.dev  ## run the tests that neither train nor start servers (a minute and a half)
+	$(PYTEST) -m "not slow"
 
-test: $(VENV)/.dev  ## run every test (10 minutes)
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## run every test, in JOBS processes (2): 10 minutes on two cores
+	$(PYTEST)
 
 check: $(VENV)/.dev  ## format, lint, types, imports, spelling
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,11 @@ from ganmint.cli import main
 from models import artifact, network_config, networks
 from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
 
+# Test processes run side by side, so each has one thread, and so have the programs that they start.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+LIVE = Path(__file__).parent / "live"
+
 # The same examples at every run, and no database beside the sources.
 settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 settings.load_profile("fixed")
@@ -23,6 +29,14 @@ settings.load_profile("fixed")
 TINY = network_config.GeneratorConfig(
     z_dim=8, num_classes=3, shape=(1, 8, 8), network=network_config.ResNetConfig(base=4, widths=(8, 4), label_dim=4)
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of real servers as slow, before the slow ones are deselected."""
+    for item in items:
+        if LIVE in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @dataclass(frozen=True)

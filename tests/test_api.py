@@ -15,6 +15,7 @@ import ganmint
 from ganmint.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError
 from models import artifact, images, store
 from models.manifest import Manifest
+from tests.waiting import TIMEOUT_S
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +35,13 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_importing_ganmint_imports_nothing_heavy() -> None:
     code = "import ganmint, sys; print(*{'torch', 'bentoml', 'numpy', 'pydantic', 'PIL'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
     assert result.stdout.split() == []
 
 
 def test_an_address_needs_no_torch() -> None:
     code = "import ganmint, sys; print(ganmint.Address.parse('digits/3.0.0/7/0?label=3'), 'torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
     assert result.stdout.split() == ["digits/3.0.0/7/0?label=3", "False"]
 
 

@@ -21,6 +21,7 @@ from ganmint.cli import cli, main
 from models import store
 from tests.conftest import Command
 from tests.signing_keys import make_key_pair
+from tests.waiting import TIMEOUT_S
 
 REPOSITORY = Path(ganmint.__file__).parent.parent
 TINY = (
@@ -104,7 +105,7 @@ def files(folder: Path) -> list[str]:
 
 def program(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "ganmint", *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "ganmint", *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_S
     )
 
 
@@ -181,7 +182,7 @@ def test_a_command_imports_only_what_it_needs(arguments: tuple[str, ...], module
         "try:\n    main()\nfinally:\n    print('imported:', *set(sys.modules), file=sys.stderr)"
     )
     script = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0
     assert not modules & set(done.stderr.split())
 

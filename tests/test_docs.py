@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from service.export.plan import FORMATS
 from service.settings import Settings
 from tests.conftest import Command
 from tests.live.server import find_free_port, make_environment
+from tests.waiting import TIMEOUT_S, wait_until
 from training.config import list_presets
 
 ROOT = Path(__file__).parent.parent
@@ -57,7 +57,6 @@ CHECKOUT = (
     "pyproject.toml",
     "constraints.txt",
 )
-TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -147,14 +146,17 @@ class Page:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + TIMEOUT_S
-        while time.monotonic() < deadline and self._server.poll() is None:
-            with contextlib.suppress(httpx.TransportError):
-                ready = httpx.get(f"http://127.0.0.1:{self.port}/readyz").status_code == 200
-                if ready and "curl" in self._log.read_text():
-                    return
-            time.sleep(0.2)
-        pytest.fail(self._log.read_text())
+        wait_until(self._is_ready_or_ended, "the service is ready")
+        if self._server.poll() is not None:
+            pytest.fail(self._log.read_text())
+
+    def _is_ready_or_ended(self) -> bool:
+        if self._server is None or self._server.poll() is not None:
+            return True
+        with contextlib.suppress(httpx.TransportError):
+            is_ready = httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=TIMEOUT_S).status_code == 200
+            return is_ready and "curl" in self._log.read_text()
+        return False
 
     def stop(self) -> None:
         """Stop the service, if one runs."""

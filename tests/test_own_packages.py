@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import TIMEOUT_S
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 PACKAGES = ("ganmint", "models", "service", "training")
 
@@ -30,10 +32,10 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(
-    *command: str | Path, cwd: Path, environment: Mapping[str, str] | None = None, timeout: float = 120
+    *command: str | Path, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | dict(environment or {})
-    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=timeout)
+    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=TIMEOUT_S)
 
 
 # From the sources
@@ -98,7 +100,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy2(REPOSITORY / name, folder / "source" / name)
     command = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir")
-    result = run(*command, folder, folder / "source", cwd=folder, timeout=280)
+    result = run(*command, folder, folder / "source", cwd=folder)
     assert result.returncode == 0, result.stderr
     (path,) = folder.glob("ganmint-*.whl")
     return path
@@ -113,7 +115,7 @@ def bin_dir(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).stdout.strip()
     Path(where, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     command = (sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--quiet", wheel)
-    result = run(*command, cwd=folder, timeout=280)
+    result = run(*command, cwd=folder)
     assert result.returncode == 0, result.stderr
     return folder / "bin"
 
@@ -149,7 +151,7 @@ def test_worker_processes_find_our_packages_beside_a_projects_own(bin_dir: Path,
     export = ("export", "digits", "--count", "20", "--shard-size", "10", "--workers", "2", "--format", "npz", "--out")
     assert run(*command, "models", "install", cwd=project, environment=environment).returncode == 0
 
-    result = run(*command, *export, tmp_path / "out", cwd=project, timeout=240, environment=environment)
+    result = run(*command, *export, tmp_path / "out", cwd=project, environment=environment)
 
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "out").rglob("*.npz"))) == 2
@@ -164,7 +166,7 @@ def test_torchrun_starts_an_installed_ganmint_beside_a_projects_models(
     train = ("train", "--preset", "toy1d", "--out", tmp_path / "run", "--device", "cpu", "--dry-run")
     path = f"{bin_dir}{os.pathsep}{os.environ['PATH']}"
 
-    result = run(*launcher, *program.split(), *train, cwd=project, timeout=240, environment={"PATH": path})
+    result = run(*launcher, *program.split(), *train, cwd=project, environment={"PATH": path})
 
     assert result.returncode == 0, result.stderr
     assert "preset: toy1d" in result.stdout

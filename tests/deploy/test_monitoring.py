@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
+from tests.waiting import TIMEOUT_S
 
 pytest.importorskip("helm_python", reason="helm-python-sdk has no wheel for this machine")
 
@@ -41,7 +42,7 @@ def rules(tmp_path: Path) -> Path:
 
 def promtool(folder: Path, *arguments: str) -> str:
     assert PROMTOOL
-    done = subprocess.run([PROMTOOL, *arguments], cwd=folder, capture_output=True, text=True, timeout=200)
+    done = subprocess.run([PROMTOOL, *arguments], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -23,7 +23,6 @@ from tests.live.server import Server, install, run_server
 from tests.live.wire import RawResponse, encode_request, read_response
 from tests.waiting import TIMEOUT_S, wait_until
 
-pytestmark = pytest.mark.timeout(900)
 # More than the queue has room for, so that some may be refused.
 NUM_CLIENTS = 5000
 BODY = b'{"model": "tiny", "seed": 7}'

@@ -18,7 +18,6 @@ from tests.live.server import Server, run_server
 from tests.live.wire import encode_request, read_response
 from tests.waiting import TIMEOUT_S
 
-pytestmark = pytest.mark.timeout(900)
 # At least so many; the load lasts as long as the restarts do.
 NUM_REQUESTS = int(os.environ.get("GANMINT_TEST_RESTART_REQUESTS", "2000"))
 NUM_CLIENTS = 16

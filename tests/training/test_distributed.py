@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from models.errors import InputError
+from tests.waiting import TIMEOUT_S
 from training.config import Config
 from training.data.dataset import Dataset
 from training.distributed import ProcessGroup, local_device, main_process_output
@@ -71,7 +72,7 @@ def test_two_processes_have_the_same_curves_as_one(
 ) -> None:
     loop.run(tiny_config(*EVERYTHING), tiny_data, tmp_path / "one", "cpu", "ganmint train")
     with start_processes(2, tmp_path / "two", source, (*tiny_settings, *EVERYTHING)) as process:
-        printed, errors = process.communicate(timeout=200)
+        printed, errors = process.communicate(timeout=TIMEOUT_S)
 
     assert process.returncode == 0, errors
     # Only the main process prints.
@@ -106,7 +107,7 @@ def test_a_signal_to_one_process_stops_all_and_one_process_can_resume(
     # Not the main process.
     os.kill(processes[1].pid or 0, signal.SIGTERM)
     for process in processes:
-        process.join(60)
+        process.join(TIMEOUT_S)
 
     # Both by KeyboardInterrupt.
     assert [process.exitcode for process in processes] == [1, 1]

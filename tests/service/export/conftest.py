@@ -15,6 +15,7 @@ import ganmint
 from models import artifact, store
 from models.sampler import Sampler
 from tests.conftest import Command, Result
+from tests.waiting import TIMEOUT_S
 
 REPOSITORY = Path(ganmint.__file__).parent.parent
 ARGUMENTS = ("--labels", "balanced", "--seed", "1", "--device", "cpu")
@@ -53,7 +54,7 @@ def program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=TIMEOUT_S,
     )
 
 

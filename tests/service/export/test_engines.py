@@ -15,6 +15,7 @@ from service.export import processes
 from service.export.plan import FORMATS
 from tests.conftest import Command
 from tests.service.export.conftest import ARGUMENTS, REPOSITORY, program, tree
+from tests.waiting import TIMEOUT_S
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -69,9 +70,14 @@ def test_a_real_local_ray_that_loses_a_worker_writes_what_one_worker_writes(expo
     arguments = ["--count", "50", "--shard-size", "20", "--format", "webdataset", "--out", str(tmp_path / "ray")]
     script = [sys.executable, "-c", LOSING, "export", "tiny", *arguments, *ARGUMENTS, "--engine", "ray"]
 
-    done = subprocess.run([*script, "--workers", "2"], cwd=REPOSITORY, capture_output=True, text=True, timeout=280,
+    done = subprocess.run(
+        [*script, "--workers", "2"],
+        cwd=REPOSITORY,
         env={**os.environ, "LOST": str(tmp_path)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
 
     assert done.returncode == 0, done.stderr
     assert "3/3 shards" in done.stdout and (tmp_path / "lost-1").exists()

@@ -15,7 +15,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from service.export.target import Target
 from tests.conftest import Command
 from tests.live.server import find_free_port
 from tests.service.export.conftest import tree
+from tests.waiting import TIMEOUT_S, wait_until
 
 BUCKET = "bucket"
 
@@ -44,18 +44,22 @@ def s3_port() -> Iterator[int]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                connection.request("PUT", f"/{BUCKET}")
-                connection.getresponse().read()
-                break
-            time.sleep(0.1)
+        wait_until(lambda: _has_bucket(port), "the S3 server runs")
         yield port
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(TIMEOUT_S)
+
+
+def _has_bucket(port: int) -> bool:
+    """Make the bucket; False while the server does not listen yet."""
+    with (
+        contextlib.suppress(OSError),
+        contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection,
+    ):
+        connection.request("PUT", f"/{BUCKET}")
+        return connection.getresponse().status == 200
+    return False
 
 
 @pytest.fixture
@@ -140,7 +144,7 @@ class Flaky(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=TIMEOUT_S)
         connection.request(self.command, self.path, body, dict(self.headers))
         answer = connection.getresponse()
         content = answer.read()

@@ -29,6 +29,7 @@ from tests.training.runs.helpers import (
     read_ticks,
     train,
 )
+from tests.waiting import TIMEOUT_S
 from training.config import Config
 from training.data.dataset import Dataset
 from training.gan.trainer import STATS
@@ -62,7 +63,7 @@ def test_a_run_killed_at_random_moments_ends_bit_for_bit_the_same(
     while killed < 6:
         process = start_training(tiny_config(), tiny_data, out)
         # Kill it during setup or later: when a run resumes, its folder is prepared again before the first step.
-        until, deadline = count_ticks(out) + moments.choice((0, 1, 1, 2)), time.monotonic() + 60
+        until, deadline = count_ticks(out) + moments.choice((0, 1, 1, 2)), time.monotonic() + TIMEOUT_S
         while process.is_alive() and count_ticks(out) < until and time.monotonic() < deadline:
             time.sleep(0.001)
         if until:
@@ -104,7 +105,7 @@ def train_until_killed(config: Config, data: Dataset, out: Path, call: str, numb
 def kill_at_write(config: Config, data: Dataset, out: Path, call: str, number: int) -> None:
     process = FORKSERVER.Process(target=train_until_killed, args=(config, data, out, call, number))
     process.start()
-    process.join(60)
+    process.join(TIMEOUT_S)
     assert process.exitcode == -signal.SIGKILL
 
 
@@ -171,7 +172,7 @@ def test_the_command_terminated_and_killed_ends_bit_for_bit_the_same(
                 time.sleep(0.005)
             if number:
                 process.send_signal(number)
-            printed, _ = process.communicate(timeout=120)
+            printed, _ = process.communicate(timeout=TIMEOUT_S)
         codes.append(process.returncode)
         assert "Traceback" not in printed
         assert ("Run the same command to resume" in printed) == (number == signal.SIGTERM)
