@@ -1,6 +1,7 @@
 """Artifact folders: write, check and load them.
 
-    generator.ts           TorchScript: what is served
+    generator.onnx         the generator for onnxruntime: what the CPU runs; artifacts of schema 1 have none
+    generator.ts           the generator as TorchScript: what a GPU runs
     generator.safetensors  the weights, should TorchScript go; manifest.json says how to build around them
     golden.npz             addresses and their pixels, checked at every load
     samples.png            a picture for people
@@ -30,7 +31,10 @@ from models.files import sha256, sync_folder, write_atomically
 from models.latents import MAX_INTEGER
 from models.manifest import MANIFEST_FILE, Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
-from models.runtime.loading import TORCHSCRIPT_FILE, load_runtime
+from models.network_config import GeneratorConfig
+from models.runtime.loading import ONNX_FILE, TORCHSCRIPT_FILE, RuntimeChoice, load_runtime, read_runtime_choice
+from models.runtime.onnx import OnnxRuntime
+from models.runtime.proof import prove_batch_independence
 from models.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -41,7 +45,11 @@ WEIGHTS = "generator.safetensors"
 GOLDEN = "golden.npz"
 SAMPLES = "samples.png"
 CARD = "card.md"
-FILES = (SCRIPT, WEIGHTS, GOLDEN, SAMPLES)
+# By schema version, without the model card, which the first artifacts lack.
+FILES: dict[int, tuple[str, ...]] = {
+    1: (SCRIPT, WEIGHTS, GOLDEN, SAMPLES),
+    2: (ONNX_FILE, SCRIPT, WEIGHTS, GOLDEN, SAMPLES),
+}
 # Bytes are promised within a runtime fingerprint; between two, outputs may differ by rounding.
 GOLDEN_TOLERANCE = 1
 
@@ -72,10 +80,12 @@ class Draft:
         """
         draft_dir = self._temporary_dir
         (draft_dir / CARD).write_text(render_model_card(manifest), encoding="utf-8")
-        hashes = {name: sha256(draft_dir / name) for name in (*FILES, CARD)}
+        hashes = {name: sha256(draft_dir / name) for name in (*FILES[manifest.schema_version], CARD)}
         manifest = manifest.model_copy(update={"files": hashes})
         write_atomically(draft_dir / MANIFEST_FILE, dump_manifest(manifest))
-        load(draft_dir)
+        # Both runtimes must make the goldens.
+        load(draft_dir, runtime="torchscript")
+        load(draft_dir, runtime="onnx")
         draft_dir.chmod(0o755)
         draft_dir.replace(self._folder)
         sync_folder(self._folder.parent)
@@ -106,6 +116,7 @@ def draft(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: in
     try:
         torchscript.write_torchscript(generator, temporary_dir / SCRIPT)
         torchscript.write_weights(generator, temporary_dir / WEIGHTS)
+        (temporary_dir / ONNX_FILE).write_bytes(_build_onnx(temporary_dir / WEIGHTS, manifest))
         manifest = measuring.set_batch_sizes(temporary_dir / SCRIPT, manifest, batch_size)
         sampler = Sampler(load_runtime(temporary_dir, manifest, "cpu"), manifest)
         _write_goldens(sampler, temporary_dir / GOLDEN)
@@ -133,19 +144,27 @@ def check_free(folder: Path) -> None:
         raise ArtifactError(folder, "exists already; artifacts are never changed")
 
 
-def load(folder: Path, device: str = "cpu") -> Sampler:
+def load(folder: Path, device: str = "cpu", runtime: RuntimeChoice | None = None) -> Sampler:
     """Load an artifact after every check.
 
     Hashes are checked before TorchScript reads its file, because loading one can run code.
 
-    Args: folder, an artifact; device, a torch device name.
-    Raises: ArtifactError naming the file at fault and what to do.
+    Args:
+        folder: an artifact.
+        device: cpu, cuda or cuda:N.
+        runtime: what runs it; by default, what GANMINT_RUNTIME names.
+    Raises:
+        ArtifactError: naming the file at fault and what to do.
+        InputError, GanmintError: the runtime cannot be had here.
     """
     manifest = check_files(folder)
     if missing := {"cpu", "cuda"} - manifest.batch_size.keys():
         raise ArtifactError(folder / MANIFEST_FILE, f"names no batch_size for {min(missing)}")
-    sampler = Sampler(load_runtime(folder, manifest, device), manifest)
-    check_goldens(sampler, folder / GOLDEN)
+    sampler = Sampler(load_runtime(folder, manifest, device, runtime or read_runtime_choice()), manifest)
+    addresses, pixels = _read_goldens(manifest, folder / GOLDEN)
+    if isinstance(sampler.runtime, OnnxRuntime):
+        sampler.runtime.needs_padding = not prove_batch_independence(sampler.runtime, *sampler.draw_inputs(addresses))
+    _compare_goldens(sampler, addresses, pixels, folder / GOLDEN)
     return sampler
 
 
@@ -156,9 +175,10 @@ def check_files(folder: Path) -> Manifest:
     Raises: ArtifactError naming the file.
     """
     manifest = read_manifest(folder)
-    for name in sorted({*FILES, *manifest.files}):
+    required = FILES[manifest.schema_version]
+    for name in sorted({*required, *manifest.files}):
         path = folder / name
-        if name not in (*FILES, CARD):
+        if name not in (*required, CARD):
             raise ArtifactError(folder / MANIFEST_FILE, f"names {name!r}, which is no file of an artifact")
         if name not in manifest.files:
             raise ArtifactError(folder / MANIFEST_FILE, f"names no hash for {name}")
@@ -179,15 +199,25 @@ def check_goldens(sampler: Sampler, path: Path) -> int:
     Returns: the largest difference, 0 .. 255.
     Raises: ArtifactError when it is more than 1.
     """
+    return _compare_goldens(sampler, *_read_goldens(sampler.manifest, path), path)
+
+
+def _read_goldens(manifest: Manifest, path: Path) -> tuple[list[Address], NDArray[np.uint8]]:
     try:
         # Opened here, because NumPy leaves its own file open when the archive is bad.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            addresses = [sampler.manifest.check(Address.parse(str(text))) for text in archive["addresses"]]
-            expected: NDArray[np.uint8] = archive["pixels"]
+            addresses = [manifest.check(Address.parse(str(text))) for text in archive["addresses"]]
+            pixels: NDArray[np.uint8] = archive["pixels"]
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, InputError) as error:
         raise ArtifactError(path, f"cannot be read: {error}; install the model again") from None
+    if not addresses:
+        raise ArtifactError(path, "holds no golden; install the model again")
+    return addresses, pixels
+
+
+def _compare_goldens(sampler: Sampler, addresses: list[Address], expected: NDArray[np.uint8], path: Path) -> int:
     minted = sampler.mint(addresses)
-    if minted.shape != expected.shape or not len(addresses):
+    if minted.shape != expected.shape:
         raise ArtifactError(path, f"holds pixels of shape {expected.shape}, the generator makes {minted.shape}")
     worst = int(np.abs(minted.astype(np.int16) - expected).max())
     if worst > GOLDEN_TOLERANCE:
@@ -202,6 +232,14 @@ def check_goldens(sampler: Sampler, path: Path) -> int:
 def digest(folder: Path) -> str:
     """Return the artifact's identity: the sha256 of its manifest, which holds the hashes of all else."""
     return sha256(folder / MANIFEST_FILE)
+
+
+def _build_onnx(weights: Path, manifest: Manifest) -> bytes:
+    from safetensors.numpy import load_file
+
+    from models.runtime.onnx_graph import build_onnx
+
+    return build_onnx(GeneratorConfig.model_validate(manifest.network), load_file(weights))
 
 
 def _write_goldens(sampler: Sampler, path: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -23,7 +22,7 @@ def init_dcgan(network: nn.Module) -> None:
 
 
 class DCGANGenerator(nn.Module):
-    """(z, label) -> image in -1 .. 1; the label joins z as a one-hot vector.
+    """(z, class weights) -> image in -1 .. 1; the class weights join z.
 
     Args:
         z_dim: length of z.
@@ -46,9 +45,9 @@ class DCGANGenerator(nn.Module):
         self.layers = nn.Sequential(*layers)
         init_dcgan(self)
 
-    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+    def forward(self, z: Tensor, class_weights: Tensor) -> Tensor:
         if self.num_classes > 0:
-            z = torch.cat([z, F.one_hot(label, self.num_classes).to(z.dtype)], dim=1)
+            z = torch.cat([z, class_weights], dim=1)
         h = self.project(z).reshape(-1, self.first_width, self.base, self.base)
         image: Tensor = self.layers(h)
         return image

@@ -90,7 +90,9 @@ class Manifest(Frozen):
 
     model_config = ALIASED
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = Field(
+        default=2, description="1: no ONNX file, and TorchScript takes labels; 2: both take class weights"
+    )
     name: str
     version: str
     description: str

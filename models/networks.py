@@ -22,6 +22,13 @@ LEAK = 0.2
 GAIN = math.sqrt(2.0 / (1.0 + LEAK**2))
 
 
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Return class weights that pick one class each: float32 (N, num_classes) from int64 (N,)."""
+    if not num_classes:
+        return torch.zeros(len(labels), 0, device=labels.device)
+    return F.one_hot(labels, num_classes).float()
+
+
 def init(layer: nn.Conv2d | nn.Linear, gain: float) -> None:
     """Draw weights from N(0, gain^2 / fan_in)."""
     fan_in = layer.weight[0].numel()
@@ -101,7 +108,7 @@ class Up(nn.Module):
 
 
 class ResNetGenerator(nn.Module):
-    """(z, label) -> image. See `build_generator` for shapes and ranges."""
+    """(z, class weights) -> image. See `build_generator` for shapes and ranges."""
 
     def __init__(self, config: GeneratorConfig, network: ResNetConfig) -> None:
         super().__init__()
@@ -119,13 +126,14 @@ class ResNetGenerator(nn.Module):
             layers += blocks(width, network)
         self.layers = nn.Sequential(*layers)
         self.out = conv(network.widths[-1], config.shape[0], 1, 1.0)
-        self.num_classes = max(config.num_classes, 1)
 
-    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+    def forward(self, z: Tensor, class_weights: Tensor) -> Tensor:
         if self.is_conditional:
-            z = torch.cat([z, self.embed(F.one_hot(label, self.num_classes).to(z.dtype))], dim=1)
+            z = torch.cat([z, self.embed(class_weights)], dim=1)
         h = self.project(z)
         h = h.unflatten(1, self.base_shape) if self.basis is None else h.unsqueeze(-1).unsqueeze(-1) * self.basis
+        # Convolutions keep the memory format of their input, and this one is the faster.
+        h = h.contiguous(memory_format=torch.channels_last)
         image: Tensor = self.out(self.layers(h))
         return image
 
@@ -143,7 +151,7 @@ def mlp(d_in: int, d_out: int, network: MLPConfig) -> nn.Sequential:
 
 
 class MLPGenerator(nn.Module):
-    """(z, label) -> toy data. See `build_generator` for shapes."""
+    """(z, class weights) -> toy data. See `build_generator` for shapes."""
 
     def __init__(self, config: GeneratorConfig, network: MLPConfig) -> None:
         super().__init__()
@@ -151,9 +159,9 @@ class MLPGenerator(nn.Module):
         self.num_classes = config.num_classes
         self.body = mlp(config.z_dim + config.num_classes, math.prod(config.shape), network)
 
-    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+    def forward(self, z: Tensor, class_weights: Tensor) -> Tensor:
         if self.num_classes > 0:
-            z = torch.cat([z, F.one_hot(label, self.num_classes).to(z.dtype)], dim=1)
+            z = torch.cat([z, class_weights], dim=1)
         image: Tensor = self.body(z)
         return image.reshape(z.shape[0], self.shape[0], self.shape[1], self.shape[2])
 
@@ -161,9 +169,9 @@ class MLPGenerator(nn.Module):
 def build_generator(config: GeneratorConfig) -> nn.Module:
     """Return a freshly initialised generator.
 
-    Its forward takes z, float32 (N, z_dim), standard normal, and label, int64 (N,) in
-    0 .. num_classes - 1 (ignored when num_classes is 0), and returns float32 (N, C, H, W), nominally -1 .. 1
-    for images; values outside are possible and are clipped when turned into pixels.
+    Its forward takes z, float32 (N, z_dim), standard normal, and class weights, float32 (N, num_classes), one-hot
+    (`one_hot`) or a mixture, ignored when num_classes is 0. It returns float32 (N, C, H, W), nominally -1 .. 1 for
+    images; values outside are possible and are clipped when turned into pixels.
     """
     match config.network:
         case ResNetConfig() as network:

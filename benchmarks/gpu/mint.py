@@ -84,7 +84,7 @@ def _flops(sampler: Sampler) -> float:
     """Floating-point operations of one image; a multiplication and its addition are two."""
     config = GeneratorConfig.model_validate(sampler.manifest.network)
     with FlopCounterMode(display=False) as counter:
-        build_generator(config)(torch.zeros(1, config.z_dim), torch.zeros(1, dtype=torch.int64))
+        build_generator(config)(torch.zeros(1, config.z_dim), torch.zeros(1, config.num_classes))
     return float(counter.get_total_flops())
 
 

@@ -7,8 +7,9 @@ fixed batch size, on one thread, in float32 without TF32.
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
-import platform
+import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -23,9 +24,19 @@ from torch import Tensor, nn
 from models.errors import ArtifactError, InputError
 from models.manifest import DeviceClass, Manifest
 from models.runtime.cuda_graph import CudaGraph
+from models.runtime.processor import describe_processor
 
 THREADS = 1
-# (z float32 (B, z_dim), labels int64 (B,)) -> float32 (B, C, H, W), nominally -1 .. 1.
+# Environment variables by which the libraries below torch choose their code.
+DISPATCH_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ONEDNN_MAX_CPU_ISA",
+)
+# (z float32 (B, z_dim), class weights float32 (B, num_classes)) -> float32 (B, C, H, W), nominally -1 .. 1.
+# Generators of schema 1 take labels int64 (B,) in place of class weights.
 Generator = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -63,10 +74,19 @@ class TorchRuntime:
         manifest: of the model; names the batch size and the shape of the images.
         device: a torch device name.
         batch_size: instead of the manifest's, for measuring only.
+        takes_labels: whether the generator takes labels; by default, whether the manifest is of schema 1.
     """
 
+    name = "torchscript"
+    needs_padding = True
+
     def __init__(
-        self, generator: Generator, manifest: Manifest, device: str = "cpu", batch_size: int | None = None
+        self,
+        generator: Generator,
+        manifest: Manifest,
+        device: str = "cpu",
+        batch_size: int | None = None,
+        takes_labels: bool | None = None,
     ) -> None:
         self.generator = generator
         self.device = device
@@ -74,34 +94,36 @@ class TorchRuntime:
         device_class: DeviceClass = "cuda" if self._device.type == "cuda" else "cpu"
         self.batch_size = batch_size or manifest.batch_size[device_class]
         self._manifest = manifest
+        self._takes_labels = manifest.schema_version == 1 if takes_labels is None else takes_labels
         self._graph: CudaGraph | None = None
 
     @property
     def fingerprint(self) -> str:
         """What the last bits of the output depend on."""
-        processor = (
-            torch.cuda.get_device_name(self._device)
-            if self._device.type == "cuda"
-            else f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
-        )
-        return f"torch {torch.__version__}, {processor}, {THREADS} thread, float32, batch {self.batch_size}"
+        processor = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else describe_processor()
+        # oneDNN and MKL choose their code by the model of the processor, and by these.
+        chosen = "".join(f", {name}={os.environ[name]}" for name in DISPATCH_VARIABLES if name in os.environ)
+        return f"torch {torch.__version__}, {processor}{chosen}, {THREADS} thread, float32, batch {self.batch_size}"
 
-    def run(self, z: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return the images of one full batch (see `models.runtime.base.Runtime.run`)."""
+    def run(
+        self, z: NDArray[np.float32], class_weights: NDArray[np.float32], use_all_cores: bool = False
+    ) -> NDArray[np.uint8]:
+        """Return the images of one full batch, on one thread (see `models.runtime.base.Runtime.run`)."""
         with exact_arithmetic(), torch.inference_mode():
             if self._device.type != "cuda":
-                return self.forward(torch.from_numpy(z), torch.from_numpy(labels)).numpy()
+                return self.forward(torch.from_numpy(z), torch.from_numpy(class_weights)).numpy()
             if self._graph is None:
-                self._graph = CudaGraph(self.forward, self.batch_size, z.shape[1], self._device)
-            return self._graph.run(z, labels)
+                shapes = (self.batch_size, z.shape[1]), (self.batch_size, class_weights.shape[1])
+                self._graph = CudaGraph(self.forward, *shapes, self._device)
+            return self._graph.run(z, class_weights)
 
-    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, z: Tensor, class_weights: Tensor) -> Tensor:
         """Return one full batch of pixels, uint8 (B, H, W, C), on the device.
 
         Raises: ArtifactError when the images do not have the manifest's shape.
         """
         shape = self._manifest.image
-        output = self.generator(z, labels)
+        output = self.generator(z, _to_labels(class_weights) if self._takes_labels else class_weights)
         expected = (self.batch_size, shape.channels, shape.height, shape.width)
         if output.shape != expected:
             raise ArtifactError(
@@ -109,6 +131,13 @@ class TorchRuntime:
                 f"makes images of shape {tuple(output.shape)}, but its manifest says {expected}",
             )
         return to_uint8(output)
+
+
+def _to_labels(class_weights: Tensor) -> Tensor:
+    """Return the label of each one-hot row, int64 (N,); 0 where there are no classes."""
+    if not class_weights.shape[1]:
+        return torch.zeros(len(class_weights), dtype=torch.int64, device=class_weights.device)
+    return class_weights.argmax(dim=1)
 
 
 @contextlib.contextmanager
@@ -151,16 +180,19 @@ def load_torchscript(path: Path, device: str) -> Generator:
 
 
 def write_torchscript(generator: nn.Module, path: Path) -> None:
-    """Compile a generator and write it as TorchScript. Moves the generator to the CPU."""
+    """Compile a generator and write it as TorchScript."""
     buffer = io.BytesIO()
     with _ignore_deprecation():
-        torch.jit.save(torch.jit.script(generator.cpu().eval()), buffer)
+        # Convolutions of weights in this format are the faster ones.
+        generator = copy.deepcopy(generator).cpu().eval()
+        generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        torch.jit.save(torch.jit.script(generator), buffer)
     path.write_bytes(_strip_debug_records(buffer.getvalue()))
 
 
 def write_weights(generator: nn.Module, path: Path) -> None:
     """Write a generator's weights as safetensors."""
-    path.write_bytes(safetensors.torch.save(dict(generator.state_dict())))
+    path.write_bytes(safetensors.torch.save({name: w.contiguous() for name, w in generator.state_dict().items()}))
 
 
 def _strip_debug_records(script: bytes) -> bytes:

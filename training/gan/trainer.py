@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models.latents import MAX_INTEGER
 from models.network_config import GeneratorConfig
-from models.networks import build_generator
+from models.networks import build_generator, one_hot
 from training.config import Config
 from training.data.dataset import Dataset
 from training.discriminator_config import DiscriminatorConfig
@@ -277,7 +277,7 @@ class Trainer:
 
     def _generate(self, z: Tensor, labels: Tensor) -> Tensor:
         with self._autocast():
-            images: Tensor = self.G(z, labels)
+            images: Tensor = self.G(z, one_hot(labels, self.dataset.num_classes))
         return clip_pixels(images.float()) if self.config.clip_fakes else images.float()
 
     def _discriminate(self, images: Tensor, labels: Tensor, view: int) -> DiscriminatorOutput:

@@ -12,6 +12,7 @@ from torch import nn
 from models import images
 from models.files import write_atomically
 from models.latents import draw_latent
+from models.networks import one_hot
 from models.runtime.torchscript import to_uint8
 
 # How far an entry moves to either side, in standard deviations.
@@ -52,5 +53,6 @@ def render_traversal(generator: nn.Module, z_dim: int, num_classes: int, entry: 
     latents = np.stack([draw_latent(0, index, z_dim) for index in range(ROWS)])
     z = torch.from_numpy(traverse(latents, entry))
     labels = (torch.arange(ROWS) % max(num_classes, 1)).repeat_interleave(STEPS)
+    class_weights = one_hot(labels, num_classes)
     with torch.no_grad():
-        return to_uint8(generator(z.to(device), labels.to(device))).cpu().numpy()
+        return to_uint8(generator(z.to(device), class_weights.to(device))).cpu().numpy()

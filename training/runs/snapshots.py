@@ -12,6 +12,7 @@ from torch import nn
 from models import images
 from models.files import write_atomically
 from models.latents import draw_latent
+from models.networks import one_hot
 from models.runtime.torchscript import to_uint8
 from training.data.dataset import Dataset
 
@@ -40,11 +41,11 @@ def generate_samples(generator: nn.Module, z_dim: int, num_classes: int, count: 
     """
     device = next(generator.parameters()).device
     z = torch.from_numpy(np.stack([draw_latent(0, index, z_dim) for index in range(count)]))
-    labels = torch.arange(count) % max(num_classes, 1)
+    class_weights = one_hot(torch.arange(count) % max(num_classes, 1), num_classes)
     with torch.no_grad():
         batches = [
-            generator(z_batch.to(device), label_batch.to(device)).cpu()
-            for z_batch, label_batch in zip(torch.split(z, BATCH), torch.split(labels, BATCH))
+            generator(z_batch.to(device), weights_batch.to(device)).cpu()
+            for z_batch, weights_batch in zip(torch.split(z, BATCH), torch.split(class_weights, BATCH))
         ]
     return torch.cat(batches)
 
