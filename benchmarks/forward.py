@@ -76,9 +76,9 @@ def _count_operations(sampler: Sampler) -> tuple[int, float]:
     """Return the number of weights, and million floating-point operations per image; a multiply-add counts as two."""
     config = GeneratorConfig.model_validate(sampler.manifest.network)
     network = build_generator(config)
-    z, label = torch.zeros(1, config.z_dim), torch.zeros(1, dtype=torch.int64)
+    z, class_weights = torch.zeros(1, config.z_dim), torch.zeros(1, config.num_classes)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(z, label)
+        network(z, class_weights)
     return sum(p.numel() for p in network.parameters()), counter.get_total_flops() / 1e6
 
 

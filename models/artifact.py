@@ -45,11 +45,9 @@ WEIGHTS = "generator.safetensors"
 GOLDEN = "golden.npz"
 SAMPLES = "samples.png"
 CARD = "card.md"
-# By schema version, without the model card, which the first artifacts lack.
-FILES: dict[int, tuple[str, ...]] = {
-    1: (SCRIPT, WEIGHTS, GOLDEN, SAMPLES),
-    2: (ONNX_FILE, SCRIPT, WEIGHTS, GOLDEN, SAMPLES),
-}
+# What an artifact must have. The first ones of schema 1 lack the model card.
+FILES_1 = (SCRIPT, WEIGHTS, GOLDEN, SAMPLES)
+FILES = (ONNX_FILE, *FILES_1)
 # Bytes are promised within a runtime fingerprint; between two, outputs may differ by rounding.
 GOLDEN_TOLERANCE = 1
 
@@ -80,7 +78,7 @@ class Draft:
         """
         draft_dir = self._temporary_dir
         (draft_dir / CARD).write_text(render_model_card(manifest), encoding="utf-8")
-        hashes = {name: sha256(draft_dir / name) for name in (*FILES[manifest.schema_version], CARD)}
+        hashes = {name: sha256(draft_dir / name) for name in (*list_files(manifest), CARD)}
         manifest = manifest.model_copy(update={"files": hashes})
         write_atomically(draft_dir / MANIFEST_FILE, dump_manifest(manifest))
         # Both runtimes must make the goldens.
@@ -105,7 +103,7 @@ def draft(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: in
     Raises: ArtifactError.
     """
     from models import batch_size as measuring
-    from models.runtime import torchscript
+    from models.runtime import onnx_graph, torchscript
 
     check_free(folder)
     try:
@@ -116,7 +114,9 @@ def draft(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: in
     try:
         torchscript.write_torchscript(generator, temporary_dir / SCRIPT)
         torchscript.write_weights(generator, temporary_dir / WEIGHTS)
-        (temporary_dir / ONNX_FILE).write_bytes(_build_onnx(temporary_dir / WEIGHTS, manifest))
+        onnx_graph.write_onnx(
+            GeneratorConfig.model_validate(manifest.network), temporary_dir / WEIGHTS, temporary_dir / ONNX_FILE
+        )
         manifest = measuring.set_batch_sizes(temporary_dir / SCRIPT, manifest, batch_size)
         sampler = Sampler(load_runtime(temporary_dir, manifest, "cpu"), manifest)
         _write_goldens(sampler, temporary_dir / GOLDEN)
@@ -175,7 +175,7 @@ def check_files(folder: Path) -> Manifest:
     Raises: ArtifactError naming the file.
     """
     manifest = read_manifest(folder)
-    required = FILES[manifest.schema_version]
+    required = list_files(manifest)
     for name in sorted({*required, *manifest.files}):
         path = folder / name
         if name not in (*required, CARD):
@@ -229,17 +229,14 @@ def _compare_goldens(sampler: Sampler, addresses: list[Address], expected: NDArr
     return worst
 
 
+def list_files(manifest: Manifest) -> tuple[str, ...]:
+    """Return the names of the files that an artifact of this schema must have, besides manifest.json."""
+    return FILES_1 if manifest.schema_version == 1 else FILES
+
+
 def digest(folder: Path) -> str:
     """Return the artifact's identity: the sha256 of its manifest, which holds the hashes of all else."""
     return sha256(folder / MANIFEST_FILE)
-
-
-def _build_onnx(weights: Path, manifest: Manifest) -> bytes:
-    from safetensors.numpy import load_file
-
-    from models.runtime.onnx_graph import build_onnx
-
-    return build_onnx(GeneratorConfig.model_validate(manifest.network), load_file(weights))
 
 
 def _write_goldens(sampler: Sampler, path: Path) -> None:

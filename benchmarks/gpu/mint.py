@@ -44,7 +44,7 @@ def main() -> None:
     print(f"{'generator':14}{'batch':>7}{'minted/s':>12}{'forward/s':>12}{'MFLOP/image':>13}{'of peak':>9}")
     with tempfile.TemporaryDirectory() as folder:
         for path in (store.BUNDLED / "digits", export("faces-sized", FACES_SIZED, Path(folder))):
-            loaded = artifact.load(path, arguments.device)
+            loaded = artifact.load(path, arguments.device, runtime="torchscript")
             flops = _flops(loaded)
             for size in SIZES[device.type]:
                 sampler = Sampler(
@@ -71,11 +71,11 @@ def _forward_alone(sampler: Sampler) -> Callable[[], object]:
     if runtime._graph is not None:
         return runtime._graph._graph.replay
     z = torch.zeros(sampler.batch_size, sampler.manifest.latents.z_dim, device=sampler.device)
-    label = torch.zeros(sampler.batch_size, dtype=torch.int64, device=sampler.device)
+    class_weights = torch.zeros(sampler.batch_size, len(sampler.manifest.class_names), device=sampler.device)
 
     def forward() -> object:
         with torch.inference_mode():
-            return runtime.generator(z, label)
+            return runtime.generator(z, class_weights)
 
     return forward
 

@@ -35,12 +35,12 @@ class Mint(Worker):
 
     def forward(self, data: list[dict[str, Any]]) -> list[bytes]:
         z = np.zeros((BATCH, CARD.latents.z_dim), np.float32)
-        label = np.zeros(BATCH, np.int64)
+        class_weights = np.zeros((BATCH, len(CARD.class_names)), np.float32)
         for row, item in enumerate(data):
             z[row] = draw_latent(item["seed"], item["index"], CARD.latents.z_dim)
-            label[row] = item["label"]
+            class_weights[row, item["label"]] = 1
         with torch.inference_mode():
-            out = self._module(torch.from_numpy(z), torch.from_numpy(label))
+            out = self._module(torch.from_numpy(z), torch.from_numpy(class_weights))
             pixels = out.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
         return [self._png(image) for image in pixels[: len(data)]]
 

@@ -32,7 +32,7 @@ def main() -> None:
     while not started or time.perf_counter() - started < arguments.seconds:
         labels = torch.arange(count, count + 64) % len(manifest.class_names)
         with torch.no_grad():
-            images = generator(torch.randn(64, manifest.latents.z_dim), labels)
+            images = generator(torch.randn(64, manifest.latents.z_dim), torch.eye(len(manifest.class_names))[labels])
         for image, label in zip(((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8), labels):
             folder = arguments.out / manifest.class_names[int(label)]
             folder.mkdir(exist_ok=True)

@@ -106,13 +106,6 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def has_onnxruntime() -> bool:
-    """Return whether onnxruntime is installed."""
-    from importlib.util import find_spec
-
-    return find_spec("onnxruntime") is not None
-
-
 def _check_interface(session: Any, path: Path, manifest: Manifest) -> None:
     """Check that inputs and outputs have the manifest's shapes.
 

@@ -7,14 +7,16 @@ give the same bytes with the same `onnx` package. Not here: running it (models.r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import safetensors.numpy
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models.errors import InputError
+from models.errors import ArtifactError, InputError
 from models.network_config import DCGANConfig, GeneratorConfig, MLPConfig, ResNetConfig
 from models.runtime.onnx import CLASS_WEIGHTS, IMAGE, PIXELS, Z
 
@@ -65,6 +67,24 @@ def build_onnx(config: GeneratorConfig, weights: Weights) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def write_onnx(config: GeneratorConfig, weights: Path, path: Path) -> None:
+    """Write the ONNX file of a generator.
+
+    Args:
+        config: of the generator.
+        weights: generator.safetensors.
+        path: of the ONNX file.
+    Raises: ArtifactError where the weights are not those of such a generator.
+    """
+    try:
+        data = build_onnx(config, safetensors.numpy.load_file(weights))
+    except KeyError as error:
+        raise ArtifactError(weights, f"lacks {error}, which the manifest's network has") from None
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        raise ArtifactError(weights, f"does not fit the manifest's network: {str(error).splitlines()[0]}") from None
+    path.write_bytes(data)
 
 
 class _Graph:

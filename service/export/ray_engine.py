@@ -88,7 +88,7 @@ class RayEngine:
         device = "cuda" if gpus else "cpu"
         options = {"num_cpus": 1, "num_gpus": 1 / TASKS_PER_GPU if gpus else 0, "max_retries": RETRIES}
         task = ray.remote(**options)(run_task)
-        names = [MANIFEST_FILE, *sorted({*artifact.FILES, *read_manifest(request.model_dir).files})]
+        names = [MANIFEST_FILE, *sorted(read_manifest(request.model_dir).files)]
         model = ray.put({name: (request.model_dir / name).read_bytes() for name in names})
         window = max(1, int(resources.get("CPU", 1))) * IN_FLIGHT_PER_CPU
         waiting: list[Shard] = list(reversed(shards))

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from models import artifact, batch_size, images, network_config, networks
 from models.address import Address
@@ -24,6 +24,7 @@ from models.images import read_address
 from models.latents import MAX_INTEGER
 from models.manifest import MANIFEST_FILE, GateRecord, ImageShape, Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
+from models.runtime.loading import RuntimeChoice
 from models.sampler import Sampler
 from tests.samplers import torch_sampler
 
@@ -82,9 +83,10 @@ def fail(*_: object, **__: object) -> NoReturn:
 # Export
 
 
-def test_an_artifact_has_exactly_the_six_files(tiny_artifact: Path) -> None:
+def test_an_artifact_has_exactly_the_seven_files(tiny_artifact: Path) -> None:
     assert names(tiny_artifact) == [
         "card.md",
+        "generator.onnx",
         "generator.safetensors",
         "generator.ts",
         "golden.npz",
@@ -140,7 +142,7 @@ def test_the_generator_can_be_built_again_without_torchscript(tiny_artifact: Pat
     addresses = manifest.addresses(seed=99, n=50)
     pixels = sampler.mint(addresses)
     assert not loads
-    assert (artifact.load(tiny_artifact).mint(addresses) == pixels).all()
+    assert (artifact.load(tiny_artifact, runtime="torchscript").mint(addresses) == pixels).all()
 
 
 def test_the_goldens_reach_every_class_the_far_corner_and_truncation(tiny_artifact: Path) -> None:
@@ -225,11 +227,12 @@ def test_an_existing_folder_is_never_touched(
     "step",
     [
         "models.runtime.torchscript.write_torchscript",
+        "models.runtime.onnx_graph.write_onnx",
         "models.batch_size.set_batch_sizes",
         "models.artifact._write_goldens",
         "models.artifact._write_samples",
         "models.artifact.write_atomically",
-        "models.artifact.check_goldens",
+        "models.artifact._compare_goldens",
         "pathlib.Path.replace",
     ],
 )
@@ -267,43 +270,30 @@ def test_an_export_appears_only_when_it_is_whole_and_checked(
     tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    check = artifact.check_goldens
+    load = artifact.load
 
-    def seen_check(sampler: Sampler, path: Path) -> int:
+    def seen_load(folder: Path, device: str = "cpu", runtime: RuntimeChoice | None = None) -> Sampler:
         seen.append((tmp_path / "new").exists())
-        return check(sampler, path)
+        return load(folder, device, runtime)
 
-    monkeypatch.setattr(artifact, "check_goldens", seen_check)
+    monkeypatch.setattr(artifact, "load", seen_load)
     artifact.export(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4)
-    assert seen == [False]
+    assert seen == [False, False]
     assert names(tmp_path) == ["new"]
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
 
 
-class Constant(nn.Module):
-    """Ignores z; its images are one pixel."""
-
-    def __init__(self, height: int, width: int) -> None:
-        super().__init__()
-        self.image = nn.Parameter(torch.zeros(1, 1, height, width))
-
-    def forward(self, z: Tensor, label: Tensor) -> Tensor:
-        return self.image.repeat(z.shape[0], 1, 1, 1)
-
-
 @pytest.mark.parametrize(
-    ("height", "width"),
-    [
-        pytest.param(1, 1),
-        pytest.param(8, 1),
-        pytest.param(4, 4),
-    ],
+    ("z_dim", "widths", "message"), [(16, (8, 4), "does not fit the manifest's network"), (8, (8,), "lacks .*layers")]
 )
-def test_a_generator_whose_images_are_not_the_cards_is_not_exported(
-    tiny_manifest: Manifest, tmp_path: Path, height: int, width: int
+def test_a_generator_that_is_not_the_manifests_network_is_not_exported(
+    tiny_manifest: Manifest, tmp_path: Path, z_dim: int, widths: tuple[int, ...], message: str
 ) -> None:
-    with pytest.raises(ArtifactError):
-        artifact.export(Constant(height, width), tiny_manifest, tmp_path / "new", batch_size=4)
+    network = network_config.ResNetConfig(base=8 // len(widths), widths=widths, label_dim=4)
+    config = network_config.GeneratorConfig(z_dim=z_dim, num_classes=3, shape=(1, 8, 8), network=network)
+    with pytest.raises(ArtifactError, match=message):
+        artifact.export(networks.build_generator(config), tiny_manifest, tmp_path / "new", batch_size=4)
+    assert names(tmp_path) == []
 
 
 # The batch size
@@ -353,8 +343,13 @@ def test_without_a_size_the_cpu_is_measured_and_the_gpu_gets_its_default(
 
 
 def test_an_undamaged_artifact_is_loaded_once(folder: Path, loads: list[str]) -> None:
-    artifact.load(folder)
+    artifact.load(folder, runtime="torchscript")
     assert loads == ["generator.ts"]
+
+
+def test_on_a_cpu_an_artifact_runs_without_torchscript(folder: Path, loads: list[str]) -> None:
+    assert artifact.load(folder).runtime.name == "onnx"
+    assert not loads
 
 
 @pytest.mark.parametrize("name", artifact.FILES)
@@ -403,7 +398,7 @@ def test_a_longer_and_a_shorter_file_are_refused(folder: Path, loads: list[str])
 def test_what_is_not_torchscript_is_refused(folder: Path, data: bytes) -> None:
     replace(folder, artifact.SCRIPT, data)
     with pytest.raises(ArtifactError, match="is not TorchScript") as refused:
-        artifact.load(folder)
+        artifact.load(folder, runtime="torchscript")
     assert refused.value.path == folder / artifact.SCRIPT
 
 
@@ -433,12 +428,15 @@ def test_goldens_off_by_rounding_are_accepted(folder: Path, difference: int) -> 
 
 
 @pytest.mark.parametrize("difference", [2, -2, 9])
-def test_goldens_off_by_more_are_refused(folder: Path, difference: int) -> None:
+@pytest.mark.parametrize(("runtime", "fingerprint"), [("onnx", "onnxruntime 1."), ("torchscript", "batch 4")])
+def test_goldens_off_by_more_are_refused(
+    folder: Path, difference: int, runtime: RuntimeChoice, fingerprint: str
+) -> None:
     off_by(folder, difference)
     with pytest.raises(ArtifactError, match=f"off by up to {abs(difference)} of 255") as refused:
-        artifact.load(folder)
+        artifact.load(folder, runtime=runtime)
     assert refused.value.path == folder / artifact.GOLDEN
-    assert "torch" in refused.value.reason and "batch 4" in refused.value.reason
+    assert fingerprint in refused.value.reason
 
 
 def test_a_difference_from_0_to_255_is_not_taken_for_1(folder: Path) -> None:
@@ -452,9 +450,13 @@ def test_a_difference_from_0_to_255_is_not_taken_for_1(folder: Path) -> None:
 
 def test_goldens_of_another_shape_or_none_are_refused(folder: Path) -> None:
     texts, pixels = goldens(folder)
-    for wrong_texts, wrong in ((texts, pixels[:, :4]), (texts, pixels[:-1]), (texts[:0], pixels[:0])):
+    for wrong_texts, wrong, message in (
+        (texts, pixels[:, :4], "holds pixels of shape"),
+        (texts, pixels[:-1], "holds pixels of shape"),
+        (texts[:0], pixels[:0], "holds no golden"),
+    ):
         replace_goldens(folder, wrong_texts, wrong)
-        with pytest.raises(ArtifactError, match="holds pixels of shape"):
+        with pytest.raises(ArtifactError, match=message):
             artifact.load(folder)
 
 

@@ -201,7 +201,7 @@ def change(manifest: Manifest, where: str, value: Any) -> bytes:
         ("name", "Not A Name"),
         ("name", None),
         ("version", "1"),
-        ("schema_version", 2),
+        ("schema_version", 3),
         ("latents.scheme", 2),
         ("latents.z_dim", 0),
         ("image.channels", 4),

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from models.network_config import DCGANConfig, GeneratorConfig, MLPConfig, NetworkConfig, ResNetConfig
-from models.networks import build_generator
+from models.networks import build_generator, one_hot
 
 Network = ResNetConfig | MLPConfig | DCGANConfig
 
@@ -29,7 +29,7 @@ def _seeded() -> None:
 
 
 def inputs(n: int, z_dim: int, num_classes: int) -> tuple[Tensor, Tensor]:
-    return torch.randn(n, z_dim), torch.arange(n) % max(num_classes, 1)
+    return torch.randn(n, z_dim), one_hot(torch.arange(n) % max(num_classes, 1), num_classes)
 
 
 def randomize(module: nn.Module) -> nn.Module:
@@ -62,19 +62,20 @@ def test_an_image_depends_on_its_label_where_there_are_classes(network: Network,
     zeros, twos = torch.zeros(4, dtype=torch.int64), torch.full((4,), 2)
     for num_classes in (0, 3):
         G = randomize(make_generator(network, shape, num_classes=num_classes))
-        assert torch.equal(G(z, zeros), G(z, twos)) == (num_classes == 0)
+        images = [G(z, one_hot(labels, num_classes)) for labels in (zeros, twos)]
+        assert torch.equal(*images) == (num_classes == 0)
 
 
 @pytest.mark.parametrize(("network", "shape"), ALL)
 def test_an_image_does_not_depend_on_its_neighbours(network: Network, shape: tuple[int, int, int]) -> None:
     G = randomize(make_generator(network, shape))
-    z, label = inputs(6, 7, 3)
-    images = G(z, label)
-    other_z, other_label = z.clone(), label.clone()
+    z, class_weights = inputs(6, 7, 3)
+    images = G(z, class_weights)
+    other_z, other_weights = z.clone(), class_weights.clone()
     other_z[1:] = 10 * torch.randn(5, 7)
-    other_label[1:] = 0
+    other_weights[1:] = 0.5
 
-    assert torch.equal(G(other_z, other_label)[0], images[0])
+    assert torch.equal(G(other_z, other_weights)[0], images[0])
 
 
 @pytest.mark.parametrize("num_classes", [0, 3])
@@ -83,11 +84,11 @@ def test_a_generator_has_no_training_mode_and_no_noise(
     network: Network, shape: tuple[int, int, int], num_classes: int
 ) -> None:
     G = randomize(make_generator(network, shape, num_classes=num_classes))
-    z, label = inputs(4, 7, num_classes)
+    z, class_weights = inputs(4, 7, num_classes)
     state = torch.random.get_rng_state()
-    images = G(z, label)
+    images = G(z, class_weights)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert torch.equal(G.train()(z, label), images)
+    assert torch.equal(G.train()(z, class_weights), images)
     assert not list(G.buffers())
 
 
@@ -174,9 +175,9 @@ def test_a_config_comes_back_from_json(network: Network, shape: tuple[int, int, 
 @pytest.mark.filterwarnings(r"ignore:.*torch\.jit.*:DeprecationWarning")
 def test_every_generator_can_be_scripted(network: Network, shape: tuple[int, int, int], num_classes: int) -> None:
     G = randomize(make_generator(network, shape, num_classes=num_classes))
-    z, label = inputs(4, 7, num_classes)
+    z, class_weights = inputs(4, 7, num_classes)
     scripted = torch.jit.script(G)
-    torch.testing.assert_close(scripted(z, label), G(z, label))
+    torch.testing.assert_close(scripted(z, class_weights), G(z, class_weights))
 
 
 def test_a_grouped_blocks_branch_starts_at_zero_and_is_far_smaller() -> None:
@@ -189,10 +190,10 @@ def test_a_grouped_blocks_branch_starts_at_zero_and_is_far_smaller() -> None:
 
 def test_dcgan_updates_its_running_statistics_only_in_training() -> None:
     G = make_generator(DCGAN)
-    z, label = inputs(6, 7, 3)
+    z, class_weights = inputs(6, 7, 3)
 
-    before = G.eval()(z, label)
-    assert torch.equal(G(z, label), before)
-    G.train()(z, label)
+    before = G.eval()(z, class_weights)
+    assert torch.equal(G(z, class_weights), before)
+    G.train()(z, class_weights)
 
-    assert not torch.equal(G.eval()(z, label), before)
+    assert not torch.equal(G.eval()(z, class_weights), before)

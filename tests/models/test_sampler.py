@@ -17,8 +17,10 @@ from torch import Tensor
 
 from models import artifact
 from models.address import Address
+from models.errors import ArtifactError
 from models.latents import MAX_INTEGER, draw_latent
 from models.manifest import ImageShape, Manifest
+from models.runtime import loading
 from models.runtime.loading import resolve_device
 from models.runtime.torchscript import Generator, TorchRuntime
 from models.sampler import Sampler
@@ -48,15 +50,15 @@ class Recorder:
 
     shape: tuple[int, int, int] = (1, 8, 8)
     z: list[Tensor] = field(default_factory=list)
-    label: list[Tensor] = field(default_factory=list)
+    class_weights: list[Tensor] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
     tf32: list[tuple[bool, bool]] = field(default_factory=list)
     deterministic: list[bool] = field(default_factory=list)
     inference: list[bool] = field(default_factory=list)
 
-    def __call__(self, z: Tensor, label: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, class_weights: Tensor) -> Tensor:
         self.z.append(z.clone())
-        self.label.append(label.clone())
+        self.class_weights.append(class_weights.clone())
         self.threads.append(torch.get_num_threads())
         self.tf32.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
         self.deterministic.append(torch.backends.cudnn.deterministic)
@@ -64,9 +66,10 @@ class Recorder:
         return torch.full((len(z), *self.shape), -1.0)
 
 
-def depends_on_the_batch_size(z: Tensor, label: Tensor) -> Tensor:
+def depends_on_the_batch_size(z: Tensor, class_weights: Tensor) -> Tensor:
     """What real convolutions do in their last bits, made large: another batch size, another image."""
-    value = torch.tanh(z[:, :1] + 0.1 * label[:, None] + 0.25 * len(z))
+    label = class_weights.argmax(dim=1, keepdim=True)
+    value = torch.tanh(z[:, :1] + 0.1 * label + 0.25 * len(z))
     return (value * torch.linspace(0.5, 1.0, 64)).reshape(-1, 1, 8, 8)
 
 
@@ -149,7 +152,7 @@ def test_every_forward_runs_at_exactly_the_manifests_batch_size(manifest: Manife
     recorder = Recorder()
     pixels = torch_sampler(recorder, manifest).mint(manifest.addresses(0, n=count))
     assert [tuple(z.shape) for z in recorder.z] == [(4, 8)] * calls
-    assert [tuple(label.shape) for label in recorder.label] == [(4,)] * calls
+    assert [tuple(weights.shape) for weights in recorder.class_weights] == [(4, 3)] * calls
     assert pixels.shape == (count, 8, 8, 1) and pixels.dtype == np.uint8
 
 
@@ -159,20 +162,21 @@ def test_the_batch_size_can_be_overridden_for_measuring(manifest: Manifest) -> N
     assert [len(z) for z in recorder.z] == [16, 16]
 
 
-def test_the_generator_gets_the_addresses_latents_and_labels(manifest: Manifest) -> None:
+def test_the_generator_gets_the_addresses_latents_and_classes(manifest: Manifest) -> None:
     recorder = Recorder()
     addresses = manifest.addresses(5, index=2, n=6, labels=[2, 0, 1, 1, 0, 2])
     torch_sampler(recorder, manifest).mint(addresses)
-    z, label = torch.cat(recorder.z), torch.cat(recorder.label)
-    assert z.dtype == torch.float32 and label.dtype == torch.int64
+    z, class_weights = torch.cat(recorder.z), torch.cat(recorder.class_weights)
+    assert z.dtype == torch.float32 and class_weights.dtype == torch.float32
     assert z[:6].tolist() == [draw_latent(5, 2 + k, 8).tolist() for k in range(6)]
-    assert label[:6].tolist() == [2, 0, 1, 1, 0, 2]
+    assert class_weights[:6].tolist() == torch.eye(3)[[2, 0, 1, 1, 0, 2]].tolist()
 
 
 def test_the_padding_is_neutral(manifest: Manifest) -> None:
     recorder = Recorder()
     torch_sampler(recorder, manifest).mint(manifest.addresses(5, n=6, labels=2))
-    assert not recorder.z[1][2:].any() and not recorder.label[1][2:].any()
+    assert not recorder.z[1][2:].any()
+    assert recorder.class_weights[1].tolist() == torch.eye(3)[[2, 2, 0, 0]].tolist()
     assert recorder.z[1][:2].any()
 
 
@@ -186,11 +190,30 @@ def test_psi_scales_the_latent_of_its_own_sample_only(manifest: Manifest) -> Non
     np.testing.assert_array_equal(recorder.z[0][2].numpy(), z * np.float32(0.7))
 
 
-def test_an_unconditional_model_gets_label_0(manifest: Manifest) -> None:
+def test_an_unconditional_model_gets_no_class_weights(manifest: Manifest) -> None:
     recorder = Recorder()
     unconditional = manifest.model_copy(update={"class_names": ()})
     torch_sampler(recorder, unconditional).mint(unconditional.addresses(0, n=2))
-    assert recorder.label[0].tolist() == [0, 0, 0, 0]
+    assert recorder.class_weights[0].shape == (4, 0)
+
+
+@pytest.mark.parametrize(("class_names", "labels"), [(("a", "b", "c"), [2, 1, 0, 0]), ((), [0, 0, 0, 0])])
+def test_a_generator_of_schema_1_gets_labels(
+    manifest: Manifest, class_names: tuple[str, ...], labels: list[int]
+) -> None:
+    recorder = Recorder()
+    old = manifest.model_copy(update={"class_names": class_names, "schema_version": 1})
+    torch_sampler(recorder, old).mint(old.addresses(0, n=3, labels=[2, 1, 0] if class_names else None))
+    assert recorder.class_weights[0].dtype == torch.int64
+    assert recorder.class_weights[0].tolist() == labels
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 8, 1), (1, 4, 4), (3, 8, 8)])
+def test_images_that_do_not_have_the_manifests_shape_are_refused(
+    manifest: Manifest, shape: tuple[int, int, int]
+) -> None:
+    with pytest.raises(ArtifactError, match="makes images of shape"):
+        torch_sampler(Recorder(shape), manifest).mint(manifest.addresses(0))
 
 
 def test_no_addresses_make_no_images_and_no_forward(manifest: Manifest) -> None:
@@ -200,7 +223,7 @@ def test_no_addresses_make_no_images_and_no_forward(manifest: Manifest) -> None:
 
 
 def test_pixels_are_rows_columns_channels(manifest: Manifest) -> None:
-    def generator(z: Tensor, label: Tensor) -> Tensor:
+    def generator(z: Tensor, class_weights: Tensor) -> Tensor:
         ramp = torch.linspace(-1, 1, 3 * 2 * 4).reshape(1, 3, 2, 4)
         return ramp.repeat(len(z), 1, 1, 1)
 
@@ -225,7 +248,7 @@ def test_it_computes_on_one_thread_without_shortcuts_and_restores_both(manifest:
 
 
 def test_a_failing_generator_leaves_the_thread_count_as_it_was(manifest: Manifest) -> None:
-    def failing(z: Tensor, label: Tensor) -> Tensor:
+    def failing(z: Tensor, class_weights: Tensor) -> Tensor:
         raise RuntimeError("out of memory")
 
     torch.set_num_threads(3)
@@ -254,11 +277,15 @@ def test_the_fingerprint_names_what_byte_identity_depends_on(manifest: Manifest)
 
 
 def test_auto_is_cuda_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "has_nvidia_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto") == "cuda"
     assert resolve_device("cpu") == "cpu"
+    # Torch is not asked, and so not imported, where there is no driver.
+    monkeypatch.setattr(loading, "has_nvidia_driver", lambda: False)
+    assert resolve_device("auto") == "cpu"
 
 
 def test_a_gpu_sampler_takes_the_gpus_batch_size(manifest: Manifest) -> None:

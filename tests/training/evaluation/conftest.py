@@ -51,7 +51,7 @@ def digits(protocol: Protocol) -> DataSplit:
 
 @pytest.fixture(scope="session")
 def bundled() -> Sampler:
-    return artifact.load(REPOSITORY / "models" / "pretrained" / "digits")
+    return artifact.load(REPOSITORY / "models" / "pretrained" / "digits", runtime="torchscript")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.networks import one_hot
 from training.config import Config
 from training.data.dataset import Dataset
 from training.gan.trainer import STATS, Trainer
@@ -199,7 +200,7 @@ def test_the_generator_follows_the_gradient_of_its_relativistic_loss(
 ) -> None:
     trainer = Trainer(tiny_config(), tiny_data, "cpu")
     real, labels = trainer._real_batch()
-    fake = trainer.G(trainer._latents(0), labels)
+    fake = trainer.G(trainer._latents(0), one_hot(labels, tiny_data.num_classes))
     loss = F.softplus(trainer.D(real, labels).logits - trainer.D(fake, labels).logits).mean()
     expected = torch.autograd.grad(loss, list(trainer.G.parameters()))
 
@@ -219,7 +220,8 @@ def test_the_discriminator_follows_its_loss_plus_half_gamma_of_both_penalties(
 ) -> None:
     trainer = Trainer(tiny_config("gamma={start: 3, end: 3}"), tiny_data, "cpu")
     real, labels = trainer._real_batch()
-    x, y = real.clone().requires_grad_(), trainer.G(trainer._latents(1), labels).detach().requires_grad_()
+    x = real.clone().requires_grad_()
+    y = trainer.G(trainer._latents(1), one_hot(labels, tiny_data.num_classes)).detach().requires_grad_()
     loss = F.softplus(trainer.D(y, labels).logits - trainer.D(x, labels).logits).mean()
     (by_x,) = torch.autograd.grad(trainer.D(x, labels).logits.sum(), x, create_graph=True)
     (by_y,) = torch.autograd.grad(trainer.D(y, labels).logits.sum(), y, create_graph=True)
