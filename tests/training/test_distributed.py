@@ -67,6 +67,7 @@ def ticks(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "stats.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_same_curves_as_one(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, source: Path, tiny_settings: tuple[str, ...]
 ) -> None:
@@ -92,6 +93,7 @@ def run_in_process(rank: int, port: int, config: Config, data: Dataset, out: Pat
     loop.run(config, data, out, "cpu", "ganmint train")
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_and_one_process_can_resume(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_true_distribution_passes_the_gate(good_result: EvaluationResult) ->
     assert all(row.gan_test is not None and row.gan_test > 0.5 for row in good_result.report.classes)
 
 
+@pytest.mark.slow
 def test_a_generator_of_one_class_fails(
     one_class_generator: EvaluatedGenerator, evaluate_cached: Callable[[EvaluatedGenerator], EvaluationResult]
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_generator_of_one_class_fails(
     assert value_of(result, "gan_test") < 0.2
 
 
+@pytest.mark.slow
 def test_one_image_per_class_fails_on_coverage(
     one_image_generator: EvaluatedGenerator, evaluate_cached: Callable[[EvaluatedGenerator], EvaluationResult]
 ) -> None:
@@ -90,6 +92,7 @@ def test_memorised_training_images_fail_the_gate(
     assert [p.title for p in result.pictures if p.section == "Memorisation"] == ["The most suspicious", "Ordinary ones"]
 
 
+@pytest.mark.slow
 def test_results_are_reproducible_and_the_cache_is_reported(
     good_generator: EvaluatedGenerator,
     digits: DataSplit,
@@ -115,6 +118,7 @@ def test_results_are_reproducible_and_the_cache_is_reported(
         assert [p.png for p in other.pictures] == [p.png for p in good_result.pictures]
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_ignored(
     good_generator: EvaluatedGenerator,
     digits: DataSplit,
@@ -134,6 +138,7 @@ def test_a_damaged_cache_is_ignored(
     assert result.report.metrics == good_result.report.metrics
 
 
+@pytest.mark.slow
 def test_unlabelled_data_gives_the_metrics_that_need_no_labels(
     good_generator: EvaluatedGenerator, memorising_generator: EvaluatedGenerator, digits: DataSplit, protocol: Protocol
 ) -> None:
@@ -150,6 +155,7 @@ def test_unlabelled_data_gives_the_metrics_that_need_no_labels(
     assert any("GAN-train was not measured" in words for words in result.report.gate.failures)
 
 
+@pytest.mark.slow
 def test_an_unconditional_generator_skips_class_metrics(
     bundled: Sampler, digits: DataSplit, protocol: Protocol, good_generator: EvaluatedGenerator
 ) -> None:
@@ -167,6 +173,7 @@ def test_an_unconditional_generator_skips_class_metrics(
     assert value_of(result, "class_balance") < 0.3
 
 
+@pytest.mark.slow
 def test_different_classes_are_reported(
     good_generator: EvaluatedGenerator, digits: DataSplit, protocol: Protocol
 ) -> None:

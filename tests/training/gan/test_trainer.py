@@ -412,6 +412,7 @@ def test_without_a_weight_no_penalty_is_computed(
     assert stats["r1"] == stats["r2"] == 0
 
 
+@pytest.mark.slow
 def test_d_learns_to_predict_the_codes(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     settings = ("infogan_codes=2", "infogan_weight=10", "lr={start: 0.005, end: 0.005}", "batch=64")
     trainer = Trainer(tiny_config(*settings), tiny_data, "cpu")

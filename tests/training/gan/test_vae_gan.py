@@ -66,6 +66,7 @@ def test_every_second_image_of_gs_batch_is_encoded(tiny_config: MakeConfig, tiny
     assert kl_from_prior(posterior).shape == (8,)
 
 
+@pytest.mark.slow
 def test_real_images_are_reconstructed(tiny_config: MakeConfig) -> None:
     """Against less than half of the images' own variance, 0.44: what G makes depends on the encoded image."""
     data = bars()

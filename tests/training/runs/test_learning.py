@@ -34,6 +34,7 @@ def train_and_sample(preset: str, dataset: Dataset, out: Path) -> NDArray[np.flo
     return samples
 
 
+@pytest.mark.slow
 def test_toy1d_learns_mean_and_standard_deviation(tmp_path: Path) -> None:
     samples = train_and_sample("toy1d", toy1d(), tmp_path / "run")
     assert samples.mean() == pytest.approx(4.0, rel=0.05)
@@ -41,6 +42,7 @@ def test_toy1d_learns_mean_and_standard_deviation(tmp_path: Path) -> None:
     assert evaluate_toy(load_latest(tmp_path / "run")).report.gate.passed
 
 
+@pytest.mark.slow
 def test_toy25_learns_every_mode(tmp_path: Path) -> None:
     samples = train_and_sample("toy25", toy25(), tmp_path / "run")
     centres = np.clip(samples.round(), -2, 2)

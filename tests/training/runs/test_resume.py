@@ -55,6 +55,7 @@ def count_ticks(out: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_bit_for_bit_the_same(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
 ) -> None:
@@ -109,6 +110,7 @@ def kill_at_write(config: Config, data: Dataset, out: Path, call: str, number: i
     assert process.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_write_ends_bit_for_bit_the_same(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_run_killed_at_any_write_ends_bit_for_bit_the_same(
     assert_equal_runs(out, finished)
 
 
+@pytest.mark.slow
 def test_a_run_killed_during_setup_starts_again(tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     config = tiny_config("total_kimg=0.064")
     for number in (1, 3):
@@ -135,6 +138,7 @@ def test_a_run_killed_during_setup_starts_again(tmp_path: Path, tiny_config: Mak
         assert len(read_ticks(tmp_path / str(number))) == 1
 
 
+@pytest.mark.slow
 def test_resuming_deletes_half_written_files(tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     out = tmp_path / "run"
     train(tiny_config("total_kimg=0.064"), tiny_data, out)
@@ -158,6 +162,7 @@ def start_command(out: Path, data: Path, settings: tuple[str, ...]) -> subproces
     )
 
 
+@pytest.mark.slow
 def test_the_command_terminated_and_killed_ends_bit_for_bit_the_same(
     tmp_path: Path, tiny_settings: tuple[str, ...], tiny_data: Dataset, finished: Path
 ) -> None:
