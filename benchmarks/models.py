@@ -1,7 +1,4 @@
-"""Untrained generators in the sizes that measurements need: time and bytes do not depend on training.
-
-Knows: how they are exported. Does not know: what is measured.
-"""
+"""Untrained generators in the sizes that measurements need: time and bytes do not depend on training."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ def export(name: str, config: GeneratorConfig, folder: Path, batch_size: int | N
     training = TrainingInfo(
         command="none", code_version="none", torch=torch.__version__, device="cpu", kimg=0, config={}, data=data
     )
-    card = Manifest(
+    manifest = Manifest(
         name=name,
         version="1.0.0",
         description="untrained",
@@ -48,5 +45,5 @@ def export(name: str, config: GeneratorConfig, folder: Path, batch_size: int | N
         training=training,
     )
     torch.manual_seed(0)
-    artifact.export(build_generator(config), card, folder / name, batch_size)
+    artifact.export(build_generator(config), manifest, folder / name, batch_size)
     return folder / name

@@ -206,9 +206,9 @@ class _Npz:
 class _Idx:
     def __init__(self, draft: Draft, context: ExportContext, shard: Shard) -> None:
         # Fast: these are read again only by finish.
-        self._images, self._labels = (
-            gzip.GzipFile("", "wb", compresslevel=1, fileobj=draft.create(name), mtime=0) for name in idx_parts(shard)
-        )
+        images_name, labels_name = idx_parts(shard)
+        self._images = gzip.GzipFile("", "wb", compresslevel=1, fileobj=draft.create(images_name), mtime=0)
+        self._labels = gzip.GzipFile("", "wb", compresslevel=1, fileobj=draft.create(labels_name), mtime=0)
 
     def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         self._images.write(np.ascontiguousarray(images).tobytes())

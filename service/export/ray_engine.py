@@ -1,7 +1,7 @@
-"""Making the shards of an export on a Ray cluster: one task a shard.
+"""Make the shards of an export on a Ray cluster: one task per shard.
 
-Knows: how the model travels to the workers, how many tasks are under way, that a task whose worker was
-lost is run again by Ray, and how a GPU is shared. Does not know: how a shard is made; scheduling is Ray's.
+Ray schedules the tasks, and runs a task again whose worker was lost. Not here: how a shard is made
+(service.export.worker).
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class RayEngine:
         except ImportError:
             raise InputError("ray needs another package: pip install 'ganmint[ray]'", "--engine") from None
         self._ray: Any = ray
-        self._address, self._workers = address, workers
+        self._address = address
+        self._workers = workers
 
     def __call__(self, request: ExportRequest, shards: Sequence[Shard], progress: ExportProgressBar) -> None:
         """Make the shards.

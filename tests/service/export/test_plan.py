@@ -17,9 +17,16 @@ SIZES = st.integers(1, 60)
 
 def make_spec(count: int, size: int, **more: object) -> ExportSpec:
     values: dict[str, object] = {
-        "model": "tiny", "version": "1.0.0", "model_digest": "0" * 64, "seed": 1, "counts": (count,),
-        "labels": "balanced", "format": "webdataset", "image_format": "png", "shard_size": size,
-    }  # fmt: skip
+        "model": "tiny",
+        "version": "1.0.0",
+        "model_digest": "0" * 64,
+        "seed": 1,
+        "counts": (count,),
+        "labels": "balanced",
+        "format": "webdataset",
+        "image_format": "png",
+        "shard_size": size,
+    }
     return ExportSpec.model_validate({**values, **more})
 
 

@@ -109,5 +109,10 @@ def test_the_faces_presets_name_six_classes_in_a_readable_order(preset: str) -> 
 
     assert [column.column for column in columns] == ["gender", "age"]
     assert derive_class_names(columns, rows) == (
-        "female 20-39", "female 40-59", "female 60+", "male 20-39", "male 40-59", "male 60+",
-    )  # fmt: skip
+        "female 20-39",
+        "female 40-59",
+        "female 60+",
+        "male 20-39",
+        "male 40-59",
+        "male 60+",
+    )
