@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import errors, responses, routes, tracing
 from service.auth import Authenticator
+from service.image_cache import ImageCache
 from service.metrics import Metrics
 from service.middleware import DrainMiddleware, FastRouteMiddleware, HeadMiddleware, RequestMetricsMiddleware
 from service.registry import Registry
@@ -65,6 +66,7 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
     app.state.settings = settings
     app.state.registry = registry
     app.state.metrics = metrics
+    app.state.image_cache = ImageCache(settings.cache_mb * 1_000_000, metrics)
     app.state.authenticator = authenticator
     app.include_router(routes.router)
     errors.install_handlers(app)

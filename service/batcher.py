@@ -1,7 +1,7 @@
 """The bounded queue in front of one model, and the two stages behind it: mint, then encode.
 
-There is no timer. An idle model starts at once; while one batch is minted, the next one gathers and the one
-before is encoded. A batch takes one image of each waiting request in turn, which keeps it fair.
+There is no timer. An idle model starts at once, with what is there; while one batch is minted, the next one gathers
+and the one before is encoded. A batch takes one image of each waiting request in turn, which keeps it fair.
 Not here: what minting and encoding are (models.sampler, models.images).
 """
 
@@ -14,8 +14,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,20 @@ from models.address import Address
 from models.images import MediaType
 from service.errors import DeadlineError, QueueFullError
 from service.metrics import ModelMetrics
+from service.worker_thread import WorkerThread
 
 log = logging.getLogger("ganmint.service")
 Pixels = NDArray[np.uint8]
-Mint = Callable[[Sequence[Address]], Pixels]
 Encode = Callable[[Pixels, MediaType, str], bytes]
 # Weight of the newest batch in the moving average that Retry-After is computed from.
 RATE_WEIGHT = 0.2
+
+
+class Mint(Protocol):
+    """Mints a batch (see `models.sampler.Sampler.mint`)."""
+
+    def __call__(self, addresses: Sequence[Address], use_all_cores: bool = False) -> Pixels:
+        """Return uint8 (n, H, W, C), one image for each address."""
 
 
 class PendingRequest:
@@ -120,12 +127,14 @@ class Batcher:
     requests halved the throughput.
 
     Args:
-        mint: called in `forward_executor` with at most `batch_size` addresses; returns uint8 (n, H, W, C).
-        encode: called in `encode_executor` for each image of a request that has a media type.
-        batch_size: the model's fixed batch size.
+        mint: called in `forward_thread` with at most `batch_size` addresses. It may use all cores when nothing else
+            waits for a forward or is encoded, in any batcher of these threads.
+        encode: called in `encode_thread` for each image of a request that has a media type.
+        batch_size: the most images of a batch.
+        is_padded: whether `mint` fills up every batch, so that a small one takes as long as a full one.
         queue_images: how many images may wait, over all requests.
-        forward_executor: one thread. Several batchers may share it; they alternate by the batch.
-        encode_executor: one thread, so that a batch is encoded while the next is minted.
+        forward_thread: several batchers may share it; they alternate by the batch.
+        encode_thread: another one, so that a batch is encoded while the next is minted. It may be shared, too.
         metrics: where batches and failures are recorded.
     """
 
@@ -134,17 +143,19 @@ class Batcher:
         mint: Mint,
         encode: Encode,
         batch_size: int,
+        is_padded: bool,
         queue_images: int,
-        forward_executor: Executor,
-        encode_executor: Executor,
+        forward_thread: WorkerThread,
+        encode_thread: WorkerThread,
         metrics: ModelMetrics,
     ) -> None:
         self._mint = mint
         self._encode = encode
         self._batch_size = batch_size
+        self._is_padded = is_padded
         self._queue_images = queue_images
-        self._forward_executor = forward_executor
-        self._encode_executor = encode_executor
+        self._forward_thread = forward_thread
+        self._encode_thread = encode_thread
         self._metrics = metrics
         # Guards all that follows: the event loop adds and drops, the forward thread takes.
         self._lock = threading.Lock()
@@ -152,7 +163,8 @@ class Batcher:
         self._num_waiting = 0
         self._is_minting = False
         self._num_encoding = 0
-        self._mean_batch_s = 0.0
+        # Seconds for each row that is run, a moving average.
+        self._mean_row_s = 0.0
 
     @property
     def num_waiting(self) -> int:
@@ -206,18 +218,19 @@ class Batcher:
             if self._is_minting or not self._queue or self._num_encoding >= ENCODING_AHEAD:
                 return
             self._is_minting = True
-        self._forward_executor.submit(self._run_batch)
+        self._forward_thread.submit(self._run_batch)
 
     def _run_batch(self) -> None:
         """Mint one batch, in the forward thread. The next is a new task, so that models alternate."""
-        minted_images = self._mint_isolating_failures(self._take_batch())
+        batch = self._take_batch()
+        minted_images = self._mint_isolating_failures(batch, self._is_alone())
         to_encode = [item for item in minted_images if item[0].media_type and item[0].is_open]
         pixels = [item for item in minted_images if item[0].media_type is None]
         with self._lock:
             self._is_minting = False
             self._num_encoding += bool(to_encode)
         if to_encode:
-            self._encode_executor.submit(self._encode_batch, to_encode)
+            self._encode_thread.submit(self._encode_batch, to_encode)
         self._start_next_batch()
         self._deliver(pixels)
 
@@ -236,12 +249,16 @@ class Batcher:
             self._add_to_waiting(-len(batch))
         return batch
 
-    def _mint_isolating_failures(self, batch: list[Slot]) -> list[MintedImage]:
+    def _is_alone(self) -> bool:
+        """Whether the batch just taken is all that there is to do. Called in the forward thread."""
+        return not self._queue and self._forward_thread.num_tasks == 1 and not self._encode_thread.num_tasks
+
+    def _mint_isolating_failures(self, batch: list[Slot], use_all_cores: bool) -> list[MintedImage]:
         """Mint the batch. If it fails, mint each request's part alone, so that only the faulty request fails."""
         if not batch:
             return []
         try:
-            return self._mint_batch(batch)
+            return self._mint_batch(batch, use_all_cores)
         except Exception as error:
             requests = list(dict.fromkeys(pending for pending, _ in batch))
             if len(requests) == 1:
@@ -249,17 +266,19 @@ class Batcher:
                 return []
         minted_images: list[MintedImage] = []
         for pending in requests:
-            minted_images += self._mint_isolating_failures([slot for slot in batch if slot[0] is pending])
+            part = [slot for slot in batch if slot[0] is pending]
+            minted_images += self._mint_isolating_failures(part, use_all_cores)
         return minted_images
 
-    def _mint_batch(self, batch: list[Slot]) -> list[MintedImage]:
+    def _mint_batch(self, batch: list[Slot], use_all_cores: bool) -> list[MintedImage]:
         """Mint the batch and record its duration."""
         started_at = time.perf_counter()
-        pixels = self._mint([pending.addresses[position] for pending, position in batch])
+        pixels = self._mint([pending.addresses[position] for pending, position in batch], use_all_cores=use_all_cores)
         batch_s = time.perf_counter() - started_at
-        weight = RATE_WEIGHT if self._mean_batch_s else 1.0
-        self._mean_batch_s += weight * (batch_s - self._mean_batch_s)
-        self._metrics.record_forward(len(batch), self._batch_size, batch_s)
+        num_rows = self._batch_size if self._is_padded else len(batch)
+        weight = RATE_WEIGHT if self._mean_row_s else 1.0
+        self._mean_row_s += weight * (batch_s / num_rows - self._mean_row_s)
+        self._metrics.record_forward(len(batch), num_rows, batch_s)
         return [(pending, position, image) for (pending, position), image in zip(batch, pixels)]
 
     def _encode_batch(self, minted_images: list[MintedImage]) -> None:
@@ -309,8 +328,8 @@ class Batcher:
         self._metrics.set_waiting(self._num_waiting)
 
     def _estimate_s(self, num_images: int) -> float:
-        """Estimate how long so many images take."""
-        return num_images / self._batch_size * self._mean_batch_s
+        """Estimate how long so many waiting images take. Where many wait, batches are full."""
+        return num_images * self._mean_row_s
 
 
 def _call_on_loop(pending: PendingRequest, function: Callable[..., None], argument: object) -> None:

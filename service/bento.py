@@ -1,6 +1,6 @@
 """The Bento service that `bentoml serve`, `bentoml build` and `bentoml containerize` run.
 
-Keep this module light to import: BentoML's arbiter imports it too, and only the workers need torch.
+Keep this module light to import: BentoML's arbiter imports it too, and only the workers need more.
 """
 
 from __future__ import annotations
@@ -33,10 +33,7 @@ class _DirectService(bentoml.Service):  # type: ignore[misc]
     """
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        import torch
-
         from models import memory
-        from models.runtime.torchscript import THREADS
         from service import lifecycle
         from service.app import create_app
 
@@ -45,8 +42,6 @@ class _DirectService(bentoml.Service):  # type: ignore[misc]
         lifecycle.die_with_parent()
         memory.keep_freed()
         lifecycle.raise_file_limit()
-        # Before any thread starts, so that no forward has to change it.
-        torch.set_num_threads(THREADS)
         app = create_app(SETTINGS, on_loaded=lifecycle.freeze_garbage)
         # Mounted so that BentoML runs the app's lifespan.
         self.mount_asgi_app(app, path="/")

@@ -8,17 +8,20 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from models import signing, store
 from models.errors import InputError, ModelNotFoundError
+from models.runtime.loading import RUNTIME_VARIABLE
 from service.auth import Authenticator, create_key
 from service.settings import Settings, read_settings
 
 # Variables that name a file or folder, relative to where the command is run.
 PATH_VARIABLES = ("BENTOML_HOME", "GANMINT_API_KEYS_FILE", "GANMINT_PUBLIC_KEY")
+RUNTIME_PACKAGES = {"onnx": "onnxruntime", "torchscript": "torch"}
 
 
 @click.command(epilog="\b\nExample:\n  ganmint serve --port 3000")
@@ -32,10 +35,12 @@ def serve(host: str, port: int) -> None:
     \b
     GANMINT_MODELS=            names to serve, comma-separated; empty: all
     GANMINT_DEVICE=auto        auto, cpu, cuda or cuda:N
+    GANMINT_RUNTIME=auto       auto, onnx or torchscript; auto: onnx on the CPU
     GANMINT_WORKERS=1          processes, each with its own copy of the models
     GANMINT_MAX_N=1024         most images in one request
     GANMINT_QUEUE_IMAGES=4096  most images that wait per model; more get a 429
     GANMINT_TIMEOUT_S=30       most seconds for a request
+    GANMINT_CACHE_MB=64        memory for permanent images per process; 0: none
     GANMINT_DRAIN_PAUSE_S=0    seconds to keep serving after SIGTERM, not ready
     GANMINT_API_KEYS_FILE=     JSON list of API keys (ganmint keys new);
                                empty: no key is needed
@@ -75,6 +80,7 @@ def make_paths_absolute(environment: Mapping[str, str]) -> dict[str, str]:
 def _check_startup(settings: Settings) -> None:
     """Refuse what would stop the workers: one clear line now, rather than workers that never start."""
     Authenticator(settings.api_keys_file, settings.api_keys)
+    check_runtime(settings.runtime)
     if not store.list_names():
         raise ModelNotFoundError(
             f"no model in {store.get_home()}; install the bundled ones with: ganmint models install"
@@ -84,6 +90,17 @@ def _check_startup(settings: Settings) -> None:
     missing = sorted(settings.names - set(store.list_names()))
     if missing:
         raise ModelNotFoundError(f"GANMINT_MODELS names {missing[0]!r}; there are: {', '.join(store.list_names())}")
+
+
+def check_runtime(runtime: str) -> None:
+    """Check that the package of a runtime is installed; `auto` needs none in particular.
+
+    Raises:
+        InputError: names the variable.
+    """
+    package = RUNTIME_PACKAGES.get(runtime)
+    if package and not find_spec(package):
+        raise InputError(f"{runtime} needs {package}; install it with: pip install {package}", RUNTIME_VARIABLE)
 
 
 def _check_port(host: str, port: int) -> None:

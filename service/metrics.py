@@ -45,13 +45,16 @@ class Metrics:
             "ganmint_queue_wait_seconds", "Time until a request's first image is in a batch.", MODEL_LABELS
         )
         self.forward = histogram(
-            "ganmint_forward_duration_seconds", "Duration of one fixed batch, from latents to pixels.", MODEL_LABELS
+            "ganmint_forward_duration_seconds", "Duration of one batch, from latents to pixels.", MODEL_LABELS
         )
         self.encode = histogram(
             "ganmint_encode_duration_seconds", "Duration of encoding one batch to files.", MODEL_LABELS
         )
         self.fill = histogram(
-            "ganmint_batch_fill_ratio", "Share of the fixed batch that requests filled.", MODEL_LABELS, RATIOS
+            "ganmint_batch_fill_ratio",
+            "Images of the rows that a batch runs; 1 where none is padded.",
+            MODEL_LABELS,
+            RATIOS,
         )
         self.queue = gauge("ganmint_queue_images", "Images waiting for a batch.", MODEL_LABELS)
         self.limit = gauge(
@@ -60,9 +63,18 @@ class Metrics:
         self.golden = gauge(
             "ganmint_model_golden_ok", "1 if hashes and goldens passed, else 0.", MODEL_LABELS, "livemin"
         )
-        self.info = gauge(
-            "ganmint_model_info", "Always 1.", (*MODEL_LABELS, "digest", "device", "batch_size"), "livemax"
+        info_labels = (*MODEL_LABELS, "digest", "device", "runtime", "batch_size")
+        self.info = gauge("ganmint_model_info", "Always 1.", info_labels, "livemax")
+        self.padded = gauge(
+            "ganmint_model_padded",
+            "1 if an image's bits depend on its batch here, so that every batch is filled up, else 0.",
+            MODEL_LABELS,
+            "livemax",
         )
+        self.cache_requests = counter(
+            "ganmint_cache_requests", "Permanent images looked for in the cache, by result.", ("result",)
+        )
+        self.cache_bytes = gauge("ganmint_cache_bytes", "Memory of the cached permanent images.", ())
         self.gpu_memory = gauge("ganmint_gpu_memory_bytes", "Memory reserved by torch on the GPU.", ("device",))
         self._request_series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -122,10 +134,10 @@ class ModelMetrics:
         """Record how long a request's first image waited for a batch."""
         self._wait.observe(seconds)
 
-    def record_forward(self, num_images: int, batch_size: int, seconds: float) -> None:
-        """Record a minted batch."""
+    def record_forward(self, num_images: int, num_rows: int, seconds: float) -> None:
+        """Record a minted batch of `num_rows` rows, padding included."""
         self._images.inc(num_images)
-        self._fill.observe(num_images / batch_size)
+        self._fill.observe(num_images / num_rows)
         self._forward.observe(seconds)
 
     def record_encode(self, seconds: float) -> None:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +22,7 @@ from service.batcher import Batcher
 from service.errors import NotReadyError
 from service.metrics import Metrics, ModelMetrics
 from service.settings import Settings
+from service.worker_thread import WorkerThread
 
 log = logging.getLogger("ganmint.service")
 # Name and version.
@@ -40,12 +39,18 @@ class LoadedModel:
         manifest: its manifest.
         digest: hash of the artifact, which its images' bytes depend on.
         fingerprint: runtime and processor, which they depend on, too.
+        runtime: the runtime's name, onnx or torchscript.
+        batch_size: the most images of a batch.
+        is_padded: whether every batch is filled up, because an image's bits depend on its batch here.
         batcher: its queue.
     """
 
     manifest: Manifest
     digest: str
     fingerprint: str
+    runtime: str
+    batch_size: int
+    is_padded: bool
     batcher: Batcher
 
 
@@ -60,12 +65,12 @@ class Registry:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._device = resolve_device(settings.device)
+        self._device = _resolve_device(settings)
         if settings.trusted_key:
             signing.check_key(settings.trusted_key)
         # One thread each for all models: two forwards at once would share the same cores.
-        self._forward_executor = ThreadPoolExecutor(1, "ganmint-forward")
-        self._encode_executor = ThreadPoolExecutor(1, "ganmint-encode")
+        self._forward_thread = WorkerThread("ganmint-forward")
+        self._encode_thread = WorkerThread("ganmint-encode")
         self._loaded: dict[ModelKey, LoadedModel] = {}
         self._newest: dict[str, StoredModel] = {}
         self._load_tasks: dict[ModelKey, asyncio.Task[LoadedModel]] = {}
@@ -89,8 +94,8 @@ class Registry:
         """Stop polling the store and end the threads."""
         if self._poll_task:
             self._poll_task.cancel()
-        self._forward_executor.shutdown(wait=False)
-        self._encode_executor.shutdown(wait=False)
+        self._forward_thread.stop()
+        self._encode_thread.stop()
 
     async def refresh(self) -> None:
         """Look for new names and versions in the store, and load those that are newest."""
@@ -136,6 +141,10 @@ class Registry:
         """Return the newest loaded version of each name, sorted by name."""
         return [self._loaded[stored.name, stored.version] for _, stored in sorted(self._newest.items())]
 
+    def list_loaded(self) -> list[LoadedModel]:
+        """Return every loaded version, sorted by name, then in the order of loading."""
+        return sorted(self._loaded.values(), key=lambda model: model.manifest.name)
+
     def list_load_errors(self) -> dict[ModelKey, GanmintError]:
         """Return the versions that failed their checks, with the error of each."""
         return {key: error for key, (error, _) in self._load_errors.items()}
@@ -153,9 +162,9 @@ class Registry:
                 self._record_gpu_memory()
 
     def _record_gpu_memory(self) -> None:
-        import torch
+        from models.runtime import torchscript
 
-        self._metrics.gpu_memory.labels(self._device).set(torch.cuda.memory_reserved(self._device))
+        self._metrics.gpu_memory.labels(self._device).set(torchscript.get_reserved_bytes(self._device))
 
     async def _refresh_or_log(self) -> None:
         try:
@@ -186,7 +195,7 @@ class Registry:
         # Read before the checks, so that files which change meanwhile are checked again.
         identity = _read_file_identity(stored)
         try:
-            sampler = await asyncio.to_thread(_load_and_warm, stored, self._device, self._settings.trusted_key)
+            sampler = await asyncio.to_thread(_load_and_warm, stored, self._device, self._settings)
         except Exception as cause:
             reason = f"cannot be loaded: {cause}"
             error = cause if isinstance(cause, GanmintError) else ArtifactError(stored.path, reason)
@@ -195,37 +204,70 @@ class Registry:
             self._metrics.golden.labels(*key).set(0)
             raise error from None
         self._load_errors.pop(key, None)
-        digest = artifact.digest(stored.path)
-        model = LoadedModel(sampler.manifest, digest, sampler.fingerprint, self._make_batcher(sampler, key))
+        model = LoadedModel(
+            manifest=sampler.manifest,
+            digest=artifact.digest(stored.path),
+            fingerprint=sampler.fingerprint,
+            runtime=sampler.runtime.name,
+            batch_size=sampler.batch_size,
+            is_padded=sampler.runtime.needs_padding,
+            batcher=self._make_batcher(sampler, key),
+        )
         self._loaded[key] = model
+        self._record_loaded(model, key)
+        return model
+
+    def _record_loaded(self, model: LoadedModel, key: ModelKey) -> None:
+        digest = model.digest[:12]
         self._metrics.golden.labels(*key).set(1)
         self._metrics.limit.labels(*key).set(self._settings.queue_images)
-        self._metrics.info.labels(*key, digest[:12], self._device, str(sampler.batch_size)).set(1)
-        log.info("serving %s (%s) on %s", stored, digest[:12], sampler.fingerprint)
-        return model
+        self._metrics.info.labels(*key, digest, self._device, model.runtime, str(model.batch_size)).set(1)
+        self._metrics.padded.labels(*key).set(model.is_padded)
+        log.info(
+            "serving %s %s (%s) by %s, %s, on %s",
+            *key,
+            digest,
+            model.runtime,
+            f"every batch filled up to {model.batch_size}"
+            if model.is_padded
+            else f"batches of 1 to {model.batch_size}",
+            model.fingerprint,
+        )
 
     def _make_batcher(self, sampler: Sampler, key: ModelKey) -> Batcher:
         return Batcher(
             mint=sampler.mint,
             encode=images.encode,
             batch_size=sampler.batch_size,
+            is_padded=sampler.runtime.needs_padding,
             queue_images=self._settings.queue_images,
-            forward_executor=self._forward_executor,
-            encode_executor=self._encode_executor,
+            forward_thread=self._forward_thread,
+            encode_thread=self._encode_thread,
             metrics=ModelMetrics(self._metrics, *key),
         )
 
 
-def _load_and_warm(stored: StoredModel, device: str, trusted_key: Path | None) -> Sampler:
+def _resolve_device(settings: Settings) -> str:
+    """Return the device; the onnx runtime has only the CPU."""
+    if settings.runtime == "onnx" and settings.device == "auto":
+        return "cpu"
+    return resolve_device(settings.device)
+
+
+def _load_and_warm(stored: StoredModel, device: str, settings: Settings) -> Sampler:
     """Load a model and check it. Its goldens warm the forward; an image of each format warms Pillow's encoders."""
-    if trusted_key:
-        signing.verify(stored.path, trusted_key)
+    if settings.trusted_key:
+        signing.verify(stored.path, settings.trusted_key)
     stored_manifest = read_manifest(stored.path)
     # Or a signed old version could be replayed as the newest.
     if (stored_manifest.name, stored_manifest.version) != (stored.name, stored.version):
         actual = f"{stored_manifest.name} {stored_manifest.version}"
         raise ArtifactError(stored.path, f"holds {actual}; the folder must be called {actual.replace(' ', '/')}")
-    sampler = artifact.load(stored.path, device)
+    sampler = artifact.load(stored.path, device, settings.runtime)
+    if sampler.runtime.name == "torchscript":
+        from models.runtime import torchscript
+
+        torchscript.limit_threads()
     shape = sampler.manifest.image
     blank = np.zeros((shape.height, shape.width, shape.channels), np.uint8)
     for media_type in images.MEDIA_TYPES:

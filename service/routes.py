@@ -27,6 +27,7 @@ from service import errors, responses
 from service.auth import Authenticator
 from service.batcher import PendingRequest
 from service.errors import ClientGoneError
+from service.image_cache import ImageCache
 from service.metrics import Metrics
 from service.negotiation import JSON, TIMEOUT_HEADER, choose_media_type, etag_matches, parse_timeout_s
 from service.registry import LoadedModel, Registry
@@ -146,17 +147,27 @@ async def permanent_image(
     headers = {"ETag": etag, "Cache-Control": IMMUTABLE, "Ganmint-Address": str(address), **rate_limit_headers}
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
-    picture = await _render_picture(request, loaded_model, [address], media_type, timeout_s)
+    cache: ImageCache = request.app.state.image_cache
+    picture = cache.find(etag)
+    if picture is None:
+        picture = await _render_picture(request, loaded_model, [address], media_type, timeout_s)
+        cache.add(etag, picture)
     return Response(picture, media_type=media_type, headers=headers)
 
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """List the manifest of every model's newest version, and the versions that failed their checks, with the reason."""
+    """List the models.
+
+    `models` has the manifest of every model's newest version, `broken` the versions that failed their checks, with
+    the reason, and `runtimes` what runs each loaded version here: `padded` says that an image's bits depend on its
+    batch, so that every batch is filled up; byte identity is promised within one `fingerprint`.
+    """
     registry = _get_registry(request)
     return {
         "models": [model.manifest.model_dump(mode="json") for model in registry.list_newest()],
         "broken": _describe_load_errors(registry),
+        "runtimes": [_describe_runtime(model) for model in registry.list_loaded()],
     }
 
 
@@ -307,6 +318,17 @@ def _describe_load_errors(registry: Registry) -> list[dict[str, str]]:
         {"model": name, "version": version, "reason": errors.describe_load_error(error)}
         for (name, version), error in load_errors
     ]
+
+
+def _describe_runtime(model: LoadedModel) -> dict[str, Any]:
+    return {
+        "model": model.manifest.name,
+        "version": model.manifest.version,
+        "runtime": model.runtime,
+        "batch_size": model.batch_size,
+        "padded": model.is_padded,
+        "fingerprint": model.fingerprint,
+    }
 
 
 def _respond_not_ready(reason: str) -> Response:

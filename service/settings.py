@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.base import first_problem
 from models.errors import InputError
+from models.runtime.loading import RuntimeChoice
 
 
 class Settings(BaseSettings):
@@ -18,6 +19,9 @@ class Settings(BaseSettings):
 
     models: str = Field(default="", description="model names to serve, comma-separated; empty: all in the store")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    runtime: RuntimeChoice = Field(
+        default="auto", description="what runs the models; auto: onnx on the CPU where a model has the file"
+    )
     max_n: int = Field(default=1024, ge=1, le=65536, description="most images in one request")
     max_body_bytes: int = Field(default=65536, ge=1024)
     timeout_s: float = Field(default=30.0, gt=0, description="most seconds for a request, and the default")
@@ -39,6 +43,9 @@ class Settings(BaseSettings):
     queue_images: int = Field(
         default=4096, ge=1, description="most images that wait per model; more are refused with 429"
     )
+    cache_mb: int = Field(
+        default=64, ge=0, le=1_000_000, description="memory for encoded permanent images, in MB; 0: no cache"
+    )
     announce_url: str = Field(
         default="", description="URL printed with a curl command once ready; ganmint serve sets it"
     )
@@ -48,6 +55,12 @@ class Settings(BaseSettings):
     def _check_queue_size(self) -> Settings:
         if self.queue_images < self.max_n:
             raise ValueError(f"queue_images ({self.queue_images}) must be at least max_n ({self.max_n})")
+        return self
+
+    @model_validator(mode="after")
+    def _check_runtime(self) -> Settings:
+        if self.runtime == "onnx" and self.device.startswith("cuda"):
+            raise ValueError(f"runtime onnx runs on the CPU only, but device is {self.device}")
         return self
 
     @model_validator(mode="after")

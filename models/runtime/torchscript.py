@@ -56,6 +56,16 @@ def check_device(name: str) -> None:
         raise InputError(f"{name!r} cannot be used: {str(error).splitlines()[0]}", "device") from None
 
 
+def get_reserved_bytes(device: str) -> int:
+    """Return the memory of a GPU that torch has reserved in this process."""
+    return torch.cuda.memory_reserved(device)
+
+
+def limit_threads() -> None:
+    """Let threads that have not used torch yet compute on one thread, so that their forwards need not change it."""
+    torch.set_num_threads(THREADS)
+
+
 def to_uint8(images: Tensor) -> Tensor:
     """Convert a generator's output to pixels, on its own device: four times less to copy from a GPU.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -18,7 +17,8 @@ from models.images import MediaType
 from service.batcher import Batcher
 from service.errors import DeadlineError, QueueFullError
 from service.metrics import Metrics, ModelMetrics
-from tests.waiting import TIMEOUT_S
+from service.worker_thread import WorkerThread
+from tests.waiting import TIMEOUT_S, wait_until
 
 
 def addresses(start: int, n: int) -> list[Address]:
@@ -34,18 +34,20 @@ class Minter:
 
     def __init__(self, free_batches: int | None = None) -> None:
         self.batches: list[list[int]] = []
+        self.all_cores: list[bool] = []
         self.gate = threading.Event()
         self._free_batches = free_batches
         self._waits = threading.Event()
 
-    def __call__(self, batch: Sequence[Address]) -> NDArray[np.uint8]:
+    def __call__(self, addresses: Sequence[Address], use_all_cores: bool = False) -> NDArray[np.uint8]:
         if self._free_batches is not None and len(self.batches) >= self._free_batches:
             self._waits.set()
             assert self.gate.wait(TIMEOUT_S)
-        self.batches.append([a.index for a in batch])
-        if any(a.index == 66 for a in batch):
+        self.batches.append([a.index for a in addresses])
+        self.all_cores.append(use_all_cores)
+        if any(a.index == 66 for a in addresses):
             raise RuntimeError("poisoned")
-        return np.array([a.index % 256 for a in batch], np.uint8).reshape(-1, 1, 1, 1)
+        return np.array([a.index % 256 for a in addresses], np.uint8).reshape(-1, 1, 1, 1)
 
     async def wait_until_blocked(self) -> None:
         """Wait until a batch has been taken that waits for the gate."""
@@ -61,9 +63,26 @@ def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> by
 class SimpleBatcher(Batcher):
     """A batcher with a method that submits, waits and returns the pixels' values."""
 
-    def __init__(self, minter: Minter, batch_size: int, queue_images: int, executor: ThreadPoolExecutor) -> None:
-        metrics = ModelMetrics(Metrics(), "m", "1.0.0")
-        super().__init__(minter, encode, batch_size, queue_images, executor, executor, metrics)
+    def __init__(
+        self,
+        minter: Minter,
+        batch_size: int,
+        queue_images: int,
+        thread: WorkerThread,
+        encode_thread: WorkerThread | None = None,
+        is_padded: bool = False,
+        metrics: Metrics | None = None,
+    ) -> None:
+        super().__init__(
+            mint=minter,
+            encode=encode,
+            batch_size=batch_size,
+            is_padded=is_padded,
+            queue_images=queue_images,
+            forward_thread=thread,
+            encode_thread=encode_thread or thread,
+            metrics=ModelMetrics(metrics or Metrics(), "m", "1.0.0"),
+        )
 
     async def mint(self, addresses: list[Address], timeout_s: float = TIMEOUT_S) -> list[int]:
         with self.submit(addresses, None, timeout_s) as pending:
@@ -77,26 +96,35 @@ async def run_ready_tasks() -> None:
 
 
 @pytest.fixture
-def executor() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1)
+def thread() -> Iterator[WorkerThread]:
+    thread = WorkerThread("test")
+    yield thread
+    thread.stop()
 
 
-def test_an_idle_batcher_starts_at_once_and_keeps_the_order(executor: ThreadPoolExecutor) -> None:
+@pytest.fixture
+def encoder() -> Iterator[WorkerThread]:
+    thread = WorkerThread("test-encoder")
+    yield thread
+    thread.stop()
+
+
+def test_an_idle_batcher_starts_at_once_and_keeps_the_order(thread: WorkerThread) -> None:
     minter = Minter()
 
     async def scenario() -> list[int]:
-        return await SimpleBatcher(minter, 4, 100, executor).mint(addresses(10, 6))
+        return await SimpleBatcher(minter, 4, 100, thread).mint(addresses(10, 6))
 
     pixels = asyncio.run(scenario())
     assert pixels == [10, 11, 12, 13, 14, 15]
     assert minter.batches == [[10, 11, 12, 13], [14, 15]]
 
 
-def test_a_large_request_lets_a_small_one_into_the_next_batch(executor: ThreadPoolExecutor) -> None:
+def test_a_large_request_lets_a_small_one_into_the_next_batch(thread: WorkerThread) -> None:
     minter = Minter(free_batches=0)
 
     async def scenario() -> None:
-        batcher = SimpleBatcher(minter, 4, 1000, executor)
+        batcher = SimpleBatcher(minter, 4, 1000, thread)
         large = asyncio.create_task(batcher.mint(addresses(100, 100)))
         await minter.wait_until_blocked()
         small = asyncio.create_task(batcher.mint(addresses(7, 1)))
@@ -108,11 +136,11 @@ def test_a_large_request_lets_a_small_one_into_the_next_batch(executor: ThreadPo
     assert 7 in minter.batches[1]
 
 
-def test_waiting_requests_share_a_batch(executor: ThreadPoolExecutor) -> None:
+def test_waiting_requests_share_a_batch(thread: WorkerThread) -> None:
     minter = Minter(free_batches=0)
 
     async def scenario() -> None:
-        batcher = SimpleBatcher(minter, 4, 1000, executor)
+        batcher = SimpleBatcher(minter, 4, 1000, thread)
         tasks = [asyncio.create_task(batcher.mint(addresses(k, 1))) for k in range(9)]
         await run_ready_tasks()
         minter.gate.set()
@@ -123,11 +151,11 @@ def test_waiting_requests_share_a_batch(executor: ThreadPoolExecutor) -> None:
     assert len(minter.batches) == 3
 
 
-def test_a_full_queue_refuses_at_once_and_keeps_serving(executor: ThreadPoolExecutor) -> None:
+def test_a_full_queue_refuses_at_once_and_keeps_serving(thread: WorkerThread) -> None:
     minter = Minter(free_batches=0)
 
     async def scenario() -> None:
-        batcher = SimpleBatcher(minter, 4, 8, executor)
+        batcher = SimpleBatcher(minter, 4, 8, thread)
         first = asyncio.create_task(batcher.mint(addresses(0, 8)))
         await minter.wait_until_blocked()
         with pytest.raises(QueueFullError) as error:
@@ -141,11 +169,11 @@ def test_a_full_queue_refuses_at_once_and_keeps_serving(executor: ThreadPoolExec
     asyncio.run(scenario())
 
 
-def test_a_request_that_cannot_be_in_time_is_refused_at_once(executor: ThreadPoolExecutor) -> None:
+def test_a_request_that_cannot_be_in_time_is_refused_at_once(thread: WorkerThread) -> None:
     minter = Minter(free_batches=0)
 
     async def scenario() -> None:
-        batcher = SimpleBatcher(minter, 4, 1000, executor)
+        batcher = SimpleBatcher(minter, 4, 1000, thread)
         first = asyncio.create_task(batcher.mint(addresses(0, 1)))
         await minter.wait_until_blocked()
         await asyncio.sleep(0.1)
@@ -165,11 +193,105 @@ def test_a_request_that_cannot_be_in_time_is_refused_at_once(executor: ThreadPoo
     asyncio.run(scenario())
 
 
-def test_images_of_a_cancelled_request_are_not_minted(executor: ThreadPoolExecutor) -> None:
+class TimedMinter(Minter):
+    """Takes two seconds for every batch, on the clock that the batcher reads."""
+
+    now_s = 0.0
+
+    def __call__(self, addresses: Sequence[Address], use_all_cores: bool = False) -> NDArray[np.uint8]:
+        pixels = super().__call__(addresses, use_all_cores)
+        self.now_s += 2.0
+        return pixels
+
+
+@pytest.mark.parametrize(("is_padded", "retry_after_s"), [(False, 10), (True, 3)])
+def test_retry_after_counts_rows_that_are_run(
+    is_padded: bool, retry_after_s: int, thread: WorkerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minter = TimedMinter(free_batches=1)
+    monkeypatch.setattr("service.batcher.time.perf_counter", lambda: minter.now_s)
+
+    async def scenario() -> None:
+        batcher = SimpleBatcher(minter, 4, 10, thread, is_padded=is_padded)
+        # One image in two seconds, where padded one of four.
+        await batcher.mint(addresses(0, 1))
+        waiting = asyncio.create_task(batcher.mint(addresses(10, 9)))
+        await minter.wait_until_blocked()
+        assert batcher.num_waiting == 5
+        with pytest.raises(QueueFullError) as error:
+            batcher.check_room(6, TIMEOUT_S)
+        assert int(error.value.headers["Retry-After"]) == retry_after_s
+        minter.gate.set()
+        await waiting
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("is_padded", "ratio"), [(False, 1.0), (True, 0.25)])
+def test_the_fill_ratio_is_the_share_of_rows_that_were_asked_for(
+    is_padded: bool, ratio: float, thread: WorkerThread
+) -> None:
+    metrics = Metrics()
+
+    async def scenario() -> None:
+        await SimpleBatcher(Minter(), 4, 10, thread, is_padded=is_padded, metrics=metrics).mint(addresses(0, 1))
+
+    asyncio.run(scenario())
+    labels = {"model": "m", "version": "1.0.0"}
+    assert metrics.registry.get_sample_value("ganmint_batch_fill_ratio_sum", labels) == ratio
+
+
+def test_all_cores_are_for_the_last_batch_that_waits(thread: WorkerThread, encoder: WorkerThread) -> None:
+    minter = Minter()
+
+    async def scenario() -> None:
+        batcher = SimpleBatcher(minter, 4, 100, thread, encoder)
+        await batcher.mint(addresses(0, 1))
+        await batcher.mint(addresses(10, 6))
+
+    asyncio.run(scenario())
+    assert [len(batch) for batch in minter.batches] == [1, 4, 2]
+    assert minter.all_cores == [True, False, True]
+
+
+def test_a_batch_leaves_cores_to_another_models_batch(thread: WorkerThread, encoder: WorkerThread) -> None:
     minter = Minter(free_batches=0)
 
     async def scenario() -> None:
-        batcher = SimpleBatcher(minter, 2, 100, executor)
+        one, other = (SimpleBatcher(minter, 4, 100, thread, encoder) for _ in range(2))
+        first = asyncio.create_task(one.mint(addresses(0, 1)))
+        await minter.wait_until_blocked()
+        others = [asyncio.create_task(batcher.mint(addresses(k, 1))) for k, batcher in ((10, one), (20, other))]
+        await run_ready_tasks()
+        minter.gate.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(scenario())
+    assert minter.batches == [[0], [20], [10]]
+    assert minter.all_cores == [True, False, True]
+
+
+def test_a_batch_leaves_cores_to_the_encoder(thread: WorkerThread, encoder: WorkerThread) -> None:
+    minter = Minter()
+    gate = threading.Event()
+
+    async def scenario() -> None:
+        batcher = SimpleBatcher(minter, 4, 100, thread, encoder)
+        encoder.submit(gate.wait, TIMEOUT_S)
+        await batcher.mint(addresses(0, 1))
+        gate.set()
+        await asyncio.to_thread(wait_until, lambda: encoder.num_tasks == 0, "the encoder has nothing to do")
+        await batcher.mint(addresses(1, 1))
+
+    asyncio.run(scenario())
+    assert minter.all_cores == [False, True]
+
+
+def test_images_of_a_cancelled_request_are_not_minted(thread: WorkerThread) -> None:
+    minter = Minter(free_batches=0)
+
+    async def scenario() -> None:
+        batcher = SimpleBatcher(minter, 2, 100, thread)
         first = asyncio.create_task(batcher.mint(addresses(0, 2)))
         await minter.wait_until_blocked()
         gone = asyncio.create_task(batcher.mint(addresses(20, 10)))
@@ -184,11 +306,11 @@ def test_images_of_a_cancelled_request_are_not_minted(executor: ThreadPoolExecut
     assert minter.batches == [[0, 1]]
 
 
-def test_after_a_failed_request_the_queue_continues(executor: ThreadPoolExecutor) -> None:
+def test_after_a_failed_request_the_queue_continues(thread: WorkerThread) -> None:
     minter = Minter()
 
     async def scenario() -> None:
-        batcher = SimpleBatcher(minter, 2, 100, executor)
+        batcher = SimpleBatcher(minter, 2, 100, thread)
         with pytest.raises(RuntimeError, match="poisoned"):
             await batcher.mint(addresses(66, 5))
         assert batcher.num_waiting == 0
@@ -197,11 +319,11 @@ def test_after_a_failed_request_the_queue_continues(executor: ThreadPoolExecutor
     asyncio.run(scenario())
 
 
-def test_only_the_request_with_the_poisoned_image_fails(executor: ThreadPoolExecutor) -> None:
+def test_only_the_request_with_the_poisoned_image_fails(thread: WorkerThread) -> None:
     minter = Minter(free_batches=0)
 
     async def scenario() -> None:
-        batcher = SimpleBatcher(minter, 8, 100, executor)
+        batcher = SimpleBatcher(minter, 8, 100, thread)
         first = asyncio.create_task(batcher.mint(addresses(0, 1)))
         await minter.wait_until_blocked()
         good = [asyncio.create_task(batcher.mint(addresses(k, 2))) for k in (10, 20, 30)]
@@ -216,9 +338,9 @@ def test_only_the_request_with_the_poisoned_image_fails(executor: ThreadPoolExec
     asyncio.run(scenario())
 
 
-def test_an_encoding_error_fails_its_own_request_only(executor: ThreadPoolExecutor) -> None:
+def test_an_encoding_error_fails_its_own_request_only(thread: WorkerThread) -> None:
     async def scenario() -> None:
-        batcher = SimpleBatcher(Minter(), 8, 100, executor)
+        batcher = SimpleBatcher(Minter(), 8, 100, thread)
 
         async def files(start: int) -> list[bytes]:
             with batcher.submit(addresses(start, 2), "image/png", TIMEOUT_S) as pending:
@@ -232,12 +354,12 @@ def test_an_encoding_error_fails_its_own_request_only(executor: ThreadPoolExecut
 
 
 def test_a_request_past_its_deadline_fails_and_leaves_the_queue(
-    executor: ThreadPoolExecutor,
+    thread: WorkerThread,
 ) -> None:
     minter = Minter(free_batches=0)
 
     async def scenario() -> None:
-        batcher = SimpleBatcher(minter, 2, 100, executor)
+        batcher = SimpleBatcher(minter, 2, 100, thread)
         first = asyncio.create_task(batcher.mint(addresses(0, 2)))
         await minter.wait_until_blocked()
         with pytest.raises(DeadlineError, match=r"0\.05 s"):
@@ -250,10 +372,10 @@ def test_a_request_past_its_deadline_fails_and_leaves_the_queue(
     assert minter.batches == [[0, 1]]
 
 
-def test_images_arrive_in_order_while_the_rest_is_minted(executor: ThreadPoolExecutor) -> None:
+def test_images_arrive_in_order_while_the_rest_is_minted(thread: WorkerThread) -> None:
     async def scenario() -> None:
         minter = Minter(free_batches=1)
-        batcher = SimpleBatcher(minter, 3, 100, executor)
+        batcher = SimpleBatcher(minter, 3, 100, thread)
         with batcher.submit(addresses(0, 30), "image/png", TIMEOUT_S) as pending:
             files: list[object] = []
             async for file in pending.iterate_in_order():
@@ -267,9 +389,9 @@ def test_images_arrive_in_order_while_the_rest_is_minted(executor: ThreadPoolExe
     asyncio.run(scenario())
 
 
-def test_a_request_that_fails_while_it_is_iterated_raises(executor: ThreadPoolExecutor) -> None:
+def test_a_request_that_fails_while_it_is_iterated_raises(thread: WorkerThread) -> None:
     async def scenario() -> None:
-        batcher = SimpleBatcher(Minter(), 2, 100, executor)
+        batcher = SimpleBatcher(Minter(), 2, 100, thread)
         seen = 0
         with batcher.submit(addresses(62, 8), None, TIMEOUT_S) as pending:
             images = pending.iterate_in_order()
@@ -292,8 +414,8 @@ def test_a_request_that_fails_while_it_is_iterated_raises(executor: ThreadPoolEx
 def test_every_request_gets_its_own_images(sizes: list[int], cancelled: set[int], batch_size: int) -> None:
     minter = Minter()
 
-    async def scenario(executor: ThreadPoolExecutor) -> None:
-        batcher = SimpleBatcher(minter, batch_size, 10_000, executor)
+    async def scenario(thread: WorkerThread) -> None:
+        batcher = SimpleBatcher(minter, batch_size, 10_000, thread)
         tasks = [asyncio.create_task(batcher.mint(addresses(1000 * k, n))) for k, n in enumerate(sizes)]
         await asyncio.sleep(0)
         for k in cancelled:
@@ -308,8 +430,9 @@ def test_every_request_gets_its_own_images(sizes: list[int], cancelled: set[int]
                 assert result == [(1000 * k + i) % 256 for i in range(n)]
         assert batcher.num_waiting == 0
 
-    with ThreadPoolExecutor(1) as executor:
-        asyncio.run(scenario(executor))
+    thread = WorkerThread("test")
+    asyncio.run(scenario(thread))
+    thread.stop()
     assert all(len(batch) <= batch_size for batch in minter.batches)
     minted = [index for batch in minter.batches for index in batch]
     assert len(minted) == len(set(minted))

@@ -243,9 +243,47 @@ def test_a_bad_permanent_address_is_refused_naming_the_field(serve: Callable[...
 def test_the_model_routes_return_the_manifest(serve: Callable[..., None], tiny_artifact: Path) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         tiny = read_manifest(tiny_artifact).model_dump(mode="json")
-        assert (await client.get("/v1/models")).json() == {"models": [tiny], "broken": []}
+        listing = (await client.get("/v1/models")).json()
+        assert (listing["models"], listing["broken"]) == ([tiny], [])
         assert (await client.get("/v1/models/tiny")).json() == tiny
         assert (await client.get("/v1/models/tiny/1.0.0")).json() == tiny
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize(("runtime", "padded"), [("auto", False), ("onnx", False), ("torchscript", True)])
+def test_each_loaded_version_says_what_runs_it(
+    serve: Callable[..., None], caplog: pytest.LogCaptureFixture, tiny_artifact: Path, runtime: str, padded: bool
+) -> None:
+    caplog.set_level("INFO", "ganmint")
+    name = "torchscript" if runtime == "torchscript" else "onnx"
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        (listing,) = (await client.get("/v1/models")).json()["runtimes"]
+        fingerprint = listing.pop("fingerprint")
+        expected = {"model": "tiny", "version": "1.0.0", "runtime": name, "batch_size": 4, "padded": padded}
+        assert listing == expected
+        assert fingerprint == artifact.load(tiny_artifact, runtime="torchscript" if padded else "onnx").fingerprint
+        text = (await client.get("/metrics")).text
+        assert f'runtime="{name}",version="1.0.0"}} 1.0' in text
+        assert f'ganmint_model_padded{{model="tiny",version="1.0.0"}} {float(padded)}' in text
+        batches = "every batch filled up to 4" if padded else "batches of 1 to 4"
+        assert f"by {name}, {batches}, on {fingerprint}" in caplog.text
+
+    serve(scenario, runtime=runtime)
+
+
+def test_a_processor_whose_bits_depend_on_the_batch_gets_full_batches(
+    serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.artifact.prove_batch_independence", lambda *_: False)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        (listing,) = (await client.get("/v1/models")).json()["runtimes"]
+        assert (listing["runtime"], listing["padded"]) == ("onnx", True)
+        assert listing["fingerprint"].count("batch 4") == 1
+        assert (await client.post("/generate", json={"model": "tiny", "n": 7})).status_code == 200
+        assert 'ganmint_batch_fill_ratio_sum{model="tiny",version="1.0.0"} 1.75' in (await client.get("/metrics")).text
 
     serve(scenario)
 
@@ -541,11 +579,12 @@ def install_copy(source: Path, folder: Path, **changes: str) -> None:
     """Install the same generator under another name or version, with goldens to match."""
     changed = read_manifest(source).model_copy(update=changes)
     folder.mkdir()
-    for name in artifact.FILES:
+    names = artifact.FILES[changed.schema_version]
+    for name in names:
         (folder / name).write_bytes((source / name).read_bytes())
     with np.load(source / artifact.GOLDEN) as golden:
         texts = [str(t).replace("tiny/1.0.0", f"{changed.name}/{changed.version}") for t in golden["addresses"]]
         np.savez_compressed(folder / artifact.GOLDEN, addresses=np.array(texts), pixels=golden["pixels"])
-    files = {name: sha256(folder / name) for name in artifact.FILES}
+    files = {name: sha256(folder / name) for name in names}
     (folder / MANIFEST_FILE).write_bytes(dump_manifest(changed.model_copy(update={"files": files})))
     store.install(folder)

@@ -50,7 +50,8 @@ def test_a_model_without_the_right_signature_is_refused_until_it_is_signed(
         reason = "this model is not signed by the key that this service trusts, and is not served"
         assert ready.json()["detail"] == f"no model is loaded and checked yet; tiny/1.0.0: {reason}"
         listing = (await client.get("/v1/models")).json()
-        assert listing == {"models": [], "broken": [{"model": "tiny", "version": "1.0.0", "reason": reason}]}
+        broken = [{"model": "tiny", "version": "1.0.0", "reason": reason}]
+        assert listing == {"models": [], "broken": broken, "runtimes": []}
         assert (await client.post("/generate", json={"model": "tiny"})).status_code == 503
         await asyncio.to_thread(signing.sign, stored.path, keys[0])
         await wait_for_readyz(client, 200)

@@ -1,0 +1,120 @@
+"""The cache of permanent images, alone and behind its route."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from models import store
+from service.app import create_app
+from service.image_cache import ENTRY_OVERHEAD_BYTES, ImageCache
+from service.metrics import Metrics
+from service.settings import Settings
+from tests.service.app_client import connect, wait_until_ready
+
+URL = "/v1/images/tiny/1.0.0/7/0.png"
+Scenario = Callable[[httpx.AsyncClient, FastAPI], Any]
+ENTRY = 100 + ENTRY_OVERHEAD_BYTES
+
+
+def read(metrics: Metrics, name: str, **labels: str) -> float:
+    value = metrics.registry.get_sample_value(name, labels)
+    assert value is not None
+    return value
+
+
+def test_the_least_recently_used_make_room() -> None:
+    metrics = Metrics()
+    cache = ImageCache(2 * ENTRY, metrics)
+    cache.add("a", b"a" * 100)
+    cache.add("b", b"b" * 100)
+    assert cache.find("a") == b"a" * 100
+    cache.add("c", b"c" * 100)
+    assert (cache.find("a"), cache.find("b"), cache.find("c")) == (b"a" * 100, None, b"c" * 100)
+    assert read(metrics, "ganmint_cache_bytes") == 2 * ENTRY
+    assert read(metrics, "ganmint_cache_requests_total", result="hit") == 3
+    assert read(metrics, "ganmint_cache_requests_total", result="miss") == 1
+
+
+def test_a_file_larger_than_the_cache_is_not_kept() -> None:
+    metrics = Metrics()
+    cache = ImageCache(2 * ENTRY, metrics)
+    cache.add("a", b"a" * 100)
+    cache.add("b", b"b" * 2 * ENTRY)
+    assert (cache.find("a"), cache.find("b")) == (b"a" * 100, None)
+
+
+def test_a_cache_of_no_bytes_is_off_and_counts_nothing() -> None:
+    metrics = Metrics()
+    cache = ImageCache(0, metrics)
+    cache.add("a", b"")
+    assert cache.find("a") is None
+    assert read(metrics, "ganmint_cache_requests_total", result="miss") == 0
+
+
+@pytest.fixture
+def serve(store_home: Any, tiny_artifact: Any) -> Callable[..., None]:
+    """Runs a scenario against a ready service with the tiny model installed."""
+    store.install(tiny_artifact)
+
+    def run(scenario: Scenario, **settings: Any) -> None:
+        async def main() -> None:
+            app = create_app(Settings(device="cpu", **settings))
+            async with connect(app) as client:
+                await wait_until_ready(client)
+                await scenario(client, app)
+
+        asyncio.run(main())
+
+    return run
+
+
+def test_a_permanent_image_is_minted_once(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        first, second = await client.get(URL), await client.get(URL)
+        assert first.status_code == second.status_code == 200
+        assert (second.content, dict(second.headers)) == (first.content, dict(first.headers))
+        # Another format is another file.
+        assert (await client.get(URL.replace("png", "webp"))).content != first.content
+        metrics = app.state.metrics
+        assert read(metrics, "ganmint_images_total", model="tiny", version="1.0.0") == 2
+        assert read(metrics, "ganmint_cache_requests_total", result="hit") == 1
+        assert read(metrics, "ganmint_cache_requests_total", result="miss") == 2
+
+    serve(scenario)
+
+
+def test_a_cached_image_needs_no_place_in_the_queue(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        first = await client.get(URL)
+        model = await app.state.registry.get("tiny")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model.batcher, "submit", None)
+            assert (await client.get(URL)).content == first.content
+
+    serve(scenario)
+
+
+def test_only_permanent_images_are_kept(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        body = {"model": "tiny", "seed": 7}
+        for _ in range(2):
+            assert (await client.post("/generate", json=body, headers={"Accept": "image/png"})).status_code == 200
+        assert read(app.state.metrics, "ganmint_cache_bytes") == 0
+        assert read(app.state.metrics, "ganmint_images_total", model="tiny", version="1.0.0") == 2
+
+    serve(scenario)
+
+
+def test_without_a_cache_every_request_mints(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        first, second = await client.get(URL), await client.get(URL)
+        assert second.content == first.content
+        assert read(app.state.metrics, "ganmint_images_total", model="tiny", version="1.0.0") == 2
+
+    serve(scenario, cache_mb=0)
