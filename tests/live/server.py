@@ -121,6 +121,12 @@ def run_server(home: Path, log: Path, port: int | None = None, **settings: str) 
         yield server
 
 
+def list_workers(server: Server) -> list[int]:
+    """Return the process ids of a server's workers."""
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def wait_until_ready(server: Server) -> None:
     """Wait until /readyz is 200; fail the test, with the server's log, if the server ends or never is."""
 

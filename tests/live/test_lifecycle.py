@@ -15,12 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live.metrics import read_metric
-from tests.live.server import Server, run_server
+from tests.live.server import Server, list_workers, run_server
 from tests.waiting import TIMEOUT_S, wait_until
-
-
-def list_children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_alive(pid: int) -> bool:
@@ -44,7 +40,7 @@ def test_after_sigterm_it_drains_for_the_pause_then_exits_0(home: Path, tmp_path
 
 def test_a_worker_does_not_outlive_a_killed_arbiter(home: Path, tmp_path: Path) -> None:
     with run_server(home, tmp_path / "log") as server:
-        workers = list_children(server.process.pid)
+        workers = list_workers(server)
         assert workers
         server.process.kill()
         server.process.wait(TIMEOUT_S)
@@ -53,9 +49,9 @@ def test_a_worker_does_not_outlive_a_killed_arbiter(home: Path, tmp_path: Path) 
 
 def test_a_killed_worker_is_replaced(home: Path, tmp_path: Path) -> None:
     with run_server(home, tmp_path / "log") as server:
-        (worker,) = list_children(server.process.pid)
+        (worker,) = list_workers(server)
         os.kill(worker, signal.SIGKILL)
-        wait_until(lambda: list_children(server.process.pid) not in ([], [worker]), "another worker has started")
+        wait_until(lambda: list_workers(server) not in ([], [worker]), "another worker has started")
         wait_until(lambda: server.has_status("/readyz", 200), "it is ready again")
         assert server.post_generate({"model": "tiny"}).status_code == 200
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from models.errors import InputError
+from service import commands
 from service.commands import make_paths_absolute
 
 
@@ -18,3 +20,15 @@ def test_relative_paths_mean_the_folder_that_serve_was_run_in(tmp_path: Path, mo
         "BENTOML_HOME": "",
         "GANMINT_MODELS": "digits",
     }
+
+
+@pytest.mark.parametrize(("runtime", "package"), [("onnx", "onnxruntime"), ("torchscript", "torch")])
+def test_a_runtime_whose_package_is_missing_is_refused(
+    runtime: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.check_runtime(runtime)
+    commands.check_runtime("auto")
+    monkeypatch.setattr(commands, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=f"GANMINT_RUNTIME: {runtime} needs {package}; install it with: pip install"):
+        commands.check_runtime(runtime)
+    commands.check_runtime("auto")

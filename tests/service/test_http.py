@@ -579,12 +579,11 @@ def install_copy(source: Path, folder: Path, **changes: str) -> None:
     """Install the same generator under another name or version, with goldens to match."""
     changed = read_manifest(source).model_copy(update=changes)
     folder.mkdir()
-    names = artifact.FILES[changed.schema_version]
-    for name in names:
+    for name in artifact.FILES:
         (folder / name).write_bytes((source / name).read_bytes())
     with np.load(source / artifact.GOLDEN) as golden:
         texts = [str(t).replace("tiny/1.0.0", f"{changed.name}/{changed.version}") for t in golden["addresses"]]
         np.savez_compressed(folder / artifact.GOLDEN, addresses=np.array(texts), pixels=golden["pixels"])
-    files = {name: sha256(folder / name) for name in names}
+    files = {name: sha256(folder / name) for name in artifact.FILES}
     (folder / MANIFEST_FILE).write_bytes(dump_manifest(changed.model_copy(update={"files": files})))
     store.install(folder)
