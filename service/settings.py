@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.base import first_problem
 from models.errors import InputError
-from models.runtime.loading import RuntimeChoice
 
 
 class Settings(BaseSettings):
@@ -19,7 +19,8 @@ class Settings(BaseSettings):
 
     models: str = Field(default="", description="model names to serve, comma-separated; empty: all in the store")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    runtime: RuntimeChoice = Field(
+    # As models.runtime.loading.RuntimeChoice, which is too heavy for the arbiter to import.
+    runtime: Literal["auto", "onnx", "torchscript"] = Field(
         default="auto", description="what runs the models; auto: onnx on the CPU where a model has the file"
     )
     max_n: int = Field(default=1024, ge=1, le=65536, description="most images in one request")
