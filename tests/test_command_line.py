@@ -109,6 +109,7 @@ def program(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_real_program_ends_with_the_code_of_what_happened(tampered: Path, tmp_path: Path) -> None:
     """130 is in tests/training/runs/test_loop.py, where a real run is interrupted."""
     done = program("models", "list", "--json")
@@ -396,6 +397,7 @@ def test_evaluate_refuses_in_words(
     assert not (tmp_path / "evaluations").exists()
 
 
+@pytest.mark.slow
 def test_evaluate_prints_the_table_and_writes_the_report(
     models: Path, data: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

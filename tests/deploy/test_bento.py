@@ -18,6 +18,7 @@ from models import store
 from tests.waiting import TIMEOUT_S
 
 REPOSITORY = Path(ganmint.__file__).parent.parent
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

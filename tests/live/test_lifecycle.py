@@ -26,7 +26,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_after_sigterm_it_drains_for_the_pause_then_exits_0(home: Path, tmp_path: Path) -> None:
-    with run_server(home, tmp_path / "log", GANMINT_DRAIN_PAUSE_S="6") as server:
+    with run_server(home, tmp_path / "log", GANMINT_DRAIN_PAUSE_S="10") as server:
         with httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as client:
             assert "connection" not in client.post("/generate", json={"model": "tiny"}).headers
             server.process.send_signal(signal.SIGTERM)

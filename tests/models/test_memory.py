@@ -30,6 +30,7 @@ def page_faults(*arguments: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's allocator is tuned")
 def test_a_batch_uses_the_memory_of_the_one_before() -> None:
     kept, given_back = page_faults("keep"), page_faults()

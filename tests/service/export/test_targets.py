@@ -94,6 +94,7 @@ def objects(prefix: str, folder: Path) -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["imagefolder", "webdataset", "parquet", "npz", "idx"])
 def test_s3_gets_the_bytes_that_a_folder_gets(
     format: str, s3: Callable[[int], None], export: Command, command: Command, tmp_path: Path
@@ -111,6 +112,7 @@ def test_s3_gets_the_bytes_that_a_folder_gets(
     assert command("dataset", "finish", url).code == 0
 
 
+@pytest.mark.slow
 def test_a_bucket_with_other_things_or_another_job_is_refused(
     s3: Callable[[int], None], export: Command, tmp_path: Path
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_bucket_with_other_things_or_another_job_is_refused(
     assert "is not empty and holds no export" in export(f"s3://{BUCKET}").errors
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_told(s3: Callable[[int], None], export: Command) -> None:
     failed = export("s3://nosuch/out")
 
@@ -180,6 +183,7 @@ def flaky(upstream: int, failing: Callable[[], bool]) -> Iterator[tuple[int, typ
         thread.join()
 
 
+@pytest.mark.slow
 def test_an_s3_that_answers_500_now_and_then_is_outlasted(
     s3: Callable[[int], None], s3_port: int, export: Command, tmp_path: Path
 ) -> None:
@@ -196,6 +200,7 @@ def test_an_s3_that_answers_500_now_and_then_is_outlasted(
     assert objects("flaky", tmp_path) == tree(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_an_s3_that_stays_away_is_told_and_a_rerun_completes(
     s3: Callable[[int], None], s3_port: int, export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
