@@ -81,7 +81,7 @@ def make_environment(arguments: Arguments) -> list[dict[str, str]]:
 
 
 def find_tags(names: str) -> list[str]:
-    """Find the newest version of each name; returns BentoML's tags, such as digits:3.0.0.
+    """Find the newest version of each name; returns BentoML's tags, such as digits:3.1.0.
 
     Args:
         names: comma-separated; empty: every Ganmint model in the store.

@@ -16,7 +16,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +34,7 @@ from models.model_card import render_model_card
 from models.network_config import GeneratorConfig
 from models.runtime.loading import ONNX_FILE, TORCHSCRIPT_FILE, RuntimeChoice, load_runtime, read_runtime_choice
 from models.runtime.onnx import OnnxRuntime
-from models.runtime.proof import prove_batch_independence
+from models.runtime.proof import is_batch_independent
 from models.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -117,9 +117,11 @@ def draft(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: in
         onnx_graph.write_onnx(
             GeneratorConfig.model_validate(manifest.network), temporary_dir / WEIGHTS, temporary_dir / ONNX_FILE
         )
-        manifest = measuring.set_batch_sizes(temporary_dir / SCRIPT, manifest, batch_size)
-        sampler = Sampler(load_runtime(temporary_dir, manifest, "cpu"), manifest)
-        _write_goldens(sampler, temporary_dir / GOLDEN)
+        manifest = measuring.set_batch_sizes(temporary_dir, manifest, batch_size)
+        sampler = Sampler(load_runtime(temporary_dir, manifest, "cpu", "onnx"), manifest)
+        addresses = _choose_goldens(manifest)
+        _set_padding(sampler, addresses)
+        _write_goldens(sampler, addresses, temporary_dir / GOLDEN)
         _write_samples(sampler, temporary_dir / SAMPLES)
         yield Draft(sampler, temporary_dir, folder)
     finally:
@@ -161,11 +163,16 @@ def load(folder: Path, device: str = "cpu", runtime: RuntimeChoice | None = None
     if missing := {"cpu", "cuda"} - manifest.batch_size.keys():
         raise ArtifactError(folder / MANIFEST_FILE, f"names no batch_size for {min(missing)}")
     sampler = Sampler(load_runtime(folder, manifest, device, runtime or read_runtime_choice()), manifest)
-    addresses, pixels = _read_goldens(manifest, folder / GOLDEN)
-    if isinstance(sampler.runtime, OnnxRuntime):
-        sampler.runtime.needs_padding = not prove_batch_independence(sampler.runtime, *sampler.draw_inputs(addresses))
+    addresses, pixels = read_goldens(manifest, folder / GOLDEN)
+    _set_padding(sampler, addresses)
     _compare_goldens(sampler, addresses, pixels, folder / GOLDEN)
     return sampler
+
+
+def _set_padding(sampler: Sampler, addresses: Sequence[Address]) -> None:
+    """Find out whether the runtime needs full batches on this processor."""
+    if isinstance(sampler.runtime, OnnxRuntime):
+        sampler.runtime.needs_padding = not is_batch_independent(sampler.runtime, *sampler.draw_inputs(addresses))
 
 
 def check_files(folder: Path) -> Manifest:
@@ -199,10 +206,14 @@ def check_goldens(sampler: Sampler, path: Path) -> int:
     Returns: the largest difference, 0 .. 255.
     Raises: ArtifactError when it is more than 1.
     """
-    return _compare_goldens(sampler, *_read_goldens(sampler.manifest, path), path)
+    return _compare_goldens(sampler, *read_goldens(sampler.manifest, path), path)
 
 
-def _read_goldens(manifest: Manifest, path: Path) -> tuple[list[Address], NDArray[np.uint8]]:
+def read_goldens(manifest: Manifest, path: Path) -> tuple[list[Address], NDArray[np.uint8]]:
+    """Read the golden addresses and their pixels, uint8 (n, H, W, C).
+
+    Raises: ArtifactError.
+    """
     try:
         # Opened here, because NumPy leaves its own file open when the archive is bad.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -239,14 +250,17 @@ def digest(folder: Path) -> str:
     return sha256(folder / MANIFEST_FILE)
 
 
-def _write_goldens(sampler: Sampler, path: Path) -> None:
-    """Write ordinary addresses, one far corner of the address space, and a truncated one where allowed."""
-    manifest = sampler.manifest
+def _choose_goldens(manifest: Manifest) -> list[Address]:
+    """Return ordinary addresses, one far corner of the address space, and a truncated one where allowed."""
     count = max(12, min(len(manifest.class_names), 24))
     addresses = manifest.addresses(seed=0, n=count, labels="balanced" if manifest.class_names else None)
     addresses += manifest.addresses(seed=MAX_INTEGER, index=MAX_INTEGER)
     if manifest.truncation:
         addresses += manifest.addresses(seed=1, psi=0.5)
+    return addresses
+
+
+def _write_goldens(sampler: Sampler, addresses: Sequence[Address], path: Path) -> None:
     np.savez_compressed(path, addresses=np.array([str(a) for a in addresses]), pixels=sampler.mint(addresses))
 
 

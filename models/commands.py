@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from models import artifact, images, signing, store
+from models import upgrade as upgrading
 from models.address import Address
 from models.cli import PATH, device_option
 from models.errors import InputError
@@ -24,7 +25,7 @@ MAX_GRID_IMAGES = 10_000
 
 @click.group()
 def models() -> None:
-    """List, show, verify, sign and install models.
+    """List, show, verify, sign, upgrade and install models.
 
     They are in the model store: in BENTOML_HOME, or in ~/bentoml.
     """
@@ -51,7 +52,7 @@ def list_models(as_json: bool) -> None:
         )
 
 
-@models.command(epilog="\b\nExamples:\n  ganmint models show digits\n  ganmint models show digits/3.0.0 --json")
+@models.command(epilog="\b\nExamples:\n  ganmint models show digits\n  ganmint models show digits/3.1.0 --json")
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print manifest.json as it is.")
 def show(model: str, as_json: bool) -> None:
@@ -137,6 +138,27 @@ def install(folders: tuple[Path, ...]) -> None:
     for folder in folders or store.list_bundled():
         stored = store.install(folder)
         click.echo(f"{stored} is in the store: {stored.path}")
+
+
+@models.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint models upgrade digits\n"
+    "  ganmint models upgrade digits/3.0.0 --to digits-3.1.0 --batch-size 16"
+)
+@click.argument("model")
+@click.option("--to", type=PATH, help="Write the artifact folder here instead of into the store.")
+@click.option("--batch-size", type=click.IntRange(1, 1024), help="The CPU's batch, instead of measuring it.")
+def upgrade(model: str, to: Path | None, batch_size: int | None) -> None:
+    """Make a version of an older model that has today's files.
+
+    MODEL is a name, name/version, or an artifact folder. The new version has the same weights, scores and data,
+    and the next minor number: 3.0.0 becomes 3.1.0. Its images may differ by 1 of 255. The old version stays.
+    Models of schema 1, from before Ganmint ran on onnxruntime, are slower to serve and need torch.
+    """
+    folder = store.find_artifact(model)
+    old = read_manifest(folder)
+    upgraded = upgrading.upgrade(folder, to, batch_size)
+    click.echo(f"Upgraded {old.name} {old.version} to {upgraded.version}: {upgraded.path}")
 
 
 @click.command(

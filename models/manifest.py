@@ -95,6 +95,7 @@ class Manifest(Frozen):
     )
     name: str
     version: str
+    upgraded_from: str = Field(default="", description="the version that has the same weights in an older schema")
     description: str
     licence: str = Field(description="licence of the weights")
     image: ImageShape

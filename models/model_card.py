@@ -35,8 +35,13 @@ def _describe_model(manifest: Manifest) -> list[tuple[str, str]]:
         ("images", f"{image.height}x{image.width}{' RGB' if image.channels == 3 else ' grey'}"),
         ("classes", ", ".join(classes) or "none"),
         ("truncation", "psi in (0, 1]" if manifest.truncation else "no"),
-        ("fixed batch", ", ".join(batch_sizes) or "not chosen yet"),
+        ("batch size", ", ".join(batch_sizes) or "not chosen yet"),
         ("weights' licence", manifest.licence),
+        *(
+            [("upgraded from", f"{manifest.upgraded_from}, which has the same weights")]
+            if manifest.upgraded_from
+            else []
+        ),
     ]
 
 

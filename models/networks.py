@@ -126,14 +126,17 @@ class ResNetGenerator(nn.Module):
             layers += blocks(width, network)
         self.layers = nn.Sequential(*layers)
         self.out = conv(network.widths[-1], config.shape[0], 1, 1.0)
+        # Set where a generator is exported: it runs faster so, but training would not go on as it did.
+        self.channels_last = False
 
     def forward(self, z: Tensor, class_weights: Tensor) -> Tensor:
         if self.is_conditional:
             z = torch.cat([z, self.embed(class_weights)], dim=1)
         h = self.project(z)
         h = h.unflatten(1, self.base_shape) if self.basis is None else h.unsqueeze(-1).unsqueeze(-1) * self.basis
-        # Convolutions keep the memory format of their input, and this one is the faster.
-        h = h.contiguous(memory_format=torch.channels_last)
+        if self.channels_last:
+            # Convolutions keep the memory format of their input.
+            h = h.contiguous(memory_format=torch.channels_last)
         image: Tensor = self.out(self.layers(h))
         return image
 

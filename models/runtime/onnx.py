@@ -6,8 +6,6 @@ The bits of an image are expected not to depend on the batch that it is in, nor 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ from numpy.typing import NDArray
 
 from models.errors import ArtifactError, GanmintError
 from models.manifest import Manifest
-from models.runtime.processor import describe_processor
+from models.runtime.onnx_scan import find_external_data
+from models.runtime.processor import count_cores, describe_processor
 
 # Names of the graph's inputs and outputs.
 Z = "z"
@@ -44,11 +43,11 @@ class OnnxRuntime:
 
     def __init__(self, data: bytes, path: Path, manifest: Manifest, threads: int = 0) -> None:
         self._onnxruntime = import_onnxruntime()
-        if external := find_external_data(data):
-            raise ArtifactError(path, f"refers to data in another file ({external!r}), which is never read")
+        _check_self_contained(data, path)
         self.batch_size = manifest.batch_size["cpu"]
+        # Until models.runtime.proof finds otherwise.
         self.needs_padding = False
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or count_cores()
         self._one_thread = self._open(data, path, 1)
         self._all_threads = self._open(data, path, self._threads) if self._threads > 1 else self._one_thread
         _check_interface(self._one_thread, path, manifest)
@@ -83,6 +82,8 @@ class OnnxRuntime:
         options.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         # Threads that wait would use up the processor of others.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Otherwise it would take its own format, too, which nothing here looks through.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         # Its warnings are of no use to users; its errors are raised.
         options.log_severity_level = 4
         try:
@@ -106,6 +107,19 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
+def _check_self_contained(data: bytes, path: Path) -> None:
+    """Check that a file can be loaded without reading another one.
+
+    Raises: ArtifactError.
+    """
+    try:
+        external = find_external_data(data)
+    except ValueError as error:
+        raise ArtifactError(path, f"is not an ONNX file: {error}; install the model again") from None
+    if external:
+        raise ArtifactError(path, f"has the data of {external!r} in another file, which is never read")
+
+
 def _check_interface(session: Any, path: Path, manifest: Manifest) -> None:
     """Check that inputs and outputs have the manifest's shapes.
 
@@ -125,72 +139,3 @@ def _check_interface(session: Any, path: Path, manifest: Manifest) -> None:
             raise ArtifactError(path, f"has no {name!r}; it has {', '.join(sorted(actual))}")
         if actual[name] != form:
             raise ArtifactError(path, f"has {name!r} of the form {actual[name]}, but its manifest asks for {form}")
-
-
-# Fields of ONNX messages (onnx.proto3) through which a tensor can be reached.
-_MESSAGES: dict[str, dict[int, str]] = {
-    "Model": {7: "Graph", 25: "Function"},
-    "Graph": {1: "Node", 5: "Tensor", 15: "SparseTensor"},
-    "Function": {7: "Node"},
-    "Node": {5: "Attribute"},
-    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "SparseTensor", 23: "SparseTensor"},
-    "SparseTensor": {1: "Tensor", 2: "Tensor"},
-    "Tensor": {},
-}
-_TENSOR_NAME = 8
-_EXTERNAL_DATA = 13
-_DATA_LOCATION = 14
-
-
-def find_external_data(data: bytes) -> str:
-    """Return the name of a tensor whose values lie in another file; empty where there is none.
-
-    onnxruntime would read such a file from wherever the model says.
-    """
-    return _find_external(memoryview(data), "Model")
-
-
-def _find_external(message: memoryview, kind: str) -> str:
-    name = ""
-    is_external = False
-    for field, value in _read_fields(message):
-        if kind == "Tensor" and field == _TENSOR_NAME and isinstance(value, memoryview):
-            name = bytes(value).decode(errors="replace")
-        elif kind == "Tensor" and field in (_EXTERNAL_DATA, _DATA_LOCATION):
-            is_external = is_external or bool(value)
-        elif field in _MESSAGES[kind] and isinstance(value, memoryview):
-            external = _find_external(value, _MESSAGES[kind][field])
-            if external:
-                return external
-    return (name or "unnamed") if is_external else ""
-
-
-def _read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield (field number, value) of a protocol buffer (protobuf.dev, "Encoding"); stop where it is damaged."""
-    position = 0
-    while position < len(message):
-        tag, position = _read_varint(message, position)
-        field, wire_type = tag >> 3, tag & 7
-        if wire_type == 0:
-            value, position = _read_varint(message, position)
-            yield field, value
-        elif wire_type == 2:
-            size, position = _read_varint(message, position)
-            yield field, message[position : position + size]
-            position += size
-        elif wire_type in (1, 5):
-            position += 8 if wire_type == 1 else 4
-        else:
-            return
-
-
-def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while position < len(message):
-        byte = message[position]
-        value |= (byte & 0x7F) << shift
-        position += 1
-        shift += 7
-        if byte < 0x80 or shift > 63:
-            break
-    return value, position

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
+import os
 import platform
 from importlib import import_module
+from pathlib import Path
 
+# Kernel documentation, admin-guide/cgroup-v2: quota and period in microseconds, or max.
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 # Sets of instructions that numeric libraries choose their code by, from the oldest on.
 # NumPy 2.4 calls AVX512_SKX X86_V4.
 DISPATCHED = (
@@ -24,9 +29,30 @@ DISPATCHED = (
 
 
 @functools.cache
+def get_processor_model() -> str:
+    """Return the name that the processor gives itself, such as `AMD EPYC 7B13`; empty where it is not known."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+@functools.cache
 def describe_processor() -> str:
     """Return the architecture and its sets of instructions, such as `x86_64 SSE41 AVX FMA3 AVX2`."""
     return " ".join([platform.machine(), *(name for name in DISPATCHED if _features().get(name))])
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use: its affinity and, in a container, its quota (Linux)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = CGROUP_QUOTA.read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
 
 
 def _features() -> dict[str, bool]:

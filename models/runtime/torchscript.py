@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from models.errors import ArtifactError, InputError
 from models.manifest import DeviceClass, Manifest
 from models.runtime.cuda_graph import CudaGraph
-from models.runtime.processor import describe_processor
+from models.runtime.processor import describe_processor, get_processor_model
 
 THREADS = 1
 # Environment variables by which the libraries below torch choose their code.
@@ -110,10 +110,8 @@ class TorchRuntime:
     @property
     def fingerprint(self) -> str:
         """What the last bits of the output depend on."""
-        processor = torch.cuda.get_device_name(self._device) if self._device.type == "cuda" else describe_processor()
-        # oneDNN and MKL choose their code by the model of the processor, and by these.
-        chosen = "".join(f", {name}={os.environ[name]}" for name in DISPATCH_VARIABLES if name in os.environ)
-        return f"torch {torch.__version__}, {processor}{chosen}, {THREADS} thread, float32, batch {self.batch_size}"
+        processor = _describe_gpu(self._device) if self._device.type == "cuda" else _describe_cpu()
+        return f"torch {torch.__version__}, {processor}, {THREADS} thread, float32, batch {self.batch_size}"
 
     def run(
         self, z: NDArray[np.float32], class_weights: NDArray[np.float32], use_all_cores: bool = False
@@ -141,6 +139,17 @@ class TorchRuntime:
                 f"makes images of shape {tuple(output.shape)}, but its manifest says {expected}",
             )
         return to_uint8(output)
+
+
+def _describe_cpu() -> str:
+    # oneDNN and MKL choose their code by the model of the processor, and by these variables.
+    parts = [get_processor_model(), describe_processor()]
+    parts += [f"{name}={os.environ[name]}" for name in DISPATCH_VARIABLES if name in os.environ]
+    return ", ".join(part for part in parts if part)
+
+
+def _describe_gpu(device: torch.device) -> str:
+    return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"  # type: ignore[no-untyped-call]
 
 
 def _to_labels(class_weights: Tensor) -> Tensor:
@@ -193,9 +202,11 @@ def write_torchscript(generator: nn.Module, path: Path) -> None:
     """Compile a generator and write it as TorchScript."""
     buffer = io.BytesIO()
     with _ignore_deprecation():
-        # Convolutions of weights in this format are the faster ones.
         generator = copy.deepcopy(generator).cpu().eval()
+        # Convolutions in this memory format are the faster ones.
         generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if hasattr(generator, "channels_last"):
+            generator.channels_last = True  # type: ignore[assignment]
         torch.jit.save(torch.jit.script(generator), buffer)
     path.write_bytes(_strip_debug_records(buffer.getvalue()))
 
@@ -203,6 +214,17 @@ def write_torchscript(generator: nn.Module, path: Path) -> None:
 def write_weights(generator: nn.Module, path: Path) -> None:
     """Write a generator's weights as safetensors."""
     path.write_bytes(safetensors.torch.save({name: w.contiguous() for name, w in generator.state_dict().items()}))
+
+
+def load_weights(generator: nn.Module, path: Path) -> None:
+    """Load weights that `write_weights` wrote into a generator of the same network.
+
+    Raises: ArtifactError.
+    """
+    try:
+        generator.load_state_dict(safetensors.torch.load_file(path))
+    except RuntimeError as error:
+        raise ArtifactError(path, f"does not fit the manifest's network: {error}") from None
 
 
 def _strip_debug_records(script: bytes) -> bytes:

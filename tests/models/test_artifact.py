@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from models import artifact, batch_size, images, network_config, networks
 from models.address import Address
@@ -299,12 +299,16 @@ def test_a_generator_that_is_not_the_manifests_network_is_not_exported(
 # The batch size
 
 
+def unused(z: Tensor, class_weights: Tensor) -> Tensor:
+    raise AssertionError("no image is minted here")
+
+
 def test_the_smallest_batch_within_5_percent_of_the_best_is_taken(
-    tiny_artifact: Path, tiny_manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+    tiny_manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fastest(rates: dict[int, float]) -> int:
         monkeypatch.setattr(batch_size, "_images_per_second", lambda sampler: rates[sampler.batch_size])
-        return batch_size.fastest_batch_size(tiny_artifact / artifact.SCRIPT, tiny_manifest, "cpu", tuple(rates))
+        return batch_size.fastest_batch_size([torch_sampler(unused, tiny_manifest, size) for size in rates])
 
     assert fastest({1: 100, 2: 300, 4: 490, 8: 520, 16: 510}) == 8
     assert fastest({1: 100, 2: 300, 4: 500, 8: 520, 16: 400}) == 4
@@ -312,9 +316,7 @@ def test_the_smallest_batch_within_5_percent_of_the_best_is_taken(
     assert fastest({1: 94, 2: 100}) == 2
 
 
-def test_one_slow_or_fast_round_does_not_decide(
-    tiny_artifact: Path, tiny_manifest: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_slow_or_fast_round_does_not_decide(tiny_manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: dict[int, int] = {}
 
     def rate(sampler: Sampler) -> float:
@@ -324,7 +326,7 @@ def test_one_slow_or_fast_round_does_not_decide(
         return 10_000.0 if lucky else 100.0 * sampler.batch_size
 
     monkeypatch.setattr(batch_size, "_images_per_second", rate)
-    assert batch_size.fastest_batch_size(tiny_artifact / artifact.SCRIPT, tiny_manifest, "cpu", (1, 2)) == 2
+    assert batch_size.fastest_batch_size([torch_sampler(unused, tiny_manifest, size) for size in (1, 2)]) == 2
 
 
 def test_without_a_size_the_cpu_is_measured_and_the_gpu_gets_its_default(

@@ -75,7 +75,8 @@ def one_class_generator(
     bundled: Sampler, create_evaluated: Callable[[Generator], EvaluatedGenerator]
 ) -> EvaluatedGenerator:
     """Return a generator that draws a three for every label."""
-    return create_evaluated(lambda z, label: torch_runtime(bundled).generator(z, torch.full_like(label, 3)))
+    threes = torch.eye(10)[3].repeat(bundled.batch_size, 1)
+    return create_evaluated(lambda z, _: torch_runtime(bundled).generator(z, threes))
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +84,7 @@ def one_image_generator(
     bundled: Sampler, create_evaluated: Callable[[Generator], EvaluatedGenerator]
 ) -> EvaluatedGenerator:
     """Return a generator that draws one image for each class."""
-    return create_evaluated(lambda z, label: torch_runtime(bundled).generator(torch.ones_like(z), label))
+    return create_evaluated(lambda z, weights: torch_runtime(bundled).generator(torch.ones_like(z), weights))
 
 
 @pytest.fixture(scope="session")
@@ -93,8 +94,9 @@ def memorising_generator(
     """Return a generator that copies training images of the requested class."""
     pixels, labels = digits.train.batch(np.arange(len(digits.train)))
 
-    def look_up(z: Tensor, label: Tensor) -> Tensor:
-        rows = [np.flatnonzero(labels == k)[int(abs(x) * 1e6) % (labels == k).sum()] for x, k in zip(z[:, 0], label)]
+    def look_up(z: Tensor, class_weights: Tensor) -> Tensor:
+        classes = class_weights.argmax(dim=1).numpy()
+        rows = [np.flatnonzero(labels == k)[int(abs(x) * 1e6) % (labels == k).sum()] for x, k in zip(z[:, 0], classes)]
         return torch.from_numpy(pixels[np.array(rows)])
 
     return create_evaluated(look_up)

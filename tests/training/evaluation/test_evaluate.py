@@ -160,11 +160,9 @@ def test_an_unconditional_generator_skips_class_metrics(
     bundled: Sampler, digits: DataSplit, protocol: Protocol, good_generator: EvaluatedGenerator
 ) -> None:
     manifest = bundled.manifest.model_copy(update={"class_names": ()})
-    ten = torch.arange(16) % 10
+    ten = torch.eye(10)[torch.arange(16) % 10]
     generator = torch_runtime(bundled).generator
-    plain = EvaluatedGenerator(
-        "plain", torch_sampler(lambda z, label: generator(z, ten), manifest), good_generator.gate
-    )
+    plain = EvaluatedGenerator("plain", torch_sampler(lambda z, _: generator(z, ten), manifest), good_generator.gate)
 
     result = evaluate(plain, digits, protocol)
 

@@ -1,0 +1,56 @@
+"""Prints a hash of the floats of 16 fixed addresses of each bundled model: which machines make the same bits?
+
+Run it on each machine, or under an emulated processor (qemu-user):
+
+    python -m benchmarks.bits
+    qemu-x86_64 -cpu Nehalem .venv/bin/python -m benchmarks.bits
+
+Equal hashes mean equal bits. The lines on pixels say how far images can be apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from models import artifact, images
+from models.runtime.loading import ONNX_FILE
+from models.runtime.onnx import OnnxRuntime
+from models.sampler import Sampler
+from models.store import list_bundled
+
+ADDRESSES = 16
+
+
+def main() -> None:
+    """Print the fingerprint and the hashes of each bundled model."""
+    for folder in list_bundled():
+        _print_hashes(folder)
+
+
+def _print_hashes(folder: Path) -> None:
+    manifest = artifact.check_files(folder)
+    path = folder / ONNX_FILE
+    runtime = OnnxRuntime(path.read_bytes(), path, manifest, threads=1)
+    sampler = Sampler(runtime, manifest)
+    addresses = manifest.addresses(seed=0, n=ADDRESSES, labels="balanced")
+    z, class_weights = sampler.draw_inputs(addresses)
+    floats = np.concatenate([runtime.run_float(z[k : k + 1], class_weights[k : k + 1], False) for k in range(len(z))])
+    pixels = sampler.mint(addresses)
+    files = b"".join(images.encode(image, "image/png", str(a)) for a, image in zip(addresses, pixels))
+    print(f"{manifest.name} {manifest.version} on {sampler.fingerprint}")
+    for name, data in (
+        ("latents", z.tobytes()),
+        ("floats", floats.tobytes()),
+        ("pixels", pixels.tobytes()),
+        ("PNG", files),
+    ):
+        print(f"  {name:8} {hashlib.sha256(data).hexdigest()[:16]}")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

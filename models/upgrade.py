@@ -1,0 +1,95 @@
+"""Make a new version of an older artifact: the same weights in today's files.
+
+Needs torch and onnx. Not here: artifact folders (models.artifact), the store (models.store).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from models import artifact, store
+from models.errors import ArtifactError, GanmintError, InputError
+from models.manifest import Manifest
+from models.network_config import GeneratorConfig
+from models.store import StoredModel
+
+NEWEST_SCHEMA = 2
+INSTALL = "pip install 'ganmint[train]'"
+
+
+def upgrade(folder: Path, to: Path | None = None, batch_size: int | None = None) -> StoredModel:
+    """Write the next minor version of an artifact in the newest schema.
+
+    The goldens and samples are minted again. Everything that the manifest says of training, data, scores and gate
+    stays, because the weights stay.
+
+    Args:
+        folder: an artifact of an older schema.
+        to: the new artifact's folder; by default it is put into the store.
+        batch_size: for the CPU, instead of measuring.
+    Returns: the model in the store, or the artifact folder.
+    Raises:
+        GanmintError: torch or onnx is not installed.
+        InputError: the artifact is of the newest schema.
+        ArtifactError: the artifact is damaged, or its weights do not make its goldens.
+        VersionExistsError, FileError: the store cannot take the new version.
+    """
+    check_packages()
+    manifest = artifact.check_files(folder)
+    if manifest.schema_version == NEWEST_SCHEMA:
+        raise InputError(
+            f"{manifest.name} {manifest.version} is of schema {NEWEST_SCHEMA}, the newest: there is nothing to upgrade",
+            "MODEL",
+        )
+    upgraded = manifest.model_copy(
+        update={
+            "schema_version": NEWEST_SCHEMA,
+            "version": _next_minor_version(manifest),
+            "upgraded_from": manifest.version,
+            "files": {},
+        }
+    )
+    if to is not None:
+        _write_artifact(folder, manifest, upgraded, to, batch_size)
+        return StoredModel(upgraded.name, upgraded.version, to)
+    with tempfile.TemporaryDirectory(prefix="ganmint-upgrade-") as temporary_dir:
+        new_folder = Path(temporary_dir) / upgraded.name
+        _write_artifact(folder, manifest, upgraded, new_folder, batch_size)
+        return store.install(new_folder)
+
+
+def check_packages() -> None:
+    """Check that what an upgrade needs is installed.
+
+    Raises: GanmintError.
+    """
+    missing = [name for name in ("torch", "onnx") if not find_spec(name)]
+    if missing:
+        raise GanmintError(f"upgrading a model needs {' and '.join(missing)}; try: {INSTALL}")
+
+
+def _next_minor_version(manifest: Manifest) -> str:
+    major, minor, _ = (int(part) for part in manifest.version.split("."))
+    stored = [stored.sort_key for stored in store.list_versions(manifest.name)]
+    newest_minor = max([minor, *(key[1] for key in stored if key[0] == major)])
+    return f"{major}.{newest_minor + 1}.0"
+
+
+def _write_artifact(folder: Path, old: Manifest, new: Manifest, to: Path, batch_size: int | None) -> None:
+    from models.networks import build_generator
+    from models.runtime import torchscript
+
+    generator = build_generator(GeneratorConfig.model_validate(old.network))
+    weights = folder / artifact.WEIGHTS
+    torchscript.load_weights(generator, weights)
+    with artifact.draft(generator, new, to, batch_size) as draft:
+        addresses, expected = artifact.read_goldens(old, folder / artifact.GOLDEN)
+        minted = draft.sampler.mint([dataclasses.replace(address, version=new.version) for address in addresses])
+        if minted.shape != expected.shape or np.abs(minted.astype(np.int16) - expected).max() > 1:
+            raise ArtifactError(weights, f"does not make the images of {artifact.GOLDEN}; install the model again")
+        draft.commit(draft.manifest)
