@@ -28,7 +28,7 @@ from models.latents import draw_latent
 from service.export.plan import FORMATS
 from service.settings import Settings
 from tests.conftest import Command
-from tests.live.server import find_free_port, make_environment
+from tests.live.server import NO_TLS, find_free_port, make_environment
 from tests.waiting import TIMEOUT_S, wait_until
 from training.config import list_presets
 
@@ -154,7 +154,8 @@ class Page:
         if self._server is None or self._server.poll() is not None:
             return True
         with contextlib.suppress(httpx.TransportError):
-            is_ready = httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=TIMEOUT_S).status_code == 200
+            url = f"http://127.0.0.1:{self.port}/readyz"
+            is_ready = httpx.get(url, timeout=TIMEOUT_S, verify=NO_TLS).status_code == 200
             return is_ready and "curl" in self._log.read_text()
         return False
 
