@@ -14,8 +14,9 @@ from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
+from models import png
 from models.errors import FileError, InputError
 
 MediaType = Literal["image/png", "image/jpeg", "image/webp"]
@@ -37,6 +38,7 @@ _XMP = (
     'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 )
+_XMP_CHUNK = png.make_xmp_chunk(_XMP)
 _EXIF_IFD = 0x8769
 _USER_COMMENT = 0x9286
 _ASCII = b"ASCII\0\0\0"
@@ -79,14 +81,10 @@ def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> by
         address: of the image; for a grid, one address per line.
     Returns: the file's bytes; equal for equal arguments.
     """
+    if media_type == "image/png":
+        return png.encode_png(pixels, png.make_text_chunk(ADDRESS_KEY, address) + _XMP_CHUNK)
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     buffer = io.BytesIO()
-    if media_type == "image/png":
-        marks = PngImagePlugin.PngInfo()
-        marks.add_text(ADDRESS_KEY, address, zip=len(address) > 200)
-        marks.add_itxt("XML:com.adobe.xmp", _XMP)
-        picture.save(buffer, "PNG", pnginfo=marks, compress_level=6)
-        return buffer.getvalue()
     exif = Image.Exif()
     # EXIF 2.32, UserComment: eight bytes name the character code.
     exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _ASCII + address.encode("ascii")

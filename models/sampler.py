@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import isal
 import numpy as np
 import PIL
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class Sampler:
     @property
     def fingerprint(self) -> str:
         """What byte identity is promised within; across fingerprints it is 1 of 255 per value."""
-        return f"{self.runtime.fingerprint}, NumPy {np.__version__}, Pillow {PIL.__version__}"
+        return f"{self.runtime.fingerprint}, NumPy {np.__version__}, Pillow {PIL.__version__}, isal {isal.__version__}"
 
     def mint(self, addresses: Sequence[Address], use_all_cores: bool = False) -> NDArray[np.uint8]:
         """Return the pixels of these addresses, in their order.

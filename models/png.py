@@ -1,0 +1,79 @@
+"""Write PNG files of 8-bit grey and RGB pixels, several times faster than Pillow; equal arguments give equal bytes.
+
+ISA-L at this level writes the same bytes with and without AVX2. Not here: what is written beside the pixels
+(models.images).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+from isal import isal_zlib
+from numpy.typing import NDArray
+
+# Faster than zlib's level 1 by a factor; level 3 is the only one whose bytes depend on the processor.
+LEVEL = 1
+# Longer texts are compressed.
+MAX_PLAIN_TEXT = 200
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# PNG, third edition, section 11.2.1: types of colour; section 9.2: filters.
+_GREY = 0
+_RGB = 2
+_NONE = 0
+_UP = 2
+
+
+def encode_png(pixels: NDArray[np.uint8], chunks: bytes = b"") -> bytes:
+    """Encode one picture.
+
+    Args:
+        pixels: uint8 (H, W, 1) grey or (H, W, 3) RGB.
+        chunks: finished chunks between header and pixels, such as `make_text_chunk` returns.
+    Returns: the file's bytes.
+    """
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, _GREY if channels == 1 else _RGB, 0, 0, 0)
+    data = isal_zlib.compress(_filter_rows(pixels), LEVEL)
+    return b"".join([_SIGNATURE, make_chunk(b"IHDR", header), chunks, make_chunk(b"IDAT", data), _END])
+
+
+def make_chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk: its length, its kind of four letters, its body and their checksum (PNG, section 5.3)."""
+    return b"".join([struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))])
+
+
+def make_text_chunk(key: str, text: str) -> bytes:
+    """Return a tEXt chunk, or a zTXt chunk where the text is long (PNG, section 11.3.3).
+
+    Args: key, 1 to 79 characters; key and text, of Latin-1.
+    """
+    if len(text) > MAX_PLAIN_TEXT:
+        body = b"\0\0" + isal_zlib.compress(text.encode("latin-1"), LEVEL)
+        return make_chunk(b"zTXt", key.encode("latin-1") + body)
+    return make_chunk(b"tEXt", f"{key}\0{text}".encode("latin-1"))
+
+
+def make_xmp_chunk(packet: str) -> bytes:
+    """Return an iTXt chunk with an XMP packet (XMP specification part 3, section 1.1.5)."""
+    # Not compressed, without a language and a translated key.
+    return make_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet.encode())
+
+
+def _filter_rows(pixels: NDArray[np.uint8]) -> bytes:
+    """Return the rows, each behind its filter: none for grey, the difference to the row above for RGB."""
+    height, width, channels = pixels.shape
+    samples = pixels.reshape(height, width * channels)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    if channels == 1:
+        rows[:, 0] = _NONE
+        rows[:, 1:] = samples
+    else:
+        rows[:, 0] = _UP
+        rows[0, 1:] = samples[0]
+        np.subtract(samples[1:], samples[:-1], out=rows[1:, 1:])
+    return rows.tobytes()
+
+
+_END = make_chunk(b"IEND", b"")
