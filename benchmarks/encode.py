@@ -2,7 +2,8 @@
 
     python -m benchmarks.encode --rounds 7
 
-The pictures are the goldens of the bundled models, and grids of 64 images of each. zlib-ng is measured where it is installed.
+The pictures are the goldens of the bundled models, and a grid of 64 samples of each. zlib-ng is measured where it is
+installed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import math
 import statistics
 import struct
 import time
@@ -26,10 +28,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import models
-from models import png
+from models import images, png
 
 PRETRAINED = Path(models.__file__).parent / "pretrained"
-GRID_COLUMNS = 8
+GRID_IMAGES = 64
 # Processor time of one measurement of one way on one kind of picture.
 MEASURE_S = 0.05
 REFERENCE = "Pillow 6"
@@ -45,11 +47,12 @@ def load_pictures() -> dict[str, list[Pixels]]:
         with np.load(PRETRAINED / name / "golden.npz") as archive:
             pixels = archive["pixels"]
         pictures[name] = list(pixels)
-        # A grid of more images than that.
-        samples = np.asarray(Image.open(PRETRAINED / name / "samples.png"))
         height, width, channels = pixels.shape[1:]
-        grid = samples[: height * GRID_COLUMNS, : width * GRID_COLUMNS].reshape(-1, width * GRID_COLUMNS, channels)
-        pictures[f"{name}, grid of {GRID_COLUMNS**2}"] = [grid]
+        samples = np.asarray(Image.open(PRETRAINED / name / "samples.png"))
+        samples = samples.reshape(samples.shape[0] // height, height, -1, width, channels)
+        tiles = samples.swapaxes(1, 2).reshape(-1, height, width, channels)
+        grid = images.grid(np.resize(tiles, (GRID_IMAGES, height, width, channels)), math.isqrt(GRID_IMAGES))
+        pictures[f"{name}, grid of {GRID_IMAGES}"] = [grid]
     return pictures
 
 

@@ -160,6 +160,17 @@ def _to_labels(class_weights: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread in the block, and restore the number afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(THREADS)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
 def exact_arithmetic() -> Iterator[None]:
     """Compute on one thread and without shortcuts, and restore the settings afterwards."""
     threads = torch.get_num_threads()

@@ -198,7 +198,7 @@ def verify(url: str, sample: int | None, device: str) -> None:
         raise InputError(f"the store's {stored} is another model than the one that made this export", "URL")
     sampler = artifact.load(stored.path, resolve_device(device))
     progress = ExportProgressBar(images=min(sample or spec.count, spec.count), shards=0, done_images=0, done_shards=0)
-    with running.one_thread():
+    with running.one_thread(sampler):
         result = verifying.verify(target, spec, sampler, sample, lambda n: progress.add(n, 0))
     click.echo(f"{result.images} images minted again: {result.images - result.close} are the same byte for byte")
     if result.close:

@@ -1,4 +1,4 @@
-"""Make shards in worker processes on this machine, each with its own copy of the model and one torch thread.
+"""Make shards in worker processes on this machine, each with its own copy of the model.
 
 Each worker has a pipe of its own: shards go in, reports come out. Nothing is shared between workers, so one that is
 killed at any moment blocks no other. Workers end with their parent.
@@ -74,7 +74,7 @@ def in_processes(workers: int) -> Engine:
 
 
 def _start_worker(request: ExportRequest) -> tuple[Connection, SpawnProcess]:
-    # Not forked: torch and fsspec have threads.
+    # Not forked: the runtimes and fsspec have threads.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     # Daemonic, so that Python's own end never waits for it.
@@ -112,8 +112,7 @@ def _work(connection: Connection, request: ExportRequest) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     memory.keep_freed()
     try:
-        with one_thread():
-            _make_shards(connection, request)
+        _make_shards(connection, request)
     except Exception as error:
         if not isinstance(error, GanmintError):
             traceback.print_exc()
@@ -124,10 +123,13 @@ def _work(connection: Connection, request: ExportRequest) -> None:
 def _make_shards(connection: Connection, request: ExportRequest) -> None:
     sampler = artifact.load(request.model_dir, request.device)
     target = Target(request.url)
-    while True:
-        shard: Shard = connection.recv()
-        worker.make_shard(sampler, target, request.spec, shard, lambda images, size: connection.send((images, size)))
-        connection.send(None)
+    with one_thread(sampler):
+        while True:
+            shard: Shard = connection.recv()
+            worker.make_shard(
+                sampler, target, request.spec, shard, lambda images, size: connection.send((images, size))
+            )
+            connection.send(None)
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:

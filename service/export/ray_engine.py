@@ -125,6 +125,6 @@ def run_task(url: str, spec: ExportSpec, model: dict[str, bytes], device: str, s
             for name, data in model.items():
                 (Path(folder) / name).write_bytes(data)
             _samplers[key] = artifact.load(Path(folder), device)
-    with one_thread():
+    with one_thread(_samplers[key]):
         commit = worker.make_shard(_samplers[key], Target(url), spec, shard)
     return commit.count, commit.bytes

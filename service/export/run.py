@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models import artifact
 from models.errors import ExportError, GanmintError
+from models.sampler import Sampler
 from service.export import state, worker
 from service.export.plan import ExportSpec, Shard
 from service.export.progress import ExportProgressBar
@@ -25,7 +26,7 @@ class ExportRequest:
         url: the target.
         spec: the whole export.
         model_dir: the model's artifact folder.
-        device: a torch device name.
+        device: cpu, cuda or cuda:N.
         shards: this run's share of the export's shards.
     """
 
@@ -90,21 +91,24 @@ def _progress_bar(request: ExportRequest, missing: Sequence[Shard], is_shown: bo
 
 def in_this_process(request: ExportRequest, shards: Sequence[Shard], progress: ExportProgressBar) -> None:
     """Make shards one after the other; an engine."""
-    sampler, target = artifact.load(request.model_dir, request.device), Target(request.url)
-    with one_thread():
+    sampler = artifact.load(request.model_dir, request.device)
+    target = Target(request.url)
+    with one_thread(sampler):
         for shard in shards:
             worker.make_shard(sampler, target, request.spec, shard, progress.add)
             progress.add_shards(1)
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch on one thread in the block."""
-    import torch
+def one_thread(sampler: Sampler) -> Iterator[None]:
+    """Run torch on one thread in the block, where it is torch that runs the sampler.
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    Each run would set that by itself and set it back, which takes time.
+    """
+    if sampler.runtime.name != "torchscript":
         yield
-    finally:
-        torch.set_num_threads(threads)
+        return
+    from models.runtime import torchscript
+
+    with torchscript.one_thread():
+        yield
