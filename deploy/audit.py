@@ -1,4 +1,4 @@
-"""Looks the image's Python packages up among known vulnerabilities, by pip-audit.
+"""Looks the Python packages of the images for CPUs and GPUs up among known vulnerabilities, by pip-audit.
 
 pip-audit also ends with 0 when it skipped packages; here a skipped package is an error. Advisories come from the
 package index, or from OSV (`--service osv`).
@@ -18,7 +18,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from deploy.packages import list_packages
+from deploy.packages import CUDA_EXTRAS, list_packages
 
 
 def audit(versions: dict[str, str], service: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Look the image's Python packages up among known vulnerabilities.")
     parser.add_argument("--service", choices=("pypi", "osv"), default="pypi", help="where advisories come from")
     try:
-        code, text = summarize(audit(list_packages(), parser.parse_args().service))
+        code, text = summarize(audit(list_packages(CUDA_EXTRAS), parser.parse_args().service))
     except RuntimeError as error:
         code = 1
         text = f"NOT AUDITED: pip-audit failed: {error}"

@@ -30,12 +30,18 @@ class Arguments(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     variant: Literal["cpu", "cuda"] = "cpu"
+    """cpu runs models by onnxruntime; cuda has torch, which brings CUDA's libraries."""
     models: str = ""
     """Names in the store, comma-separated; empty: all. The newest version of each is packed."""
     base_image: str = f"python:{PYTHON}-slim"
-    """Debian with Python 3.11; CUDA's libraries come with torch."""
+    """Debian with Python 3.11."""
     extras: str = "image"
-    """Ganmint's optional parts, comma-separated."""
+    """Ganmint's optional parts, comma-separated; the variant cuda adds torch."""
+
+    def list_extras(self) -> list[str]:
+        """List the optional parts of the image."""
+        names = [name.strip() for name in self.extras.split(",") if name.strip()]
+        return [*names, "torch"] if self.variant == "cuda" and "torch" not in names else names
 
 
 def make_image(arguments: Arguments) -> Image:
@@ -52,12 +58,14 @@ def make_image(arguments: Arguments) -> Image:
     # BentoML's template would install the newest uv.
     (uv,) = [line for line in (here / "constraints.txt").read_text().splitlines() if line.startswith("uv==")]
     image.run(f"command -v uv >/dev/null || pip install --no-cache-dir {uv}")
-    image.python_packages(f"ganmint[{arguments.extras}]" if arguments.extras else "ganmint")
+    extras = arguments.list_extras()
+    image.python_packages(f"ganmint[{','.join(extras)}]" if extras else "ganmint")
     image.build_include("constraints.txt", "wheels")
     # Installers are not needed any more.
     image.run("rm -rf /root/.cache /usr/local/lib/python*/site-packages/pip* $(which -a uv uvx pip pip3 pip3.11)")
-    # 190 MB of C++ headers, torch's own tests and a compiler. Torch does not import without torch_shm_manager.
-    image.run(f"cd {TORCH} && rm -rf include test && find bin -type f ! -name torch_shm_manager -delete")
+    if "torch" in extras:
+        # 190 MB of C++ headers, torch's own tests and a compiler. Torch does not import without torch_shm_manager.
+        image.run(f"cd {TORCH} && rm -rf include test && find bin -type f ! -name torch_shm_manager -delete")
     # BENTOML_HOME is the folder above, and its store the bento's. BentoML would make these folders there, which a
     # read-only root does not allow.
     image.run("mkdir ../bentos ../envs ../tmp && ln -s bento/models ../models")
@@ -72,7 +80,7 @@ def make_environment(arguments: Arguments) -> list[dict[str, str]]:
         "UV_FIND_LINKS": f"{HOME}/src/wheels",
     }
     by_variant = {
-        # torch's wheel without CUDA, from PyTorch's own index.
+        # Where the extras bring torch: its wheel without CUDA, from PyTorch's own index.
         "cpu": {"UV_TORCH_BACKEND": "cpu"},
         "cuda": {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"},
     }

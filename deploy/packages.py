@@ -1,9 +1,10 @@
-"""Lists the Python packages of the image, read from the environment of `make setup`.
+"""Lists the Python packages of the image for CPUs, read from the environment of `make setup`.
 
 Not here: the image's Debian packages, and which packages are vulnerable (deploy.audit).
 
-    python -m deploy.packages                  one NAME==VERSION a line
+    python -m deploy.packages                              one NAME==VERSION a line
     python -m deploy.packages --sbom sbom.json
+    python -m deploy.packages --extras image,torch         of the image for GPUs
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from models.files import write_atomically
 ROOT = "ganmint"
 # The image's Python.
 PYTHON = "3.11"
+IMAGE_EXTRAS = "image"
+# Of the image for GPUs, which has all that the other one has.
+CUDA_EXTRAS = "image,torch"
 
 
-def list_packages(extras: str = "image") -> dict[str, str]:
+def list_packages(extras: str = IMAGE_EXTRAS) -> dict[str, str]:
     """List everything that `ganmint[extras]` needs in this environment, without ganmint itself.
 
     Returns:
@@ -73,11 +77,12 @@ def main() -> None:
     """Print the packages, or write them as CycloneDX."""
     parser = argparse.ArgumentParser(description="List the Python packages of the image.")
     parser.add_argument("--sbom", type=Path, metavar="FILE", help="write CycloneDX JSON instead")
+    parser.add_argument("--extras", default=IMAGE_EXTRAS, metavar="NAMES", help="ganmint's optional parts in the image")
     arguments = parser.parse_args()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if version != PYTHON:
         sys.exit(f"the image has Python {PYTHON}, this is {version}, which may need other packages")
-    versions = list_packages()
+    versions = list_packages(arguments.extras)
     if arguments.sbom is None:
         print(*(f"{name}=={version}" for name, version in versions.items()), sep="\n")
         return

@@ -68,19 +68,34 @@ def test_a_bento_has_the_newest_models_and_no_build_tools(context: Path, store_h
     assert "\nFROM python:3.11-slim AS" in dockerfile
     assert not re.search(r"apt-get|build-essential|\bgit\b", dockerfile)
     assert re.search(r"\nRUN command -v uv >/dev/null \|\| pip install --no-cache-dir uv==\d", dockerfile)
-    assert "ENV UV_CONSTRAINT=" in dockerfile and "\nARG UV_TORCH_BACKEND=cpu\n" in dockerfile
+    assert "ENV UV_CONSTRAINT=" in dockerfile
     assert "\nUSER bentoml\n" in dockerfile
     assert str(Path.home()) not in dockerfile.replace("/root/.cache", "")
 
 
-def test_the_variant_for_gpus_differs_by_one_argument(context: Path, store_home: Path, tiny_artifact: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "extras", "backend"),
+    [
+        (["variant=cpu"], "image", "cpu"),
+        # Models of schema 1 need torch.
+        (["variant=cpu", "extras=image,torch"], "image,torch", "cpu"),
+        (["variant=cuda"], "image,torch", None),
+        (["variant=cuda", "extras="], "torch", None),
+    ],
+)
+def test_only_the_variant_for_gpus_brings_torch_unasked(
+    context: Path, store_home: Path, tiny_artifact: Path, arguments: list[str], extras: str, backend: str | None
+) -> None:
     store.install(tiny_artifact)
 
-    process = build(context, store_home, "variant=cuda")
+    process = build(context, store_home, *arguments)
     assert process.returncode == 0, process.stderr
     _, dockerfile = read_bento(store_home)
-    assert "UV_TORCH_BACKEND" not in dockerfile
-    assert "\nARG NVIDIA_DRIVER_CAPABILITIES=compute,utility\n" in dockerfile
+    (requirements,) = (store_home / "bentos" / "ganmint").glob("*/env/python/requirements.txt")
+    assert f"ganmint[{extras}]" in requirements.read_text()
+    assert ("torch_shm_manager" in dockerfile) == ("torch" in extras)
+    assert ("\nARG UV_TORCH_BACKEND=cpu\n" in dockerfile) == (backend == "cpu")
+    assert ("\nARG NVIDIA_DRIVER_CAPABILITIES=compute,utility\n" in dockerfile) == (backend is None)
 
 
 @pytest.mark.parametrize(

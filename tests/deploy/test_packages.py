@@ -27,8 +27,9 @@ of_the_image = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the i
 @of_the_image
 def test_every_package_of_the_image_is_pinned() -> None:
     versions = packages.list_packages()
-    assert {"torch", "bentoml", "model-signing", "s3fs", "opentelemetry-sdk"} <= versions.keys()
+    assert {"onnxruntime", "isal", "bentoml", "model-signing", "s3fs", "opentelemetry-sdk"} <= versions.keys()
     assert not {"ganmint", "pytest", "matplotlib", "pyarrow"} & versions.keys()
+    assert not {"torch", "onnx", "matplotlib"} & packages.list_packages("").keys()
     assert {name: version.partition("+")[0] for name, version in versions.items()} == {
         name: PINNED.get(name) for name in versions
     }
@@ -37,6 +38,12 @@ def test_every_package_of_the_image_is_pinned() -> None:
 def test_more_extras_are_more_packages() -> None:
     assert "pyarrow" in packages.list_packages("image,parquet")
     assert "s3fs" not in packages.list_packages("tracing")
+
+
+def test_torch_is_in_the_image_for_gpus_and_in_the_environment_of_training_only() -> None:
+    assert "torch" not in packages.list_packages()
+    assert "torch" in packages.list_packages(packages.CUDA_EXTRAS)
+    assert {"torch", "onnx", "matplotlib"} <= packages.list_packages("train").keys()
 
 
 @of_the_image
@@ -56,7 +63,7 @@ def test_the_bill_of_materials_lists_these_packages_with_licences(
     refs = {c["bom-ref"] for c in bom["components"]} | {bom["metadata"]["component"]["bom-ref"]}
     needed = {d["ref"]: set(d["dependsOn"]) for d in bom["dependencies"]}
     assert needed.keys() == refs and set().union(*needed.values()) <= refs
-    assert any("torch" in ref for ref in needed[bom["metadata"]["component"]["bom-ref"]])
+    assert any("onnxruntime" in ref for ref in needed[bom["metadata"]["component"]["bom-ref"]])
 
 
 CLEAN = {"name": "a", "version": "1", "vulns": []}
@@ -89,7 +96,7 @@ def test_without_the_advisory_service_nothing_is_audited(
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     monkeypatch.setattr(sys, "argv", ["audit", "--service", "osv"])
-    monkeypatch.setattr(audit, "list_packages", lambda: {"anyio": "4.16.0"})
+    monkeypatch.setattr(audit, "list_packages", lambda extras: {"anyio": "4.16.0"})
     with pytest.raises(SystemExit) as caught:
         audit.main()
     assert caught.value.code == 1
