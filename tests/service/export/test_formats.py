@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import artifact, images
+from models import artifact, images, networks
 from models.manifest import Manifest, read_manifest
 from models.sampler import Sampler
 from service.export import formats
 from service.export.plan import FORMATS
-from tests.conftest import Command
+from tests.conftest import TINY, Command
 from tests.service.export.conftest import tree
 
 COUNT = 50
@@ -199,11 +199,11 @@ def test_class_folders_sort_in_label_order_and_are_safe(
     assert made == folders == sorted(made)
 
 
-def test_a_model_without_classes_is_exported(
-    tiny_generator: Any, tiny_manifest: Manifest, tmp_path: Path, command: Command
-) -> None:
-    card = tiny_manifest.model_copy(update={"name": "plain", "class_names": ()})
-    artifact.export(tiny_generator, card, tmp_path / "plain", batch_size=4)
+def test_a_model_without_classes_is_exported(tiny_manifest: Manifest, tmp_path: Path, command: Command) -> None:
+    config = TINY.model_copy(update={"num_classes": 0})
+    fields = {"name": "plain", "class_names": (), "network": config.model_dump(mode="json")}
+    plain_manifest = tiny_manifest.model_copy(update=fields)
+    artifact.export(networks.build_generator(config), plain_manifest, tmp_path / "plain", batch_size=4)
     assert command("models", "install", str(tmp_path / "plain")).code == 0
 
     for format in ("imagefolder", "webdataset", "parquet", "npz"):

@@ -1,4 +1,4 @@
-"""Exports by either runtime: the same bytes in pieces of any size, and without torch where onnxruntime does the work."""
+"""Exports by either runtime: the same bytes in pieces of any size, and no torch where onnxruntime does the work."""
 
 from __future__ import annotations
 
@@ -81,9 +81,7 @@ def test_onnx_exports_and_verifies_without_torch(
     assert tree(tmp_path / "out") == tree(tmp_path / "reference")
 
 
-def test_torch_is_kept_on_one_thread_only_while_it_mints(
-    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torch_is_kept_on_one_thread_only_while_it_mints(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(2)
     with run.one_thread(artifact.load(tiny_artifact, runtime="torchscript")):
         assert torch.get_num_threads() == 1
