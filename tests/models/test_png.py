@@ -27,7 +27,8 @@ def picture(*shape: int) -> NDArray[np.uint8]:
     height, width, channels = shape
     rows, columns, planes = np.ogrid[:height, :width, :channels]
     slopes = 3 * rows + 2 * columns + 40 * planes
-    return (slopes + np.random.RandomState(0).randint(0, 4, shape)).astype(np.uint8)
+    noise = np.random.RandomState(0).randint(0, 4, shape)
+    return np.asarray((slopes + noise) % 256, np.uint8)
 
 
 def read_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
