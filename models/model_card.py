@@ -20,7 +20,7 @@ def render_model_card(manifest: Manifest) -> str:
     if manifest.training.data.use:
         sections.append(f"## Use\n\n{manifest.training.data.use}")
     sections.append("## Scores\n\n" + _format_scores(manifest.scores))
-    sections.append("## Gate\n\n" + _format_gate(manifest.gate))
+    sections.append("## Gate\n\n" + _format_gate(manifest.gate, is_measured=bool(manifest.scores)))
     return "\n\n".join(sections) + "\n"
 
 
@@ -52,7 +52,7 @@ def _describe_training(manifest: Manifest) -> list[tuple[str, str]]:
     return [
         ("trained on", f"{data.name}, {data.images} images, {held_out}sha256 {data.digest}"),
         ("data licence", data.licence),
-        ("attribution", data.attribution or "none required"),
+        ("attribution", data.attribution or "not stated"),
         ("trained for", f"{training.kimg:g} kimg, torch {training.torch}, {training.device}"),
         ("made with", f"`{training.command}` (ganmint {training.code_version})"),
     ]
@@ -78,13 +78,14 @@ def _format_value(score: Score, value: float | None) -> str:
     return f"{value:.2%}" if is_share else f"{value:.4g}"
 
 
-def _format_gate(gate: GateRecord | None) -> str:
+def _format_gate(gate: GateRecord | None, is_measured: bool) -> str:
     if gate is None:
         return "Not compared with thresholds."
     checks = "\n".join(f"- {words}" for words in gate.checks)
     if gate.passed:
         return f"Passed.\n\n{checks}"
-    return f"**Not passed. Published anyway: {gate.accepted}**\n\n{checks}"
+    outcome = "Not passed" if is_measured else "Not measured"
+    return f"**{outcome}. Published anyway: {gate.accepted}**\n\n{checks}"
 
 
 def _format_list(entries: Sequence[tuple[str, str]]) -> str:

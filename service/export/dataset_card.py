@@ -68,7 +68,8 @@ def make_readme(context: ExportContext, dataset_manifest: dict[str, Any]) -> str
         "Every file says in its XMP that it is synthetic (IPTC DigitalSourceType `trainedAlgorithmicMedia`)\n"
         "and carries the address that mints it again."
         if spec.image_format
-        else f"The format has no place for marks in an image. Image k is minted by index {spec.index} + k of the spec."
+        else "The format has no place for marks in an image. "
+        f"Image k of the data set, counted from 0, is the one at seed {spec.seed} and index {spec.index} + k."
     )
     data = model.training.data
     use = f"\n## Use\n\n{data.use}\n" if data.use else ""
@@ -89,7 +90,9 @@ def make_readme(context: ExportContext, dataset_manifest: dict[str, Any]) -> str
 | model | {model.name} {model.version}, {model.description} |
 | model digest | `{spec.model_digest}` |
 | licence of the weights | {model.licence} |
-| trained on | {data.name}, {data.licence}. {data.attribution} |
+| trained on | {data.name} |
+| licence of the training data | {data.licence} |
+| attribution | {data.attribution or "not stated"} |
 {classes}{use}
 ## Read it
 
@@ -159,7 +162,7 @@ def make_croissant(context: ExportContext, dataset_manifest: dict[str, Any]) -> 
         "license": model.licence,
         "version": model.version,
         "keywords": ["synthetic"],
-        "citeAs": data.attribution or "none asked for",
+        "citeAs": data.attribution or "not stated",
         "isLiveDataset": False,
         "distribution": [*_objects(dataset_manifest), *_sets(spec, dataset_manifest)],
         "recordSet": [record_set] if record_set else [],

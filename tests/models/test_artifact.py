@@ -164,6 +164,13 @@ def test_the_card_for_people_says_what_the_manifest_says(tiny_artifact: Path) ->
     assert "- classes: 0 a, 1 b, 2 c" in text and "- data licence: CC0-1.0" in text and "- attribution: nobody" in text
 
 
+def test_the_card_does_not_say_that_unstated_attribution_is_not_required(tiny_manifest: Manifest) -> None:
+    manifest = tiny_manifest
+    data = manifest.training.data.model_copy(update={"attribution": ""})
+    unstated = manifest.model_copy(update={"training": manifest.training.model_copy(update={"data": data})})
+    assert "- attribution: not stated" in render_model_card(unstated)
+
+
 def test_an_older_artifact_without_a_card_for_people_is_whole(folder: Path) -> None:
     (folder / artifact.CARD).unlink()
     hashes = read_manifest(folder).files

@@ -277,7 +277,7 @@ def test_the_model_card_states_why_a_model_was_not_evaluated(finished: Path) -> 
     gate = read_manifest(stored.path).gate
     assert gate == GateRecord(passed=False, checks=("not evaluated: no data was given",), accepted="only a try")
     text = (stored.path / artifact.CARD).read_text()
-    assert "**Not passed. Published anyway: only a try**" in text and "Not evaluated." in text
+    assert "**Not measured. Published anyway: only a try**" in text and "Not evaluated." in text
 
 
 def test_a_generator_below_its_thresholds_is_refused(

@@ -140,6 +140,8 @@ def publish(
     evaluation = EvaluationSettings(cache_dir=default_cache_dir(), progress=ProgressPrinter())
     stored = publish_run(run_folder, options, evaluation)
     click.echo(f"Published {stored} to {stored.path}")
-    gate = read_manifest(stored.path).gate
+    manifest = read_manifest(stored.path)
+    gate = manifest.gate
     if gate and not gate.passed:
-        click.echo(f"It did not pass its gate; its model card states why it was published: {gate.accepted}")
+        outcome = "did not pass" if manifest.scores else "was not measured against"
+        click.echo(f"It {outcome} its gate; its model card states why it was published: {gate.accepted}")
