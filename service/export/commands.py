@@ -187,15 +187,33 @@ def finish(url: str, wait_s: float, count: int) -> None:
     epilog="\b\nExample:\n  ganmint dataset verify digits --sample 1000",
 )
 @URL
-@click.option("--sample", type=click.IntRange(1), help="Verify this many images, drawn at random. Default: all.")
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    help="Mint this many images again, drawn at random. Default: all. Files are read in full all the same.",
+)
+@click.option(
+    "--digests/--no-digests",
+    "has_digests",
+    default=True,
+    show_default=True,
+    help="Read every file and compare its sha256; without, only its size.",
+)
 @device_option
-def verify(url: str, sample: int | None, device: str) -> None:
-    """Mint images of the export at URL again from the addresses they carry, and compare byte by byte."""
+def verify(url: str, sample: int | None, has_digests: bool, device: str) -> None:
+    """Check the files of the export at URL, then mint its images again and compare.
+
+    First every file must have the size and the sha256 that were recorded when it was written. Then images are
+    minted again from the addresses they carry, and compared byte by byte. Nothing is written.
+    """
     target = Target(url)
     spec = state.read_context(target).spec
     stored = store.find_version(spec.model, spec.version)
     if artifact.digest(stored.path) != spec.model_digest:
         raise InputError(f"the store's {stored} is another model than the one that made this export", "URL")
+    num_files = verifying.check_files(target, spec, has_digests)
+    recorded = "sizes and digests that were recorded" if has_digests else "sizes that were recorded"
+    click.echo(f"{format_count(num_files, 'file')} checked: the {recorded}")
     sampler = artifact.load(stored.path, resolve_device(device))
     progress = ExportProgressBar(images=min(sample or spec.count, spec.count), shards=0, done_images=0, done_shards=0)
     with running.one_thread(sampler):

@@ -159,11 +159,21 @@ def find_damage(target: Target, commit: ShardCommit, thorough: bool) -> str | No
     Args: thorough: read everything again and compare digests, rather than sizes.
     """
     for name, part in commit.parts.items():
-        files, size = target.measure(name)
-        if not files:
-            return f"{name} is missing"
-        if (files, size) != (part.files, part.bytes):
-            return f"{name} has {files} file(s) of {size} bytes instead of {part.files} of {part.bytes}"
-        if thorough and target.digest(name) != part:
-            return f"{name} does not have the digest that its marker names"
+        if damage := find_part_damage(target, name, part, thorough):
+            return f"{name} {damage}"
+    return None
+
+
+def find_part_damage(target: Target, name: str, part: Part, thorough: bool) -> str | None:
+    """Return what is wrong with a file or folder, in words without its name; None when nothing is.
+
+    Args: thorough: read everything again and compare digests, rather than sizes.
+    """
+    files, size = target.measure(name)
+    if not files:
+        return "is missing"
+    if (files, size) != (part.files, part.bytes):
+        return f"has {files} file(s) of {size} bytes instead of {part.files} of {part.bytes}"
+    if thorough and target.digest(name) != part:
+        return "has changed: its sha256 is not the one that was recorded when it was written"
     return None

@@ -1,8 +1,9 @@
-"""Verify an export: mint its images again from the addresses that they carry, and compare."""
+"""Verify an export: compare its files with their digests, mint its images again and compare them."""
 
 from __future__ import annotations
 
 import io
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,30 @@ from models.artifact import GOLDEN_TOLERANCE
 from models.errors import ExportError
 from models.sampler import Sampler
 from service.export import state
+from service.export.finish import MANIFEST as DATASET_MANIFEST
 from service.export.plan import ExportContext, ExportSpec, Shard
 from service.export.readers import StoredImage, read_images
-from service.export.target import Target
+from service.export.target import Part, Target
+
+# What a user does about a damaged file: finish takes the marker of its shard away, and the export makes it again.
+REMEDY = "run ganmint dataset finish {url}, then the export again, which makes it anew"
+
+
+def check_files(target: Target, spec: ExportSpec, has_digests: bool = True) -> int:
+    """Compare every committed file with its recorded size and digest; return the number of files.
+
+    Args: has_digests: read every byte; otherwise compare sizes only.
+    Raises: ExportError naming the file that is missing or changed.
+    """
+    parts: dict[str, Part] = {}
+    for commit in state.read_commits(target, spec, spec.shards()).values():
+        parts |= commit.parts
+    manifest = json.loads(target.read(DATASET_MANIFEST) or b"{}")
+    parts |= {name: Part.model_validate(part) for name, part in manifest.get("files", {}).items()}
+    for name, part in parts.items():
+        if damage := state.find_part_damage(target, name, part, has_digests):
+            raise ExportError(target.url_of(name), f"{damage}; {REMEDY.format(url=target.url)}")
+    return sum(part.files for part in parts.values())
 
 
 @dataclass

@@ -96,6 +96,47 @@ def test_every_image_verifies(format: str, export: Command, command: Command, tm
     assert "7 images minted again: 7 are the same byte for byte" in some.output
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_sample_finds_a_changed_byte_anywhere(format: str, export: Command, command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(out, format=format)
+    parts = json.loads((out / "manifest.json").read_text())["files"]
+    name = max(parts)
+    path = max((out / name).iterdir()) if name.endswith("/") else out / name
+    path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+
+    found = command("dataset", "verify", str(out), "--sample", "1", "--device", "cpu")
+
+    assert found.code == 1
+    assert f"Error: {out}/{name}: has changed: its sha256 is not the one that was recorded" in found.errors
+    assert f"run ganmint dataset finish {out}, then the export again" in found.errors
+
+
+def test_verify_compares_sizes_when_told_not_to_read_the_files(
+    export: Command, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    export(out, format="npz")
+    arguments = ("dataset", "verify", str(out), "--sample", "1", "--no-digests", "--device", "cpu")
+    whole = command(*arguments)
+    path = max((out / "data").iterdir())
+    path.write_bytes(path.read_bytes() + b"0")
+    longer = command(*arguments)
+
+    assert whole.code == 0 and "3 files checked: the sizes that were recorded" in whole.output
+    assert longer.code == 1 and f"{path}: has 1 file(s) of {path.stat().st_size} bytes instead of" in longer.errors
+
+
+def record_digests_again(out: Path) -> None:
+    """Make a change look intended, so that only minting again finds it."""
+    target = Target(str(out))
+    spec = state.read_context(target).spec
+    for commit in state.read_commits(target, spec, spec.shards()).values():
+        parts = {name: part for name in commit.parts if (part := target.digest(name))}
+        state.write_commit(target, commit.model_copy(update={"parts": parts}))
+    (out / "manifest.json").unlink()
+
+
 @pytest.mark.parametrize("format", ["npz", "idx"])
 def test_a_changed_byte_of_an_image_is_found(
     format: str, export: Command, command: Command, tmp_path: Path, sampler: Sampler
@@ -109,6 +150,7 @@ def test_a_changed_byte_of_an_image_is_found(
         at = content.find(pixels.tobytes())
         if at >= 0:
             path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+    record_digests_again(out)
 
     found = command("dataset", "verify", str(out), "--device", "cpu")
 
@@ -123,6 +165,7 @@ def test_a_swapped_picture_is_found(export: Command, command: Command, tmp_path:
     export(out, format="imagefolder")
     first, second = out / "train/a/00000/0.png", out / "train/a/00000/3.png"
     first.write_bytes(second.read_bytes())
+    record_digests_again(out)
 
     found = command("dataset", "verify", str(out), "--device", "cpu")
 
@@ -142,7 +185,7 @@ def test_finish_reads_every_byte_and_the_damaged_shard_is_made_again(
     damaged = command("dataset", "finish", str(out))
 
     assert damaged.code == 1
-    assert "shard 1 is damaged: data/train-00001.tar does not have the digest" in damaged.errors
+    assert "shard 1 is damaged: data/train-00001.tar has changed: its sha256 is not" in damaged.errors
     assert export(out).code == 0
     assert tree(out) == whole
     assert command("dataset", "finish", str(out)).code == 0
@@ -199,6 +242,7 @@ def test_images_of_another_kind_of_machine_may_be_off_by_one(export: Command, co
     content = bytearray(path.read_bytes())
     content[16] += 1 if content[16] < 255 else -1
     path.write_bytes(content)
+    record_digests_again(out)
     same_machine = command("dataset", "verify", str(out), "--device", "cpu")
     target = Target(str(out))
     spec = state.read_context(target).spec
