@@ -106,6 +106,8 @@ class TorchRuntime:
         self._manifest = manifest
         self._takes_labels = manifest.schema_version == 1 if takes_labels is None else takes_labels
         self._graph: CudaGraph | None = None
+        if self._device.type == "cuda":
+            use_exact_cuda()
 
     @property
     def fingerprint(self) -> str:
@@ -117,7 +119,7 @@ class TorchRuntime:
         self, z: NDArray[np.float32], class_weights: NDArray[np.float32], use_all_cores: bool = False
     ) -> NDArray[np.uint8]:
         """Return the images of one full batch, on one thread (see `models.runtime.base.Runtime.run`)."""
-        with exact_arithmetic(), torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             if self._device.type != "cuda":
                 return self.forward(torch.from_numpy(z), torch.from_numpy(class_weights)).numpy()
             if self._graph is None:
@@ -161,8 +163,11 @@ def _to_labels(class_weights: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread in the block, and restore the number afterwards."""
+    """Compute on one thread, and restore the calling thread's number of them afterwards."""
     threads = torch.get_num_threads()
+    if threads == THREADS:
+        yield
+        return
     torch.set_num_threads(THREADS)
     try:
         yield
@@ -170,29 +175,15 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@contextlib.contextmanager
-def exact_arithmetic() -> Iterator[None]:
-    """Compute on one thread and without shortcuts, and restore the settings afterwards."""
-    threads = torch.get_num_threads()
-    matmul_tf32 = torch.backends.cuda.matmul.allow_tf32
-    cudnn_tf32 = torch.backends.cudnn.allow_tf32
-    cudnn_deterministic = torch.backends.cudnn.deterministic
-    cudnn_benchmark = torch.backends.cudnn.benchmark
-    if threads != THREADS:
-        torch.set_num_threads(THREADS)
+def use_exact_cuda() -> None:
+    """Let this process compute on GPUs in float32 without TF32, by algorithms that always give the same bits.
+
+    The flags are the whole process's: they are not restored, because another thread may be computing.
+    """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        if threads != THREADS:
-            torch.set_num_threads(threads)
-        torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
-        torch.backends.cudnn.allow_tf32 = cudnn_tf32
-        torch.backends.cudnn.deterministic = cudnn_deterministic
-        torch.backends.cudnn.benchmark = cudnn_benchmark
 
 
 def load_torchscript(path: Path, device: str) -> Generator:

@@ -52,16 +52,12 @@ class Recorder:
     z: list[Tensor] = field(default_factory=list)
     class_weights: list[Tensor] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
-    tf32: list[tuple[bool, bool]] = field(default_factory=list)
-    deterministic: list[bool] = field(default_factory=list)
     inference: list[bool] = field(default_factory=list)
 
     def __call__(self, z: Tensor, class_weights: Tensor) -> Tensor:
         self.z.append(z.clone())
         self.class_weights.append(class_weights.clone())
         self.threads.append(torch.get_num_threads())
-        self.tf32.append((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
-        self.deterministic.append(torch.backends.cudnn.deterministic)
         self.inference.append(torch.is_inference_mode_enabled())
         return torch.full((len(z), *self.shape), -1.0)
 
@@ -234,17 +230,49 @@ def test_pixels_are_rows_columns_channels(manifest: Manifest) -> None:
     assert np.abs(pixels - expected[None]).max() <= 1
 
 
-def test_it_computes_on_one_thread_without_shortcuts_and_restores_both(manifest: Manifest) -> None:
+def test_it_computes_on_one_thread_and_restores_the_callers_threads(manifest: Manifest) -> None:
     recorder = Recorder()
     torch.set_num_threads(3)
-    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = True, False
     torch_sampler(recorder, manifest).mint(manifest.addresses(0, n=5))
     assert recorder.threads == [1, 1]
-    assert recorder.tf32 == [(False, False)] * 2
-    assert recorder.deterministic == [True, True]
     assert recorder.inference == [True, True]
     assert torch.get_num_threads() == 3
-    assert torch.backends.cudnn.allow_tf32 and not torch.backends.cudnn.deterministic
+
+
+def read_flags() -> list[bool]:
+    """Whether torch takes shortcuts on GPUs, which depend on the kernel that it happens to choose."""
+    cudnn = torch.backends.cudnn
+    return [torch.backends.cuda.matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark, not cudnn.deterministic]
+
+
+def set_flags(flags: list[bool]) -> None:
+    cudnn = torch.backends.cudnn
+    torch.backends.cuda.matmul.allow_tf32 = flags[0]
+    cudnn.allow_tf32 = flags[1]
+    cudnn.benchmark = flags[2]
+    cudnn.deterministic = not flags[3]
+
+
+@pytest.fixture
+def shortcuts() -> Iterator[None]:
+    """Torch takes every shortcut; afterwards it is as it was."""
+    before = read_flags()
+    set_flags([True] * 4)
+    yield
+    set_flags(before)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_gpu_computes_without_shortcuts_for_the_rest_of_the_process(
+    manifest: Manifest, shortcuts: None, device: str
+) -> None:
+    TorchRuntime(Recorder(), manifest, device)
+    assert read_flags() == [False] * 4
+
+
+def test_a_cpu_leaves_the_flags_of_gpus_to_the_caller(manifest: Manifest, shortcuts: None) -> None:
+    torch_sampler(Recorder(), manifest).mint(manifest.addresses(0))
+    assert read_flags() == [True] * 4
 
 
 def test_a_failing_generator_leaves_the_thread_count_as_it_was(manifest: Manifest) -> None:
