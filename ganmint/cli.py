@@ -90,6 +90,9 @@ def cli() -> None:
 # The options of the command line for the fields of the HTTP interface.
 OPTIONS = {name: f"--{name}" for name in ("seed", "index", "labels", "psi", "device", "preset")} | {"n": "--count"}
 
+# What the extra `train` brings, by the name of its module.
+TRAINING_PACKAGES = ("jinja2", "matplotlib", "onnx", "tensorboard", "torch", "yaml")
+
 
 def _describe(error: GanmintError) -> str:
     """Return the message, with a field named as the user typed it."""
@@ -120,8 +123,9 @@ def main() -> None:
         click.echo(f"Error: {where}{error.strerror or error}", err=True)
         status = 1
     except ModuleNotFoundError as error:
-        if error.name not in ("yaml", "tensorboard", "matplotlib", "jinja2"):
+        package = (error.name or "").partition(".")[0]
+        if package not in TRAINING_PACKAGES:
             raise
-        click.echo(f"Error: training needs {error.name}; install it with: pip install 'ganmint[train]'", err=True)
+        click.echo(f"Error: training needs {package}; install it with: pip install 'ganmint[train]'", err=True)
         status = 1
     sys.exit(status)
