@@ -73,7 +73,7 @@ class _ExportCommand(click.Command):
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Processes, each with its own copy of the model.",
+    help="Processes, each with its own copy of the model. One uses every core for ONNX, several use one each.",
 )
 @click.option(
     "--shard",

@@ -33,11 +33,19 @@ T = TypeVar("T")
 
 
 def make_shard(
-    sampler: Sampler, target: Target, spec: ExportSpec, shard: Shard, report: ReportCallback | None = None
+    sampler: Sampler,
+    target: Target,
+    spec: ExportSpec,
+    shard: Shard,
+    report: ReportCallback | None = None,
+    use_all_cores: bool = False,
 ) -> ShardCommit:
     """Mint a shard, publish it, commit it.
 
-    Args: report: is called with images and bytes as they are written.
+    Args:
+        sampler, target, spec, shard: what is made, and where.
+        report: is called with images and bytes as they are written.
+        use_all_cores: whether minting may use every core, if that changes no bit; not where other workers do.
     Raises: ExportError; then the shard is not committed.
     """
     context = ExportContext(spec, sampler.manifest)
@@ -45,7 +53,7 @@ def make_shard(
     with target.draft(shard.name) as draft:
         writer = formats.create_writer(draft, context, shard)
         written = 0
-        minted = run_ahead(_mint(sampler, context, shard))
+        minted = run_ahead(_mint(sampler, context, shard, use_all_cores))
         for addresses, files in run_ahead(_encode(minted, spec)):
             writer.add(addresses, files)
             for address in addresses:
@@ -71,11 +79,11 @@ def make_shard(
     return commit
 
 
-def _mint(sampler: Sampler, context: ExportContext, shard: Shard) -> Generator[Minted, None, None]:
+def _mint(sampler: Sampler, context: ExportContext, shard: Shard, use_all_cores: bool) -> Generator[Minted, None, None]:
     size = -(-CHUNK // sampler.batch_size) * sampler.batch_size
     for first, n in chunks(shard, size):
         addresses = context.addresses(first, n)
-        yield addresses, sampler.mint(addresses)
+        yield addresses, sampler.mint(addresses, use_all_cores)
 
 
 def _encode(minted: Generator[Minted, None, None], spec: ExportSpec) -> Generator[Chunk, None, None]:

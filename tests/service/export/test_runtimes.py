@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from models import artifact
+from models import artifact, store
+from models.address import Address
 from models.runtime.onnx import OnnxRuntime
 from models.sampler import Sampler
 from service.export import run, worker
 from service.export.plan import FORMATS
+from service.export.state import read_context
+from service.export.target import Target
 from tests.conftest import Command
 from tests.service.export.conftest import ARGUMENTS, program, tree
 
@@ -47,6 +53,27 @@ def test_onnx_writes_the_same_bytes_at_any_batch_and_number_of_threads(
     monkeypatch.setattr(artifact, "load", load_with_other_batches)
     assert export(tmp_path / "other").code == 0
     assert tree(tmp_path / "other") == tree(tmp_path / "reference")
+
+
+def test_one_worker_uses_every_core_and_several_use_one_each(
+    export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[bool] = []
+    mint = Sampler.mint
+
+    def record(self: Sampler, addresses: Sequence[Address], use_all_cores: bool = False) -> NDArray[np.uint8]:
+        calls.append(use_all_cores)
+        return mint(self, addresses, use_all_cores)
+
+    monkeypatch.setattr(Sampler, "mint", record)
+    monkeypatch.setattr(artifact, "_compare_goldens", lambda *arguments: 0)
+    export(tmp_path / "one", count=20)
+    assert set(calls) == {True}
+    calls.clear()
+    stored = store.find_model("tiny")
+    spec = read_context(Target(str(tmp_path / "one"))).spec
+    worker.make_shard(artifact.load(stored.path), Target(str(tmp_path / "two")), spec, spec.shards()[0])
+    assert set(calls) == {False}
 
 
 @pytest.fixture
