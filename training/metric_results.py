@@ -75,7 +75,10 @@ METRICS: dict[MetricName, MetricInfo] = {
         "Inception Score", "higher", ".3f", "clear and varied classes; at most the number of classes"
     ),
     "class_balance": MetricInfo(
-        "class imbalance", "lower", ".2%", "share of images that would have to change class to match the real shares"
+        "class balance",
+        "lower",
+        ".2%",
+        "share of images that would have to change class to match the real shares",
     ),
     "skin_tone": MetricInfo(
         "skin tone distance", "lower", ".2f", "mean shift of the typology angle from that of real faces, in degrees"
