@@ -110,7 +110,7 @@ def draft(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: in
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary_dir = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise ArtifactError(folder, f"cannot be written: {error.strerror or error}") from None
+        raise ArtifactError(folder, f"cannot be written: {error.strerror or error}; choose another folder") from None
     try:
         torchscript.write_torchscript(generator, temporary_dir / SCRIPT)
         torchscript.write_weights(generator, temporary_dir / WEIGHTS)

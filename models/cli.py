@@ -14,12 +14,13 @@ PATH = click.Path(path_type=Path)
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 
 
-def write_output(path: Path, content: bytes) -> None:
+def write_output(path: Path, content: bytes, option: str = "--out") -> None:
     """Write a result file, whole or not at all.
 
-    Raises: FileError naming the path.
+    Args: option: the option that names the file.
+    Raises: FileError naming the path, the reason and the option.
     """
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise FileError(path, f"cannot be written: {error.strerror or error}") from None
+        raise FileError(path, f"cannot be written: {error.strerror or error}; choose another {option}") from None

@@ -11,9 +11,8 @@ import click
 from models import artifact, images, signing, store
 from models import upgrade as upgrading
 from models.address import Address
-from models.cli import PATH, device_option
+from models.cli import PATH, device_option, write_output
 from models.errors import InputError
-from models.files import write_atomically
 from models.images import EXTENSIONS
 from models.manifest import LabelSpec, Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
@@ -48,7 +47,7 @@ def list_models(as_json: bool) -> None:
         manifest = read_manifest(stored.path)
         click.echo(
             f"{stored.name:24} {stored.version:10} {_size_text(manifest):10} {len(manifest.class_names) or '-':<8} "
-            f"{manifest.training.kimg:8.0f}  {manifest.training.data.name}"
+            f"{manifest.training.kimg:8g}  {manifest.training.data.name}"
         )
 
 
@@ -218,7 +217,7 @@ def sample(
 def _write_picture(sampler: Sampler, addresses: list[Address], out: Path) -> None:
     media_type = EXTENSIONS[out.suffix.removeprefix(".")]
     texts = [str(address) for address in addresses]
-    write_atomically(out, images.encode_one_or_grid(sampler.mint(addresses), media_type, texts))
+    write_output(out, images.encode_one_or_grid(sampler.mint(addresses), media_type, texts))
     click.echo(f"Wrote {out}: {len(texts)} image{'s' * (len(texts) > 1)} beginning with {texts[0]}")
 
 
@@ -243,7 +242,7 @@ def _write_files(
         addresses = manifest.addresses(seed, index + start, size, part, psi)
         for address, pixels in zip(addresses, sampler.mint(addresses)):
             name = f"{address.model}_{address.version}_{address.seed}_{address.index}.{extension}"
-            write_atomically(out / name, images.encode(pixels, EXTENSIONS[extension], str(address)))
+            write_output(out / name, images.encode(pixels, EXTENSIONS[extension], str(address)))
     click.echo(f"Wrote {count} images to {out}")
 
 

@@ -8,7 +8,6 @@ the URL.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import itertools
@@ -60,9 +59,11 @@ def wrap_storage_errors(url: str, what: str) -> Iterator[None]:
     # Plug-ins raise what their own libraries raise; there is no common base.
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        if what == CANNOT_BE_WRITTEN and reason == os.strerror(errno.ENOENT):
-            reason = "what was written so far has been removed; is another export writing here?"
-        raise ExportError(url, f"{what}: {reason or type(error).__name__}") from error
+        advice = ""
+        if what == CANNOT_BE_WRITTEN:
+            is_gone = isinstance(error, FileNotFoundError)
+            advice = "; choose another --out" + (", or end another export that is writing here" if is_gone else "")
+        raise ExportError(url, f"{what}: {reason or type(error).__name__}{advice}") from error
 
 
 class Target:
@@ -81,8 +82,16 @@ class Target:
             raise InputError(f"{url!r} is no URL that fsspec knows: {error}", "--out") from None
         self._root: str = root.rstrip("/")
         self.local = "file" in ([self._fs.protocol] if isinstance(self._fs.protocol, str) else self._fs.protocol)
-        if self.local and Path(self._root).is_file():
+        if self.local:
+            self._refuse_files()
+
+    def _refuse_files(self) -> None:
+        root = Path(self._root)
+        if root.is_file():
             raise ExportError(self.url, "is a file, not a folder")
+        for parent in root.parents:
+            if parent.is_file():
+                raise ExportError(self.url, f"cannot be written: {parent} is a file; choose another --out")
 
     def url_of(self, name: str) -> str:
         """The URL of a file in the folder, for messages."""

@@ -49,7 +49,7 @@ def check(path: Path, headings: tuple[str, ...], sheet: Path | None) -> None:
     for line in _describe(path, report):
         click.echo(line)
     if sheet and pixels is not None:
-        write_output(sheet, _encode_png(pixels))
+        write_output(sheet, _encode_png(pixels), "--sheet")
         click.echo(f"sheet: {sheet}")
     if report.obstacles:
         raise GanmintError(f"{path} cannot be trained on yet: {'; '.join(report.obstacles)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from models.cli import PATH, device_option
-from models.errors import InputError
+from models.errors import FileError, InputError
 from models.manifest import read_manifest
 from models.runtime.loading import resolve_device
 from training.evaluation import data_split
@@ -67,7 +67,11 @@ def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: 
             generator = EvaluatedGenerator.from_model(subject, resolved_device)
             default_out = Path("evaluations", f"{generator.manifest.name}-{generator.manifest.version}")
         result = _evaluate(generator, data_path, InceptionSpace(inception, resolved_device) if inception else None)
-    page = write_report(result, out or default_out, run.path if run else None)
+    folder = out or default_out
+    try:
+        page = write_report(result, folder, run.path if run else None)
+    except OSError as error:
+        raise FileError(folder, f"cannot be written: {error.strerror or error}; choose another --out") from None
     _print_report(result.report)
     click.echo(f"Wrote {page} in {time.monotonic() - start_s:.0f} s")
 

@@ -64,7 +64,7 @@ def compare(run_folders: tuple[Path, ...], plot: Path | None) -> None:
     if score_data:
         click.echo(f"Scores on different data cannot be compared: {', '.join(score_data)}")
     if plot:
-        write_output(plot, _plot_curves(runs, plot.suffix.lower()[1:]))
+        write_output(plot, _plot_curves(runs, plot.suffix.lower()[1:]), "--plot")
         click.echo(f"plot: {plot}")
 
 
