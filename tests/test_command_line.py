@@ -292,6 +292,32 @@ def test_an_out_that_is_a_file_is_refused_in_words(command: Command, tmp_path: P
     assert str(tmp_path / "file") in result.errors
 
 
+def test_a_folder_of_other_files_is_refused_before_the_data_are_read(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+
+    result = command("train", "--preset", "digits", "--data", "/nosuch", "--out", str(tmp_path))
+
+    assert result.code == 1
+    assert "is not empty and holds no run (found thesis.txt); choose another --out" in result.errors
+
+
+def test_an_out_that_cannot_be_written_is_named_with_the_reason(
+    command: Command, tiny_artifact: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file" / "out"
+    command("models", "install", str(tiny_artifact))
+
+    picture = command("sample", "tiny", "--out", str(out.with_suffix(".png")))
+    files = command("sample", "tiny", "--out", str(out))
+    export = command("export", "tiny", "--count", "3", "--format", "npz", "--device", "cpu", "--out", str(out))
+
+    for result in (picture, files, export):
+        assert result.code == 1
+        assert str(out) in result.errors and "cannot be written: " in result.errors
+        assert "; choose another --out" in result.errors
+
+
 def test_a_dry_run_prints_what_it_resolved_and_writes_nothing(command: Command, data: Path, tmp_path: Path) -> None:
     result = command(
         "train",
@@ -314,6 +340,8 @@ def test_a_dry_run_prints_what_it_resolved_and_writes_nothing(command: Command, 
     assert "256 samples of 1x8x8, 3 classes, sha256 " in result.output
     assert "# device: cpu" in result.output and f"# out: {tmp_path / 'run'}" in result.output
     assert files(tmp_path) == [] and not (tmp_path / "run").exists()
+    # The preset's name and licence are those of other data.
+    assert "MNIST" not in result.output and "CC BY-SA" not in result.output
 
 
 def test_a_toy_trains_from_end_to_end_and_again_does_nothing(command: Command, tmp_path: Path) -> None:
@@ -336,7 +364,8 @@ def test_a_toy_trains_from_end_to_end_and_again_does_nothing(command: Command, t
 
     assert first.code == second.code == 0
     assert "# data: toy1d, 65536 samples of 1x1x1, no labels" in first.output
-    assert "1.0/1 kimg" in first.output and "Next" not in first.output
+    assert "this run ends at 1; --set schedule_kimg=1 fits them to it" in first.output
+    assert "0.512/1 kimg" in first.output and "1.024/1 kimg" in first.output and "Next" not in first.output
     # 256 images a batch: the first at or above 1000.
     assert "checkpoint-000000001024.pt" in before and "grids/000000001024.png" in before
     assert "already trained to 1.024 kimg; nothing to do" in second.output

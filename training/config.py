@@ -78,6 +78,12 @@ class DataConfig(Frozen):
         description="classes are shown in proportion to their size to this power: 1 as they are, 0 equally often",
     )
 
+    def without_terms_of_other_data(self, digest: str) -> DataConfig:
+        """Return this for data with a digest: without the terms, if they were written for other data."""
+        if self.digest in ("", digest):
+            return self
+        return self.model_copy(update=dict.fromkeys((*DATA_TERMS, "digest"), ""))
+
 
 # If one of these is set, none of the preset's stays.
 DATA_TERMS = ("name", "licence", "attribution", "use")
@@ -130,7 +136,7 @@ class Config(Frozen):
     seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
     total_kimg: float = Field(gt=0, description="length of the run, in thousand real images shown to D")
     tick_kimg: float = Field(gt=0, description="images between two reports, each with a grid and a checkpoint")
-    schedule_kimg: float = Field(gt=0, description="length of the cosine schedules")
+    schedule_kimg: float = Field(gt=0, description="length of the schedules of lr, gamma, beta2 and others")
     batch: int = Field(ge=2)
     penalty_every: int = Field(default=1, ge=1, description="apply R1 and R2 only in each k-th step, k times as strong")
     augment: AugmentConfig | None = Field(

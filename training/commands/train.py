@@ -15,9 +15,9 @@ from training.config import PRESET_BY_SIDE, Config, dump_config, find_preset, li
 from training.data.dataset import Dataset, toy1d, toy25
 from training.data.loader import load_dataset
 from training.distributed import local_device, main_process_output
-from training.runs.loop import check_shape, describe_data, run
+from training.runs.loop import check_shape, describe_data, drop_other_terms, run
 from training.runs.mlflow_logger import TRACKERS, require_trackers
-from training.runs.run_dir import suggest_model_name
+from training.runs.run_dir import refuse_other_files, suggest_model_name
 
 TOY_DATASETS = {"toy1d": toy1d, "toy25": toy25}
 
@@ -82,9 +82,12 @@ def train(
     """
     with main_process_output():
         require_trackers(track)
+        if not dry_run:
+            refuse_other_files(out)
         config, dataset = _resolve(preset, data_path, assignments)
         resolved_device = local_device(resolve_device(device))
         check_shape(config, dataset)
+        config = drop_other_terms(config, dataset)
         if dry_run:
             click.echo(dump_config(config), nl=False)
         _print_plan(config, dataset, resolved_device, out)
@@ -107,6 +110,11 @@ def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> Non
         hint = "; give --set data.name=... --set data.licence=... --set data.attribution=..."
     click.echo(f"# the model card will state: {data_info['name']}, licence {data_info['licence']}{hint}")
     click.echo(f"# settings: preset {config.preset}; --dry-run shows them all")
+    if config.total_kimg < config.schedule_kimg:
+        click.echo(
+            f"# schedule: lr, gamma and beta2 change over {config.schedule_kimg:g} kimg, this run ends at "
+            f"{config.total_kimg:g}; --set schedule_kimg={config.total_kimg:g} fits them to it"
+        )
     click.echo(f"# device: {device}")
     click.echo(f"# out: {out}")
 

@@ -142,8 +142,10 @@ class TensorBoard(Logger):
 class Terminal(Logger):
     """Prints a line per tick; in between, a status line on a terminal and a line a minute in a log."""
 
-    def __init__(self, total_kimg: float) -> None:
+    def __init__(self, total_kimg: float, tick_kimg: float) -> None:
         self._total_kimg = total_kimg
+        # As many as tell two ticks from each other.
+        self._decimals = max(1, len(f"{tick_kimg:.6f}".rstrip("0").partition(".")[2]))
         self._is_terminal = sys.stdout.isatty()
         self._last_print_s = time.monotonic()
 
@@ -168,14 +170,19 @@ class Terminal(Logger):
 
     def _describe_progress(self, kimg: float, images_per_second: float, *details: str) -> str:
         left = format_duration((self._total_kimg - kimg) * 1000 / images_per_second)
-        parts = [f"{kimg:.1f}/{self._total_kimg:g} kimg", f"{images_per_second:.0f} images/s", *details, f"{left} left"]
+        parts = [
+            f"{kimg:.{self._decimals}f}/{self._total_kimg:g} kimg",
+            f"{images_per_second:.0f} images/s",
+            *details,
+            f"{left} left",
+        ]
         return "  ".join(parts)
 
 
-def create_loggers(out: Path, total_kimg: float, images_shown: int) -> list[Logger]:
+def create_loggers(out: Path, total_kimg: float, tick_kimg: float, images_shown: int) -> list[Logger]:
     """Create the loggers that every run has, from `images_shown` on."""
     return [
         StatsFile(out / STATS_FILE),
         TensorBoard(out / TENSORBOARD_FOLDER, images_shown),
-        Terminal(total_kimg),
+        Terminal(total_kimg, tick_kimg),
     ]

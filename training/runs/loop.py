@@ -73,6 +73,7 @@ def run(
         KeyboardInterrupt: SIGINT or SIGTERM stopped the run, after a checkpoint was saved.
     """
     check_shape(config, dataset)
+    config = drop_other_terms(config, dataset)
     with distributed.init_distributed(device) as group, _catch_stop_signals() as stop, contextlib.ExitStack() as stack:
         check_batch_split(config, group)
         if group.is_main:
@@ -94,7 +95,7 @@ def run(
         loggers: list[Logger] = []
         if group.is_main:
             run_dir.prepare_resume(out, config, trainer.images_shown / 1000)
-            loggers += create_loggers(out, config.total_kimg, trainer.images_shown)
+            loggers += create_loggers(out, config.total_kimg, config.tick_kimg, trainer.images_shown)
             loggers += [TRACKERS[name](out, config) for name in track]
         logger = stack.enter_context(LoggerGroup(loggers))
         _train(trainer, describe_data(config, dataset), out, logger, stop)
@@ -141,21 +142,25 @@ def check_shape(config: Config, dataset: Dataset) -> None:
         raise InputError(f"{first_problem(error).message} (preset {config.preset}){hint}", "--data") from None
 
 
+def drop_other_terms(config: Config, dataset: Dataset) -> Config:
+    """Return the configuration without the name and licence that a preset states for other data than this."""
+    return config.model_copy(update={"data": config.data.without_terms_of_other_data(dataset.digest)})
+
+
 def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
     """Describe the data for the checkpoint and the manifest.
 
     The configured name, licence, attribution and use count only if they were written for this data.
     """
-    data = config.data
-    applies = data.digest in ("", dataset.digest)
+    data = config.data.without_terms_of_other_data(dataset.digest)
     return {
-        "name": (data.name if applies else "") or dataset.name,
+        "name": data.name or dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
         "held_out": dataset.untrained_size(data.holdout, data.validation),
-        "licence": (data.licence if applies else "") or "not stated",
-        "attribution": data.attribution if applies else "",
-        "use": data.use if applies else "",
+        "licence": data.licence or "not stated",
+        "attribution": data.attribution,
+        "use": data.use,
         "label_names": list(dataset.class_names),
     }
 

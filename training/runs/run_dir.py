@@ -112,6 +112,16 @@ def lock_run_dir(out: Path) -> Iterator[None]:
         yield
 
 
+def refuse_other_files(out: Path) -> None:
+    """Check, before the data are read, that the folder holds a run or no other files; it may be missing.
+
+    Raises: FileError.
+    """
+    if out.is_dir() and not is_run(out):
+        with contextlib.suppress(PermissionError):
+            _refuse_other_files(out)
+
+
 def _refuse_other_files(out: Path) -> None:
     names = sorted(path.name for path in out.iterdir())
     for name in names:

@@ -20,7 +20,7 @@ from tests.training.runs.helpers import (
     read_ticks,
     train,
 )
-from training.config import Config, load_preset
+from training.config import Config, load_config, load_preset
 from training.data.dataset import Dataset
 from training.gan.trainer import STATS, Trainer
 from training.runs import checkpoint, loop
@@ -83,6 +83,14 @@ def test_a_preset_describes_only_the_data_it_was_written_for(tiny_data: Dataset)
 
     mine = loop.describe_data(load_preset("digits", ("data.licence=CC0",)), tiny_data)
     assert (mine["name"], mine["licence"], mine["attribution"]) == (tiny_data.name, "CC0", "")
+
+
+def test_a_run_saves_no_licence_of_other_data(tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    terms = ("data.name=MNIST", "data.licence=CC0", "data.attribution=nobody", f"data.digest='{'0' * 64}'")
+    train(tiny_config("total_kimg=0.064", *terms), tiny_data, tmp_path / "run")
+
+    data = load_config(tmp_path / "run" / "config.yaml").data
+    assert (data.name, data.licence, data.attribution, data.digest) == ("", "", "", "")
 
 
 def test_holdout_images_are_never_trained_on(
