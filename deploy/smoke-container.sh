@@ -143,6 +143,7 @@ check_packages() {
 print(*{re.sub("[-_.]+", "-", d.name).lower() + "==" + d.version for d in every() if d.name != "ganmint"}, sep="\n")'
     inside "$container" -- /app/.venv/bin/python -c "$list" | sort >"$DIR/packages.txt"
     "$PYTHON" -m deploy.packages | sort | diff - "$DIR/packages.txt" || fail 'the image has other packages than make sbom lists'
+    ! grep -q '^torch==' "$DIR/packages.txt" || fail 'the image for CPUs has torch'
 }
 
 # The container's first process, which a cluster signals: buildah's own are above it.
