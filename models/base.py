@@ -5,12 +5,38 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 
 class Frozen(BaseModel):
     """Immutable data: an unknown field is an error, and every number is finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# Longer texts are not repeated in an error.
+MAX_VALUE_LENGTH = 40
+_WHOLE_NUMBER = "must be a whole number"
+_MAPPING = "must be a mapping such as {name: value}"
+# Instead of pydantic's own messages, by its names of the rules.
+_MESSAGES = {
+    "missing": "is required",
+    "int_type": _WHOLE_NUMBER,
+    "int_parsing": _WHOLE_NUMBER,
+    "int_from_float": _WHOLE_NUMBER,
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be a text",
+    "dict_type": _MAPPING,
+    "model_type": _MAPPING,
+}
+# Not a pattern's: the text may be a secret in the wrong place.
+_WITH_VALUE = {
+    *(kind for kind in _MESSAGES if kind not in ("missing", "dict_type")),
+    *("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number", "literal_error"),
+}
 
 
 class FieldProblem(NamedTuple):
@@ -34,10 +60,16 @@ class FieldProblem(NamedTuple):
 
 def list_problems(error: ValidationError) -> list[FieldProblem]:
     """Return every problem, in the order of the fields."""
-    return [
-        FieldProblem(tuple(item["loc"]), item["type"], item["msg"].removeprefix("Value error, "))
-        for item in error.errors(include_url=False, include_input=False)
-    ]
+    return [FieldProblem(tuple(item["loc"]), item["type"], _describe(item)) for item in error.errors(include_url=False)]
+
+
+def _describe(item: ErrorDetails) -> str:
+    """Return pydantic's message in the words of the other errors, with the value where it is short."""
+    kind = item["type"]
+    message = _MESSAGES.get(kind) or item["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+    value = item["input"]
+    is_short = isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= MAX_VALUE_LENGTH)
+    return f"{message}, got {value!r}" if is_short and kind in _WITH_VALUE else message
 
 
 def first_problem(error: ValidationError) -> FieldProblem:

@@ -242,7 +242,7 @@ def test_interrupting_ends_with_130(monkeypatch: pytest.MonkeyPatch, command: Co
             2,
             "--data: the networks make 28x28 images",
         ),
-        (("--preset", "toy1d", "--set", "batch=many"), 2, "batch: Input should be a valid integer"),
+        (("--preset", "toy1d", "--set", "batch=many"), 2, "batch: must be a whole number, got 'many'"),
         (("--preset", "toy1d", "--set", "nosuch=1"), 2, "nosuch: there is no such setting"),
         (("--preset", "toy1d", "--set", "batch"), 2, "--set: expected NAME=VALUE, got 'batch'"),
         (("--preset", "toy1d", "--device", "nosuch"), 2, "--device: 'nosuch' cannot be used"),

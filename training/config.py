@@ -324,7 +324,7 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise InputError(f"the value of {path!r} is not valid YAML: {text[:40]!r}", "--set") from None
+        raise InputError(f"the value is not valid YAML: {text[:40]!r}", path) from None
     for name in _flatten(path, value):
         check_current(Config, name)
     *parents, leaf = path.split(".")
@@ -332,7 +332,7 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
     for key in parents:
         child = node.get(key)
         if not isinstance(child, dict):
-            raise InputError(f"there is no setting {path!r}", "--set")
+            raise InputError(f"there is no such setting{_suggest(path)}; --dry-run lists them all", path)
         node = child
     node[leaf] = value
 

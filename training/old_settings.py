@@ -19,14 +19,14 @@ REMOVED_AUGMENT = ("target", "adjust_kimg", "start")
 def check_current(config_type: type[BaseModel], name: str) -> None:
     """Check that a dotted name is not one of an earlier version.
 
-    Raises: InputError for --set, with what to write instead.
+    Raises: InputError naming it, with what to write instead.
     """
     if name in (*REMOVED, *(f"augment.{removed}" for removed in REMOVED_AUGMENT)):
-        raise InputError(f"{name} was removed", "--set")
+        raise InputError("was removed", name)
     parent, dot, _ = name.rpartition(".")
     for pattern, current in _old_names(config_type).items():
         if fnmatchcase(name, pattern):
-            raise InputError(f"{name} is called {parent}{dot}{current} now", "--set")
+            raise InputError(f"is called {parent}{dot}{current} now", name)
 
 
 def field_names(model: type[BaseModel], field: str) -> list[str]:
