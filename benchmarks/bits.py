@@ -5,7 +5,7 @@ Run it on each machine, or under an emulated processor (qemu-user):
     python -m benchmarks.bits
     qemu-x86_64 -cpu Nehalem .venv/bin/python -m benchmarks.bits
 
-Equal hashes mean equal bits. The lines on pixels say how far images can be apart.
+Equal hashes mean equal bits. The last line says how far the model's golden samples are from their pixels.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ def _print_hashes(folder: Path) -> None:
         ("PNG", files),
     ):
         print(f"  {name:8} {hashlib.sha256(data).hexdigest()[:16]}")
+    worst = artifact.check_goldens(sampler, folder / artifact.GOLDEN)
+    print(f"  goldens  off by {worst} of 255")
     sys.stdout.flush()
 
 

@@ -33,14 +33,12 @@ class _DirectService(bentoml.Service):  # type: ignore[misc]
     """
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        from models import memory
         from service import lifecycle
         from service.app import create_app
 
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("ganmint").setLevel(logging.INFO)
         lifecycle.die_with_parent()
-        memory.keep_freed()
         lifecycle.raise_file_limit()
         app = create_app(SETTINGS, on_loaded=lifecycle.freeze_garbage)
         # Mounted so that BentoML runs the app's lifespan.

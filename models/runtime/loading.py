@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
+from models import memory
 from models.errors import ArtifactError, GanmintError, InputError
 from models.manifest import Manifest
 from models.runtime.base import Runtime
@@ -119,4 +120,6 @@ def load_runtime(folder: Path, manifest: Manifest, device: str, choice: RuntimeC
         return OnnxRuntime(path.read_bytes(), path, manifest)
     from models.runtime.torchscript import TorchRuntime, load_torchscript
 
+    if device == "cpu":
+        memory.keep_freed()
     return TorchRuntime(load_torchscript(folder / TORCHSCRIPT_FILE, device), manifest, device)

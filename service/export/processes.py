@@ -22,7 +22,7 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 from typing import cast
 
-from models import artifact, memory
+from models import artifact
 from models.errors import ExportError, GanmintError
 from service.export import interrupts, worker
 from service.export.plan import Shard
@@ -110,7 +110,6 @@ def _work(connection: Connection, request: ExportRequest) -> None:
     """Run in a worker process: make and commit the shards that come through the pipe."""
     signal.signal(signal.SIGTERM, _exit)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    memory.keep_freed()
     try:
         _make_shards(connection, request)
     except Exception as error:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from models import artifact, memory
+from models.runtime.loading import RuntimeChoice
 
 SCRIPT = """
 import resource, sys
@@ -36,3 +40,18 @@ def test_a_batch_uses_the_memory_of_the_one_before() -> None:
     kept, given_back = page_faults("keep"), page_faults()
     # How many pages a fault brings is the kernel's choice (huge pages), so only the two are compared.
     assert kept < 0.75 * given_back
+
+
+@pytest.mark.parametrize(("runtime", "calls"), [("torchscript", 1), ("onnx", 0)])
+def test_memory_is_kept_for_torch_only(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, runtime: RuntimeChoice, calls: int
+) -> None:
+    count = 0
+
+    def keep_and_count() -> None:
+        nonlocal count
+        count += 1
+
+    monkeypatch.setattr(memory, "keep_freed", keep_and_count)
+    artifact.load(tiny_artifact, runtime=runtime)
+    assert count == calls
