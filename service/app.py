@@ -78,7 +78,8 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
 
 def _add_middleware(app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics) -> None:
     """Add the middleware, innermost first."""
-    app.add_middleware(FastRouteMiddleware, route=routes.find_route("generate"), endpoint=routes.generate)
+    fast_routes = [routes.find_route("generate"), routes.find_route("permanent_image")]
+    app.add_middleware(FastRouteMiddleware, routes=fast_routes)
     app.add_middleware(HeadMiddleware)
     if settings.origins:
         app.add_middleware(

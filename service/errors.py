@@ -159,7 +159,7 @@ def install_handlers(app: FastAPI) -> None:
         # Initialise to 0 so that rate() sees the first increment.
         app.state.metrics.shed.labels(reason)
     app.add_exception_handler(GanmintError, handle_ganmint_error)
-    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(HTTPException, handle_http_exception)
     app.add_exception_handler(Exception, _handle_bug)
 
 
@@ -194,7 +194,8 @@ def describe_load_error(error: GanmintError) -> str:
     return "this model failed its checks and is not served; see the server's log or run: ganmint models verify"
 
 
-async def _handle_http_exception(request: Request, error: Exception) -> Response:
+async def handle_http_exception(request: Request, error: Exception) -> Response:
+    """Make the response of an error that the framework or a route raised with a status."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         # Every GET route also serves HEAD (service.middleware).

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import GanmintError
-from service.errors import handle_ganmint_error
+from service.errors import handle_ganmint_error, handle_http_exception
 from service.metrics import Metrics
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -103,26 +103,38 @@ class HeadMiddleware:
 
 
 class FastRouteMiddleware:
-    """Calls one endpoint directly, without FastAPI's routing, dependencies and exit stacks.
+    """Calls some endpoints directly, without FastAPI's routing, dependencies and exit stacks.
 
-    They take as long as the endpoint itself. FastAPI still does everything else for the route: its description in
+    They take as long as the endpoint itself. FastAPI still does everything else for the routes: their description in
     /openapi.json, other methods, trailing slashes.
+
+    Args:
+        app: the next layer.
+        routes: their endpoints take the request and the path's parameters, all of them text, and return a response.
     """
 
-    def __init__(self, app: ASGIApp, route: APIRoute, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[APIRoute]) -> None:
         self._app = app
-        self._route = route
-        self._endpoint = endpoint
-        self._methods = frozenset(route.methods or ())
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != self._route.path or scope["method"] not in self._methods:
-            await self._app(scope, receive, send)
-            return
-        scope["route"] = self._route
+        if scope["type"] == "http":
+            for route in self._routes:
+                match = route.path_regex.match(scope["path"])
+                if match and scope["method"] in (route.methods or ()):
+                    await self._call(route, match.groupdict(), scope, receive, send)
+                    return
+        await self._app(scope, receive, send)
+
+    async def _call(
+        self, route: APIRoute, path_params: dict[str, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        scope["route"] = route
         request = Request(scope, receive, send)
         try:
-            response = await self._endpoint(request)
+            response = await route.endpoint(request, **path_params)
         except GanmintError as error:
             response = await handle_ganmint_error(request, error)
+        except HTTPException as error:
+            response = await handle_http_exception(request, error)
         await response(scope, receive, send)
