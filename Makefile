@@ -51,9 +51,9 @@ docs: $(VENV)/.docs  ## build the documentation: build/docs/index.html
 	@echo "build/docs/index.html"
 
 ##@ Measure (benchmarks/README.md says what the numbers mean)
-bench: $(VENV)/.dev  ## NAME=start, serving, overload, killed, bulk or training
+bench: $(VENV)/.dev  ## NAME=start, serving, overload, killed, bulk or training; OPTIONS=--help lists more
 	@$(if $(filter serving,$(NAME)),$(PIP) mosec,:)
-	$(BIN)/python -m benchmarks.$(NAME)
+	$(BIN)/python -m benchmarks.$(NAME) $(OPTIONS)
 
 $(BENCHMARKS:%=bench-%): bench-%:
 	@$(MAKE) --no-print-directory bench NAME=$*

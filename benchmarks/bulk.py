@@ -1,11 +1,11 @@
-"""Bulk export against the raw ceiling and a simple script, interleaved over rounds.
+"""Measures bulk exports on both runtimes beside the ceiling of each and a simple script, interleaved over rounds.
 
-Run: make bench-bulk. The ceiling is benchmarks/ceiling.py: latents, forward at the fixed batch and PNG in a plain
-loop in one process, no disk; for two workers, two of them at once. The script is what a user would write
-(benchmarks/peers/simple_export.py). Exports write to TMPDIR; their rate is of the images after each
-worker's first shard, so that start-up, which any count shares, is left out. Shares are medians of the same
-round's ceiling. --memory instead prints the peak resident memory of exports
-of 8x8 images as idx, by count.
+Run: make bench-bulk. The ceiling is benchmarks/ceiling.py: latents, forward in full batches and PNG in a plain loop in
+one process, no disk; with --workers N, N of them at once. The script is what a user would write
+(benchmarks/peers/simple_export.py), on TorchScript. Exports write to TMPDIR; their rate is of the images after each
+worker's first shard, so that start-up, which any count shares, is left out. The table has medians; its ratios are
+medians of the ratios within a round. --memory instead prints the peak resident memory of exports of 8x8 images as
+idx, by count.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,94 +20,126 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-
-from benchmarks.models import FACES_SIZED, SMALLEST, export
-from benchmarks.servers import get_cpu_name
+from benchmarks.servers import describe_machine
 from models import store
+from models.manifest import read_manifest
 
+MODELS = ("digits", "faces")
+RUNTIMES = ("onnx", "torchscript")
 FORMATS = ("imagefolder", "webdataset")
+SHARDS_OF_WORKER = 6
 
 
 def main() -> None:
-    """Print the table."""
+    """Print a table for each model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.5, help="of each measurement, about")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--workers", type=int, default=1, help="of an export, and loops of a ceiling")
     parser.add_argument("--memory", type=int, nargs="*", metavar="COUNT", help="peak memory instead")
     arguments = parser.parse_args()
-    print(f"{get_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         if arguments.memory is not None:
-            store.install(export("smallest", SMALLEST, Path(folder), batch_size=64))
-            _memory(arguments.memory or [10_000, 1_000_000])
+            _measure_memory(Path(folder), arguments.memory or [10_000, 1_000_000])
             return
-        models = {
-            "digits": store.BUNDLED / "digits",
-            "faces-sized": export("faces-sized", FACES_SIZED, Path(folder)),
-        }
-        for name, path in models.items():
+        for name in arguments.models:
+            path = store.BUNDLED / name
             store.install(path)
-            _report(name, [_round(name, path, arguments.seconds) for _ in range(arguments.rounds)])
+            command = [sys.executable, "-m", "benchmarks.ceiling", str(path), "--device", "cpu", "--runtime", "onnx"]
+            batch_size = int(_read_rows([_start([*command, "--find-batch-size"])])[0]["batch_size"])
+            rounds = []
+            for number in range(arguments.rounds):
+                # Every other round goes the other way, so that none always comes first.
+                runtimes = RUNTIMES[:: -1 if number % 2 else 1]
+                rounds.append(_measure_round(path, runtimes, batch_size, arguments.workers, arguments.seconds))
+            _print_table(name, rounds, arguments.workers, batch_size)
 
 
-def _round(name: str, path: Path, seconds: float) -> dict[str, float]:
-    one = _ceilings(path, seconds, 1)
-    # Whole shards, about as many as the time allows.
-    size = max(64, round(one * seconds / 5))
-    rows = {"ceiling, 1 worker": one, "ceiling, 2 workers": _ceilings(path, seconds, 2)}
-    rows |= {f"{f}, {w} worker(s)": _export(name, f, w, size) for f in FORMATS for w in (1, 2)}
-    return {**rows, "simple script": _simple(path, seconds)}
+def _measure_round(
+    path: Path, runtimes: tuple[str, ...], batch_size: int, workers: int, seconds: float
+) -> dict[str, float]:
+    """Return images/s by row."""
+    rows = {}
+    for runtime in runtimes:
+        options = ["--batch-size", str(batch_size)] if runtime == "onnx" else []
+        rows[f"ceiling, {runtime}"] = _measure_ceiling(path, runtime, workers, seconds, options)
+    for format_ in FORMATS:
+        for runtime in runtimes:
+            # Whole shards, about as many as the time allows.
+            size = max(64, round(rows[f"ceiling, {runtime}"] / workers * seconds / (SHARDS_OF_WORKER - 1)))
+            rows[f"{format_}, {runtime}"] = _measure_export(read_manifest(path).name, runtime, format_, workers, size)
+    return {**rows, "simple script, torchscript": _measure_script(path, seconds)}
 
 
-def _report(name: str, rounds: list[dict[str, float]]) -> None:
-    print(
-        f"\n{name}; medians of {len(rounds)} rounds\n{'':28}{'images/s':>10}{'of ceiling':>12}{'least':>8}{'most':>8}"
-    )
-    for row in rounds[0]:
-        ceiling = f"ceiling, {'2 workers' if ' 2 ' in row else '1 worker'}"
-        shares = [r[row] / r[ceiling] for r in rounds]
-        rate = statistics.median(r[row] for r in rounds)
-        print(f"{row:28}{rate:10.0f}{statistics.median(shares):12.2f}{min(shares):8.2f}{max(shares):8.2f}")
+def _print_table(name: str, rounds: list[dict[str, float]], workers: int, batch_size: int) -> None:
+    print(f"\n{name}, {workers} worker(s), {len(rounds)} rounds; batches of the ONNX ceiling {batch_size}\n")
+    print("| | images/s | of TorchScript ceiling | of ONNX ceiling | least and most of TorchScript ceiling |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    keys = [*(f"{kind}, {runtime}" for kind in ("ceiling", *FORMATS) for runtime in RUNTIMES)]
+    for key in (*keys, "simple script, torchscript"):
+        rate = statistics.median(round_[key] for round_ in rounds)
+        of_torchscript = [round_[key] / round_["ceiling, torchscript"] for round_ in rounds]
+        of_onnx = statistics.median(round_[key] / round_["ceiling, onnx"] for round_ in rounds)
+        print(
+            f"| {key} | {rate:.0f} | {statistics.median(of_torchscript):.2f} | {of_onnx:.2f} "
+            f"| {min(of_torchscript):.2f} to {max(of_torchscript):.2f} |",
+            flush=True,
+        )
 
 
-def _ceilings(path: Path, seconds: float, processes: int) -> float:
-    command = [sys.executable, "-m", "benchmarks.ceiling", str(path), "--seconds", str(seconds)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-    return sum(float(json.loads(process.communicate(timeout=120)[0])["per_s"]) for process in running)
+def _measure_ceiling(path: Path, runtime: str, processes: int, seconds: float, options: list[str]) -> float:
+    command = [sys.executable, "-m", "benchmarks.ceiling", str(path), "--device", "cpu", "--runtime", runtime]
+    running = [_start([*command, "--seconds", str(seconds), *options]) for _ in range(processes)]
+    return sum(row["per_s"] for row in _read_rows(running))
 
 
-def _simple(path: Path, seconds: float) -> float:
+def _measure_script(path: Path, seconds: float) -> float:
     with tempfile.TemporaryDirectory() as out:
         script = [sys.executable, "-m", "benchmarks.peers.simple_export", str(path), out, "--seconds", str(seconds)]
-        done = subprocess.run(script, check=True, capture_output=True, text=True, timeout=120)
-    return float(done.stdout)
+        process = subprocess.run(script, check=True, capture_output=True, text=True, timeout=120)
+    return float(process.stdout)
 
 
-def _export(name: str, format_: str, workers: int, size: int) -> float:
-    """Images/s from the moment when every worker works, to the last commit."""
+def _measure_export(name: str, runtime: str, format_: str, workers: int, size: int) -> float:
+    """Return images/s from the moment when every worker works to the last commit."""
     with tempfile.TemporaryDirectory() as out:
-        shards = 6 * workers
+        shards = SHARDS_OF_WORKER * workers
         command = [sys.executable, "-m", "ganmint", "export", name, "--count", str(size * shards), "--seed", "1"]
         command += ["--labels", "balanced", "--shard-size", str(size), "--workers", str(workers), "--device", "cpu"]
         command += ["--format", format_, "--out", out]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=300)
+        environment = {**os.environ, "GANMINT_RUNTIME": runtime}
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=300, env=environment)
         times = sorted(p.stat().st_mtime for p in (Path(out) / ".ganmint" / "shards").iterdir())
     # The first shard of each worker brings start-up and warming.
     return (shards - workers) * size / (times[-1] - times[workers - 1])
 
 
-def _memory(counts: list[int]) -> None:
+def _start(command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _read_rows(processes: list[subprocess.Popen[str]]) -> list[dict[str, float]]:
+    return [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+
+
+def _measure_memory(folder: Path, counts: list[int]) -> None:
+    from benchmarks.models import SMALLEST, export
+
+    store.install(export("smallest", SMALLEST, folder, batch_size=64))
     for count in counts:
         with tempfile.TemporaryDirectory() as out:
             command = [sys.executable, "-m", "ganmint", "export", "smallest", "--count", str(count), "--device", "cpu"]
-            started = time.monotonic()
+            started_at = time.monotonic()
             process = subprocess.Popen([*command, "--format", "idx", "--out", out], stdout=subprocess.DEVNULL)
             _, status, usage = os.wait4(process.pid, 0)
             if status:
                 sys.exit("the export failed")
-            print(f"{count:8} images: {usage.ru_maxrss / 1024:.0f} MiB, {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"{count:8} images: {usage.ru_maxrss / 1024:.0f} MiB, {time.monotonic() - started_at:.0f} s", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def main() -> None:
         samplers = [artifact.load(folder) for folder in folders]
         rounds = [[_images_per_second(s, arguments.seconds) for s in samplers] for _ in range(arguments.rounds)]
         print(f"{get_cpu_name()}, one thread, Python {platform.python_version()}, torch {torch.__version__}")
-        print("| generator | widths | weights | MiB | MFLOP an image | fixed batch | images/s | ratio |")
+        print("| generator | widths | weights | MiB | MFLOP an image | batch | images/s | ratio |")
         print("| --- | --- | --- | --- | --- | --- | --- | --- |")
         for k, (path, folder, sampler) in enumerate(zip(arguments.generators, folders, samplers)):
             rate = statistics.median(row[k] for row in rounds)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import platform
 import signal
 import statistics
 import tempfile
@@ -20,9 +19,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import httpx
-import torch
 
-from benchmarks.servers import get_cpu_name, run_service
+from benchmarks.servers import describe_machine, run_service
 from models import store
 
 NUM_CLIENTS = 32
@@ -101,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    print(f"{get_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    print(describe_machine())
     print(f"{NUM_CLIENTS} clients, {rounds} rounds\n")
     print("| round | start s | ready again s | ratio | in flight | lost | refused | answered after |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")

@@ -89,7 +89,7 @@ class Run:
 
     def next_request(self) -> bytes:
         """Build the next request."""
-        k = self._next
+        k = self._next % self._arguments.cycle if self._arguments.cycle else self._next
         self._next += 1
         body = str(self._arguments.body).replace("INDEX", str(k)).encode()
         lines = [f"{self._arguments.method} {self._arguments.path.replace('INDEX', str(k))} HTTP/1.1", "Host: bench"]
@@ -210,4 +210,5 @@ if __name__ == "__main__":
     parser.add_argument("--path", default="/generate", help="INDEX is replaced by the request's number")
     parser.add_argument("--accept", default="")
     parser.add_argument("--body", default="", help="INDEX is replaced by the request's number")
+    parser.add_argument("--cycle", type=int, default=0, help="begin again at 0 after so many numbers; 0: never")
     uvloop.run(_main(parser.parse_args()))

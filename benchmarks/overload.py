@@ -4,7 +4,7 @@ Run: make bench-overload. Capacity is what a closed loop of 64 connections gets 
 open loop sends three times as many, independent of the responses. An accepted request waits at most for the queue
 (GANMINT_QUEUE_IMAGES / capacity); the others must be refused at once. Then the closed loop again, right after the last
 response. Then fairness: 8 connections with n = 1, alone and beside 4 connections with n = 256; also in units of one
-forward of the fixed batch.
+forward of a full batch.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.models import FACES_SIZED, export
-from benchmarks.servers import get_cpu_name, run_service
+from benchmarks.servers import describe_machine, run_service
 from models import store
 from models.manifest import read_manifest
 
@@ -37,7 +34,7 @@ def main() -> None:
     parser.add_argument("--queue-images", type=int, default=4096, help="as GANMINT_QUEUE_IMAGES")
     parser.add_argument("--model", choices=["digits", "faces-sized"], default="digits")
     arguments = parser.parse_args()
-    print(f"{get_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         digits = arguments.model == "digits"
@@ -97,7 +94,7 @@ def _overload(load: Load, n: int, queue_images: int, seconds: float, short: floa
 
 def _fairness(load: Load, seconds: float, forward: dict[str, Any]) -> None:
     batch_ms = forward["batch_ms"]
-    print(f"one forward of the fixed batch ({forward['batch_size']:g}): {batch_ms:.1f} ms")
+    print(f"one forward of a full batch ({forward['batch_size']:g}): {batch_ms:.1f} ms")
     alone = load.run(8, seconds)
     bulk = load.start(4, seconds + 2, 256)
     beside = load.run(8, seconds)

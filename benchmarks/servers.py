@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -46,7 +47,7 @@ def wait_until_ready(url: str, timeout_s: float = 120) -> None:
     while not is_ready(url):
         if time.monotonic() > deadline:
             sys.exit(f"{url} does not respond with 200")
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def list_process_tree(pid: int) -> list[int]:
@@ -88,6 +89,12 @@ def is_ready(url: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
+
+
+def describe_machine() -> str:
+    """Return processor, cores and versions, for the head of a report."""
+    versions = (f"{name} {version(name)}" for name in ("onnxruntime", "torch"))
+    return ", ".join([get_cpu_name(), f"{os.cpu_count()} cores", f"Python {platform.python_version()}", *versions])
 
 
 def get_cpu_name() -> str:

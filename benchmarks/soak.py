@@ -14,7 +14,6 @@ import base64
 import io
 import json
 import os
-import platform
 import random
 import sys
 import tempfile
@@ -28,12 +27,11 @@ from typing import Any, cast
 
 import httptools
 import numpy as np
-import torch
 import uvloop
 from numpy.typing import NDArray
 
 from benchmarks.models import SMALL, export
-from benchmarks.servers import get_cpu_name, read_rss_mib, run_service
+from benchmarks.servers import describe_machine, read_rss_mib, run_service
 from models import artifact, images, store
 from models.address import Address
 from models.images import EXTENSIONS
@@ -85,7 +83,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--pool", type=int, default=4000, help="different requests")
     arguments = parser.parse_args()
-    print(f"{get_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}")
+    print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
         samplers = []

@@ -1,8 +1,9 @@
-"""Measures how long the service takes to be ready, and its memory.
+"""Measures how long the service takes to be ready, and its memory, on both runtimes.
 
-Run: make bench-start. Each round starts a fresh `ganmint serve` with the bundled models, waits for /readyz, requests
-images, reads the peak resident memory (VmHWM) of BentoML's arbiter and of the worker, and stops it. The reference, in
-the same rounds, is a bare Python that imports torch and FastAPI, which any PyTorch service has to. Linux only (/proc).
+Run: make bench-start. Each round starts a fresh `ganmint serve` with the bundled models on each runtime in turn, waits
+for /readyz, requests images, reads the peak resident memory (VmHWM) of the worker and of BentoML's arbiter, and stops
+it. The reference, in the same rounds, is a bare Python that imports torch and FastAPI, which any PyTorch service has
+to. The table has medians; its ratios are medians of the ratios within a round. Linux only (/proc).
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import signal
 import statistics
 import subprocess
 import sys
@@ -19,65 +18,88 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks.servers import find_free_port, get_cpu_name, is_ready
+from benchmarks.servers import describe_machine, run_service
+from models import store
 
+RUNTIMES = ("onnx", "torchscript")
 REFERENCE = "import torch, fastapi; print(open('/proc/self/status').read())"
 
 
+class Start(NamedTuple):
+    """One start.
+
+    Attributes:
+        ready_s: from the command to a /readyz of 200.
+        worker_mib: peak resident memory of the worker.
+        arbiter_mib: peak resident memory of the arbiter; 0 for the reference.
+        has_torch: whether the worker has torch in its memory.
+    """
+
+    ready_s: float
+    worker_mib: float
+    arbiter_mib: float
+    has_torch: bool
+
+
 def main() -> None:
-    """Print the medians and their ratio to the reference."""
+    """Print the medians and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=2048, help="requested before memory is read")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=2048, help="of each model, requested before memory is read")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ["BENTOML_HOME"] = home
-        subprocess.run([sys.executable, "-m", "ganmint", "models", "install"], check=True, stdout=subprocess.DEVNULL)
-        rounds = [(_measure_import(), _measure_service(arguments.images)) for _ in range(arguments.rounds)]
-    reference_s, reference_mib = (statistics.median(r[k] for r, _ in rounds) for k in (0, 1))
-    ready_s, worker_mib, arbiter_mib = (statistics.median(s[k] for _, s in rounds) for k in (0, 1, 2))
-    print(
-        f"{get_cpu_name()}, {os.cpu_count()} cores, Python {platform.python_version()}; medians of {len(rounds)} rounds"
+        names = [store.install(folder).name for folder in store.list_bundled()]
+        rounds = []
+        for number in range(arguments.rounds):
+            # Every other round goes the other way, so that none always comes first.
+            runtimes = RUNTIMES[:: -1 if number % 2 else 1]
+            starts = {runtime: _measure_service(runtime, names, arguments.images) for runtime in runtimes}
+            rounds.append({**starts, "reference": _measure_import()})
+    print(f"{describe_machine()}; models {', '.join(names)}; medians of {len(rounds)} rounds\n")
+    print("| | ready s | of TorchScript | worker MiB | of TorchScript | arbiter MiB | torch in the worker |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | --- |")
+    for row, title in (*((r, f"Ganmint, {r}") for r in RUNTIMES), ("reference", "`import torch, fastapi`")):
+        print(f"| {title} | {_format_cells([r[row] for r in rounds], [r['torchscript'] for r in rounds])} |")
+
+
+def _format_cells(starts: list[Start], references: list[Start]) -> str:
+    ready_s = statistics.median(start.ready_s for start in starts)
+    ready_ratio = statistics.median(start.ready_s / r.ready_s for start, r in zip(starts, references))
+    worker_mib = statistics.median(start.worker_mib for start in starts)
+    worker_ratio = statistics.median(start.worker_mib / r.worker_mib for start, r in zip(starts, references))
+    arbiter_mib = statistics.median(start.arbiter_mib for start in starts)
+    has_torch = "yes" if any(start.has_torch for start in starts) else "no"
+    return (
+        f"{ready_s:.2f} | {ready_ratio:.2f} | {worker_mib:.0f} | {worker_ratio:.2f} "
+        f"| {f'{arbiter_mib:.0f}' if arbiter_mib else ''} | {has_torch}"
     )
-    print(f"{'':34}{'seconds':>8}{'ratio':>7}{'MiB':>7}{'ratio':>7}")
-    print(f"{'import torch, fastapi (reference)':34}{reference_s:8.2f}{1:7.2f}{reference_mib:7.0f}{1:7.2f}")
-    ratio_s = ready_s / reference_s
-    ratio_mib = worker_mib / reference_mib
-    print(f"{'service: start to ready; worker':34}{ready_s:8.2f}{ratio_s:7.2f}{worker_mib:7.0f}{ratio_mib:7.2f}")
-    print(f"{'BentoML arbiter':34}{'':15}{arbiter_mib:7.0f}{arbiter_mib / reference_mib:7.2f}")
 
 
-def _measure_import() -> tuple[float, float]:
-    """Return seconds and MiB of the reference."""
+def _measure_import() -> Start:
     started_at = time.perf_counter()
     process = subprocess.run([sys.executable, "-c", REFERENCE], check=True, capture_output=True, text=True)
-    return time.perf_counter() - started_at, _parse_peak_mib(process.stdout)
+    return Start(time.perf_counter() - started_at, _parse_peak_mib(process.stdout), 0.0, has_torch=True)
 
 
-def _measure_service(images: int) -> tuple[float, float, float]:
-    """Return seconds to ready, MiB of the worker, MiB of the arbiter."""
-    port = find_free_port()
-    url = f"http://127.0.0.1:{port}"
+def _measure_service(runtime: str, names: list[str], num_images: int) -> Start:
     started_at = time.perf_counter()
-    command = [sys.executable, "-m", "ganmint", "serve", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not is_ready(url + "/readyz"):
-            if server.poll() is not None:
-                sys.exit("the service ended before it was ready")
-            time.sleep(0.02)
+    with run_service(GANMINT_RUNTIME=runtime, GANMINT_DEVICE="cpu") as (port, (arbiter, *children)):
         ready_s = time.perf_counter() - started_at
-        name = json.loads(urllib.request.urlopen(url + "/v1/models").read())["models"][0]["name"]
-        for index in range(0, images, 256):
-            body = json.dumps({"model": name, "seed": 0, "index": index, "n": 256}).encode()
-            urllib.request.urlopen(url + "/generate", body).read()
-        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        worker = max(_parse_peak_mib(Path(f"/proc/{child}/status").read_text()) for child in children)
-        return ready_s, worker, _parse_peak_mib(Path(f"/proc/{server.pid}/status").read_text())
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(30)
+        for name in names:
+            for index in range(0, num_images, 256):
+                body = json.dumps({"model": name, "seed": 0, "index": index, "n": 256}).encode()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/generate", body, timeout=120).read()
+        # The worker is the largest of them.
+        worker = max(children, key=_read_peak_mib)
+        has_torch = "libtorch" in Path(f"/proc/{worker}/maps").read_text()
+        return Start(ready_s, _read_peak_mib(worker), _read_peak_mib(arbiter), has_torch)
+
+
+def _read_peak_mib(pid: int) -> float:
+    return _parse_peak_mib(Path(f"/proc/{pid}/status").read_text())
 
 
 def _parse_peak_mib(status: str) -> float:

@@ -1,60 +1,54 @@
-"""The same generator behind Mosec (https://mosec.dev), as its documentation shows a batching PNG service.
+"""The same ONNX file behind Mosec (https://mosec.dev), as its documentation shows a batching service.
 
-The model's folder comes from PEER_ARTIFACT; a request is {"seed", "index", "label"}.
+It has Ganmint's session options, batch size and PNG writer, and writes no marks. PEER_ARTIFACT names the model's
+folder; a request is {"seed", "index", "label"}. The wait for a full batch is the shortest that Mosec takes, so that a
+lone request is not held up.
 """
 
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from mosec import Server, Worker
-from PIL import Image
 
 from models.latents import draw_latent
 from models.manifest import read_manifest
+from models.png import encode_png
+from models.runtime.loading import ONNX_FILE
+from models.runtime.onnx import OnnxRuntime
 
 ARTIFACT = Path(os.environ["PEER_ARTIFACT"])
-CARD = read_manifest(ARTIFACT)
-BATCH = CARD.batch_size["cpu"]
+MANIFEST = read_manifest(ARTIFACT)
+BATCH_SIZE = MANIFEST.batch_size["cpu"]
+SHORTEST_WAIT_MS = 1
 
 
 class Mint(Worker):
-    """Latents and forward for a batch, then PNG, without provenance marks."""
+    """Latents and forward for a batch, then PNG."""
 
     resp_mime_type = "image/png"
 
     def __init__(self) -> None:
         super().__init__()
-        torch.set_num_threads(1)
-        self._module = torch.jit.freeze(torch.jit.load(str(ARTIFACT / "generator.ts")).eval())
+        path = ARTIFACT / ONNX_FILE
+        self._runtime = OnnxRuntime(path.read_bytes(), path, MANIFEST, threads=1)
 
     def forward(self, data: list[dict[str, Any]]) -> list[bytes]:
-        z = np.zeros((BATCH, CARD.latents.z_dim), np.float32)
-        class_weights = np.zeros((BATCH, len(CARD.class_names)), np.float32)
+        z = np.empty((len(data), MANIFEST.latents.z_dim), np.float32)
+        class_weights = np.zeros((len(data), len(MANIFEST.class_names)), np.float32)
         for row, item in enumerate(data):
-            z[row] = draw_latent(item["seed"], item["index"], CARD.latents.z_dim)
+            z[row] = draw_latent(item["seed"], item["index"], MANIFEST.latents.z_dim)
             class_weights[row, item["label"]] = 1
-        with torch.inference_mode():
-            out = self._module(torch.from_numpy(z), torch.from_numpy(class_weights))
-            pixels = out.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        return [self._png(image) for image in pixels[: len(data)]]
+        return [encode_png(image) for image in self._runtime.run(z, class_weights)]
 
     def serialize(self, data: bytes) -> bytes:
         return data
 
-    @staticmethod
-    def _png(image: np.ndarray) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(buffer, "PNG")
-        return buffer.getvalue()
-
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(Mint, num=1, max_batch_size=BATCH, max_wait_time=5)
+    server.append_worker(Mint, num=1, max_batch_size=BATCH_SIZE, max_wait_time=SHORTEST_WAIT_MS)
     server.run()
