@@ -43,6 +43,11 @@ class Minted:
     def __len__(self) -> int:
         return len(self.addresses)
 
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.images.shape))
+        last = f" .. {self.addresses[-1]}" if len(self) > 1 else ""
+        return f"<ganmint.Minted {shape} uint8: {self.addresses[0]}{last}>"
+
     def __iter__(self) -> Iterator[tuple[NDArray[np.uint8], int | None]]:
         labels: Iterable[int | None] = [None] * len(self) if self.labels is None else self.labels.tolist()
         return zip(self.images, labels)

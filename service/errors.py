@@ -6,6 +6,7 @@ The service's own exceptions are here, those that the packages share in models.e
 from __future__ import annotations
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +19,7 @@ from models.base import FieldProblem, list_problems
 from models.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError, SignatureError
 
 MEDIA_TYPE = "application/problem+json"
+EXTENSION_ADVICE = "the URL of an image ends in .png, .jpg or .webp; add one to it"
 log = logging.getLogger("ganmint.service")
 
 
@@ -204,9 +206,15 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=error.headers)
     title = HTTPStatus(error.status_code).phrase
-    response = problem_response(error.status_code, title, f"{request.method} {request.url.path}: {error.detail}")
+    reason = EXTENSION_ADVICE if _lacks_extension(error, request.url.path) else error.detail
+    response = problem_response(error.status_code, title, f"{request.method} {request.url.path}: {reason}")
     response.headers.update(error.headers or {})
     return response
+
+
+def _lacks_extension(error: HTTPException, path: str) -> bool:
+    """Tell whether an image's URL was not found because it names no format."""
+    return error.status_code == 404 and bool(re.fullmatch(r"/v1/images/(?:[^/]+/){3}[^/.]+", path))
 
 
 async def _handle_bug(request: Request, error: Exception) -> JSONResponse:

@@ -58,6 +58,8 @@ def test_a_model_says_what_it_is(tiny: ganmint.Model, tiny_manifest: Manifest) -
 
 def test_minting_gives_images_labels_and_addresses(tiny: ganmint.Model) -> None:
     minted = tiny.mint(seed=7, index=4, n=6, labels="balanced", psi=0.5)
+    first, last = minted.addresses[0], minted.addresses[-1]
+    assert repr(minted) == f"<ganmint.Minted 6x8x8x1 uint8: {first} .. {last}>"
 
     assert minted.images.shape == (6, 8, 8, 1) and minted.images.dtype == np.uint8
     assert minted.labels is not None and minted.labels.dtype == np.int64

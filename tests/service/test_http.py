@@ -214,6 +214,16 @@ def test_other_refusals_are_problem_documents(
     serve(scenario)
 
 
+def test_an_image_url_without_an_ending_says_which_are_possible(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.get("/v1/images/tiny/1.0.0/7/0?label=1")
+        assert response.status_code == 404
+        detail = "GET /v1/images/tiny/1.0.0/7/0: the URL of an image ends in .png, .jpg or .webp; add one to it"
+        assert response.json()["detail"] == detail
+
+    serve(scenario)
+
+
 @pytest.mark.parametrize(
     ("path", "field"),
     # The rules of an address are tested in tests/models/test_address.py; here one row for each field.
