@@ -35,13 +35,13 @@ COMMANDS = {
     "train": LazyCommand("training.commands.train", "Train a generator."),
     "evaluate": LazyCommand("training.commands.evaluate", "Measure a generator and write a report."),
     "publish": LazyCommand("training.commands.evaluate", "Publish a run's generator."),
-    "data": LazyCommand("training.commands.data", "Look at data before training on it."),
+    "data": LazyCommand("training.commands.data", "Inspect data before training on it."),
     "movie": LazyCommand("training.commands.runs", "Make a video of a training."),
     "compare": LazyCommand("training.commands.runs", "Show runs side by side."),
-    "models": LazyCommand("models.commands", "List, show, verify, sign and install models."),
+    "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade and install models."),
     "sample": LazyCommand("models.commands", "Mint images to files."),
     "export": LazyCommand("service.export.commands", "Write a labelled data set of any size."),
-    "dataset": LazyCommand("service.export.commands", "Finish and verify exported data sets."),
+    "dataset": LazyCommand("service.export.commands", "Finish and verify the data sets that export writes."),
     "serve": LazyCommand("service.commands", "Serve every model in the store over HTTP."),
     "keys": LazyCommand("service.commands", "Make API keys for the service."),
 }
@@ -81,7 +81,15 @@ def _exit_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@click.group(cls=_LazyGroup, context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"max_content_width": 100, "help_option_names": ["-h", "--help"]},
+    epilog="\b\nExamples:\n"
+    "  ganmint models install\n"
+    "  ganmint sample digits --seed 7 --count 64 --labels balanced --out grid.png\n\n"
+    "\b\nHelp on a command: ganmint COMMAND --help\n"
+    "Documentation: docs/getting-started.md in the repository; docs/glossary.md explains the words",
+)
 @click.version_option(package_name="ganmint")
 def cli() -> None:
     """Mint synthetic images from seeds: train a generator, publish it, sample it, serve it."""

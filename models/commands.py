@@ -75,10 +75,11 @@ def show(model: str, as_json: bool) -> None:
 @device_option
 @click.option("--public-key", type=PATH, help="PEM; check the signature by this key, too.")
 def verify(model: str | None, device: str, public_key: Path | None) -> None:
-    """Check hashes and goldens.
+    """Check models' files and test images.
 
-    MODEL is a name, name/version, or an artifact folder. Without it, the whole store is checked. The goldens
-    are images that came with the model: they are minted again and compared.
+    MODEL is a name, name/version, or a model's folder. Without it, the whole store is checked. Files must have
+    the hashes that the model's manifest names. The test images (goldens) came with the model: they are minted
+    again and compared.
     """
     if model is None:
         folders = [stored.path for name in store.list_names() for stored in store.list_versions(name)]
@@ -113,7 +114,7 @@ def _verify(folder: Path, device: str, public_key: Path | None) -> None:
 def sign(model: str, private_key: Path) -> None:
     """Sign a model with your own key.
 
-    MODEL is a name, name/version, or an artifact folder. The signature (OpenSSF Model Signing) is a file,
+    MODEL is a name, name/version, or a model's folder. The signature (OpenSSF Model Signing) is a file,
     model.sig, beside the model's; name, version and digest stay as they are. A service with
     GANMINT_REQUIRE_SIGNED=1 and GANMINT_PUBLIC_KEY serves only models with such a signature. To make keys:
 
@@ -130,9 +131,9 @@ def sign(model: str, private_key: Path) -> None:
 @models.command(epilog="\b\nExamples:\n  ganmint models install\n  ganmint models install models/pretrained/digits")
 @click.argument("folders", nargs=-1, type=PATH)
 def install(folders: tuple[Path, ...]) -> None:
-    """Put artifact folders into the store.
+    """Put models into the store.
 
-    Without FOLDERS, the bundled models are installed.
+    FOLDERS are models' folders (artifacts), as ganmint publish writes them. Without, the bundled models are installed.
     """
     for folder in folders or store.list_bundled():
         stored = store.install(folder)
@@ -145,12 +146,12 @@ def install(folders: tuple[Path, ...]) -> None:
     "  ganmint models upgrade digits/3.0.0 --to digits-3.1.0 --batch-size 16"
 )
 @click.argument("model")
-@click.option("--to", type=PATH, help="Write the artifact folder here instead of into the store.")
+@click.option("--to", type=PATH, help="Write the model's folder here instead of into the store.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), help="The CPU's batch, instead of measuring it.")
 def upgrade(model: str, to: Path | None, batch_size: int | None) -> None:
     """Make a version of an older model that has today's files.
 
-    MODEL is a name, name/version, or an artifact folder. The new version has the same weights, scores and data,
+    MODEL is a name, name/version, or a model's folder. The new version has the same weights, scores and data,
     and the next minor number: 3.0.0 becomes 3.1.0. Its images may differ by 1 of 255. The old version stays.
     Models of schema 1, from before Ganmint ran on onnxruntime, are slower to serve and need torch.
     """
@@ -170,7 +171,13 @@ def upgrade(model: str, to: Path | None, batch_size: int | None) -> None:
 @click.option("--index", type=int, default=0, show_default=True, help="Of the first image; the others follow.")
 @click.option("--count", type=int, default=1, show_default=True, help="How many images.")
 @click.option("--labels", help='A label, a comma-separated list, or "balanced". Default: drawn from the seed.')
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation, above 0 and at most 1.")
+@click.option(
+    "--psi",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Truncation, above 0 and at most 1: lower is less varied.",
+)
 @click.option(
     "--out",
     type=PATH,

@@ -24,31 +24,40 @@ PATH_VARIABLES = ("BENTOML_HOME", "GANMINT_API_KEYS_FILE", "GANMINT_PUBLIC_KEY")
 RUNTIME_PACKAGES = {"onnx": "onnxruntime", "torchscript": "torch"}
 
 
-@click.command(epilog="\b\nExample:\n  ganmint serve --port 3000")
+# Not a user's: the command itself sets it for the processes that it starts.
+INTERNAL_SETTINGS = {"announce_url"}
+
+
+class _ServeCommand(click.Command):
+    """Adds the environment variables to the help, as Settings describes them."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        with formatter.section("Environment variables"):
+            formatter.write_dl(
+                [
+                    (f"GANMINT_{name.upper()}={_format_default(field.default)}", field.description or "")
+                    for name, field in Settings.model_fields.items()
+                    if name not in INTERNAL_SETTINGS
+                ]
+            )
+
+
+def _format_default(value: object) -> str:
+    """Return a setting's default as an environment variable would say it."""
+    return f"{value:g}" if isinstance(value, bool | float) else str(value)
+
+
+@click.command(
+    cls=_ServeCommand,
+    epilog="\b\nExamples:\n  ganmint serve --port 3000\n  GANMINT_MODELS=digits GANMINT_WORKERS=2 ganmint serve",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to bind to.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 def serve(host: str, port: int) -> None:
     """Serve every model in the store over HTTP.
 
-    Environment variables configure the service. With their defaults:
-
-    \b
-    GANMINT_MODELS=            names to serve, comma-separated; empty: all
-    GANMINT_DEVICE=auto        auto, cpu, cuda or cuda:N
-    GANMINT_RUNTIME=auto       auto, onnx or torchscript; auto: onnx on the CPU
-    GANMINT_WORKERS=1          processes, each with its own copy of the models
-    GANMINT_MAX_N=1024         most images in one request
-    GANMINT_QUEUE_IMAGES=4096  most images that wait per model; more get a 429
-    GANMINT_TIMEOUT_S=30       most seconds for a request
-    GANMINT_CACHE_MB=64        memory for permanent images per process; 0: none
-    GANMINT_DRAIN_PAUSE_S=0    seconds to keep serving after SIGTERM, not ready
-    GANMINT_API_KEYS_FILE=     JSON list of API keys (ganmint keys new);
-                               empty: no key is needed
-    GANMINT_REQUIRE_SIGNED=0   1: serve only models signed with the private key
-                               of GANMINT_PUBLIC_KEY, a PEM file
-    GANMINT_CORS_ORIGINS=      web origins that browsers may call from, or *
-    GANMINT_ACCESS_LOG=0       1: one JSON line per request on standard error
-    GANMINT_POLL_S=5           seconds between looks for new models and keys
+    Environment variables configure the service; they are listed below with their defaults. docs/serving.md says more.
     """
     settings = read_settings()
     _check_startup(settings)

@@ -18,29 +18,29 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GANMINT_", frozen=True, extra="ignore")
 
     models: str = Field(default="", description="model names to serve, comma-separated; empty: all in the store")
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     # As models.runtime.loading.RuntimeChoice, which is too heavy for the arbiter to import.
     runtime: Literal["auto", "onnx", "torchscript"] = Field(
-        default="auto", description="what runs the models; auto: onnx on the CPU where a model has the file"
+        default="auto", description="auto, onnx or torchscript; auto: onnx on the CPU where a model has the file"
     )
     max_n: int = Field(default=1024, ge=1, le=65536, description="most images in one request")
-    max_body_bytes: int = Field(default=65536, ge=1024)
+    max_body_bytes: int = Field(default=65536, ge=1024, description="most bytes in the body of one request")
     timeout_s: float = Field(default=30.0, gt=0, description="most seconds for a request, and the default")
     cors_origins: str = Field(default="", description="web origins that browsers may call from, comma-separated, or *")
-    api_keys_file: str = Field(default="", description="JSON list of API keys; empty: no key is needed")
+    api_keys_file: str = Field(default="", description="JSON list of API keys (ganmint keys new); empty: open to all")
     api_keys: str = Field(default="", description="the same JSON list, instead of a file")
     require_signed: bool = Field(
-        default=False, description="serve only models signed with the private key of public_key"
+        default=False, description="1: serve only models signed with the private key of GANMINT_PUBLIC_KEY"
     )
-    public_key: str = Field(default="", description="PEM file of the public key; needed for require_signed")
-    access_log: bool = Field(default=False, description="one JSON line per request on standard error")
+    public_key: str = Field(default="", description="PEM file of the public key, for GANMINT_REQUIRE_SIGNED")
+    access_log: bool = Field(default=False, description="1: one JSON line per request on standard error")
     tracing: bool = Field(
-        default=False, description="send OpenTelemetry spans; configure the target by OTEL_* variables"
+        default=False, description="1: send OpenTelemetry spans; configure the target by OTEL_* variables"
     )
     drain_pause_s: float = Field(
         default=0.0, ge=0, description="seconds to keep serving after SIGTERM, while not ready"
     )
-    workers: int = Field(default=1, ge=1, le=64)
+    workers: int = Field(default=1, ge=1, le=64, description="processes, each with its own copy of the models")
     queue_images: int = Field(
         default=4096, ge=1, description="most images that wait per model; more are refused with 429"
     )

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import ganmint
+from ganmint.cli import COMMANDS as SUBCOMMANDS
 from ganmint.cli import cli, main
 from models import store
 from tests.conftest import Command
@@ -674,3 +675,9 @@ def test_a_damaged_model_is_not_signed(tampered: Path, tmp_path: Path, command: 
 
     assert command("models", "sign", "tiny", "--private-key", str(private)).code == 1
     assert not (tampered.parent / "model.sig").exists()
+
+
+@pytest.mark.parametrize("name", ["data", "models", "dataset", "keys"])
+def test_a_group_says_the_same_in_both_helps(name: str, command: Command) -> None:
+    assert SUBCOMMANDS[name].short_help in command(name, "--help").output
+    assert SUBCOMMANDS[name].short_help in command("--help").output

@@ -48,13 +48,19 @@ class _ExportCommand(click.Command):
 @click.argument("model")
 @click.option("--count", type=int, required=True, help="How many images; a larger count extends an export.")
 @click.option("--format", "format_", type=click.Choice(plan.FORMATS), required=True, help="How images become files.")
-@click.option("--out", required=True, help="A folder or any fsspec URL, such as s3://bucket/folder.")
+@click.option("--out", required=True, help="A folder, or a URL of an object store, such as s3://bucket/folder.")
 @click.option("--seed", type=int, default=0, show_default=True, help="0 .. 2^53-1.")
 @click.option("--index", type=int, default=0, show_default=True, help="Of the first image; the others follow.")
 @click.option(
     "--labels", help='A label, or "balanced" (index modulo the number of classes). Default: drawn from the seed.'
 )
-@click.option("--psi", type=float, default=1.0, show_default=True, help="Truncation, above 0 and at most 1.")
+@click.option(
+    "--psi",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Truncation, above 0 and at most 1: lower is less varied.",
+)
 @click.option(
     "--image-format",
     type=click.Choice(get_args(ImageFormat)),
@@ -67,7 +73,13 @@ class _ExportCommand(click.Command):
     show_default=True,
     help="What the files are called; idx calls test t10k.",
 )
-@click.option("--shard-size", type=int, default=plan.SHARD_SIZE, show_default=True, help="Images in a shard.")
+@click.option(
+    "--shard-size",
+    type=int,
+    default=plan.SHARD_SIZE,
+    show_default=True,
+    help="Images in a shard (a part).",
+)
 @click.option(
     "--workers",
     type=click.IntRange(1, 1024),
@@ -110,7 +122,7 @@ def export(
     """Write a labelled data set of any size. MODEL is a name or name/version.
 
     Every image is byte for byte what the service answers for the same address. Run again, the same command
-    skips the shards that are committed; a killed export ends with the same bytes as an undisturbed one.
+    skips the shards that are complete; a killed export ends with the same bytes as an undisturbed one.
 
     Ctrl-C and SIGTERM end every process within seconds, with exit code 130 or 143. A shell makes its background
     jobs ignore Ctrl-C; end those with kill.
@@ -183,7 +195,7 @@ def finish(url: str, wait_s: float, count: int) -> None:
 
 
 @dataset.command(
-    short_help="Mint an export's images again and compare them.",
+    short_help="Check an export's files and mint its images again.",
     epilog="\b\nExample:\n  ganmint dataset verify digits --sample 1000",
 )
 @URL

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from models.errors import InputError
 from service import commands
-from service.commands import make_paths_absolute
+from service.commands import INTERNAL_SETTINGS, make_paths_absolute
+from service.settings import Settings
+from tests.conftest import Command
 
 
 def test_relative_paths_mean_the_folder_that_serve_was_run_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,3 +35,13 @@ def test_a_runtime_whose_package_is_missing_is_refused(
     with pytest.raises(InputError, match=f"GANMINT_RUNTIME: {runtime} needs {package}; install it with: pip install"):
         commands.check_runtime(runtime)
     commands.check_runtime("auto")
+
+
+def test_help_of_serve_lists_every_setting_with_its_default(command: Command) -> None:
+    text = command("serve", "--help").output
+
+    for name, field in Settings.model_fields.items():
+        if name not in INTERNAL_SETTINGS:
+            assert re.search(rf"^  GANMINT_{name.upper()}=\S*\s+\S", text, re.MULTILINE), name
+            assert field.description, name
+    assert "GANMINT_MAX_N=1024" in text and "GANMINT_TIMEOUT_S=30 " in text and "GANMINT_TRACING=0" in text

@@ -46,7 +46,7 @@ from training.runs.run_dir import EVALUATION_FOLDER
 def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: Path | None, device: str) -> None:
     """Measure a generator and write report.json and report.html.
 
-    RUN is a run folder. MODEL is an artifact folder, a name in the store, or name/version. Measurements of the
+    RUN is a run folder. MODEL is a model's folder, a name in the store, or name/version. Measurements of the
     real images are kept in GANMINT_CACHE (~/.cache/ganmint) for the next evaluation.
     """
     start_s = time.monotonic()
@@ -117,7 +117,7 @@ def _print_report(report: Report) -> None:
 @click.option("--version", help="Three whole numbers, e.g. 1.0.0. Default: the next major version.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), help="The CPU's fixed batch, instead of measuring it.")
 @click.option("--licence", help="The licence of the weights. Default: the training data's.")
-@click.option("--to", type=PATH, help="Write the artifact to this folder instead of the model store.")
+@click.option("--to", type=PATH, help="Write the model to this folder instead of the model store.")
 def publish(
     run_folder: Path,
     name: str,

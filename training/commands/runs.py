@@ -35,7 +35,9 @@ MAX_CELL_WIDTH = 36
     help="Leave out frames of a long training to keep the video this short.",
 )
 def movie(run_folder: Path, out: Path | None, fps: float, max_seconds: float) -> None:
-    """Make a video of a training from the grids that its ticks saved, always of the same latents."""
+    """Make a video of a training from the grids of samples that it saved, one after every tick_kimg.
+
+    Each grid has the images of the same random numbers (latents)."""
     out = out or run_folder / "movie.webp"
     if out.suffix.lower() != ".webp":
         raise InputError(f"must end in .webp, got {out.name}; ffmpeg makes other formats from RUN/grids", "--out")
@@ -47,13 +49,13 @@ def movie(run_folder: Path, out: Path | None, fps: float, max_seconds: float) ->
 @click.command(
     epilog="\b\nExample:\n  ganmint compare runs/a runs/b --plot compare.png",
 )
-@click.argument("run_folders", metavar="RUN RUN ...", nargs=-1, required=True, type=PATH)
+@click.argument("run_folders", metavar="RUN...", nargs=-1, required=True, type=PATH)
 @click.option("--plot", type=PATH, help="Plot the curves of all runs to this file (.png, .svg or .pdf).")
 def compare(run_folders: tuple[Path, ...], plot: Path | None) -> None:
     """Show runs side by side: the settings in which they differ, and their results.
 
-    Losses, acc_pair and r1 are means over the last five ticks. Scores appear for runs that ganmint evaluate
-    has measured.
+    Each RUN is a run folder: two or more to compare, or one to show its results. Losses, acc_pair and r1 are
+    means over the last five ticks. Scores appear for runs that ganmint evaluate has measured.
     """
     if plot and plot.suffix.lower() not in PLOT_SUFFIXES:
         raise InputError(f"must end in .png, .svg or .pdf, got {plot.name}", "--plot")

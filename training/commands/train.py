@@ -75,10 +75,10 @@ def train(
 ) -> None:
     """Train a generator, or resume a run.
 
-    Every tick prints a progress line, appends to OUT/stats.jsonl and OUT/tensorboard, and saves a grid of
-    samples in OUT/grids and a checkpoint. If the training is killed, the same command resumes from the last
-    checkpoint and ends with the same weights, bit for bit on a CPU. Under torchrun, several processes
-    share each batch.
+    Every tick (tick_kimg thousand images shown) prints a progress line, appends to OUT/stats.jsonl and
+    OUT/tensorboard, and saves a grid of samples in OUT/grids and a checkpoint. If the training is killed, the
+    same command resumes from the last checkpoint and ends with the same weights, bit for bit on a CPU. Under
+    torchrun, several processes share each batch.
     """
     with main_process_output():
         require_trackers(track)

@@ -368,7 +368,7 @@ def test_help_lists_options_and_commands(command: Command) -> None:
 
     assert export_help.startswith("Usage: ganmint export [OPTIONS] MODEL\n")
     assert "--shard-size" in export_help
-    assert "finish  Check an export" in dataset_help and "verify  Mint an export" in dataset_help
+    assert "finish  Check an export" in dataset_help and "verify  Check an export" in dataset_help
 
 
 def test_json_of_an_export_is_readable(export: Command, tmp_path: Path) -> None:
