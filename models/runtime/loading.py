@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import logging
 import os
 import re
@@ -117,7 +118,11 @@ def load_runtime(folder: Path, manifest: Manifest, device: str, choice: RuntimeC
         from models.runtime.onnx import OnnxRuntime
 
         path = folder / ONNX_FILE
-        return OnnxRuntime(path.read_bytes(), path, manifest)
+        data = path.read_bytes()
+        # The file may have changed since its hash was checked. A draft has no hashes yet.
+        if manifest.files and hashlib.sha256(data).hexdigest() != manifest.files[ONNX_FILE]:
+            raise ArtifactError(path, "was changed while it was loaded; install the model again")
+        return OnnxRuntime(data, path, manifest)
     from models.runtime.torchscript import TorchRuntime, load_torchscript
 
     if device == "cpu":

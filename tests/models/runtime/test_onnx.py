@@ -357,6 +357,22 @@ def test_a_tampered_file_is_refused(folder: Path) -> None:
     assert refused.value.path == folder / ONNX_FILE
 
 
+def test_a_file_that_changes_after_its_hash_was_checked_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_files = artifact.check_files
+
+    def check_then_change(checked: Path) -> Manifest:
+        manifest = check_files(checked)
+        (checked / ONNX_FILE).write_bytes((checked / ONNX_FILE).read_bytes() + b"\0")
+        return manifest
+
+    monkeypatch.setattr(artifact, "check_files", check_then_change)
+    with pytest.raises(ArtifactError, match="was changed while it was loaded") as refused:
+        artifact.load(folder)
+    assert refused.value.path == folder / ONNX_FILE
+
+
 @pytest.mark.parametrize(("difference", "is_refused"), [(1, False), (2, True), (-2, True)])
 def test_a_file_whose_images_are_off_by_2_is_refused_by_its_goldens(
     folder: Path, difference: int, is_refused: bool
