@@ -286,7 +286,7 @@ def test_each_loaded_version_says_what_runs_it(
 def test_a_processor_whose_bits_depend_on_the_batch_gets_full_batches(
     serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.artifact.prove_batch_independence", lambda *_: False)
+    monkeypatch.setattr("models.artifact.is_batch_independent", lambda *_: False)
 
     async def scenario(client: httpx.AsyncClient) -> None:
         (listing,) = (await client.get("/v1/models")).json()["runtimes"]
