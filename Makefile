@@ -105,15 +105,18 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.ready: $(VENV)/bin/python pyproject.toml constraints.txt
-	@echo "Installing into $(VENV) (a few minutes the first time)"
-	@$(PIP) --editable '.[train]'
+	@echo "Installing Ganmint with PyTorch, ONNX Runtime and BentoML into $(VENV): some minutes the first time."
+	@echo "On Linux, PyTorch's CUDA packages are gigabytes; docs/troubleshooting.md says how to leave them out."
+	@$(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[train]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.ready
+	@echo "Installing the tools that test and check into $(VENV): some minutes the first time."
 	@$(PIP) --editable '.[train,dev]'
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.ready
+	@echo "Installing MkDocs into $(VENV)"
 	@$(PIP) --editable '.[docs]'
 	@touch $@
 

@@ -134,6 +134,8 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in TRAINING_PACKAGES:
             raise
-        click.echo(f"Error: training needs {package}; install it with: pip install 'ganmint[train]'", err=True)
+        click.echo(
+            f"Error: training needs {package}; install it with: pip install '.[train]' (in the checkout)", err=True
+        )
         status = 1
     sys.exit(status)

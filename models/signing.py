@@ -100,7 +100,9 @@ def _import_library() -> tuple[Any, Any, Any]:
     try:
         from model_signing import hashing, signing, verifying
     except ModuleNotFoundError as error:
-        raise GanmintError(f"signatures need {error.name}; install it with: pip install 'ganmint[sign]'") from None
+        raise GanmintError(
+            f"signatures need {error.name}; install it with: pip install '.[sign]' (in the checkout)"
+        ) from None
     return hashing, signing, verifying
 
 

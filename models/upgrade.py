@@ -19,7 +19,7 @@ from models.network_config import GeneratorConfig
 from models.store import StoredModel
 
 NEWEST_SCHEMA = 2
-INSTALL = "pip install 'ganmint[train]'"
+INSTALL = "pip install '.[train]' (in the checkout)"
 
 
 def upgrade(folder: Path, to: Path | None = None, batch_size: int | None = None) -> StoredModel:

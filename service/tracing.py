@@ -27,7 +27,9 @@ def install(app: FastAPI) -> Callable[[], None]:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise InputError(f"{error.name} is missing: pip install 'ganmint[tracing]'", "GANMINT_TRACING") from None
+        raise InputError(
+            f"{error.name} is missing: pip install '.[tracing]' (in the checkout)", "GANMINT_TRACING"
+        ) from None
     # Attributes given here would override OTEL_SERVICE_NAME.
     attributes = {} if "OTEL_SERVICE_NAME" in os.environ else {SERVICE_NAME: "ganmint"}
     provider = TracerProvider(resource=Resource.create(attributes))

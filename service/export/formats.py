@@ -238,4 +238,4 @@ def require_packages(format_: Format) -> None:
         try:
             import pyarrow.parquet  # noqa: F401
         except ImportError:
-            raise InputError("parquet needs pyarrow: pip install 'ganmint[parquet]'", "--format") from None
+            raise InputError("parquet needs pyarrow: pip install '.[parquet]' (in the checkout)", "--format") from None

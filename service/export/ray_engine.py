@@ -47,7 +47,7 @@ class RayEngine:
         try:
             import ray
         except ImportError:
-            raise InputError("ray needs another package: pip install 'ganmint[ray]'", "--engine") from None
+            raise InputError("ray needs another package: pip install '.[ray]' (in the checkout)", "--engine") from None
         self._ray: Any = ray
         self._address = address
         self._workers = workers

@@ -76,7 +76,7 @@ class Target:
             self._fs, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
             scheme = url.partition(":")[0]
-            extra = f"'ganmint[{scheme}]'" if scheme == "s3" else "its fsspec plug-in"
+            extra = "'.[s3]' (in the checkout)" if scheme == "s3" else "its fsspec plug-in"
             raise InputError(f"{scheme}:// needs another package: pip install {extra} ({error})", "--out") from None
         except (ValueError, TypeError) as error:
             raise InputError(f"{url!r} is no URL that fsspec knows: {error}", "--out") from None

@@ -88,4 +88,4 @@ def test_training_without_torch_says_what_to_install(arguments: str) -> None:
     command = [sys.executable, "-c", code, *arguments.split()]
     process = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=TIMEOUT_S)
     assert process.returncode == 1
-    assert process.stderr == "Error: training needs torch; install it with: pip install 'ganmint[train]'\n"
+    assert process.stderr == "Error: training needs torch; install it with: pip install '.[train]' (in the checkout)\n"

@@ -111,7 +111,7 @@ def test_missing_packages_are_named(
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(upgrade, "find_spec", lambda name: None if name in missing else find_spec(name))
 
-    with pytest.raises(GanmintError, match=r"needs .*; try: pip install 'ganmint\[train\]'") as refused:
+    with pytest.raises(GanmintError, match=r"needs .*; try: pip install '\.\[train\]' \(in the checkout\)") as refused:
         upgrade.upgrade(old, tmp_path / "new")
     assert all(name in str(refused.value) for name in missing)
 

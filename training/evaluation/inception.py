@@ -91,7 +91,7 @@ def import_torch_fidelity() -> Any:
         return importlib.import_module("torch_fidelity")
     except ModuleNotFoundError as error:
         raise InputError(
-            f"needs {error.name}; install it with: pip install 'ganmint[fidelity]'", "--inception"
+            f"needs {error.name}; install it with: pip install '.[fidelity]' (in the checkout)", "--inception"
         ) from None
     except RuntimeError as error:
         if "torchvision::" not in str(error):
