@@ -74,7 +74,8 @@ class RayEngine:
         on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             self._ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        # Where it takes too long to start, Ray raises a bare Exception.
+        except Exception as error:
             raise ExportError(address or "Ray", f"cannot be reached: {error}") from None
         # Ray has replaced it.
         if threading.current_thread() is threading.main_thread():
