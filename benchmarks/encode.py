@@ -2,8 +2,8 @@
 
     python -m benchmarks.encode --rounds 7
 
-The pictures are the goldens of the bundled models, and a grid of 64 samples of each. zlib-ng is measured where it is
-installed.
+The pictures are the goldens of the bundled models, and a grid of 64 samples of each. isal and zlib-ng are measured
+where they are installed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import isal
 import numpy as np
 import PIL
-from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -91,11 +89,12 @@ def list_encoders() -> dict[str, Encoder]:
     encoders: dict[str, Encoder] = {}
     for level in (6, 3, 1):
         encoders[f"Pillow {level}"] = lambda pixels, level=level: encode_by_pillow(pixels, level)  # type: ignore[misc]
-    libraries: list[tuple[str, Any, tuple[int, ...]]] = [("isal", isal_zlib, (0, 1, 2)), ("zlib", zlib, (1, 6))]
-    try:
-        libraries.append(("zlib-ng", importlib.import_module("zlib_ng.zlib_ng"), (1, 3, 6)))
-    except ImportError:
-        print("zlib-ng is not installed and is left out: pip install zlib-ng")
+    libraries: list[tuple[str, Any, tuple[int, ...]]] = [("zlib", zlib, (1, 2, 3, 6))]
+    for package, module, levels in (("isal", "isal.isal_zlib", (0, 1, 2)), ("zlib-ng", "zlib_ng.zlib_ng", (1, 3, 6))):
+        try:
+            libraries.append((package, importlib.import_module(module), levels))
+        except ImportError:
+            print(f"{package} is not installed and is left out: pip install {package}")
     for name, library, levels in libraries:
         for level in levels:
             for filter_name in FILTERS:
@@ -149,7 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare ways of writing PNG files.")
     parser.add_argument("--rounds", type=int, default=5, help="of which the medians are taken")
     rounds = parser.parse_args().rounds
-    print(f"Pillow {PIL.__version__}, isal {isal.__version__}, NumPy {np.__version__}; without marks")
+    print(f"Pillow {PIL.__version__}, zlib {zlib.ZLIB_RUNTIME_VERSION}, NumPy {np.__version__}; without marks")
     encoders = list_encoders()
     for kind, pictures in load_pictures().items():
         compare(kind, pictures, encoders, rounds)

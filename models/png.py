@@ -1,7 +1,6 @@
 """Write PNG files of 8-bit grey and RGB pixels, several times faster than Pillow; equal arguments give equal bytes.
 
-ISA-L at this level writes the same bytes with and without AVX2. Not here: what is written beside the pixels
-(models.images).
+Not here: what is written beside the pixels (models.images).
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ import struct
 import zlib
 
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 
-# Faster than zlib's level 1 by a factor; level 3 is the only one whose bytes depend on the processor.
+# Higher levels take longer for few bytes. ISA-L would be faster, but it compressed one of some ten thousand equal
+# pictures in another way.
 LEVEL = 1
 # Longer texts are compressed.
 MAX_PLAIN_TEXT = 200
@@ -35,7 +34,7 @@ def encode_png(pixels: NDArray[np.uint8], chunks: bytes = b"") -> bytes:
     """
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _GREY if channels == 1 else _RGB, 0, 0, 0)
-    data = isal_zlib.compress(_filter_rows(pixels), LEVEL)
+    data = zlib.compress(_filter_rows(pixels), LEVEL)
     return b"".join([_SIGNATURE, make_chunk(b"IHDR", header), chunks, make_chunk(b"IDAT", data), _END])
 
 
@@ -50,7 +49,7 @@ def make_text_chunk(key: str, text: str) -> bytes:
     Args: key, 1 to 79 characters; key and text, of Latin-1.
     """
     if len(text) > MAX_PLAIN_TEXT:
-        body = b"\0\0" + isal_zlib.compress(text.encode("latin-1"), LEVEL)
+        body = b"\0\0" + zlib.compress(text.encode("latin-1"), LEVEL)
         return make_chunk(b"zTXt", key.encode("latin-1") + body)
     return make_chunk(b"tEXt", f"{key}\0{text}".encode("latin-1"))
 

@@ -5,9 +5,9 @@ Not here: queues (service.batcher), files (models.images), what computes a batch
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
-import isal
 import numpy as np
 import PIL
 from numpy.typing import NDArray
@@ -43,7 +43,10 @@ class Sampler:
     @property
     def fingerprint(self) -> str:
         """What byte identity is promised within; across fingerprints it is 1 of 255 per value."""
-        return f"{self.runtime.fingerprint}, NumPy {np.__version__}, Pillow {PIL.__version__}, isal {isal.__version__}"
+        return (
+            f"{self.runtime.fingerprint}, NumPy {np.__version__}, Pillow {PIL.__version__}, "
+            f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
+        )
 
     def mint(self, addresses: Sequence[Address], use_all_cores: bool = False) -> NDArray[np.uint8]:
         """Return the pixels of these addresses, in their order.

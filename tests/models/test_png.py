@@ -80,13 +80,14 @@ def test_a_long_text_is_compressed(length: int, kind: bytes) -> None:
     assert Image.open(io.BytesIO(data)).info[ADDRESS_KEY] == text
 
 
-# Recorded with isal 1.9.1; the levels in use give these bytes on every x86-64 processor.
+# Recorded with zlib 1.2.13.
 GOLDEN_SHA256 = {
-    (28, 28, 1): "ed9300f9f2b256def6fd7d66674b9af35127938e23c6f56b346808c7111e7dc5",
-    (64, 64, 3): "b9394044bd4486090a26b81d73b08239a931e70c0c523623c773ba8f406a542a",
+    (28, 28, 1): "2891400cfbf1a0d1c181401d6b24d7d1cbfafc2fa69aaa6a6238132be72fbde3",
+    (64, 64, 3): "8f6fe200e05d3f5440a981b0ecdc713ef9d2f3b06d8d651ffd975e8e1a0eb293",
 }
 
 
+@pytest.mark.skipif("ng" in zlib.ZLIB_RUNTIME_VERSION, reason="zlib-ng compresses in another way")
 @pytest.mark.parametrize("shape", list(GOLDEN_SHA256))
 def test_the_bytes_are_the_recorded_ones(shape: tuple[int, int, int]) -> None:
     data = encode(picture(*shape), "image/png", ADDRESS)

@@ -61,9 +61,9 @@ class Dropped:
         os.kill(os.getpid(), signal.SIGINT)
         sum(range(1000))
 
-def losing(*arguments):
+def losing(*arguments, **options):
     Dropped()
-    return make(*arguments)
+    return make(*arguments, **options)
 
 worker.make_shard = losing
 from ganmint.cli import main
@@ -75,7 +75,7 @@ DEAF = """
 import os, signal, time
 from service.export import interrupts, worker
 
-def deaf(*arguments):
+def deaf(*arguments, **options):
     number = signal.SIGINT
     while True:
         try:

@@ -167,11 +167,11 @@ def test_an_interrupted_export_ends_with_130_and_goes_on(
     export(tmp_path / "calm")
     make, calls = worker.make_shard, []
 
-    def interrupted(*arguments: object) -> object:
+    def interrupted(*arguments: object, **options: object) -> object:
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return make(*arguments)  # type: ignore[arg-type]
+        return make(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(worker, "make_shard", interrupted)
     stopped = export(tmp_path / "out")
