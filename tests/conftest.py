@@ -103,6 +103,12 @@ def tiny_artifact(tmp_path_factory: pytest.TempPathFactory, tiny_manifest: Manif
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _foreign_store(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes the model store of whoever runs the tests."""
+    os.environ["BENTOML_HOME"] = str(tmp_path_factory.mktemp("store"))
+
+
 @pytest.fixture
 def store_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty BENTOML_HOME."""

@@ -508,7 +508,7 @@ def test_a_whole_model_verifies_by_name_version_and_folder(models: Path, command
         result = command("models", "verify", model, "--device", "cpu")
 
         assert result.code == 0
-        assert "tiny 1.0.0: 5 files have the hashes" in result.output
+        assert "tiny 1.0.0: 6 files have the hashes" in result.output
         assert "goldens match to 0 of 255" in result.output
 
 

@@ -42,10 +42,9 @@ def run(
 
 
 @pytest.mark.parametrize("path", [str(REPOSITORY), f".{os.pathsep}{REPOSITORY}"])
-def test_the_module_runs_from_a_project_with_its_own_models(project: Path, path: str) -> None:
-    result = run(
-        sys.executable, "-m", "ganmint", "models", "list", "--json", cwd=project, environment={"PYTHONPATH": path}
-    )
+def test_the_module_runs_from_a_project_with_its_own_models(project: Path, path: str, tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": path, "BENTOML_HOME": str(tmp_path / "store")}
+    result = run(sys.executable, "-m", "ganmint", "models", "list", "--json", cwd=project, environment=environment)
     assert (result.returncode, result.stdout, result.stderr) == (0, "[]\n", "")
 
 
