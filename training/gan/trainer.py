@@ -102,9 +102,13 @@ class Trainer:
         discriminator = discriminator_config(config, self.dataset)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed % (MAX_INTEGER + 1))
-            self.G, self.optimizer_G = self._learner(build_generator(generator))
-            self.D, self.optimizer_D = self._learner(build_discriminator(discriminator))
+            generator_learner = self._learner(build_generator(generator))
+            discriminator_learner = self._learner(build_discriminator(discriminator))
             encoder = build_encoder(discriminator, config.z_dim) if config.encoder else None
+        self.G = generator_learner.network
+        self.optimizer_G = generator_learner.optimizer
+        self.D = discriminator_learner.network
+        self.optimizer_D = discriminator_learner.optimizer
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.encoder = self._learner(encoder) if encoder else None
         # Without an encoder, all latents are sampled from the prior.
