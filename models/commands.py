@@ -11,7 +11,7 @@ import click
 from models import artifact, images, signing, store
 from models import upgrade as upgrading
 from models.address import Address
-from models.cli import PATH, device_option, write_output
+from models.cli import PATH, device_option, index_option, psi_option, seed_option, write_output
 from models.errors import InputError
 from models.images import EXTENSIONS
 from models.manifest import LabelSpec, Manifest, dump_manifest, read_manifest
@@ -167,17 +167,11 @@ def upgrade(model: str, to: Path | None, batch_size: int | None) -> None:
     "  ganmint sample digits --seed 7 --count 10 --labels 3,1,4,1,5,9,2,6,5,3 --out pictures"
 )
 @click.argument("model")
-@click.option("--seed", type=int, default=0, show_default=True, help="0 .. 2^53-1.")
-@click.option("--index", type=int, default=0, show_default=True, help="Of the first image; the others follow.")
+@seed_option
+@index_option
 @click.option("--count", type=int, default=1, show_default=True, help="How many images.")
 @click.option("--labels", help='A label, a comma-separated list, or "balanced". Default: drawn from the seed.')
-@click.option(
-    "--psi",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Truncation, above 0 and at most 1: lower is less varied.",
-)
+@psi_option
 @click.option(
     "--out",
     type=PATH,

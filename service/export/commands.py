@@ -7,7 +7,7 @@ from typing import Literal, cast, get_args
 import click
 
 from models import artifact, store
-from models.cli import device_option
+from models.cli import device_option, index_option, psi_option, seed_option
 from models.errors import InputError
 from models.runtime.loading import resolve_device
 from service.export import api, plan, state
@@ -49,18 +49,12 @@ class _ExportCommand(click.Command):
 @click.option("--count", type=int, required=True, help="How many images; a larger count extends an export.")
 @click.option("--format", "format_", type=click.Choice(plan.FORMATS), required=True, help="How images become files.")
 @click.option("--out", required=True, help="A folder, or a URL of an object store, such as s3://bucket/folder.")
-@click.option("--seed", type=int, default=0, show_default=True, help="0 .. 2^53-1.")
-@click.option("--index", type=int, default=0, show_default=True, help="Of the first image; the others follow.")
+@seed_option
+@index_option
 @click.option(
     "--labels", help='A label, or "balanced" (index modulo the number of classes). Default: drawn from the seed.'
 )
-@click.option(
-    "--psi",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Truncation, above 0 and at most 1: lower is less varied.",
-)
+@psi_option
 @click.option(
     "--image-format",
     type=click.Choice(get_args(ImageFormat)),

@@ -93,9 +93,8 @@ def test_a_run_saves_no_licence_of_other_data(tmp_path: Path, tiny_config: MakeC
     assert (data.name, data.licence, data.attribution, data.digest) == ("", "", "", "")
 
 
-def test_holdout_images_are_never_trained_on(
-    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def record_shown_images(monkeypatch: pytest.MonkeyPatch) -> set[bytes]:
+    """Return a set that every image which is trained on from now on is added to."""
     shown: set[bytes] = set()
     batch = Dataset.batch
 
@@ -104,6 +103,13 @@ def test_holdout_images_are_never_trained_on(
         return batch(self, indices)
 
     monkeypatch.setattr(Dataset, "batch", recorded)
+    return shown
+
+
+def test_holdout_images_are_never_trained_on(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = record_shown_images(monkeypatch)
 
     train(tiny_config("data.holdout=0.25"), tiny_data, tmp_path / "run")
 
@@ -117,14 +123,7 @@ def test_holdout_images_are_never_trained_on(
 def test_validation_images_are_never_trained_on(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: set[bytes] = set()
-    batch = Dataset.batch
-
-    def recorded(self: Dataset, indices: NDArray[np.int64]) -> Any:
-        shown.update(self.images[k].tobytes() for k in indices)
-        return batch(self, indices)
-
-    monkeypatch.setattr(Dataset, "batch", recorded)
+    shown = record_shown_images(monkeypatch)
 
     train(tiny_config("data.holdout=0.25", "data.validation=0.1"), tiny_data, tmp_path / "run")
 
