@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from models.manifest import GateRecord, Manifest, Score
 
 # Metrics that are shares of 1.
-PERCENT = {"gan_train", "gan_test", "precision", "recall", "coverage", "class_balance", "ndb", "near_copies"}
+PERCENT = {
+    "gan_train",
+    "gan_test",
+    "precision",
+    "recall",
+    "coverage",
+    "class_balance",
+    "ndb",
+    "near_copies",
+    "feature_copies",
+}
 
 
 def render_model_card(manifest: Manifest) -> str:

@@ -30,17 +30,27 @@ class Bound(Frozen):
         validation_alias=AliasChoices("max_above_real", "above_floor"),
         description="at most this much above what real images reach by the same protocol",
     )
+    max_ratio_to_real: float | None = Field(
+        default=None,
+        gt=0,
+        description="at most this many times what real images reach by the same protocol",
+    )
 
     @model_validator(mode="after")
     def _has_a_threshold(self) -> Bound:
         if self == Bound.model_construct():
-            raise ValueError("give min, max, min_ratio_to_real or max_above_real")
+            raise ValueError("give min, max, min_ratio_to_real, max_ratio_to_real or max_above_real")
         return self
 
     @property
     def needs_real_baseline(self) -> bool:
         """Whether a threshold is relative to the metric of real images."""
-        return self.min_ratio_to_real is not None or self.max_above_real is not None
+        return self.is_ratio_to_real or self.max_above_real is not None
+
+    @property
+    def is_ratio_to_real(self) -> bool:
+        """Whether a threshold is a multiple of the metric of real images, which must be above 0 then."""
+        return self.min_ratio_to_real is not None or self.max_ratio_to_real is not None
 
 
 class Check(Frozen):
@@ -100,9 +110,8 @@ def _check(result: MetricResult, bound: Bound) -> Check:
     title, value = result.info.title, result.value
     if value is None:
         return Check(metric=result.name, passed=False, words=f"{title} was not measured: {result.problem}")
-    if bound.needs_real_baseline and result.real_baseline is None:
-        words = f"{title} {result.format(value)}: there is no value of real images to compare it with"
-        return Check(metric=result.name, passed=False, words=words)
+    if problem := _baseline_problem(result, bound):
+        return Check(metric=result.name, passed=False, words=f"{title} {result.format(value)}: {problem}")
     limits = _limits(result, bound)
     passed = all(limit.is_met_by(value) for limit in limits)
     required = " and ".join(
@@ -111,6 +120,17 @@ def _check(result: MetricResult, bound: Bound) -> Check:
     )
     words = f"{title} {result.format(value)}, {'as' if passed else 'but'} required: {required}"
     return Check(metric=result.name, passed=passed, words=words)
+
+
+def _baseline_problem(result: MetricResult, bound: Bound) -> str:
+    """Say why the value of real images cannot be compared with; empty if it can."""
+    real = result.real_baseline
+    if bound.needs_real_baseline and real is None:
+        return "there is no value of real images to compare it with"
+    # k times 0 would let nothing pass that is better lower, and everything that is better higher.
+    if bound.is_ratio_to_real and real is not None and real <= 0:
+        return f"real images reach {result.format(real)}, and a ratio to that means nothing; use min or max_above_real"
+    return ""
 
 
 def _limits(result: MetricResult, bound: Bound) -> list[_Limit]:
@@ -123,6 +143,9 @@ def _limits(result: MetricResult, bound: Bound) -> list[_Limit]:
         limits.append(_Limit(is_minimum=True, value=bound.min_ratio_to_real * result.real_baseline, reason=reason))
     if bound.max is not None:
         limits.append(_Limit(is_minimum=False, value=bound.max))
+    if bound.max_ratio_to_real is not None and result.real_baseline is not None:
+        reason = f" ({bound.max_ratio_to_real:g} times what real images reach, {real})"
+        limits.append(_Limit(is_minimum=False, value=bound.max_ratio_to_real * result.real_baseline, reason=reason))
     if bound.max_above_real is not None and result.real_baseline is not None:
         reason = f" ({result.format(bound.max_above_real)} above what real images have, {real})"
         limits.append(_Limit(is_minimum=False, value=result.real_baseline + bound.max_above_real, reason=reason))

@@ -28,6 +28,8 @@ MetricName = Literal[
     "ndb",
     "distance_ratio",
     "near_copies",
+    "sharpness",
+    "feature_copies",
     "modes",
     "on_a_mode",
     "mean_error",
@@ -40,7 +42,7 @@ class MetricInfo(NamedTuple):
 
     Attributes:
         title: its usual name.
-        better: "higher" or "lower".
+        better: "higher", "lower" or "near 1".
         format_spec: the format specification of its values.
         meaning: what it measures, in a sentence.
     """
@@ -88,12 +90,18 @@ METRICS: dict[MetricName, MetricInfo] = {
     ),
     "distance_ratio": MetricInfo(
         "distance ratio",
-        "higher",
+        "near 1",
         ".3f",
         "median distance to the nearest training image, over that of real test images",
     ),
     "near_copies": MetricInfo(
         "near-copies", "lower", ".2%", "share of images that differ only slightly from a training image"
+    ),
+    "sharpness": MetricInfo(
+        "sharpness", "near 1", ".3f", "energy of fine detail, over that of real images; below 1: blurred, above: noisy"
+    ),
+    "feature_copies": MetricInfo(
+        "near-copies in features", "lower", ".2%", "the same as near-copies, in features instead of pixels"
     ),
     "modes": MetricInfo("modes", "higher", ".0f", "modes of the mixture that the generator covers"),
     "on_a_mode": MetricInfo("on a mode", "higher", ".2%", "share of points within 4 sd of a mode"),

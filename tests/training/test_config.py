@@ -173,7 +173,7 @@ def test_a_saved_run_with_removed_settings_off_is_read(tmp_path: Path) -> None:
         ("code_weight=1", "code_weight: is called infogan_weight now"),
         ("data.labels=[]", "data.labels: is called data.label_columns now"),
         ("data.class_power=0.5", "data.class_power: is called data.class_sampling_power now"),
-        ("gate.coverage.of_floor=0.9", "gate.coverage.of_floor: is called gate.coverage.min_ratio_to_real now"),
+        ("gate.recall.of_floor=0.9", "gate.recall.of_floor: is called gate.recall.min_ratio_to_real now"),
         ("gate={fd: {above_floor: 1}}", "gate.fd.above_floor: is called gate.fd.max_above_real now"),
         ("cover={}", "cover: was removed"),
         ("penalty=exact", "penalty: was removed"),

@@ -13,6 +13,8 @@ from training.metric_results import METRICS, MetricName, MetricResult
 
 AT_LEAST_REAL = "at least 76.00% (95% of what real images reach, 80.00%)"
 AT_MOST_REAL = "at most 81.00% (1.00% above what real images have, 80.00%)"
+AT_MOST_RATIO = "at most 84.00% (1.05 times what real images reach, 80.00%)"
+RATIO_TO_ZERO = "real images reach 0.00%, and a ratio to that means nothing; use min or max_above_real"
 NO_REAL_VALUE = "there is no value of real images to compare it with"
 
 
@@ -36,6 +38,13 @@ def check(value: float | None, bound: Bound, real: float | None) -> tuple[bool, 
         (0.81, Bound(max_above_real=0.01), 0.8, True, f"81.00%, as required: {AT_MOST_REAL}"),
         (0.82, Bound(max_above_real=0.01), 0.8, False, f"82.00%, but required: {AT_MOST_REAL}"),
         (0.82, Bound(max_above_real=0.01), None, False, f"82.00%: {NO_REAL_VALUE}"),
+        (0.84, Bound(max_ratio_to_real=1.05), 0.8, True, f"84.00%, as required: {AT_MOST_RATIO}"),
+        (0.85, Bound(max_ratio_to_real=1.05), 0.8, False, f"85.00%, but required: {AT_MOST_RATIO}"),
+        (0.85, Bound(max_ratio_to_real=1.05), None, False, f"85.00%: {NO_REAL_VALUE}"),
+        # Everything reaches 0 times 0.5, and nothing stays below 0 times 4.
+        (0.1, Bound(min_ratio_to_real=0.5), 0.0, False, f"10.00%: {RATIO_TO_ZERO}"),
+        (0.0, Bound(max_ratio_to_real=4), 0.0, False, f"0.00%: {RATIO_TO_ZERO}"),
+        (-0.1, Bound(max_ratio_to_real=4), -0.2, False, f"-10.00%: {RATIO_TO_ZERO.replace('0.00%', '-20.00%')}"),
         (0.5, Bound(min=0.4, max=0.6), None, True, "50.00%, as required: at least 40.00% and at most 60.00%"),
         (None, Bound(min=0.4), None, False, "was not measured: "),
     ],
@@ -69,6 +78,21 @@ def test_every_preset_has_a_gate_that_older_runs_inherit(preset: str) -> None:
     assert read_gate(saved) == read_gate({**saved, "gate": {}, "no_longer_known": 1}) == config.gate
 
 
+def test_the_presets_for_images_ask_for_quality_variety_sharpness_and_copies() -> None:
+    for preset in list_presets():
+        gate = load_preset(preset).gate
+        if preset not in ("toy1d", "toy25"):
+            assert {"recall", "fd", "sharpness", "distance_ratio", "near_copies", "feature_copies"} <= set(gate), preset
+            assert gate["sharpness"] == Bound(min=0.7, max=1.4)
+
+
+def test_noise_is_too_far_from_the_training_images() -> None:
+    gate: dict[MetricName, Bound] = {"distance_ratio": load_preset("digits").gate["distance_ratio"]}
+
+    assert check_gate([MetricResult(name="distance_ratio", value=1.0)], gate).passed
+    assert check_gate([MetricResult(name="distance_ratio", value=1.74)], gate).failures
+
+
 def test_a_saved_gate_overrides_the_presets() -> None:
     config = load_preset("digits", ("gate={coverage: {min: 0.5}}",))
 
@@ -88,8 +112,9 @@ def test_thresholds_are_read_by_their_old_names() -> None:
     [
         ("gate={nosuch: {min: 1}}", "gate.nosuch"),
         ("gate={coverage: {}}", "gate.coverage"),
-        ("gate.coverage.min_ratio_to_real=0", "gate.coverage.min_ratio_to_real"),
-        ("gate.coverage.least=1", "gate.coverage.least"),
+        ("gate.recall.min_ratio_to_real=0", "gate.recall.min_ratio_to_real"),
+        ("gate.recall.max_ratio_to_real=0", "gate.recall.max_ratio_to_real"),
+        ("gate.recall.least=1", "gate.recall.least"),
     ],
 )
 def test_invalid_thresholds_are_refused_by_name(assignment: str, field: str) -> None:
