@@ -19,7 +19,8 @@ from training.evaluation.html_report import write_report
 from training.evaluation.inception import InceptionSpace
 from training.evaluation.protocol import STANDARD
 from training.evaluation.reference import default_cache_dir
-from training.evaluation.report import Report, format_table, summarise
+from training.evaluation.report import Report, format_table
+from training.evaluation.summary import summarise
 from training.evaluation.toy_metrics import evaluate_toy
 from training.progress import ProgressPrinter
 from training.publish import EvaluationSettings, PublishOptions

@@ -11,7 +11,8 @@ import jinja2
 from models.files import write_atomically
 from training.evaluation.curves import Chart, draw_charts
 from training.evaluation.evaluate import EvaluationResult
-from training.evaluation.report import Report, summarise
+from training.evaluation.report import Report, describe_missing
+from training.evaluation.summary import summarise
 from training.runs.run_dir import REPORT_FILE
 
 HTML_FILE = "report.html"
@@ -49,6 +50,7 @@ def render_html(evaluation: EvaluationResult, run: Path | None = None) -> str:
         report=evaluation.report,
         gate_state=_gate_state(evaluation.report),
         summary=summarise(evaluation.report),
+        missing=describe_missing(evaluation.report.metrics),
         sections=sections,
         charts=charts,
         worst_error={name: _worst_error(evaluation.report, name) for name in ("gan_train", "gan_test")},

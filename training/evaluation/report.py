@@ -123,7 +123,7 @@ class Report(_ReportPart):
 
 
 def format_table(metrics: Sequence[MetricResult]) -> str:
-    """Format the metrics for a terminal, beside those of real images."""
+    """Format the metrics for a terminal, beside those of real images; then what is missing, and why."""
     rows = [("METRIC", "GENERATED", "REAL", "BETTER", "MEANING")]
     for metric in metrics:
         if metric.value is not None:
@@ -133,76 +133,16 @@ def format_table(metrics: Sequence[MetricResult]) -> str:
             rows.append((metric.info.title, value, baseline, metric.info.better, metric.info.meaning))
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
     lines = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[4]]) for row in rows]
-    lines += [f"{metric.info.title}: not measured: {metric.problem}" for metric in metrics if metric.value is None]
-    return "\n".join(lines)
+    return "\n".join([*lines, *describe_missing(metrics)])
 
 
-def summarise(report: Report) -> list[str]:
-    """Say what the metrics mean, in sentences for readers who do not know them."""
-    sentences = (
-        _describe_usefulness(report),
-        _describe_class_accuracy(report),
-        _describe_variety(report),
-        _describe_memorisation(report),
-    )
-    return [sentence for sentence in sentences if sentence]
-
-
-def _describe_usefulness(report: Report) -> str:
-    metric = report.find("gan_train")
-    if metric is None or metric.value is None or metric.real_baseline is None or report.data is None:
-        return ""
-    loss = metric.real_baseline - metric.value
-    count = f"{report.data.gan_train_images:,}"
-    return (
-        f"A classifier trained only on {count} generated images classifies {metric.format(metric.value)} of real test "
-        f"images correctly; one trained on {count} real images classifies {metric.format(metric.real_baseline)}. "
-        + (f"Training on this generator costs {100 * loss:.2f} points." if loss > 0 else "Nothing is lost.")
-    )
-
-
-def _describe_class_accuracy(report: Report) -> str:
-    metric = report.find("gan_test")
-    if metric is None or metric.value is None:
-        return ""
-    wrong = 1 - metric.value
-    start = f"{metric.format(metric.value)} of its images look like the requested class"
-    if wrong > 0.25:
-        return f"{start}; {wrong:.0%} look like another."
-    share = f"about one image in {1 / wrong:,.0f} looks" if wrong > 0 else "no image looks"
-    return f"{start}; {share} like another."
-
-
-def _describe_variety(report: Report) -> str:
-    coverage = report.find("coverage")
-    bins = report.find("ndb")
-    if coverage is None or coverage.value is None or not coverage.real_baseline:
-        return ""
-    share = coverage.value / coverage.real_baseline
-    if share >= 0.95:
-        extent = "nearly all"
-    elif share >= 0.75:
-        extent = "most"
-    elif share >= 0.25:
-        extent = "a part"
-    else:
-        extent = "little"
-    text = f"It covers {extent} of the variety of real images: {share:.0%} of what other real images cover."
-    if bins is not None and bins.value is not None:
-        text += f" In {bins.format(bins.value)} of the cells of pixel space it makes clearly too many or too few images"
-        text += f" (real images: {bins.format(bins.real_baseline)})." if bins.real_baseline is not None else "."
-    return text
-
-
-def _describe_memorisation(report: Report) -> str:
-    copies = report.find("near_copies")
-    ratio = report.find("distance_ratio")
-    if copies is None or copies.value is None or ratio is None or ratio.value is None:
-        return ""
-    if copies.value == 0:
-        text = "No near-copy of a training image was found"
-    else:
-        text = f"{copies.format(copies.value)} of its images are near-copies of training images"
-    if copies.real_baseline is not None:
-        text += f" (real test images: {copies.format(copies.real_baseline)})"
-    return f"{text}; its images are {ratio.value:.2f} times as far from the training images as new real images are."
+def describe_missing(metrics: Sequence[MetricResult]) -> list[str]:
+    """Name the metrics without a value: one line for those that do not apply, and one for each other reason."""
+    missing = [metric for metric in metrics if metric.value is None]
+    lines = []
+    if inapplicable := [metric.info.title for metric in missing if not metric.applies]:
+        lines.append(f"Left out, because there are no classes: {', '.join(inapplicable)}")
+    for problem in dict.fromkeys(metric.problem for metric in missing if metric.applies):
+        titles = [metric.info.title for metric in missing if metric.applies and metric.problem == problem]
+        lines.append(f"Not measured, because {problem}: {', '.join(titles)}")
+    return lines

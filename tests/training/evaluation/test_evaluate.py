@@ -20,7 +20,7 @@ from training.evaluation.evaluate import EvaluationResult, describe_training_dat
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.generator_metrics import METRIC_ORDER
 from training.evaluation.protocol import Protocol
-from training.evaluation.report import summarise
+from training.evaluation.summary import summarise
 
 
 @pytest.fixture(scope="module")
