@@ -17,7 +17,7 @@ from training.data.loader import load_dataset
 from training.distributed import local_device, main_process_output
 from training.runs.loop import check_shape, describe_data, drop_other_terms, run
 from training.runs.mlflow_logger import TRACKERS, require_trackers
-from training.runs.run_dir import refuse_other_files, suggest_model_name
+from training.runs.run_dir import GRIDS_FOLDER, refuse_other_files, suggest_model_name
 
 TOY_DATASETS = {"toy1d": toy1d, "toy25": toy25}
 
@@ -94,6 +94,7 @@ def train(
         if dry_run:
             return
         click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
+        click.echo(f"# see how it goes in {out / GRIDS_FOLDER}: a picture of samples after every line")
         run(config, dataset, out, resolved_device, shlex.join(["ganmint", *sys.argv[1:]]), track, init)
         if config.data.kind == "images":
             options = f"--name {suggest_model_name(out)} --data {shlex.quote(str(data_path))}"

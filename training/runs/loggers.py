@@ -20,6 +20,8 @@ from training.runs.run_dir import STATS_FILE, TENSORBOARD_FOLDER
 
 # Seconds between two lines of a log within one tick.
 LOG_INTERVAL_S = 60.0
+# Seconds of training, without the slow first step, after which the rate is known well enough to say how long it takes.
+ESTIMATE_AFTER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -148,9 +150,13 @@ class Terminal(Logger):
         self._decimals = max(1, len(f"{tick_kimg:.6f}".rstrip("0").partition(".")[2]))
         self._is_terminal = sys.stdout.isatty()
         self._last_print_s = time.monotonic()
+        self._is_estimated = False
+        # Images shown and seconds at the end of the first step.
+        self._first_step: tuple[int, float] | None = None
 
     def log_step(self, images_shown: int, tick_images: int, elapsed_s: float) -> None:
         now_s = time.monotonic()
+        self._estimate_once(images_shown, now_s)
         if now_s - self._last_print_s < (TERMINAL_INTERVAL_S if self._is_terminal else LOG_INTERVAL_S):
             return
         self._last_print_s = now_s
@@ -160,12 +166,26 @@ class Terminal(Logger):
         else:
             print(text, flush=True)
 
+    def _estimate_once(self, images_shown: int, now_s: float) -> None:
+        """Say once, as soon as the rate is known, how long the rest of the run takes."""
+        if self._is_estimated:
+            return
+        first_images, first_s = self._first_step = self._first_step or (images_shown, now_s)
+        if now_s - first_s < ESTIMATE_AFTER_S:
+            return
+        self._is_estimated = True
+        rate = (images_shown - first_images) / (now_s - first_s)
+        left = format_duration((self._total_kimg * 1000 - images_shown) / rate)
+        start = CLEAR_LINE if self._is_terminal else ""
+        print(f"{start}# about {left} to {self._total_kimg:g} kimg, at {rate:.3g} images/s", flush=True)
+
     def log_tick(self, tick: Tick) -> None:
         self._last_print_s = time.monotonic()
         losses = f"loss G {tick.loss_G:.3f} D {tick.loss_D:.3f}"
-        accuracies = f"D right on real {tick.acc_real:.0%} fake {tick.acc_fake:.0%}"
-        penalties = f"R1 {tick.r1:.3g} R2 {tick.r2:.3g}"
-        text = self._describe_progress(tick.kimg, tick.images_per_second, losses, accuracies, penalties)
+        accuracies = f"D right on real {tick.acc_real:.0%} fake {tick.acc_fake:.0%} pairs {tick.acc_pair:.0%}"
+        # The reconstruction falls as training goes well; the penalties tell a newcomer little.
+        detail = f"reconstruction {tick.recon_loss:.3g}" if tick.recon_loss else f"R1 {tick.r1:.3g} R2 {tick.r2:.3g}"
+        text = self._describe_progress(tick.kimg, tick.images_per_second, losses, accuracies, detail)
         print(f"{CLEAR_LINE if self._is_terminal else ''}{text}", flush=True)
 
     def _describe_progress(self, kimg: float, images_per_second: float, *details: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from training.runs.loggers import Terminal
+from training.runs.loggers import Terminal, Tick
 
 
 def test_a_log_has_a_line_a_minute_within_a_tick(
@@ -19,6 +21,8 @@ def test_a_log_has_a_line_a_minute_within_a_tick(
         terminal.log_step(images_shown=2 * second, tick_images=2 * second, elapsed_s=float(second))
 
     assert capsys.readouterr().out.splitlines() == [
+        # Once, when the rate is known.
+        "# about 8m09s to 1 kimg, at 2 images/s",
         "0.1/1 kimg  2 images/s  7m20s left",
         "0.2/1 kimg  2 images/s  6m20s left",
     ]
@@ -36,3 +40,41 @@ def test_kimg_has_as_many_decimals_as_a_tick(
     terminal.log_step(images_shown=64, tick_images=64, elapsed_s=1.0)
 
     assert capsys.readouterr().out.startswith(f"{shown} kimg  64 images/s")
+
+
+TICK = Tick(
+    kimg=0.1,
+    images_per_second=10.0,
+    lr=1e-3,
+    gamma=1.0,
+    augment_p=0.0,
+    loss_G=0.7,
+    grad_norm_G=1.0,
+    recon_loss=0.0,
+    kl=0.0,
+    loss_D=0.6,
+    grad_norm_D=1.0,
+    loss_codes=0.0,
+    r1=0.5,
+    r2=0.25,
+    acc_real=0.6,
+    acc_fake=0.7,
+    acc_pair=0.8,
+    margin=0.1,
+)
+
+
+def test_a_tick_shows_the_accuracy_in_pairs_and_the_penalties(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal(total_kimg=1.0, tick_kimg=0.1).log_tick(TICK)
+
+    assert capsys.readouterr().out == (
+        "0.1/1 kimg  10 images/s  loss G 0.700 D 0.600  D right on real 60% fake 70% pairs 80%  R1 0.5 R2 0.25  "
+        "1m30s left\n"
+    )
+
+
+def test_with_an_encoder_a_tick_shows_the_reconstruction_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal(total_kimg=1.0, tick_kimg=0.1).log_tick(dataclasses.replace(TICK, recon_loss=0.0625))
+
+    line = capsys.readouterr().out
+    assert "  reconstruction 0.0625  " in line and "R1" not in line
