@@ -66,9 +66,18 @@ class DataConfig(Frozen):
         validation_alias=AliasChoices("label_columns", "labels"),
         description="csv columns that make the label, joined by a space",
     )
-    holdout: float = Field(default=0.0, ge=0, lt=1, description="share of the images that is held out for evaluation")
+    holdout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the images that is held out as test images, for a release"
+    )
+    # Off unless it is stated, because configurations of earlier versions do not have it.
+    stratify_holdout: bool = Field(
+        default=False, description="take the holdout's share of each class instead of all images together"
+    )
     validation: float = Field(
-        default=0.0, ge=0, lt=1, description="share of each class's other images that is held out for choosing settings"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of each class's other images that is held out for choices: settings, snapshots",
     )
     class_sampling_power: float = Field(
         default=1.0,

@@ -149,7 +149,7 @@ def _collect_evidence(
 
 
 def _evaluate(trained: TrainedRun, sampler: Sampler, data: Path, evaluation: EvaluationSettings) -> EvaluationResult:
-    split = data_split.load(data, trained.config.data, evaluation.protocol.holdout)
+    split = data_split.load(data, trained.config.data, "test", evaluation.protocol.holdout)
     if trained.data_info["digest"] not in (split.whole.digest, split.train.digest):
         name = trained.data_info["name"]
         raise DataError(data, f"is not what {trained.path} was trained on ({name}); give that --data")

@@ -90,5 +90,4 @@ def _suggest_training(path: Path, report: DatasetReport, headings: tuple[str, ..
     ready = f"Ready (preset {preset}): ganmint train --data {shlex.quote(str(path))} --out runs/mine{setting}"
     if report.num_images >= SMALL_DATA:
         return ready
-    advice = f"Small data set (under {SMALL_DATA:,} images): turn on augmentation, or the discriminator will overfit."
-    return f"{advice}\n{ready} --set 'augment={{}}'"
+    return f"Small data set (under {SMALL_DATA:,} images): keep the preset's augmentation on.\n{ready}"

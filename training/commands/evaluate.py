@@ -12,6 +12,7 @@ from models.errors import FileError, InputError
 from models.manifest import read_manifest
 from models.runtime.loading import resolve_device
 from training.evaluation import data_split
+from training.evaluation.data_split import RequestedPart
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.evaluate import evaluate as evaluate_generator
 from training.evaluation.evaluated_generator import EvaluatedGenerator, load_run_if_any
@@ -36,6 +37,13 @@ from training.runs.run_dir import EVALUATION_FOLDER
 )
 @click.argument("subject", metavar="RUN-or-MODEL")
 @click.option("--data", "data_path", type=PATH, help="Real images, as for train. The toy presets need none.")
+@click.option(
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    default="validation",
+    show_default=True,
+    help="The real images to compare with: validation for choices, test for a release.",
+)
 @click.option("--out", type=PATH, help="Folder of the report. Default: RUN/evaluation, or evaluations/NAME-VERSION.")
 @click.option(
     "--inception",
@@ -44,7 +52,14 @@ from training.runs.run_dir import EVALUATION_FOLDER
     "images/s on two CPU cores.",
 )
 @device_option
-def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: Path | None, device: str) -> None:
+def evaluate(
+    subject: str,
+    data_path: Path | None,
+    split: RequestedPart,
+    out: Path | None,
+    inception: Path | None,
+    device: str,
+) -> None:
     """Measure a generator and write report.json and report.html.
 
     RUN is a run folder. MODEL is a model's folder, a name in the store, or name/version. Measurements of the
@@ -67,7 +82,8 @@ def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: 
         else:
             generator = EvaluatedGenerator.from_model(subject, resolved_device)
             default_out = Path("evaluations", f"{generator.manifest.name}-{generator.manifest.version}")
-        result = _evaluate(generator, data_path, InceptionSpace(inception, resolved_device) if inception else None)
+        inception_space = InceptionSpace(inception, resolved_device) if inception else None
+        result = _evaluate(generator, data_path, split, inception_space)
     folder = out or default_out
     try:
         page = write_report(result, folder, run.path if run else None)
@@ -77,10 +93,15 @@ def evaluate(subject: str, data_path: Path | None, out: Path | None, inception: 
     click.echo(f"Wrote {page} in {time.monotonic() - start_s:.0f} s")
 
 
-def _evaluate(generator: EvaluatedGenerator, data_path: Path, inception: InceptionSpace | None) -> EvaluationResult:
-    split = data_split.load(data_path, generator.data, STANDARD.holdout)
+def _evaluate(
+    generator: EvaluatedGenerator, data_path: Path, requested: RequestedPart, inception: InceptionSpace | None
+) -> EvaluationResult:
+    split = data_split.load(data_path, generator.data, requested, STANDARD.holdout)
     click.echo(f"# {generator.title}; by {STANDARD.name}")
-    click.echo(f"# data: {split.whole.name}, {len(split.train)} training images, {len(split.test)} test images")
+    click.echo(
+        f"# data: {split.whole.name}, {len(split.train)} training images, compared with {len(split.compared)} "
+        f"{split.part} images ({split.origin})"
+    )
     return evaluate_generator(generator, split, STANDARD, default_cache_dir(), inception, ProgressPrinter())
 
 

@@ -1,6 +1,6 @@
 """Define what a data set is, and the toy distributions.
 
-Not here: reading files (training.data.loader).
+Not here: reading files (training.data.loader), splits (training.data.split).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.allocation import allocate
-from training.rng import HOLDOUT, VALIDATION, stream
 
 DIGEST_CHUNK = 4096
 
@@ -68,47 +67,8 @@ class Dataset:
             digest.update(self.labels.astype("<i8").data)
         return digest.hexdigest()
 
-    def split(self, holdout: float) -> tuple[Dataset, Dataset]:
-        """Split off a share for evaluation; both parts keep this set's order.
-
-        Args:
-            holdout: the share to hold out, 0 .. below 1, rounded to whole samples. Which samples those
-                are is a pure function of this share and the number of samples.
-        Returns: (train, holdout); the second is empty for a share of 0.
-        """
-        size = self.holdout_size(holdout)
-        order = stream(0, HOLDOUT, len(self)).permutation(len(self))
-        return self._take(np.sort(order[size:])), self._take(np.sort(order[:size]))
-
-    def stratified_split(self, share: float) -> tuple[Dataset, Dataset]:
-        """Split off a share of every class.
-
-        Args:
-            share: 0 .. below 1, rounded to whole samples in each class. Which ones is a pure function of
-                this share and the labels.
-        Returns: (without, with the share), each in this set's order.
-        """
-        labels = np.zeros(len(self), np.int64) if self.labels is None else self.labels
-        is_in_share = np.zeros(len(self), bool)
-        for class_id in np.unique(labels):
-            members = np.flatnonzero(labels == class_id)
-            order = stream(0, VALIDATION, len(self), int(class_id)).permutation(members)
-            is_in_share[order[: round(len(members) * share)]] = True
-        return self._take(np.flatnonzero(~is_in_share)), self._take(np.flatnonzero(is_in_share))
-
-    def holdout_size(self, holdout: float) -> int:
-        """Return how many samples `split` holds out."""
-        return round(len(self) * holdout)
-
-    def untrained_size(self, holdout: float, validation: float) -> int:
-        """Return how many samples `split` and then `stratified_split` hold out, without copying images."""
-        size = self.holdout_size(holdout)
-        labels = np.zeros(len(self), np.int64) if self.labels is None else self.labels
-        order = stream(0, HOLDOUT, len(self)).permutation(len(self))
-        _, class_sizes = np.unique(labels[order[size:]], return_counts=True)
-        return size + sum(round(int(class_size) * validation) for class_size in class_sizes)
-
-    def _take(self, indices: NDArray[np.int64]) -> Dataset:
+    def take(self, indices: NDArray[np.int64]) -> Dataset:
+        """Return the samples of ascending indices, all different; this set itself if they are all."""
         if len(indices) == len(self):
             return self
         labels = None if self.labels is None else self.labels[indices]

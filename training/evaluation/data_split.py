@@ -1,94 +1,129 @@
-"""Splits real images into those that a classifier may learn from and those that it is tested with.
+"""Splits real images as the generator's training did, and chooses the part that generated images are compared with.
 
-The data set's own test images are used if it has any, else those that training held out, else a share held out now.
+Choices are made on the validation images, and a release is measured on the test images.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from models.errors import DataError
 from training.config import DataConfig
 from training.data.dataset import Dataset
 from training.data.loader import load_dataset, load_test_images
+from training.data.split import Parts, split_dataset
+
+RequestedPart = Literal["validation", "test"]
+Part = Literal["validation", "test", "training"]
 
 
 @dataclass(frozen=True, eq=False)
 class DataSplit:
-    """Real images for training and for testing.
+    """Real images for training, validation and testing.
 
     Attributes:
         whole: the data set as training reads it.
-        train: images uint8 (n, H, W, C), with labels if the data has any.
-        test: the same, of classes that `train` has too.
-        test_origin: where the test images come from, in words.
-        test_seen_in_training: True if a generator trained on `whole` has seen the test images.
+        train: images uint8 (n, H, W, C), with labels if the data has any; a classifier may learn from them.
+        validation: the same, for choices; may be empty.
+        test: the same, for a release; may be empty.
+        part: which images are compared: validation, test, or training: validation images that were held out for the
+            evaluation only, so that a generator trained on `whole` has seen them.
+        origin: where the compared images come from, in words.
+        note: a sentence for the report if they are not what was asked for.
         mirror: True if a flipped image is as real.
     """
 
     whole: Dataset
     train: Dataset
+    validation: Dataset
     test: Dataset
-    test_origin: str
-    test_seen_in_training: bool = False
+    part: Part
+    origin: str
+    note: str = ""
     mirror: bool = False
 
+    @property
+    def compared(self) -> Dataset:
+        """The real images that generated ones are compared with."""
+        return self.test if self.part == "test" else self.validation
 
-def load(path: Path, settings: DataConfig, holdout: float) -> DataSplit:
+
+def load(path: Path, settings: DataConfig, requested: RequestedPart = "validation", share: float = 0.1) -> DataSplit:
     """Read a data set and split it.
+
+    A part that the data do not have is replaced by the other one, with a note.
 
     Args:
         path: the data set, as for training.
-        settings: how the generator's training read the data, among them its label columns and its own holdout.
-        holdout: share of each class to hold out if nothing else separates test images from training images.
+        settings: how the generator's training read the data and what it kept from the training.
+        requested: the part to compare with.
+        share: of each class that is held out now if training held out nothing and there are no test images.
 
     Raises:
         DataError: the data cannot be read, or its test images do not match its training images.
     """
     whole = load_dataset(path, settings.label_columns)
-    test = load_test_images(path)
-    if test is not None:
-        _check_match(path, whole, test)
-        return DataSplit(whole, whole, test, test_origin="the data's own", mirror=settings.mirror)
-    if whole.holdout_size(settings.holdout):
-        train, test = whole.split(settings.holdout)
-        origin = f"{settings.holdout:.0%}, held out in training"
-        return DataSplit(whole, train, test, test_origin=origin, mirror=settings.mirror)
-    train, test = split_by_class(whole, holdout, path)
+    parts = split_dataset(whole, settings.holdout, settings.validation, settings.stratify_holdout)
+    test_file = load_test_images(path)
+    if test_file is not None:
+        _check_match(path, whole, test_file)
+        parts = parts._replace(test=test_file)
+    if not len(parts.validation) and not len(parts.test):
+        return hold_out_now(whole, share, path, settings.mirror)
     return DataSplit(
         whole,
-        train,
-        test,
-        test_origin=f"{holdout:.0%} of each class, held out",
-        test_seen_in_training=True,
+        *parts,
+        *_choose_part(parts, requested, settings, has_test_file=test_file is not None),
         mirror=settings.mirror,
     )
 
 
-def split_by_class(dataset: Dataset, holdout: float, path: Path) -> tuple[Dataset, Dataset]:
-    """Hold out a share of every class, chosen with a fixed seed.
-
-    Returns:
-        The images for training and the images held out.
+def hold_out_now(whole: Dataset, share: float, path: Path, mirror: bool = False) -> DataSplit:
+    """Hold out a share of every class of data that a generator was trained on as a whole.
 
     Raises:
         DataError: there are too few images to hold any out.
     """
-    groups = np.zeros(len(dataset), np.int64) if dataset.labels is None else dataset.labels
-    rng = np.random.RandomState(0)
-    is_held_out = np.zeros(len(dataset), bool)
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        is_held_out[rng.permutation(members)[: round(len(members) * holdout)]] = True
-    if not is_held_out.any():
-        raise DataError(
-            path, f"holds {len(dataset)} images: too few to hold out {holdout:.0%} of each class for testing"
+    parts = split_dataset(whole, 0.0, share)
+    if not len(parts.validation):
+        raise DataError(path, f"holds {len(whole)} images: too few to hold out {share:.0%} of each class for testing")
+    return DataSplit(
+        whole,
+        *parts,
+        part="training",
+        origin=f"{share:.0%} of each class, held out for this evaluation",
+        note="No images were kept from the training, so a share of them was held out for this evaluation. The "
+        "generator was trained on that share as well, which makes its results look better. Train with --set "
+        "data.validation=0.1 to hold it out.",
+        mirror=mirror,
+    )
+
+
+def _choose_part(
+    parts: Parts, requested: RequestedPart, settings: DataConfig, has_test_file: bool
+) -> tuple[Part, str, str]:
+    """Return the part that is compared, its origin and the note; one of both parts is not empty."""
+    test_origin = "the data's own test images" if has_test_file else f"{settings.holdout:.0%}, held out in training"
+    validation_origin = f"{settings.validation:.0%} of each class, held out in training"
+    if requested == "validation" and len(parts.validation):
+        return "validation", validation_origin, ""
+    if requested == "test" and len(parts.test):
+        return "test", test_origin, ""
+    if requested == "validation":
+        return (
+            "test",
+            test_origin,
+            "The training held out no validation images (data.validation is 0), so this was measured on the test "
+            "images. Do not choose settings by it, or the test images no longer stand for new ones.",
         )
-    return _select(dataset, ~is_held_out), _select(dataset, is_held_out)
+    return (
+        "validation",
+        validation_origin,
+        "The data have no test images (no test file, and data.holdout is 0), so this was measured on the validation "
+        "images, with which settings and snapshots are chosen.",
+    )
 
 
 def _check_match(path: Path, whole: Dataset, test: Dataset) -> None:
@@ -96,8 +131,3 @@ def _check_match(path: Path, whole: Dataset, test: Dataset) -> None:
         raise DataError(path, f"has test images of shape {test.shape}, but training images of shape {whole.shape}")
     if not set(test.class_names) <= set(whole.class_names):
         raise DataError(path, "has test images of classes that no training image has")
-
-
-def _select(dataset: Dataset, mask: NDArray[np.bool_]) -> Dataset:
-    labels = None if dataset.labels is None else dataset.labels[mask]
-    return Dataset(dataset.name, dataset.images[mask], labels, dataset.class_names)

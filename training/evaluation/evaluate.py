@@ -73,7 +73,7 @@ def evaluate(
         progress: called after each part.
     """
     with _torch_threads(protocol.threads):
-        pictures = sample_grids.uncurated_samples(generator, split.test) + sample_grids.latent_walks(generator)
+        pictures = sample_grids.uncurated_samples(generator, split.compared) + sample_grids.latent_walks(generator)
         if generator.shape != split.train.shape:
             return EvaluationResult(_report_other_shape(generator, split, protocol), pictures)
         reference = compute_reference(split, protocol, cache_dir, progress)
@@ -87,16 +87,13 @@ def evaluate(
 
 
 def describe_training_data(generator: EvaluatedGenerator, split: DataSplit) -> list[str]:
-    """Say if the generator was trained on the test images too, or on other data; empty if neither."""
+    """Say if the compared images are not what was asked for, or the generator was trained on other data."""
     data = generator.manifest.training.data
     if data.digest not in (split.train.digest, split.whole.digest):
         return [f"The generator was trained on other data ({data.name}, sha256 {data.digest[:12]})."]
-    if data.digest == split.train.digest or not split.test_seen_in_training:
+    if not split.note or (split.part == "training" and data.digest == split.train.digest):
         return []
-    return [
-        "The data has no test images of its own, so a share of it was held out for testing. The generator was trained "
-        "on that share as well, which makes its results look better. Train with --set data.holdout=0.1 to hold it out."
-    ]
+    return [split.note]
 
 
 def _generate(
@@ -178,9 +175,10 @@ def _summarise_data(split: DataSplit, protocol: Protocol) -> DataSummary:
         name=split.whole.name,
         digest=split.whole.digest,
         train_images=len(split.train),
-        test_images=len(split.test),
-        test_split=split.test_origin,
-        compared_images=min(protocol.compared_images, len(split.test), len(split.train)),
+        test_images=len(split.compared),
+        test_split=split.origin,
+        part=split.part,
+        compared_images=min(protocol.compared_images, len(split.compared), len(split.train)),
         gan_train_images=count_gan_train_images(split, protocol),
     )
 

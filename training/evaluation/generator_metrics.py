@@ -119,7 +119,7 @@ def measure_by_class(context: EvaluationContext) -> tuple[dict[MetricName, Measu
         context.progress,
         step_name="classifier on generated images",
     )
-    is_correct = fake_classifier.predict(split.test.images).labels == test_labels
+    is_correct = fake_classifier.predict(split.compared.images).labels == test_labels
     requested = requested[: len(predictions.labels)]
     is_as_requested = predictions.labels == requested
     gan_train = mean_by_class(is_correct, test_labels, num_classes)
@@ -155,14 +155,14 @@ def _require_same_classes(context: EvaluationContext) -> tuple[NDArray[np.int64]
     predictions = context.fake.predictions
     if not generator.class_names:
         raise MetricError("the generator has no classes")
-    if predictions is None or split.test.labels is None:
+    if predictions is None or split.compared.labels is None:
         raise MetricError("the data has no labels")
     if not has_same_classes(generator, split) or requested is None:
         data_names, generator_names = (
             ", ".join(names[:12]) for names in (split.train.class_names, generator.class_names)
         )
         raise MetricError(f"the data's classes ({data_names}) are not the generator's ({generator_names})")
-    return requested, split.test.labels, predictions
+    return requested, split.compared.labels, predictions
 
 
 def draw_mistakes(context: EvaluationContext) -> list[Picture]:

@@ -97,14 +97,14 @@ def compute_reference(
         progress: called after each part.
     """
     order = np.random.RandomState(protocol.seed % 2**32).permutation(len(split.train))
-    num_compared = min(protocol.compared_images, len(split.test), len(split.train))
+    num_compared = min(protocol.compared_images, len(split.compared), len(split.train))
     cache_file = cache_dir and cache_dir / f"{_cache_key(split, protocol)}.npz"
     cached = _read_cache(cache_file, split, protocol) if cache_file else None
     real_classifier = cached.classifier if cached else _train_classifier(split, order, protocol, progress)
     space = ClassifierSpace(real_classifier) if real_classifier else PixelSpace()
-    test_rows = np.random.RandomState(protocol.seed % 2**32).permutation(len(split.test))[:num_compared]
-    test = _image_set(split.test.images[test_rows], space, real_classifier)
-    test_labels = None if split.test.labels is None else split.test.labels[test_rows]
+    test_rows = np.random.RandomState(protocol.seed % 2**32).permutation(len(split.compared))[:num_compared]
+    test = _image_set(split.compared.images[test_rows], space, real_classifier)
+    test_labels = None if split.compared.labels is None else split.compared.labels[test_rows]
     if cached:
         return ReferenceStats(split, order, num_compared, space, test, test_labels, cached, is_cached=True)
     progress("real images compared", 0, 1)
@@ -114,10 +114,10 @@ def compute_reference(
     baselines["distance_ratio"] = Measurement(1.0)
     baselines["near_copies"] = near_copies
     if real_classifier:
-        accuracy = Measurement(_accuracy(real_classifier, split.test))
+        accuracy = Measurement(_accuracy(real_classifier, split.compared))
         baselines["gan_train"] = accuracy
         baselines["gan_test"] = accuracy
-    class_accuracies = _class_accuracies(real_classifier, split.test)
+    class_accuracies = _class_accuracies(real_classifier, split.compared)
     progress("real images compared", 1, 1)
     measurements = RealMeasurements(real_classifier, baselines, class_accuracies, test_distances)
     if cache_file:
@@ -165,7 +165,7 @@ def _train_classifier(
     split: DataSplit, order: NDArray[np.int64], protocol: Protocol, progress: ProgressCallback
 ) -> Classifier | None:
     train = split.train
-    if train.labels is None or split.test.labels is None:
+    if train.labels is None or split.compared.labels is None:
         return None
     rows = order[: count_gan_train_images(split, protocol)]
     return classifier.train(
@@ -192,7 +192,7 @@ def _measure_memorisation(
 
 def _cache_key(split: DataSplit, protocol: Protocol) -> str:
     platform = torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.cuda.is_available()
-    parts = (protocol.digest, split.train.digest, split.test.digest, split.mirror, platform)
+    parts = (protocol.digest, split.train.digest, split.compared.digest, split.mirror, platform)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

@@ -24,6 +24,7 @@ _JSON_KEYS = {
     "real_baseline": "ceiling",
     "requested": "wanted",
     "predicted": "seen",
+    "part": "split",
 }
 
 
@@ -37,13 +38,20 @@ class _ReportPart(Frozen):
 
 
 class DataSummary(_ReportPart):
-    """The real images of an evaluation; the digest is that of training.data.dataset.Dataset."""
+    """The real images of an evaluation; the digest is that of training.data.dataset.Dataset.
+
+    Attributes:
+        test_images: how many images there are in the part that generated images are compared with.
+        test_split: where these come from, in words.
+        part: which part they are (training.evaluation.data_split.Part); empty in reports of older versions.
+    """
 
     name: str
     digest: str
     train_images: int
     test_images: int
     test_split: str
+    part: str = ""
     compared_images: int
     gan_train_images: int
 

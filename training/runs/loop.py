@@ -23,6 +23,7 @@ from models.network_config import DCGANConfig
 from training import distributed
 from training.config import Config, find_preset
 from training.data.dataset import Dataset
+from training.data.split import count_untrained, split_dataset
 from training.distributed import ProcessGroup
 from training.gan.trainer import STATS, Trainer, discriminator_config, generator_config
 from training.runs import checkpoint, run_dir
@@ -106,9 +107,9 @@ def _create_trainer(config: Config, dataset: Dataset, device: str, group: Proces
     torch.set_num_threads(config.threads)
     # The same as use_deterministic_algorithms, which would import a compiler.
     torch.set_deterministic_debug_mode("error" if device == "cpu" else "default")
-    without_holdout, _ = dataset.split(config.data.holdout)
-    train_set, _ = without_holdout.stratified_split(config.data.validation)
-    return Trainer(config, train_set, device, group)
+    data = config.data
+    parts = split_dataset(dataset, data.holdout, data.validation, data.stratify_holdout)
+    return Trainer(config, parts.train, device, group)
 
 
 def check_batch_split(config: Config, group: ProcessGroup) -> None:
@@ -157,7 +158,7 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
         "name": data.name or dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
-        "held_out": dataset.untrained_size(data.holdout, data.validation),
+        "held_out": count_untrained(dataset, data.holdout, data.validation, data.stratify_holdout),
         "licence": data.licence or "not stated",
         "attribution": data.attribution,
         "use": data.use,

@@ -1,4 +1,4 @@
-"""What a data set is, and how it is split."""
+"""What a data set is."""
 
 from __future__ import annotations
 
@@ -55,72 +55,3 @@ def test_toy_data_have_the_stated_distributions() -> None:
     assert counts.min() > 2300
     assert (points - points.round()).std() == pytest.approx(0.05, abs=0.001)
     assert np.array_equal(one.batch(np.array([5]))[0], one.images[[5]])
-
-
-# Holdout
-
-
-def numbered(count: int) -> Dataset:
-    """The pixel of each image is its index."""
-    images = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    return Dataset("numbered", images, np.arange(count, dtype=np.int64) % 3, ("a", "b", "c"))
-
-
-def test_a_split_puts_every_sample_with_its_label_on_one_side() -> None:
-    whole = numbered(200)
-
-    train, held_out = whole.split(0.1)
-
-    assert (len(train), len(held_out)) == (180, 20)
-    assert sorted([*train.images.flat, *held_out.images.flat]) == list(range(200))
-    for part in (train, held_out):
-        assert part.labels is not None
-        assert (part.images.ravel() % 3 == part.labels).all()
-        assert (np.diff(part.images.ravel().astype(int)) > 0).all()
-        assert part.class_names == whole.class_names
-
-
-def test_the_holdout_depends_only_on_the_number_of_samples() -> None:
-    one, other = numbered(200), Dataset("other", np.arange(200, dtype=np.uint8).reshape(-1, 1, 1, 1))
-
-    assert np.array_equal(one.split(0.1)[1].images, other.split(0.1)[1].images)
-    # Pinned, so that scores stay comparable between versions of the trainer.
-    assert one.split(0.025)[1].images.ravel().tolist() == [11, 16, 29, 77, 132]
-    assert set(numbered(199).split(0.1)[1].images.flat) != set(one.split(0.1)[1].images.flat)
-
-
-def test_a_larger_holdout_contains_the_smaller_one() -> None:
-    small, large = (set(numbered(200).split(share)[1].images.flat) for share in (0.1, 0.2))
-
-    assert small < large
-
-
-def test_a_stratified_split_takes_the_same_share_of_every_class() -> None:
-    """The rows are golden: a saved run must go on without the same validation images."""
-    images = np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1)
-    whole = Dataset("counted", images, np.repeat([0, 1], [14, 6]), ("a", "b"))
-
-    rest, validation = whole.stratified_split(0.3)
-
-    assert validation.images.ravel().tolist() == [1, 4, 6, 13, 14, 15]
-    assert rest.images.ravel().tolist() == [0, 2, 3, 5, 7, 8, 9, 10, 11, 12, 16, 17, 18, 19]
-    assert validation.labels is not None and validation.labels.tolist() == [0, 0, 0, 0, 1, 1]
-    assert whole.stratified_split(0.0)[0] is whole
-    plain, plain_validation = Dataset("plain", images).stratified_split(0.3)
-    assert (len(plain), len(plain_validation)) == (14, 6)
-
-
-def test_a_holdout_of_zero_copies_nothing() -> None:
-    whole = numbered(20)
-
-    train, held_out = whole.split(0.0)
-
-    assert train is whole
-    assert len(held_out) == 0
-
-
-def test_toy_data_can_be_split_too() -> None:
-    train, held_out = toy25().split(0.5)
-
-    assert len(train) == len(held_out) == 32768
-    assert train.images.dtype == np.float32

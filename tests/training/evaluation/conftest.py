@@ -55,7 +55,7 @@ def protocol() -> Protocol:
 @pytest.fixture(scope="session")
 def digits(protocol: Protocol) -> DataSplit:
     """Load the 500 digits of the repository, which the bundled model generated."""
-    return data_split.load(DIGITS, DataConfig(), protocol.holdout)
+    return data_split.load(DIGITS, DataConfig(), share=protocol.holdout)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.errors import DataError
 from models.sampler import Sampler
 from tests.samplers import torch_runtime, torch_sampler
 from training.data.dataset import Dataset
@@ -142,7 +141,9 @@ def test_a_damaged_cache_is_ignored(
 def test_unlabelled_data_gives_the_metrics_that_need_no_labels(
     good_generator: EvaluatedGenerator, memorising_generator: EvaluatedGenerator, digits: DataSplit, protocol: Protocol
 ) -> None:
-    plain = dataclasses.replace(digits, train=_remove_labels(digits.train), test=_remove_labels(digits.test))
+    plain = dataclasses.replace(
+        digits, train=_remove_labels(digits.train), validation=_remove_labels(digits.validation)
+    )
 
     result = evaluate(good_generator, plain, protocol)
 
@@ -176,8 +177,10 @@ def test_different_classes_are_reported(
     good_generator: EvaluatedGenerator, digits: DataSplit, protocol: Protocol
 ) -> None:
     names = tuple("abcdefghij")
-    whole, train, test = (_rename_classes(part, names) for part in (digits.whole, digits.train, digits.test))
-    renamed = DataSplit(whole, train, test, "held out", test_seen_in_training=True)
+    whole, train, validation = (
+        _rename_classes(part, names) for part in (digits.whole, digits.train, digits.validation)
+    )
+    renamed = dataclasses.replace(digits, whole=whole, train=train, validation=validation)
 
     result = evaluate(good_generator, renamed, protocol)
 
@@ -190,7 +193,7 @@ def test_images_of_another_shape_are_reported(
     good_generator: EvaluatedGenerator, protocol: Protocol, tmp_path: Path
 ) -> None:
     rgb = Dataset("rgb", np.random.RandomState(0).randint(0, 256, (40, 64, 64, 3)).astype(np.uint8))
-    other = DataSplit(rgb, *data_split.split_by_class(rgb, 0.25, tmp_path), "held out", test_seen_in_training=True)
+    other = data_split.hold_out_now(rgb, 0.25, tmp_path)
 
     result = evaluate(good_generator, other, protocol)
 
@@ -206,27 +209,14 @@ def test_few_images_lose_only_the_metrics_that_need_more(
     good_generator: EvaluatedGenerator, digits: DataSplit, protocol: Protocol, tmp_path: Path
 ) -> None:
     few = Dataset("few", digits.whole.images[:60], digits.whole.labels[:60], digits.whole.class_names)  # type: ignore[index]
-    small = DataSplit(few, *data_split.split_by_class(few, 0.3, tmp_path), "held out", test_seen_in_training=True)
+    small = data_split.hold_out_now(few, 0.3, tmp_path)
 
     result = evaluate(good_generator, small, protocol)
 
     problems = {f.name: f.problem for f in result.report.metrics if f.value is None}
     assert set(problems) == {"kid", "inception_score", "ndb"}
-    assert problems["kid"] == f"KID needs at least 100 images a side, there are {len(small.test)}"
+    assert problems["kid"] == f"KID needs at least 100 images a side, there are {len(small.compared)}"
     assert "NaN" not in result.report.model_dump_json() and "nan" not in result.report.model_dump_json()
-
-
-def test_too_few_images_for_a_holdout_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds 3 images: too few to hold out 10% of each class for testing"):
-        data_split.split_by_class(Dataset("few", np.zeros((3, 8, 8, 1), np.uint8)), 0.1, tmp_path)
-
-
-def test_the_holdout_is_stratified_and_reproducible(digits: DataSplit) -> None:
-    train, test = data_split.split_by_class(digits.whole, 0.3, Path("x"))
-
-    assert test.labels is not None and np.bincount(test.labels).tolist() == [15] * 10
-    assert (train.digest, test.digest) == (digits.train.digest, digits.test.digest)
-    assert len({image.tobytes() for image in train.images} & {image.tobytes() for image in test.images}) == 0
 
 
 def test_the_report_says_what_the_generator_was_trained_on(

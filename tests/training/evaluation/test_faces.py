@@ -9,11 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from models import images
-from tests.training.evaluation.conftest import DIGITS
 from training.config import DataConfig
 from training.evaluation import classifier, data_split, html_report, skin_tone
 from training.evaluation.classifier import Recipe
-from training.evaluation.data_split import DataSplit
 from training.evaluation.evaluate import evaluate
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.protocol import Protocol
@@ -69,7 +67,7 @@ def test_a_missing_skin_tone_is_detected(
     for k in range(90):
         (path / f"{k:02}.png").write_bytes(images.encode(faces((LIGHT, TAN, DARK)[k % 3])[0], "image/png", "a test"))
 
-    result = evaluate(skewed, data_split.load(path, skewed.data, 0.3), protocol)
+    result = evaluate(skewed, data_split.load(path, skewed.data, share=0.3), protocol)
 
     metric = result.report.find("skin_tone")
     assert metric is not None and metric.value is not None and metric.real_baseline is not None
@@ -92,15 +90,6 @@ class _FixedSampler:
 
     def render(self, z: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
         return faces(*[LIGHT] * len(z))
-
-
-def test_the_training_holdout_becomes_the_test_set(digits: DataSplit) -> None:
-    split = data_split.load(DIGITS, DataConfig(holdout=0.2, mirror=True), 0.3)
-
-    assert (len(split.train), len(split.test)) == (400, 100)
-    assert split.test.digest == digits.whole.split(0.2)[1].digest
-    assert split.test_origin == "20%, held out in training"
-    assert split.mirror and not split.test_seen_in_training
 
 
 def test_mirroring_teaches_flipped_images() -> None:

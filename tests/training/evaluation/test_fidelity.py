@@ -31,8 +31,8 @@ def real_classifier(digits: DataSplit) -> Classifier:
 @pytest.fixture(scope="module")
 def pair(digits: DataSplit) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return real images and noisy ones, uint8 (150, 28, 28, 1)."""
-    noise = np.random.RandomState(0).randint(0, 90, digits.test.images.shape)
-    return digits.test.images, np.clip(digits.train.images[:150].astype(int) + noise, 0, 255).astype(np.uint8)
+    noise = np.random.RandomState(0).randint(0, 90, digits.compared.images.shape)
+    return digits.compared.images, np.clip(digits.train.images[:150].astype(int) + noise, 0, 255).astype(np.uint8)
 
 
 def test_metrics_agree_with_torch_fidelity(
@@ -117,7 +117,7 @@ def test_inception_loads_only_the_given_file(
 
     space = InceptionSpace(weights)
 
-    features = space.features(digits.test.images[:3])
+    features = space.features(digits.compared.images[:3])
     assert features.shape == (3, 2048) and np.isfinite(features).all()
     assert len(space.sha256) == 64
 

@@ -22,6 +22,7 @@ from tests.training.runs.helpers import (
 )
 from training.config import Config, load_config, load_preset
 from training.data.dataset import Dataset
+from training.data.split import split_dataset
 from training.gan.trainer import STATS, Trainer
 from training.runs import checkpoint, loop
 
@@ -113,7 +114,7 @@ def test_holdout_images_are_never_trained_on(
 
     train(tiny_config("data.holdout=0.25"), tiny_data, tmp_path / "run")
 
-    train_set, held_out = tiny_data.split(0.25)
+    train_set, _, held_out = split_dataset(tiny_data, 0.25, 0.0, stratify_holdout=False)
     assert shown == {image.tobytes() for image in train_set.images}
     assert not shown & {image.tobytes() for image in held_out.images}
     data_info = checkpoint.load(checkpoint.list_paths(tmp_path / "run")[-1])["data"]
@@ -127,7 +128,7 @@ def test_validation_images_are_never_trained_on(
 
     train(tiny_config("data.holdout=0.25", "data.validation=0.1"), tiny_data, tmp_path / "run")
 
-    train_set, validation = tiny_data.split(0.25)[0].stratified_split(0.1)
+    train_set, validation, _ = split_dataset(tiny_data, 0.25, 0.1, stratify_holdout=False)
     assert shown == {image.tobytes() for image in train_set.images}
     assert len(train_set) + len(validation) == 192 and len(validation) == 18
     data_info = checkpoint.load(checkpoint.list_paths(tmp_path / "run")[-1])["data"]

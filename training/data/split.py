@@ -1,0 +1,75 @@
+"""Split a data set into images for training, for choices (validation) and for a release (test)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.dataset import Dataset
+from training.rng import HOLDOUT, VALIDATION, stream
+
+
+class Parts(NamedTuple):
+    """The parts of a data set, each in the set's order; a part is empty where its share is 0.
+
+    Attributes:
+        train: what a generator learns from.
+        validation: what settings, snapshots and thresholds are chosen with.
+        test: what a release is measured on.
+    """
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+
+
+def split_dataset(dataset: Dataset, holdout: float, validation: float, stratify_holdout: bool = True) -> Parts:
+    """Split a data set; which images a part gets is a pure function of these arguments and the labels.
+
+    Args:
+        dataset: all images, labelled or not.
+        holdout: share for `test`, 0 to below 1.
+        validation: share of each class's other images for `validation`, 0 to below 1.
+        stratify_holdout: take the share for `test` of each class instead of all images together.
+    """
+    train, validation_rows, test = _split_rows(dataset, holdout, validation, stratify_holdout)
+    return Parts(dataset.take(train), dataset.take(validation_rows), dataset.take(test))
+
+
+def count_untrained(dataset: Dataset, holdout: float, validation: float, stratify_holdout: bool = True) -> int:
+    """Return how many images `split_dataset` keeps from the training, without copying images."""
+    train, _, _ = _split_rows(dataset, holdout, validation, stratify_holdout)
+    return len(dataset) - len(train)
+
+
+def _split_rows(
+    dataset: Dataset, holdout: float, validation: float, stratify_holdout: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of train, validation and test, each ascending."""
+    one_group = np.zeros(len(dataset), np.int64)
+    labels = one_group if dataset.labels is None else dataset.labels
+    is_test = _choose(labels if stratify_holdout else one_group, holdout, HOLDOUT)
+    others = np.flatnonzero(~is_test)
+    is_validation = _choose(labels[others], validation, VALIDATION)
+    return others[~is_validation], others[is_validation], np.flatnonzero(is_test)
+
+
+def _choose(groups: NDArray[np.int64], share: float, purpose: int) -> NDArray[np.bool_]:
+    """Choose a share of each group, rounded to whole images.
+
+    A larger share of the same groups contains the smaller one.
+
+    Args:
+        groups: the group of each image, int64 (n,).
+        share: 0 to below 1.
+        purpose: of the random stream.
+    Returns: bool (n,).
+    """
+    is_chosen = np.zeros(len(groups), bool)
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        order = stream(0, purpose, len(groups), int(group)).permutation(members)
+        is_chosen[order[: round(len(members) * share)]] = True
+    return is_chosen
