@@ -6,6 +6,8 @@ The bits of an image are expected not to depend on the batch that it is in, nor 
 
 from __future__ import annotations
 
+import functools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ class OnnxRuntime:
 
     def __init__(self, data: bytes, path: Path, manifest: Manifest, threads: int = 0) -> None:
         self._onnxruntime = import_onnxruntime()
+        _register_arena(self._onnxruntime)
         _check_self_contained(data, path)
         self.batch_size = manifest.batch_size["cpu"]
         # Until models.runtime.proof finds otherwise.
@@ -86,6 +89,8 @@ class OnnxRuntime:
         options.add_session_config_entry("session.load_model_format", "ONNX")
         # Its warnings are of no use to users; its errors are raised.
         options.log_severity_level = 4
+        # All sessions share one memory arena; each would otherwise keep its own.
+        options.add_session_config_entry("session.use_env_allocators", "1")
         try:
             return self._onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         # onnxruntime's exceptions have no common base but Exception.
@@ -96,15 +101,33 @@ class OnnxRuntime:
 
 
 def import_onnxruntime() -> Any:
-    """Import onnxruntime.
+    """Import onnxruntime, without its reports to its makers.
 
     Raises: GanmintError where it is not installed.
     """
+    # It is read on import, and would start a thread and a database in the user's cache.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError:
         raise GanmintError(f"the runtime onnx needs onnxruntime; install it with: {INSTALL}") from None
     return onnxruntime
+
+
+@functools.cache
+def _register_arena(onnxruntime: Any) -> None:
+    """Give the process one memory arena for all sessions; it can be registered only once."""
+    # onnxruntime.h, OrtArenaCfg: -1 is the default, 1 grows by what is asked for instead of to the next power of two.
+    growth = onnxruntime.OrtArenaCfg(
+        {
+            "max_mem": 0,
+            "arena_extend_strategy": 1,
+            "initial_chunk_size_bytes": -1,
+            "max_dead_bytes_per_chunk": -1,
+        }
+    )
+    kinds = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", kinds[0], 0, kinds[1]), growth)
 
 
 def _check_self_contained(data: bytes, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -540,3 +541,14 @@ def test_nesting_has_an_end(depth: int) -> None:
         return
     with pytest.raises(ValueError, match="nested too deeply"):
         find_external_data(data)
+
+
+def test_importing_onnxruntime_starts_no_reports_to_its_makers(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib; from models.runtime.onnx import import_onnxruntime; import_onnxruntime();"
+        "print([p.name for p in pathlib.Path.home().rglob('*')])"
+    )
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert process.stdout == "[]\n", process.stderr
