@@ -118,7 +118,12 @@ class TorchRuntime:
     def run(
         self, z: NDArray[np.float32], class_weights: NDArray[np.float32], use_all_cores: bool = False
     ) -> NDArray[np.uint8]:
-        """Return the images of one full batch, on one thread (see `models.runtime.base.Runtime.run`)."""
+        """Return the images of one full batch, on one thread (see `models.runtime.base.Runtime.run`).
+
+        Raises: InputError when a generator that takes labels is given a mixture of classes.
+        """
+        if self._takes_labels:
+            _check_one_hot(class_weights)
         with one_thread(), torch.inference_mode():
             if self._device.type != "cuda":
                 return self.forward(torch.from_numpy(z), torch.from_numpy(class_weights)).numpy()
@@ -159,6 +164,18 @@ def _to_labels(class_weights: Tensor) -> Tensor:
     if not class_weights.shape[1]:
         return torch.zeros(len(class_weights), dtype=torch.int64, device=class_weights.device)
     return class_weights.argmax(dim=1)
+
+
+def _check_one_hot(class_weights: NDArray[np.float32]) -> None:
+    """Check that each row is one class.
+
+    Raises: InputError.
+    """
+    is_one_hot = ((class_weights == 1).sum(axis=1) == 1) & ((class_weights != 0).sum(axis=1) == 1)
+    if class_weights.shape[1] and not is_one_hot.all():
+        raise InputError(
+            "a model of schema 1 cannot mix classes; make a version that can with: ganmint models upgrade", "labels"
+        )
 
 
 @contextlib.contextmanager

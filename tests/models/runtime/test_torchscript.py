@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from models import artifact
+from models.errors import InputError
 from models.runtime.torchscript import to_uint8
 
 
@@ -42,3 +46,16 @@ def test_the_generators_output_is_left_as_it_was() -> None:
     images = torch.full((1, 1, 2, 2), 0.25)
     to_uint8(images)
     assert (images == 0.25).all()
+
+
+def test_a_generator_that_takes_labels_refuses_a_mixture_of_classes() -> None:
+    sampler = artifact.load(Path(__file__).parents[2] / "data" / "v0.1" / "artifact", runtime="torchscript")
+    z, class_weights = sampler.draw_inputs(sampler.manifest.addresses(seed=0, n=sampler.batch_size, labels=0))
+    sampler.runtime.run(z, class_weights)
+    for mixture in ((0.5, 0.5), (1.0, 0.25), (0.0, 0.0), (0.75, 0.0)):
+        mixed = class_weights.copy()
+        mixed[0, :2] = mixture
+        with pytest.raises(
+            InputError, match=r"labels: a model of schema 1 cannot mix classes; .*ganmint models upgrade"
+        ):
+            sampler.runtime.run(z, mixed)
