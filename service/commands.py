@@ -16,7 +16,6 @@ import click
 from models import signing, store
 from models.errors import InputError, ModelNotFoundError
 from models.runtime.loading import RUNTIME_VARIABLE
-from service.auth import Authenticator, create_key
 from service.settings import Settings, read_settings
 
 # Variables that name a file or folder, relative to where the command is run.
@@ -88,7 +87,11 @@ def make_paths_absolute(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _check_startup(settings: Settings) -> None:
     """Refuse what would stop the workers: one clear line now, rather than workers that never start."""
-    Authenticator(settings.api_keys_file, settings.api_keys)
+    if settings.api_keys_file or settings.api_keys:
+        # Only here, because it brings FastAPI, which this process does not need.
+        from service.auth import Authenticator
+
+        Authenticator(settings.api_keys_file, settings.api_keys)
     check_runtime(settings.runtime)
     if not store.list_names():
         raise ModelNotFoundError(
@@ -145,6 +148,8 @@ def new(name: str) -> None:
     The key itself is printed only once. The file is a JSON list of records; requests_per_minute and
     images_per_minute are optional. A running service reads a changed file within seconds.
     """
+    from service.auth import create_key
+
     secret, record = create_key(name)
     click.echo(f"Key, printed only once (Authorization: Bearer KEY):\n{secret}\n\nRecord for the list in the key file:")
     click.echo(record.model_dump_json(indent=2))
