@@ -102,6 +102,10 @@ def test_a_field_that_the_schema_lacks_is_an_error(kind: str, where: tuple[str, 
         ({"export": {"format": "jpg"}}, "/export/format"),
         ({"export": {"seed": 2**53}}, "/export/seed"),
         ({"monitoring": {"objectives": {"errorRatio": 5}}}, "/monitoring/objectives/errorRatio"),
+        (
+            {"settings": {"runtime": "onnx"}, "gpu": {"enabled": True}},
+            "settings.runtime onnx runs on the CPU only; set it to auto, or gpu.enabled to false",
+        ),
         ({"settings": {"maxN": 9999}}, "settings.queueImages (4096) must be at least settings.maxN (9999)"),
         ({"autoscaling": {"minReplicas": 9}}, "autoscaling.maxReplicas (8) must be at least"),
         ({"strategy": {"maxSurge": 0}}, "strategy.maxSurge and strategy.maxUnavailable"),
@@ -221,6 +225,8 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
             "queueImages": 20_000_000,
             "timeoutSeconds": 2.5,
             "maxBodyBytes": 2_000_000,
+            "cacheMegabytes": 2_000,
+            "runtime": "torchscript",
             "corsOrigins": ["https://a.example", "https://b.example"],
             "accessLog": True,
             "pollSeconds": 0.5,
@@ -232,6 +238,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.names == {"digits", "faces"} and settings.origins == ["https://a.example", "https://b.example"]
     assert (settings.max_n, settings.queue_images, settings.max_body_bytes) == (65536, 20_000_000, 2_000_000)
     assert settings.require_signed and settings.trusted_key
+    assert (settings.cache_mb, settings.runtime) == (2_000, "torchscript")
     assert (settings.timeout_s, settings.poll_s, settings.access_log, settings.device) == (2.5, 0.5, True, "cuda")
     (pod,) = iterate_pods(render(values))
     (keys,) = [volume for volume in pod["volumes"] if volume["name"] == "keys"]

@@ -140,6 +140,9 @@ namespace="{{ .Release.Namespace }}",job="{{ include "ganmint.fullname" . }}"
 {{- /* What one value alone cannot say; the schema has the rest. */ -}}
 {{- define "ganmint.check" -}}
 {{- with .Values -}}
+{{- if and (eq .settings.runtime "onnx") .gpu.enabled -}}
+{{- fail "settings.runtime onnx runs on the CPU only; set it to auto, or gpu.enabled to false" -}}
+{{- end -}}
 {{- if lt (int .settings.queueImages) (int .settings.maxN) -}}
 {{- fail (printf "settings.queueImages (%d) must be at least settings.maxN (%d)" (int .settings.queueImages) (int .settings.maxN)) -}}
 {{- end -}}
