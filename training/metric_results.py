@@ -147,6 +147,11 @@ class MetricResult(Frozen):
         return "" if value is None else format(value, self.info.format_spec)
 
 
+def is_metric(name: str) -> bool:
+    """Tell whether this version knows a metric of this name."""
+    return name.removeprefix(INCEPTION) in METRICS
+
+
 class Measurement(NamedTuple):
     """A value with its standard deviation, or the reason why there is none."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,6 +42,13 @@ PANELS = (
 )
 
 
+class Line(NamedTuple):
+    """Points (kimg, value) in order; with marks where each point is a measurement by itself."""
+
+    points: Sequence[tuple[float, float]]
+    has_marks: bool = False
+
+
 class Chart(NamedTuple):
     """A drawn panel: its title, the names of its lines in order, and the SVG."""
 
@@ -56,27 +63,37 @@ def draw_charts(run: Path) -> list[Chart]:
         rows = [json.loads(line) for line in (run / STATS_FILE).read_text().splitlines()]
     except (OSError, ValueError):
         return []
-    rows = rows[:: math.ceil(len(rows) / MAX_POINTS) or 1]
     charts = []
     for panel in PANELS:
-        lines = [
-            [(row["kimg"], row[column]) for row in rows if _is_drawable(row, column, panel.is_logarithmic)]
-            for column in panel.lines
-        ]
-        if all(len(line) > 1 for line in lines):
-            charts.append(Chart(panel.title, tuple(panel.lines.values()), _draw_svg(lines, panel.is_logarithmic)))
+        lines = [read_line(rows, column, panel.is_logarithmic) for column in panel.lines]
+        if all(len(line.points) > 1 for line in lines):
+            charts.append(Chart(panel.title, tuple(panel.lines.values()), draw_svg(lines, panel.is_logarithmic)))
     return charts
 
 
-def _is_drawable(row: object, column: str, is_logarithmic: bool) -> bool:
-    if not isinstance(row, dict) or not all(isinstance(row.get(c), int | float) for c in ("kimg", column)):
+def read_line(rows: Sequence[object], column: str, is_logarithmic: bool = False) -> Line:
+    """Return a column of stats.jsonl over kimg: at most MAX_POINTS points, without values that cannot be drawn."""
+    rows = rows[:: math.ceil(len(rows) / MAX_POINTS) or 1]
+    return Line(
+        [
+            (row["kimg"], row[column])
+            for row in rows
+            if isinstance(row, Mapping) and _is_drawable(row, column, is_logarithmic)
+        ]
+    )
+
+
+def _is_drawable(row: Mapping[str, object], column: str, is_logarithmic: bool) -> bool:
+    kimg, value = row.get("kimg"), row.get(column)
+    if not isinstance(kimg, int | float) or not isinstance(value, int | float):
         return False
-    return math.isfinite(row[column]) and (row[column] > 0 or not is_logarithmic)
+    return math.isfinite(value) and (value > 0 or not is_logarithmic)
 
 
-def _draw_svg(lines: Sequence[Sequence[tuple[float, float]]], is_logarithmic: bool) -> str:
-    xs = [x for line in lines for x, _ in line]
-    ys = [_to_axis(y, is_logarithmic) for line in lines for _, y in line]
+def draw_svg(lines: Sequence[Line], is_logarithmic: bool = False) -> str:
+    """Draw lines, of which at least one has a point, over kimg; the style of the k-th line is `line{k}`."""
+    xs = [x for line in lines for x, _ in line.points]
+    ys = [_to_axis(y, is_logarithmic) for line in lines for _, y in line.points]
     pad = 0.06 * (max(ys) - min(ys)) or 0.5
     low = min(ys) - pad
     high = max(ys) + pad
@@ -94,8 +111,11 @@ def _draw_svg(lines: Sequence[Sequence[tuple[float, float]]], is_logarithmic: bo
             parts.append(f'<text x="{x_of(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">kimg</text>')
     for k, line in enumerate(lines):
-        points = " ".join(f"{x_of(x):.1f},{y_of(_to_axis(y, is_logarithmic)):.1f}" for x, y in line)
-        parts.append(f'<polyline class="line line{k}" points="{points}"/>')
+        points = [f"{x_of(x):.1f},{y_of(_to_axis(y, is_logarithmic)):.1f}" for x, y in line.points]
+        parts.append(f'<polyline class="line line{k}" points="{" ".join(points)}"/>')
+        if line.has_marks:
+            places = [point.split(",") for point in points]
+            parts += [f'<circle class="line{k}" cx="{x}" cy="{y}" r="3.5"/>' for x, y in places]
     return "".join([*parts, "</svg>"])
 
 

@@ -2,51 +2,49 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
+import json
 from pathlib import Path
 
-import jinja2
-
 from models.files import write_atomically
+from training.evaluation import page
 from training.evaluation.curves import Chart, draw_charts
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.report import Report, describe_missing
 from training.evaluation.summary import summarise
 from training.runs.run_dir import REPORT_FILE
+from training.runs.score_record import ScoreRecord, add_score_record
 
 HTML_FILE = "report.html"
-TEMPLATE = Path(__file__).with_name("report.html.j2")
+TEMPLATE = "report.html.j2"
 
 
 def write_report(evaluation: EvaluationResult, folder: Path, run: Path | None = None) -> Path:
-    """Write both files into a folder, which is created if missing.
+    """Write both files into a folder, which is created if missing, and add the scores to the run's.
 
     Args:
         evaluation: the report and its pictures.
         folder: where to write.
-        run: a run folder whose training curves are shown.
+        run: the run folder that the generator is of; its training curves are shown.
 
     Returns:
         The path of the page.
     """
-    write_atomically(folder / REPORT_FILE, evaluation.report.model_dump_json(indent=2).encode() + b"\n")
+    report = evaluation.report.model_dump_json(indent=2)
+    write_atomically(folder / REPORT_FILE, report.encode() + b"\n")
     write_atomically(folder / HTML_FILE, render_html(evaluation, run).encode())
+    if run and evaluation.report.kimg is not None:
+        add_score_record(run, ScoreRecord.from_report(json.loads(report)))
     return folder / HTML_FILE
 
 
 def render_html(evaluation: EvaluationResult, run: Path | None = None) -> str:
     """Render the page; it refers to no other file."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["data_url"] = lambda png: "data:image/png;base64," + base64.b64encode(png).decode()
-    environment.filters["percent"] = lambda share: "" if share is None else f"{100 * share:.1f}"
-    template = environment.from_string(TEMPLATE.read_text())
     pictures = sorted(evaluation.pictures, key=lambda picture: picture.section)
     sections = {name: list(group) for name, group in itertools.groupby(pictures, lambda picture: picture.section)}
     charts: list[Chart] = draw_charts(run) if run else []
-    return template.render(
+    return page.render(
+        TEMPLATE,
         report=evaluation.report,
         gate_state=_gate_state(evaluation.report),
         summary=summarise(evaluation.report),

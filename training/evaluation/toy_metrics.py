@@ -35,6 +35,7 @@ def evaluate_toy(run: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationRe
     png = images.encode(plot_density(points, real), "image/png", "evaluation report")
     report = Report(
         title=f"{run.path} at {run.kimg:g} kimg",
+        kimg=run.kimg,
         protocol=protocol,
         machine=f"{len(points):,} points of seed 0",
         metrics=tuple(metrics),

@@ -6,36 +6,30 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.errors import FileError, InputError
 from training.config import load_config
-from training.runs.run_dir import CONFIG_FILE, MUTABLE_FIELDS, STATS_FILE, flatten, report_path, require_run
+from training.metric_results import MetricResult, is_metric
+from training.runs.run_dir import CONFIG_FILE, MUTABLE_FIELDS, STATS_FILE, flatten, require_run
+from training.runs.score_record import ScoreRecord, read_score_records
 
 # Results are means over this many last ticks, because single ticks are noisy.
 LAST_TICKS = 5
-CURVES = ("loss_G", "loss_D", "acc_pair", "r1")
+# Columns of stats.jsonl that are drawn as curves: their titles, and whether 0 means that a run does without.
+CURVES = {
+    "acc_pair": ("D right in pairs", False),
+    "acc_real": ("D right on real", False),
+    "acc_fake": ("D right on generated", False),
+    "recon_loss": ("Reconstruction", True),
+    "kl": ("KL divergence, nats", True),
+    "images_per_second": ("Images per second", False),
+}
+MEANS = ("loss_G", "loss_D", "acc_pair", "recon_loss", "r1")
 # Settings that do not change what a run learns.
-_IGNORED_SETTINGS = {"preset", "total_kimg", *MUTABLE_FIELDS}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The newest evaluation of a run.
-
-    Attributes:
-        scores: metrics by name.
-        kimg: how long the evaluated generator had been trained; None if the report does not state it.
-        data_name: the name of the real images; empty if the report does not state it.
-        data_digest: the digest of the real images; empty likewise.
-    """
-
-    scores: Mapping[str, float] = field(default_factory=dict)
-    kimg: float | None = None
-    data_name: str = ""
-    data_digest: str = ""
+_IGNORED_SETTINGS = {"preset", *MUTABLE_FIELDS}
 
 
 @dataclass(frozen=True)
@@ -46,27 +40,55 @@ class RunSummary:
         name: the folder, as the user gave it.
         settings: values by dotted name.
         ticks: the lines of stats.jsonl, at least one.
-        evaluation: the newest evaluation; without scores if there is none.
+        records: its evaluations; the newest report's comes last.
     """
 
     name: str
     settings: Mapping[str, Any]
     ticks: Sequence[Mapping[str, float]]
-    evaluation: Evaluation
+    records: Sequence[ScoreRecord] = ()
 
-    def results(self) -> dict[str, float]:
+    @property
+    def evaluation(self) -> ScoreRecord:
+        """The newest evaluation; without scores if there is none."""
+        return self.records[-1] if self.records else ScoreRecord()
+
+    @property
+    def judged_kimg(self) -> float:
+        """How long the generator had been trained that the scores are of, or that there is, without scores."""
+        scored_kimg = self.evaluation.kimg
+        return self.ticks[-1]["kimg"] if scored_kimg is None else scored_kimg
+
+    def results(self, with_scores: bool = True) -> dict[str, float]:
         """Return the run's kimg, speed, means over the last ticks, and scores."""
         kimg = self.ticks[-1]["kimg"]
         # The median, because a tick may be cut short by a signal or include the machine's sleep.
         images_per_second = statistics.median(tick["images_per_second"] for tick in self.ticks)
         last_ticks = self.ticks[-LAST_TICKS:]
-        means = {name: statistics.fmean(tick.get(name, math.nan) for tick in last_ticks) for name in CURVES}
+        means = {name: statistics.fmean(tick.get(name, math.nan) for tick in last_ticks) for name in MEANS}
+        if not means["recon_loss"]:
+            del means["recon_loss"]
         results = {"kimg": kimg, "images/s": images_per_second, **means}
+        if not with_scores:
+            return results
         # The scores are of an earlier state if training went on after the evaluation.
-        scored_kimg = self.evaluation.kimg
-        if scored_kimg is not None and scored_kimg != kimg:
-            results["scored at kimg"] = scored_kimg
+        if self.judged_kimg != kimg:
+            results["scored at kimg"] = self.judged_kimg
         return results | dict(self.evaluation.scores)
+
+
+class Panel(NamedTuple):
+    """Curves of one quantity, a line per run in the runs' order; a run without it has no points.
+
+    Attributes:
+        title: of the quantity.
+        lines: points (kimg, value).
+        has_marks: whether each point is an evaluation, else a tick.
+    """
+
+    title: str
+    lines: Sequence[Sequence[tuple[float, float]]]
+    has_marks: bool
 
 
 def read_run(path: Path) -> RunSummary:
@@ -76,7 +98,7 @@ def read_run(path: Path) -> RunSummary:
     """
     require_run(path)
     settings = flatten(load_config(path / CONFIG_FILE).model_dump(mode="json"))
-    return RunSummary(str(path), settings, _read_ticks(path), _read_evaluation(report_path(path)))
+    return RunSummary(str(path), settings, _read_ticks(path), read_score_records(path))
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunSummary]:
@@ -99,22 +121,80 @@ def find_differences(runs: Sequence[RunSummary]) -> dict[str, list[Any]]:
     return {name: values for name, values in values_by_name.items() if any(value != values[0] for value in values)}
 
 
-def collect_results(runs: Sequence[RunSummary]) -> dict[str, list[float]]:
+def collect_results(runs: Sequence[RunSummary], with_scores: bool = True) -> dict[str, list[float]]:
     """Return the results by name, one value per run; NaN if a run lacks the result."""
-    results = [run.results() for run in runs]
+    results = [run.results(with_scores) for run in runs]
     names = dict.fromkeys(name for row in results for name in row)
     return {name: [row.get(name, math.nan) for row in results] for name in names}
 
 
-def describe_score_data(runs: Sequence[RunSummary]) -> list[str]:
-    """Say which run was scored on which data; return nothing if all scores are of the same data."""
-    evaluations = {run.name: run.evaluation for run in runs if run.evaluation.data_digest}
-    if len({evaluation.data_digest for evaluation in evaluations.values()}) < 2:
+def average_over_seeds(runs: Sequence[RunSummary]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return mean and standard deviation of each score over the runs that differ in the seed only.
+
+    Returns: by the names of the runs, joined by commas, then by metric; empty if no two runs differ in the seed only.
+    """
+    groups: dict[str, list[RunSummary]] = {}
+    for run in runs:
+        settings = {name: value for name, value in run.settings.items() if name not in _IGNORED_SETTINGS | {"seed"}}
+        groups.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
+    averages = {}
+    for group in groups.values():
+        scored = [run.evaluation.scores for run in group if run.evaluation.scores]
+        if len(scored) > 1:
+            names = [name for name in scored[0] if all(name in scores for scores in scored)]
+            averages[", ".join(run.name for run in group)] = {
+                name: _mean_sd([scores[name] for scores in scored]) for name in names
+            }
+    return averages
+
+
+def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    return statistics.fmean(values), statistics.stdev(values)
+
+
+def describe_bases(runs: Sequence[RunSummary]) -> list[str]:
+    """Say by what each run was scored; return nothing if all scores compare."""
+    scored = [run for run in runs if run.evaluation.scores]
+    if len({run.evaluation.basis for run in scored}) < 2:
         return []
-    return [
-        f"{name} was scored on {evaluation.data_name} ({evaluation.data_digest[:12]})"
-        for name, evaluation in evaluations.items()
-    ]
+    return [f"{run.name}: {run.evaluation.basis}" for run in scored]
+
+
+def describe_lengths(runs: Sequence[RunSummary]) -> str:
+    """Say how long each run was trained; return an empty text if it is equal."""
+    if len({run.judged_kimg for run in runs}) < 2:
+        return ""
+    lengths = ", ".join(f"{run.name} {run.judged_kimg:g} kimg" for run in runs)
+    return f"The results are of different lengths of training: {lengths}"
+
+
+def collect_panels(runs: Sequence[RunSummary], with_scores: bool = True) -> list[Panel]:
+    """Return the curves that at least one run has: scores by kimg first, then those of training."""
+    panels = []
+    names = dict.fromkeys(name for run in runs for record in run.records for name in record.scores)
+    for name in names if with_scores else ():
+        lines = [_score_line(run, name) for run in runs]
+        if any(lines):
+            panels.append(Panel(MetricResult(name=name).info.title if is_metric(name) else name, lines, has_marks=True))
+    for name, (title, is_optional) in CURVES.items():
+        lines = [_tick_line(run, name, is_optional) for run in runs]
+        if any(len(line) > 1 for line in lines):
+            panels.append(Panel(title, lines, has_marks=False))
+    return panels
+
+
+def _score_line(run: RunSummary, name: str) -> list[tuple[float, float]]:
+    """Return a run's scores by kimg, of the newest evaluation's basis only."""
+    return sorted(
+        (record.kimg, record.scores[name])
+        for record in run.records
+        if record.kimg is not None and record.basis == run.evaluation.basis and name in record.scores
+    )
+
+
+def _tick_line(run: RunSummary, name: str, is_optional: bool) -> list[tuple[float, float]]:
+    points = [(tick["kimg"], tick[name]) for tick in run.ticks if math.isfinite(tick.get(name, math.nan))]
+    return [] if is_optional and not any(value for _, value in points) else points
 
 
 def _read_ticks(run: Path) -> list[dict[str, float]]:
@@ -129,24 +209,3 @@ def _read_ticks(run: Path) -> list[dict[str, float]]:
     if not ticks:
         raise FileError(run, "has not finished a tick yet; train it first")
     return ticks
-
-
-def _read_evaluation(path: Path) -> Evaluation:
-    try:
-        report = json.loads(path.read_text())
-        kimg = report.get("kimg")
-        data = report.get("data")
-        return Evaluation(
-            scores={
-                str(metric["name"]): float(metric["value"])
-                for metric in report["figures"]
-                if metric.get("value") is not None
-            },
-            kimg=None if kimg is None else float(kimg),
-            data_name=str(data["name"]) if data else "",
-            data_digest=str(data["digest"]) if data else "",
-        )
-    except FileNotFoundError:
-        return Evaluation()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise FileError(path, "is not a report of ganmint evaluate; evaluate the run again") from None

@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from models.errors import FileError, InputError
 from training.config import Config
 from training.data.dataset import Dataset
 from training.runs import comparison, loop
+from training.runs.score_record import ScoreRecord, add_score_record
 from training.runs.timelapse import encode_movie
 
 MakeConfig = Callable[..., Config]
@@ -125,8 +127,9 @@ def test_the_movie_command_writes_into_the_run_or_to_out(finished: Path, tmp_pat
 def test_only_settings_that_differ_and_matter_are_listed(finished: Path, other: Path) -> None:
     differences = comparison.find_differences(comparison.read_runs([finished, other]))
 
-    # The amount of training is a result, and the data's name only a name. None: a run lacks the setting.
+    # The data's name is only a name. None: a run lacks the setting.
     assert differences == {
+        "total_kimg": [0.64, 0.192],
         "lr.start": [0.001, 0.002],
         "augment.p.start": [None, 0.0],
         "augment.p.end": [None, 0.3],
@@ -156,26 +159,115 @@ def test_scores_are_listed_for_an_evaluated_run(finished: Path, other: Path, tmp
     assert "kid" not in results
 
 
-def test_scores_of_an_earlier_state_or_other_data_are_marked(finished: Path, tmp_path: Path) -> None:
-    for name, kimg, data in (("a", 0.32, "one"), ("b", 0.64, "two")):
-        shutil.copytree(finished, tmp_path / name)
-        report = {
-            "kimg": kimg,
-            "data": {"name": data, "digest": data * 20},
-            "figures": [{"name": "gan_train", "value": 0.9}],
-        }
-        (tmp_path / name / "evaluation").mkdir()
-        (tmp_path / name / "evaluation" / "report.json").write_text(json.dumps(report))
+def evaluated(finished: Path, out: Path, kimg: float = 0.64, seed: int | None = None, **data: str | int) -> Path:
+    """Copy a run and give it a report by the protocol "p"; `data` changes what the report says of the real images."""
+    shutil.copytree(finished, out)
+    if seed is not None:
+        text = (out / "config.yaml").read_text()
+        (out / "config.yaml").write_text(text.replace("seed: 0", f"seed: {seed}"))
+    report = {
+        "kimg": kimg,
+        "protocol": {"name": "p"},
+        "data": {"name": "d", "digest": "0" * 64, "split": "test", "test_split": "own", "test_images": 90, **data},
+        "figures": [{"name": "gan_train", "value": 0.9 + 0.02 * (seed or 0)}],
+    }
+    (out / "evaluation").mkdir()
+    (out / "evaluation" / "report.json").write_text(json.dumps(report))
+    return out
 
-    lines = ganmint("compare", tmp_path / "a", tmp_path / "b").output.splitlines()
-    alone = ganmint("compare", tmp_path / "a", finished).output
 
-    assert ["scored", "at", "kimg", "0.32", "-"] in [line.split() for line in lines]
-    assert lines[-1] == (
-        f"Scores on different data cannot be compared: {tmp_path / 'a'} was scored on one (oneoneoneone), "
-        f"{tmp_path / 'b'} was scored on two (twotwotwotwo)"
-    )
-    assert "cannot be compared" not in alone
+@pytest.mark.parametrize(
+    ("other_data", "words"),
+    [
+        ({"name": "e", "digest": "1" * 64}, "on e (111111111111), 90 test images: own"),
+        ({"split": "validation"}, "on d (000000000000), 90 validation images: own"),
+        ({"test_split": "10%, held out"}, "90 test images: 10%, held out"),
+        ({"test_images": 55}, "55 test images: own"),
+    ],
+)
+def test_scores_that_do_not_compare_are_left_out_unless_forced(
+    finished: Path, tmp_path: Path, other_data: dict[str, Any], words: str
+) -> None:
+    a, b = evaluated(finished, tmp_path / "a"), evaluated(finished, tmp_path / "b", **other_data)
+
+    refused = ganmint("compare", a, b).output
+    forced = ganmint("compare", a, b, "--force").output
+    alone = ganmint("compare", a, finished).output
+
+    assert "gan_train" not in refused and "The scores do not compare and are left out (see --force)" in refused
+    assert words in refused and f"{a}: by p" in refused
+    assert ["gan_train", "0.9", "0.9"] in [line.split() for line in forced.splitlines()]
+    assert "These scores do not compare" in forced and words in forced
+    assert ["gan_train", "0.9", "-"] in [line.split() for line in alone.splitlines()]
+    assert "do not compare" not in alone
+
+
+def test_scores_by_another_protocol_are_left_out(finished: Path, tmp_path: Path) -> None:
+    a, b = evaluated(finished, tmp_path / "a"), evaluated(finished, tmp_path / "b")
+    path = b / "evaluation" / "report.json"
+    path.write_text(path.read_text().replace('"name": "p"', '"name": "q"'))
+
+    output = ganmint("compare", a, b).output
+
+    assert "gan_train" not in output and f"{a}: by p (" in output and f"{b}: by q (" in output
+
+
+def test_different_lengths_of_training_are_said(finished: Path, other: Path, tmp_path: Path) -> None:
+    early, late = evaluated(finished, tmp_path / "early", kimg=0.32), evaluated(finished, tmp_path / "late")
+    words = "The results are of different lengths of training: "
+
+    output = ganmint("compare", early, late).output
+    unscored = ganmint("compare", finished, other).output
+
+    assert ["scored", "at", "kimg", "0.32", "-"] in [line.split() for line in output.splitlines()]
+    assert f"{words}{early} 0.32 kimg, {late} 0.64 kimg" in output
+    assert f"{words}{finished} 0.64 kimg, {other} 0.192 kimg" in unscored
+    assert words not in ganmint("compare", finished, late).output
+
+
+def test_runs_that_differ_in_the_seed_only_are_averaged(finished: Path, other: Path, tmp_path: Path) -> None:
+    runs = [evaluated(finished, tmp_path / f"seed{seed}", seed=seed) for seed in (0, 1)]
+
+    output = ganmint("compare", *runs, other).output
+
+    assert f"Mean and deviation over the seeds of {runs[0]}, {runs[1]}: gan_train 0.91 ± 0.014" in output
+    assert "Mean and deviation" not in ganmint("compare", runs[0], other).output
+
+
+def test_evaluations_of_a_run_become_a_curve(finished: Path, tmp_path: Path) -> None:
+    run = evaluated(finished, tmp_path / "run", kimg=0.32)
+    report = json.loads((run / "evaluation" / "report.json").read_text())
+    for kimg, score in ((0.32, 0.5), (0.64, 0.7), (0.32, 0.6)):
+        report["kimg"], report["figures"][0]["value"] = kimg, score
+        add_score_record(run, ScoreRecord.from_report(report))
+    (run / "evaluation" / "report.json").write_text(json.dumps(report))
+
+    panels = {panel.title: panel for panel in comparison.collect_panels(comparison.read_runs([run, finished]))}
+
+    # The last evaluation of a state counts, and the other run has none.
+    assert panels["GAN-train"].lines[0] == [(0.32, 0.6), (0.64, 0.7)] and panels["GAN-train"].lines[1] == []
+    assert len(panels["D right in pairs"].lines[1]) == 10
+    # Neither has an encoder.
+    assert "Reconstruction" not in panels
+    (run / "evaluation" / "scores.jsonl").write_text("[]\n")
+    with pytest.raises(FileError, match=r"scores\.jsonl: is damaged"):
+        comparison.read_run(run)
+
+
+def test_the_page_has_the_table_and_a_curve_for_each_run(finished: Path, other: Path, tmp_path: Path) -> None:
+    run = evaluated(finished, tmp_path / "a<b>")
+
+    result = ganmint("compare", run, other, "--html", tmp_path / "page.html")
+
+    text = (tmp_path / "page.html").read_text()
+    assert result.output.endswith(f"page: {tmp_path / 'page.html'}\n")
+    assert "a&lt;b&gt;" in text and "<b>" not in text
+    assert "lr.start" in text and "gan_train" in text and "different lengths of training" in text
+    for title in ("GAN-train", "D right in pairs", "D right on real", "D right on generated", "Images per second"):
+        assert f"<h3>{title}</h3>" in text
+    assert text.count('class="line line1" points') == 5 and "http" not in text and "src=" not in text
+    refused = ganmint("compare", run, "--html", tmp_path / "page.txt")
+    assert "--html: must end in .html, got page.txt" in str(refused.exception)
 
 
 def test_the_table_lists_settings_then_results(finished: Path, other: Path) -> None:

@@ -13,6 +13,7 @@ from training.evaluation import html_report
 from training.evaluation.curves import draw_charts
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.report import Report
+from training.runs.score_record import read_score_records
 
 
 class Tags(html.parser.HTMLParser):
@@ -84,6 +85,20 @@ def test_report_json_round_trips(good_result: EvaluationResult, tmp_path: Path) 
     assert written == tmp_path / "deep" / "report" / "report.html"
     assert sorted(p.name for p in written.parent.iterdir()) == ["report.html", "report.json"]
     assert Report.model_validate_json((written.parent / "report.json").read_bytes()) == good_result.report
+
+
+def test_the_scores_of_a_run_are_kept_beside_those_of_its_earlier_states(
+    good_result: EvaluationResult, run: Path, tmp_path: Path
+) -> None:
+    for kimg in (1.0, 2.0, 2.0):
+        report = good_result.report.model_copy(update={"kimg": kimg})
+        html_report.write_report(EvaluationResult(report, []), tmp_path / "elsewhere", run)
+
+    records = read_score_records(run)
+
+    assert [record.kimg for record in records] == [1.0, 2.0]
+    assert records[0].scores["recall"] == good_result.report.metrics[3].value
+    assert records[0].basis.protocol == "small" and records[0].basis == records[1].basis
 
 
 def test_report_json_keeps_its_keys(good_result: EvaluationResult) -> None:
