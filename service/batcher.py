@@ -69,13 +69,13 @@ class PendingRequest:
         return not self.future.done()
 
     async def wait_for_files(self) -> list[bytes]:
-        """Wait for every image, as files. Raises the error that ended the request."""
-        await asyncio.shield(self.future)
+        """Wait for every image, as files. Raises the error that ended the request; to cancel the wait ends it, too."""
+        await self.future
         return [image for image in self._images if isinstance(image, bytes)]
 
     async def wait_for_pixels(self) -> Pixels:
-        """Wait for every image, as uint8 (n, H, W, C). Raises the error that ended the request."""
-        await asyncio.shield(self.future)
+        """Wait for every image, as uint8 (n, H, W, C). Raises the error that ended the request, as `wait_for_files`."""
+        await self.future
         return np.stack([image for image in self._images if isinstance(image, np.ndarray)])
 
     async def iterate_in_order(self) -> AsyncIterator[bytes | Pixels]:
@@ -278,7 +278,7 @@ class Batcher:
         num_rows = self._batch_size if self._is_padded else len(batch)
         weight = RATE_WEIGHT if self._mean_row_s else 1.0
         self._mean_row_s += weight * (batch_s / num_rows - self._mean_row_s)
-        self._metrics.record_forward(len(batch), num_rows, batch_s)
+        self._metrics.record_forward(len(batch), self._batch_size, batch_s)
         return [(pending, position, image) for (pending, position), image in zip(batch, pixels)]
 
     def _encode_batch(self, minted_images: list[MintedImage]) -> None:

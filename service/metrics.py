@@ -52,7 +52,7 @@ class Metrics:
         )
         self.fill = histogram(
             "ganmint_batch_fill_ratio",
-            "Images of the rows that a batch runs; 1 where none is padded.",
+            "Images in a batch, of the most that it may have.",
             MODEL_LABELS,
             RATIOS,
         )
@@ -134,10 +134,10 @@ class ModelMetrics:
         """Record how long a request's first image waited for a batch."""
         self._wait.observe(seconds)
 
-    def record_forward(self, num_images: int, num_rows: int, seconds: float) -> None:
-        """Record a minted batch of `num_rows` rows, padding included."""
+    def record_forward(self, num_images: int, batch_size: int, seconds: float) -> None:
+        """Record a minted batch, of at most `batch_size` images."""
         self._images.inc(num_images)
-        self._fill.observe(num_images / num_rows)
+        self._fill.observe(num_images / batch_size)
         self._forward.observe(seconds)
 
     def record_encode(self, seconds: float) -> None:

@@ -27,7 +27,7 @@ from service import errors, responses
 from service.auth import Authenticator
 from service.batcher import PendingRequest
 from service.errors import ClientGoneError
-from service.image_cache import ImageCache
+from service.image_cache import CachedImage, ImageCache, ImageKey
 from service.metrics import Metrics
 from service.negotiation import JSON, TIMEOUT_HEADER, choose_media_type, etag_matches, parse_timeout_s
 from service.registry import LoadedModel, Registry
@@ -137,22 +137,23 @@ async def permanent_image(
         raise HTTPException(404, f"no such format {extension!r}; the formats are: {', '.join(EXTENSIONS)}")
     timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), _get_settings(request).timeout_s)
     # The raw query: an address has no escapes, no unknown parts, nothing twice.
-    query = request.url.query
-    parsed_address = Address.parse(f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else ""))
+    query = request.scope["query_string"].decode("latin-1")
+    text = f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else "")
+    media_type = EXTENSIONS[extension]
+    cache: ImageCache = request.app.state.image_cache
+    key = ImageKey(text, media_type)
+    if cached := cache.find(key):
+        return _respond_with_image(request, cached, media_type, _admit(request, 1))
+    parsed_address = Address.parse(text)
     rate_limit_headers = _admit(request, 1)
     loaded_model = await _get_registry(request).get(model, version)
     address = loaded_model.manifest.check(parsed_address)
-    media_type = EXTENSIONS[extension]
-    etag = _make_etag(loaded_model, address, media_type)
-    headers = {"ETag": etag, "Cache-Control": IMMUTABLE, "Ganmint-Address": str(address), **rate_limit_headers}
-    if etag_matches(request.headers.get("if-none-match"), etag):
-        return Response(status_code=304, headers=headers)
-    cache: ImageCache = request.app.state.image_cache
-    picture = cache.find(etag)
-    if picture is None:
-        picture = await _render_picture(request, loaded_model, [address], media_type, timeout_s)
-        cache.add(etag, picture)
-    return Response(picture, media_type=media_type, headers=headers)
+    image = CachedImage(str(address), _make_etag(loaded_model, address, media_type), b"")
+    if not etag_matches(request.headers.get("if-none-match"), image.etag):
+        file = await _render_picture(request, loaded_model, [address], media_type, timeout_s)
+        image = image._replace(file=file)
+        cache.add(key, image)
+    return _respond_with_image(request, image, media_type, rate_limit_headers)
 
 
 @router.get("/v1/models")
@@ -253,6 +254,16 @@ def _make_etag(model: LoadedModel, address: Address, media_type: MediaType) -> s
     """Hash all that the file's bytes depend on."""
     identity = f"{address}|{media_type}|{model.digest}|{model.fingerprint}"
     return f'"{hashlib.sha256(identity.encode()).hexdigest()[:32]}"'
+
+
+def _respond_with_image(
+    request: Request, image: CachedImage, media_type: MediaType, rate_limit_headers: dict[str, str]
+) -> Response:
+    """Respond with a permanent image, or say that the client has it."""
+    headers = {"ETag": image.etag, "Cache-Control": IMMUTABLE, "Ganmint-Address": image.address, **rate_limit_headers}
+    if etag_matches(request.headers.get("if-none-match"), image.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(image.file, media_type=media_type, headers=headers)
 
 
 async def _render_picture(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ CLASS_WEIGHTS = "class_weights"
 PIXELS = "pixels"
 IMAGE = "image"
 INSTALL = "pip install onnxruntime"
+# Batches that take less on one thread get one: handing parts to other threads costs more than it saves.
+MIN_ALL_CORES_S = 0.002
 
 
 class OnnxRuntime:
@@ -54,6 +57,7 @@ class OnnxRuntime:
         self._one_thread = self._open(data, path, 1)
         self._all_threads = self._open(data, path, self._threads) if self._threads > 1 else self._one_thread
         _check_interface(self._one_thread, path, manifest)
+        self._row_s = self._measure_row_s(manifest) if self._threads > 1 else 0.0
 
     @property
     def fingerprint(self) -> str:
@@ -66,7 +70,8 @@ class OnnxRuntime:
         self, z: NDArray[np.float32], class_weights: NDArray[np.float32], use_all_cores: bool = False
     ) -> NDArray[np.uint8]:
         """Return the images of one batch (see `models.runtime.base.Runtime.run`)."""
-        session = self._all_threads if use_all_cores and not self.needs_padding else self._one_thread
+        is_large = len(z) * self._row_s >= MIN_ALL_CORES_S
+        session = self._all_threads if use_all_cores and is_large and not self.needs_padding else self._one_thread
         pixels: NDArray[np.uint8] = session.run([PIXELS], {Z: z, CLASS_WEIGHTS: class_weights})[0]
         return pixels
 
@@ -77,6 +82,17 @@ class OnnxRuntime:
         session = self._all_threads if use_all_cores else self._one_thread
         image: NDArray[np.float32] = session.run([IMAGE], {Z: z, CLASS_WEIGHTS: class_weights})[0]
         return image
+
+    def _measure_row_s(self, manifest: Manifest) -> float:
+        """Return the processor time of one image on one thread in seconds, which other load hardly changes."""
+        z = np.zeros((1, manifest.latents.z_dim), np.float32)
+        class_weights = np.zeros((1, len(manifest.class_names)), np.float32)
+        seconds = []
+        for _ in range(5):
+            started_s = time.thread_time()
+            self._one_thread.run([PIXELS], {Z: z, CLASS_WEIGHTS: class_weights})
+            seconds.append(time.thread_time() - started_s)
+        return min(seconds)
 
     def _open(self, data: bytes, path: Path, threads: int) -> Any:
         options = self._onnxruntime.SessionOptions()

@@ -12,7 +12,8 @@ from fastapi import FastAPI
 
 from models import store
 from service.app import create_app
-from service.image_cache import ENTRY_OVERHEAD_BYTES, ImageCache
+from service.auth import Authenticator
+from service.image_cache import ENTRY_OVERHEAD_BYTES, CachedImage, ImageCache, ImageKey
 from service.metrics import Metrics
 from service.settings import Settings
 from tests.service.app_client import connect, wait_until_ready
@@ -28,32 +29,39 @@ def read(metrics: Metrics, name: str, **labels: str) -> float:
     return value
 
 
+def make_entry(name: str, num_bytes: int = 100) -> tuple[ImageKey, CachedImage]:
+    return ImageKey(name, "image/png"), CachedImage(name, f'"{name}"', name.encode() * num_bytes)
+
+
 def test_the_least_recently_used_make_room() -> None:
     metrics = Metrics()
     cache = ImageCache(2 * ENTRY, metrics)
-    cache.add("a", b"a" * 100)
-    cache.add("b", b"b" * 100)
-    assert cache.find("a") == b"a" * 100
-    cache.add("c", b"c" * 100)
-    assert (cache.find("a"), cache.find("b"), cache.find("c")) == (b"a" * 100, None, b"c" * 100)
+    a, b, c = (make_entry(name) for name in "abc")
+    cache.add(*a)
+    cache.add(*b)
+    assert cache.find(a[0]) == a[1]
+    cache.add(*c)
+    assert [cache.find(key) for key, _ in (a, b, c)] == [a[1], None, c[1]]
     assert read(metrics, "ganmint_cache_bytes") == 2 * ENTRY
     assert read(metrics, "ganmint_cache_requests_total", result="hit") == 3
-    assert read(metrics, "ganmint_cache_requests_total", result="miss") == 1
+    assert read(metrics, "ganmint_cache_requests_total", result="miss") == 3
 
 
 def test_a_file_larger_than_the_cache_is_not_kept() -> None:
     metrics = Metrics()
     cache = ImageCache(2 * ENTRY, metrics)
-    cache.add("a", b"a" * 100)
-    cache.add("b", b"b" * 2 * ENTRY)
-    assert (cache.find("a"), cache.find("b")) == (b"a" * 100, None)
+    a, b = make_entry("a"), make_entry("b", 2 * ENTRY)
+    cache.add(*a)
+    cache.add(*b)
+    assert (cache.find(a[0]), cache.find(b[0])) == (a[1], None)
 
 
 def test_a_cache_of_no_bytes_is_off_and_counts_nothing() -> None:
     metrics = Metrics()
     cache = ImageCache(0, metrics)
-    cache.add("a", b"")
-    assert cache.find("a") is None
+    key, image = make_entry("a")
+    cache.add(key, image)
+    assert cache.find(key) is None
     assert read(metrics, "ganmint_cache_requests_total", result="miss") == 0
 
 
@@ -85,6 +93,18 @@ def test_a_permanent_image_is_minted_once(serve: Callable[..., None]) -> None:
         assert read(metrics, "ganmint_images_total", model="tiny", version="1.0.0") == 2
         assert read(metrics, "ganmint_cache_requests_total", result="hit") == 1
         assert read(metrics, "ganmint_cache_requests_total", result="miss") == 2
+
+    serve(scenario)
+
+
+def test_a_cached_image_keeps_its_rules(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
+        etag = (await client.get(URL)).headers["etag"]
+        assert (await client.get(URL, headers={"If-None-Match": etag})).status_code == 304
+        assert (await client.get(URL, headers={"Ganmint-Timeout-S": "-1"})).status_code == 422
+        assert (await client.get(URL + "?label=7&label=7")).status_code == 422
+        app.state.authenticator = Authenticator(keys="[]")
+        assert (await client.get(URL)).status_code == 401
 
     serve(scenario)
 

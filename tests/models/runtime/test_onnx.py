@@ -31,7 +31,7 @@ from models.network_config import DCGANConfig, GeneratorConfig, NetworkConfig, R
 from models.networks import build_generator, one_hot
 from models.runtime import loading, onnx_graph, processor
 from models.runtime.loading import ONNX_FILE, read_runtime_choice
-from models.runtime.onnx import OnnxRuntime
+from models.runtime.onnx import MIN_ALL_CORES_S, OnnxRuntime
 from models.runtime.onnx_scan import find_external_data
 from models.runtime.torchscript import to_uint8
 from models.sampler import Sampler
@@ -60,7 +60,10 @@ def sampler(bundled: Path) -> Sampler:
     """A bundled model on onnxruntime, with two threads for the runs that may use all cores."""
     loaded = artifact.load(bundled, runtime="onnx")
     path = bundled / ONNX_FILE
-    return Sampler(OnnxRuntime(path.read_bytes(), path, loaded.manifest, threads=2), loaded.manifest)
+    runtime = OnnxRuntime(path.read_bytes(), path, loaded.manifest, threads=2)
+    # Every batch is large enough for all cores.
+    runtime._row_s = MIN_ALL_CORES_S
+    return Sampler(runtime, loaded.manifest)
 
 
 @pytest.fixture(scope="module")
@@ -552,3 +555,28 @@ def test_importing_onnxruntime_starts_no_reports_to_its_makers(tmp_path: Path) -
     environment.pop("ORT_DISABLE_TELEMETRY", None)
     process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert process.stdout == "[]\n", process.stderr
+
+
+def test_only_a_batch_that_takes_long_enough_gets_all_cores(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = artifact.load(tiny_artifact)
+    runtime = sampler.runtime
+    assert isinstance(runtime, OnnxRuntime)
+    used: list[str] = []
+
+    class Recorder:
+        def __init__(self, name: str, session: Any) -> None:
+            self._name, self._session = name, session
+
+        def run(self, *arguments: Any) -> Any:
+            used.append(self._name)
+            return self._session.run(*arguments)
+
+    monkeypatch.setattr(runtime, "_all_threads", Recorder("all", runtime._all_threads))
+    monkeypatch.setattr(runtime, "_one_thread", Recorder("one", runtime._one_thread))
+    monkeypatch.setattr(runtime, "_row_s", MIN_ALL_CORES_S / 2)
+    for n in (1, 2):
+        sampler.mint(sampler.manifest.addresses(0, n=n), use_all_cores=True)
+    sampler.mint(sampler.manifest.addresses(0, n=2), use_all_cores=False)
+    assert used == ["one", "all", "one"]
