@@ -38,6 +38,7 @@ COMMANDS = {
     "data": LazyCommand("training.commands.data", "Inspect data before training on it."),
     "movie": LazyCommand("training.commands.runs", "Make a video of a training."),
     "compare": LazyCommand("training.commands.runs", "Show runs side by side."),
+    "sweep": LazyCommand("training.commands.sweep", "Train a grid of settings and compare the runs."),
     "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade and install models."),
     "sample": LazyCommand("models.commands", "Mint images to files."),
     "export": LazyCommand("service.export.commands", "Write a labelled data set of any size."),

@@ -124,7 +124,7 @@ def _resolve(preset: str | None, path: Path | None, assignments: tuple[str, ...]
     """Resolve the configuration and load the data; choose a preset by the data if none is given."""
     if preset is not None:
         config = load_preset(preset, assignments)
-        return config, _load(config, path)
+        return config, load_data(config, path)
     if path is None:
         raise InputError(f"give one of {', '.join(list_presets())}, or --data to choose one by the images", "--preset")
     # Any of these presets will do: none of them says what the labels are.
@@ -134,7 +134,11 @@ def _resolve(preset: str | None, path: Path | None, assignments: tuple[str, ...]
     return load_preset(name, assignments), dataset
 
 
-def _load(config: Config, path: Path | None) -> Dataset:
+def load_data(config: Config, path: Path | None) -> Dataset:
+    """Load the data at --data, or make those of a toy preset.
+
+    Raises: InputError for --data; DataError.
+    """
     if config.data.kind in TOY_DATASETS:
         if path is not None:
             raise InputError(f"preset {config.preset} makes its own data; leave --data out", "--data")

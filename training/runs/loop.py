@@ -112,6 +112,24 @@ def _create_trainer(config: Config, dataset: Dataset, device: str, group: Proces
     return Trainer(config, parts.train, device, group)
 
 
+def measure_rate(config: Config, dataset: Dataset, device: str, seconds: float = 3.0) -> float:
+    """Take steps of a new training for some seconds, and throw them away; return the images per second."""
+    config = config.model_copy(update={"threads": config.threads or torch.get_num_threads()})
+    trainer = _create_trainer(config, dataset, device, distributed.SINGLE)
+
+    def take_steps() -> None:
+        # The penalties come in one of these steps.
+        for _ in range(config.penalty_every):
+            trainer.step()
+
+    take_steps()
+    first_image = trainer.images_shown
+    start_s = time.perf_counter()
+    while (elapsed_s := time.perf_counter() - start_s) < seconds:
+        take_steps()
+    return (trainer.images_shown - first_image) / elapsed_s
+
+
 def check_batch_split(config: Config, group: ProcessGroup) -> None:
     """Check that the batch can be split between the processes without changing what is learnt.
 

@@ -1,0 +1,191 @@
+"""The sweep command: a grid of runs, trained, evaluated and compared."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import torch
+
+from models.cli import PATH, device_option
+from models.errors import TrainingDivergedError
+from models.files import write_atomically
+from models.runtime.loading import resolve_device
+from training.commands.runs import comparison_html, format_comparison, tabulate
+from training.commands.train import load_data
+from training.data.dataset import Dataset
+from training.evaluation import data_split
+from training.evaluation.evaluate import EvaluationResult, evaluate
+from training.evaluation.evaluated_generator import EvaluatedGenerator
+from training.evaluation.html_report import write_report
+from training.evaluation.protocol import STANDARD
+from training.evaluation.reference import default_cache_dir
+from training.evaluation.toy_metrics import evaluate_toy
+from training.progress import ProgressPrinter, format_duration
+from training.runs import comparison, loop
+from training.runs.mlflow_logger import TRACKERS, require_trackers
+from training.runs.run_dir import EVALUATION_FOLDER, STATS_FILE
+from training.runs.score_record import read_score_records
+from training.runs.sweep import PlannedRun, check_folders, parse_axes, plan, trained_kimg
+from training.runs.trained_run import load_latest
+
+COMPARISON_FILE = "compare.html"
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint sweep --preset toy1d --out sweeps/lr --set lr.start=5e-3,1e-3 --seeds 0,1 --set total_kimg=20\n"
+    "  ganmint sweep --preset digits --data path/to/mnist --out sweeps/gamma --set gamma.start=1,2 --dry-run",
+)
+@click.option("--preset", required=True, help="Configuration to start from, as for train.")
+@click.option("--data", "data_path", type=PATH, help="Training data, as for train. The toy presets make their own.")
+@click.option("--out", type=PATH, required=True, help="Folder of the runs. Run the same command again to go on.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="NAME=VALUE,VALUE...",
+    help="The values of a setting, each YAML; commas inside brackets and quotes belong to a value. The grid has every "
+    "combination. One value is for all runs. Repeatable.",
+)
+@click.option("--seeds", metavar="SEED,SEED...", help="The same as --set seed=SEED,SEED...")
+@device_option
+@click.option("--track", multiple=True, type=click.Choice(sorted(TRACKERS)), help="Report every run to MLflow too.")
+@click.option("--dry-run", is_flag=True, help="Print the grid and how long it takes, measured on a few steps; stop.")
+def sweep(
+    preset: str,
+    data_path: Path | None,
+    out: Path,
+    assignments: tuple[str, ...],
+    seeds: str | None,
+    device: str,
+    track: tuple[str, ...],
+    dry_run: bool,
+) -> None:
+    """Train a grid of settings, one run after the other, and compare the runs.
+
+    Each run is a folder in OUT, trained as by ganmint train and evaluated on the validation images. At the end, the
+    table is printed and OUT/compare.html has it with the curves. If it is killed, the same command goes on:
+    finished runs are skipped.
+    """
+    require_trackers(track)
+    runs = plan(preset, parse_axes(assignments, seeds))
+    # Every run is checked before the first one starts.
+    check_folders(runs, out)
+    dataset = load_data(runs[0].config, data_path)
+    for run in runs:
+        loop.check_shape(run.config, dataset)
+    resolved_device = resolve_device(device)
+    click.echo(f"# {len(runs)} runs in {out}, on {dataset.name}, {len(dataset)} samples; device {resolved_device}")
+    if dry_run:
+        _print_grid(runs, dataset, out, resolved_device)
+        return
+    diverged = _train_all(runs, dataset, data_path, out, resolved_device, track)
+    _compare([out / run.name for run in runs], out)
+    if diverged:
+        raise TrainingDivergedError(f"{len(diverged)} of {len(runs)} runs diverged: {', '.join(diverged)}")
+
+
+def _print_grid(runs: Sequence[PlannedRun], dataset: Dataset, out: Path, device: str) -> None:
+    rates: dict[str, float] = {}
+    total_s = 0.0
+    for run in runs:
+        key = run.config.model_copy(update={"seed": 0}).model_dump_json()
+        if key not in rates:
+            rates[key] = _past_rate(out / run.name) or loop.measure_rate(run.config, dataset, device)
+        left_kimg = max(run.config.total_kimg - trained_kimg(out / run.name), 0.0)
+        seconds = left_kimg * 1000 / rates[key]
+        total_s += seconds
+        click.echo(f"{run.name}  {left_kimg:g} kimg  {rates[key]:.3g} images/s  about {format_duration(seconds)}")
+    click.echo(f"about {format_duration(total_s)} of training in all; the evaluation of each run comes on top")
+
+
+def _past_rate(run: Path) -> float | None:
+    """Return the median images per second of a run's ticks; None without any."""
+    try:
+        rows = [json.loads(line) for line in (run / STATS_FILE).read_text().splitlines()]
+        return statistics.median(float(row["images_per_second"]) for row in rows)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _train_all(
+    runs: Sequence[PlannedRun],
+    dataset: Dataset,
+    data_path: Path | None,
+    out: Path,
+    device: str,
+    track: tuple[str, ...],
+) -> list[str]:
+    """Train and evaluate what is not finished; return the names of runs that diverged."""
+    diverged = []
+    seconds: list[float] = []
+    for k, run in enumerate(runs):
+        left = f"; about {format_duration(statistics.fmean(seconds) * (len(runs) - k))} to the end" if seconds else ""
+        click.echo(f"# run {k + 1} of {len(runs)}: {run.name}{left}")
+        start_s = time.monotonic()
+        folder = out / run.name
+        try:
+            is_new = _train_and_evaluate(run, dataset, data_path, folder, device, track)
+        except TrainingDivergedError as error:
+            click.echo(f"Error: {error}", err=True)
+            diverged.append(run.name)
+            continue
+        if is_new:
+            seconds.append(time.monotonic() - start_s)
+    return diverged
+
+
+def _train_and_evaluate(
+    run: PlannedRun, dataset: Dataset, data_path: Path | None, folder: Path, device: str, track: tuple[str, ...]
+) -> bool:
+    """Finish a run; return whether there was anything to do."""
+    is_trained = trained_kimg(folder) >= run.config.total_kimg
+    if not is_trained:
+        loop.run(run.config, dataset, folder, device, _train_command(run, data_path, folder), track)
+        # A run leaves torch strict, which the evaluation does not need.
+        torch.set_deterministic_debug_mode("default")
+    if is_trained and _is_evaluated(folder):
+        click.echo("finished before")
+        return False
+    write_report(_evaluate(folder, data_path, device), folder / EVALUATION_FOLDER, folder)
+    return True
+
+
+def _train_command(run: PlannedRun, data_path: Path | None, folder: Path) -> str:
+    """Return the command that makes the same run by itself, for its model card."""
+    data = ["--data", str(data_path)] if data_path else []
+    settings = [argument for assignment in run.assignments for argument in ("--set", assignment)]
+    return shlex.join(["ganmint", "train", "--preset", run.config.preset, *data, "--out", str(folder), *settings])
+
+
+def _is_evaluated(folder: Path) -> bool:
+    """Tell whether the newest report is of the newest checkpoint, by this version's protocol."""
+    records = read_score_records(folder)
+    is_current = bool(records) and records[-1].kimg == trained_kimg(folder)
+    return is_current and records[-1].basis.protocol == STANDARD.name
+
+
+def _evaluate(folder: Path, data_path: Path | None, device: str) -> EvaluationResult:
+    run = load_latest(folder)
+    if not run.is_image_run or data_path is None:
+        return evaluate_toy(run)
+    generator = EvaluatedGenerator.from_run(run, device)
+    split = data_split.load(data_path, generator.data, "validation", STANDARD.holdout)
+    return evaluate(generator, split, STANDARD, default_cache_dir(), None, ProgressPrinter())
+
+
+def _compare(folders: Sequence[Path], out: Path) -> None:
+    """Print the table of the runs that have a tick, and write the page."""
+    summaries = comparison.read_runs([folder for folder in folders if _past_rate(folder) is not None])
+    if not summaries:
+        return
+    for line in format_comparison(tabulate(summaries)):
+        click.echo(line)
+    write_atomically(out / COMPARISON_FILE, comparison_html(summaries))
+    click.echo(f"page: {out / COMPARISON_FILE}")
