@@ -6,6 +6,7 @@
     golden.npz             addresses and their pixels, checked at every load
     samples.png            a picture for people
     card.md                the model card, for people; older artifacts have none
+    training.safetensors   networks to start a training from (ganmint train --init); optional
     manifest.json          the manifest; holds the hashes of the other files
 
 Torch is imported only to write or load a generator. Not here: how it runs (models.runtime), the store (models.store).
@@ -45,6 +46,8 @@ WEIGHTS = "generator.safetensors"
 GOLDEN = "golden.npz"
 SAMPLES = "samples.png"
 CARD = "card.md"
+# Networks to start a training from; optional, and serving never reads it.
+TRAINING_STATE = "training.safetensors"
 # What an artifact must have. The first ones of schema 1 lack the model card.
 FILES_1 = (SCRIPT, WEIGHTS, GOLDEN, SAMPLES)
 FILES = (ONNX_FILE, *FILES_1)
@@ -69,6 +72,10 @@ class Draft:
         """The manifest that was given, with the batch sizes."""
         return self.sampler.manifest
 
+    def add_training_state(self, content: bytes) -> None:
+        """Add what a training can start from; the bytes of a safetensors file."""
+        write_atomically(self._temporary_dir / TRAINING_STATE, content)
+
     def commit(self, manifest: Manifest) -> Manifest:
         """Write the manifest and the model card, check the whole artifact, and move it to its folder.
 
@@ -78,7 +85,10 @@ class Draft:
         """
         draft_dir = self._temporary_dir
         (draft_dir / CARD).write_text(render_model_card(manifest), encoding="utf-8")
-        hashes = {name: sha256(draft_dir / name) for name in (*list_files(manifest), CARD)}
+        names = [*list_files(manifest), CARD]
+        if (draft_dir / TRAINING_STATE).is_file():
+            names.append(TRAINING_STATE)
+        hashes = {name: sha256(draft_dir / name) for name in names}
         manifest = manifest.model_copy(update={"files": hashes})
         write_atomically(draft_dir / MANIFEST_FILE, dump_manifest(manifest))
         # Both runtimes must make the goldens.
@@ -176,14 +186,14 @@ def _set_padding(sampler: Sampler, addresses: Sequence[Address]) -> None:
 
 
 def check_files(folder: Path) -> Manifest:
-    """Check the hash of every file of an artifact.
+    """Check the hash of every file of an artifact that minting needs, so not of the training state.
 
     Returns: its manifest.
     Raises: ArtifactError naming the file.
     """
     manifest = read_manifest(folder)
     required = list_files(manifest)
-    for name in sorted({*required, *manifest.files}):
+    for name in sorted({*required, *manifest.files} - {TRAINING_STATE}):
         path = folder / name
         if name not in (*required, CARD):
             raise ArtifactError(folder / MANIFEST_FILE, f"names {name!r}, which is no file of an artifact")

@@ -63,6 +63,9 @@ def show(model: str, as_json: bool) -> None:
         return
     click.echo(render_model_card(manifest))
     click.echo(f"## Files\n\n- digest: {artifact.digest(stored.path)}\n- folder: {stored.path}")
+    if state := store.find_training_state(stored.path):
+        size_mb = state.stat().st_size / 1e6
+        click.echo(f"- training state, for ganmint train --init: {state} ({size_mb:.1f} MB)")
 
 
 @models.command(
@@ -97,9 +100,12 @@ def _verify(folder: Path, device: str, public_key: Path | None) -> None:
     title = f"{manifest.name} {manifest.version}"
     if public_key:
         click.echo(f"{title}: signed by the key of {public_key}")
-    click.echo(f"{title}: {len(manifest.files)} files have the hashes that manifest.json names")
+    num_files = len(manifest.files.keys() - {artifact.TRAINING_STATE})
+    click.echo(f"{title}: {num_files} files have the hashes that manifest.json names")
     sampler = artifact.load(folder, resolve_device(device))
     largest_difference = artifact.check_goldens(sampler, folder / artifact.GOLDEN)
+    if state := store.find_training_state(folder):
+        click.echo(f"{title}: {state} has the hash that manifest.json names; ganmint train --init can start from it")
     click.echo(f"goldens match to {largest_difference} of 255 on {sampler.fingerprint}")
 
 

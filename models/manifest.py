@@ -49,6 +49,18 @@ class DataInfo(Frozen):
     use: str = Field(default="", description="what to know before the images are used: caveats, what they are not for")
 
 
+class Ancestor(Frozen):
+    """A run or model whose networks a training started from."""
+
+    source: str = Field(description="the run's folder, or the model's name/version")
+    digest: str = Field(description="sha256 of the checkpoint or of training.safetensors")
+    kimg: float = Field(ge=0, description="thousand real images that its own training had shown by then")
+    command: str
+    config: dict[str, Any]
+    data: DataInfo
+    test_evaluations: int = Field(default=0, ge=0, description="how often it had been measured on test images")
+
+
 class TrainingInfo(Frozen):
     """How a model was trained."""
 
@@ -59,6 +71,15 @@ class TrainingInfo(Frozen):
     kimg: float = Field(ge=0, description="thousand real images shown to the discriminator")
     config: dict[str, Any]
     data: DataInfo
+    changed_settings: dict[str, tuple[Any, Any]] = Field(
+        default={}, description="settings that differ from the preset: the preset's value and the run's"
+    )
+    checkpoint: str = Field(default="", description="which state of the run was published, and by which metrics")
+    scored_on: str = Field(default="", description="the real images that the scores are measured with")
+    test_evaluations: int | None = Field(
+        default=None, ge=0, description="how often the run was measured on test images; null for older models"
+    )
+    ancestors: tuple[Ancestor, ...] = Field(default=(), description="the newest first")
 
 
 class Score(Frozen):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.manifest import GateRecord, Manifest, Score
+from models.manifest import Ancestor, GateRecord, Manifest, Score, TrainingInfo
 
 # Metrics that are shares of 1.
 PERCENT = {
@@ -29,7 +29,7 @@ def render_model_card(manifest: Manifest) -> str:
     ]
     if manifest.training.data.use:
         sections.append(f"## Use\n\n{manifest.training.data.use}")
-    sections.append("## Scores\n\n" + _format_scores(manifest.scores))
+    sections.append("## Scores\n\n" + _format_scores(manifest.scores, manifest.training.scored_on))
     sections.append("## Gate\n\n" + _format_gate(manifest.gate, is_measured=bool(manifest.scores)))
     return "\n\n".join(sections) + "\n"
 
@@ -63,12 +63,48 @@ def _describe_training(manifest: Manifest) -> list[tuple[str, str]]:
         ("trained on", f"{data.name}, {data.images} images, {held_out}sha256 {data.digest}"),
         ("data licence", data.licence),
         ("attribution", data.attribution or "not stated"),
+        *_describe_ancestors(training.ancestors),
         ("trained for", f"{training.kimg:g} kimg, torch {training.torch}, {training.device}"),
         ("made with", f"`{training.command}` (ganmint {training.code_version})"),
+        *_describe_choices(training),
     ]
 
 
-def _format_scores(scores: Sequence[Score]) -> str:
+def _describe_ancestors(ancestors: Sequence[Ancestor]) -> list[tuple[str, str]]:
+    return [
+        (
+            "started from",
+            f"{ancestor.source}, trained for {ancestor.kimg:g} kimg on {ancestor.data.name}, {ancestor.data.images} "
+            f"images, sha256 {ancestor.data.digest}; data licence {ancestor.data.licence}; attribution: "
+            f"{ancestor.data.attribution or 'not stated'}; made with `{ancestor.command}`",
+        )
+        for ancestor in ancestors
+    ]
+
+
+def _describe_choices(training: TrainingInfo) -> list[tuple[str, str]]:
+    entries = []
+    if training.changed_settings:
+        preset = training.config.get("preset", "")
+        changes = ", ".join(
+            f"{name} {_format_setting(used)} (not {_format_setting(default)})"
+            for name, (default, used) in training.changed_settings.items()
+        )
+        entries.append((f"settings other than preset {preset}", changes))
+    if training.checkpoint:
+        entries.append(("published state", training.checkpoint))
+    if training.test_evaluations is not None:
+        earlier = sum(ancestor.test_evaluations for ancestor in training.ancestors)
+        more = f", its ancestors {earlier} times" if earlier else ""
+        entries.append(("measured on test images", f"{training.test_evaluations} times{more}"))
+    return entries
+
+
+def _format_setting(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _format_scores(scores: Sequence[Score], scored_on: str) -> str:
     if not scores:
         return "Not evaluated."
     protocols = ", ".join(sorted({score.protocol for score in scores}))
@@ -78,7 +114,8 @@ def _format_scores(scores: Sequence[Score]) -> str:
     ]
     names, values, baselines = (max(len(row[k]) for row in rows) for k in range(3))
     lines = [f"| {name:<{names}} | {value:>{values}} | {baseline:>{baselines}} |" for name, value, baseline in rows]
-    return f"Measured by {protocols}, for generated and for real images.\n\n" + "\n".join(lines)
+    compared = f" Compared with {scored_on}." if scored_on else ""
+    return f"Measured by {protocols}, for generated and for real images.{compared}\n\n" + "\n".join(lines)
 
 
 def _format_value(score: Score, value: float | None) -> str:

@@ -16,8 +16,9 @@ from models.errors import FileError, GanmintError, SignatureError
 from models.files import write_atomically
 
 SIGNATURE = "model.sig"
-# BentoML writes model.yaml into its store; it differs between two copies of the same artifact.
-UNSIGNED = (SIGNATURE, "model.yaml")
+# BentoML writes model.yaml into its store; it differs between two copies of the same artifact. The training state lies
+# elsewhere in the store; its hash is in the manifest, which is signed.
+UNSIGNED = (SIGNATURE, "model.yaml", "training.safetensors")
 
 
 def sign(folder: Path, private_key: Path, password: str | None = None) -> Path:

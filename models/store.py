@@ -15,7 +15,7 @@ from pathlib import Path
 from models import artifact
 from models.address import NAME, VERSION, check_name, check_version
 from models.errors import ArtifactError, FileError, ModelNotFoundError, VersionExistsError
-from models.files import sync_folder, write_atomically
+from models.files import sha256, sync_folder, write_atomically
 from models.manifest import MANIFEST_FILE, Manifest, read_manifest
 from models.signing import SIGNATURE
 
@@ -120,6 +120,7 @@ def install(folder: Path) -> StoredModel:
             _copy_signature(folder, target)
         else:
             _copy_in(folder, manifest, target)
+        _copy_training_state(folder, manifest)
     except OSError as error:
         # Another process may have installed it meanwhile.
         if not _is_installed(folder, manifest, target):
@@ -153,6 +154,35 @@ def _copy_signature(folder: Path, target: Path) -> None:
     copy = target / SIGNATURE
     if source.is_file() and not (copy.is_file() and copy.read_bytes() == source.read_bytes()):
         write_atomically(copy, source.read_bytes())
+
+
+def find_training_state(folder: Path) -> Path | None:
+    """Return where the training state of an artifact is: beside it, or for a model of the store in its own place.
+
+    Returns: a file with the hash that the manifest names; None if it was published without.
+    Raises: ArtifactError when the file is missing or damaged.
+    """
+    manifest = read_manifest(folder)
+    digest = manifest.files.get(artifact.TRAINING_STATE)
+    if digest is None:
+        return None
+    path = folder / artifact.TRAINING_STATE
+    if not path.is_file():
+        path = _training_state_path(manifest)
+    if not path.is_file() or sha256(path) != digest:
+        raise ArtifactError(path, "is missing or damaged; install the model again from where it was published")
+    return path
+
+
+def _training_state_path(manifest: Manifest) -> Path:
+    return get_home() / "ganmint-training" / manifest.name / f"{manifest.version}.safetensors"
+
+
+def _copy_training_state(folder: Path, manifest: Manifest) -> None:
+    source = find_training_state(folder)
+    target = _training_state_path(manifest)
+    if source and source != target:
+        write_atomically(target, source.read_bytes())
 
 
 def list_bundled() -> list[Path]:
@@ -199,10 +229,12 @@ def _write_bento_model(folder: Path, manifest: Manifest, temporary_dir: Path) ->
     from bentoml._internal.models import ModelStore
 
     labels = {"framework": "ganmint", "licence": "see manifest.json"}
+    # The training state has its own place, so that no bento packs it.
+    names = [name for name in manifest.files if name != artifact.TRAINING_STATE]
     with bentoml.models.create(
         f"{manifest.name}:{manifest.version}", labels=labels, _model_store=ModelStore(temporary_dir)
     ) as model:
-        for name in (*manifest.files, MANIFEST_FILE):
+        for name in (*names, MANIFEST_FILE):
             shutil.copyfile(folder / name, model.path_of(name))
         if (folder / SIGNATURE).is_file():
             shutil.copyfile(folder / SIGNATURE, model.path_of(SIGNATURE))

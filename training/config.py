@@ -145,6 +145,11 @@ class Config(Frozen):
     seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
     total_kimg: float = Field(gt=0, description="length of the run, in thousand real images shown to D")
     tick_kimg: float = Field(gt=0, description="images between two reports, each with a grid and a checkpoint")
+    snapshot_kimg: float = Field(
+        default=25.0,
+        ge=0,
+        description="images between two snapshots of the averaged weights, from which the best is published; 0: none",
+    )
     schedule_kimg: float = Field(gt=0, description="length of the schedules of lr, gamma, beta2 and others")
     batch: int = Field(ge=2)
     penalty_every: int = Field(default=1, ge=1, description="apply R1 and R2 only in each k-th step, k times as strong")

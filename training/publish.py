@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import safetensors.torch
+
 from models import artifact, store
 from models.address import check_name, check_version
-from models.errors import DataError, GateError, InputError, VersionExistsError
+from models.errors import DataError, GateError, InputError, MetricError, VersionExistsError
 from models.manifest import GateRecord, Manifest, Score
 from models.sampler import Sampler
 from models.store import StoredModel
 from training.evaluation import data_split, html_report
+from training.evaluation.data_split import DataSplit, RequestedPart
 from training.evaluation.evaluate import EvaluationResult, evaluate
 from training.evaluation.evaluated_generator import EvaluatedGenerator
+from training.evaluation.evaluation_record import record_if_test
 from training.evaluation.protocol import STANDARD, Protocol
+from training.evaluation.snapshot_scores import score_snapshots
 from training.progress import ProgressCallback, ignore_progress
-from training.runs import run_dir, trained_run
+from training.runs import ancestry, checkpoint, run_dir, snapshots, trained_run
 from training.runs.trained_run import TrainedRun
 
 NOT_EVALUATED = "not evaluated: no data was given"
@@ -37,6 +42,9 @@ class PublishOptions:
         to: write the artifact to this folder, which must not exist, instead of the store.
         data: the training data, for the evaluation; the report goes into the run's folder.
         accept: why to publish a model that does not pass the gate; the model card states the reason.
+        checkpoint: best, latest, or the kimg of a snapshot. The best has the lowest Fréchet distance on validation
+            images; without such images, or without snapshots, it is the latest.
+        with_training_state: add what `ganmint train --init` can start from.
     """
 
     name: str
@@ -46,6 +54,8 @@ class PublishOptions:
     to: Path | None = None
     data: Path | None = None
     accept: str = ""
+    checkpoint: str = "best"
+    with_training_state: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,11 @@ DEFAULT_EVALUATION = EvaluationSettings()
 
 
 class _Evidence(NamedTuple):
-    """The scores of the exported generator, and the decision of the gate."""
+    """The scores of the exported generator, what they were measured with, and the decision of the gate."""
 
     scores: tuple[Score, ...]
     gate: GateRecord
+    scored_on: str = ""
 
 
 def publish(run: Path, options: PublishOptions, evaluation: EvaluationSettings = DEFAULT_EVALUATION) -> StoredModel:
@@ -95,7 +106,10 @@ def publish(run: Path, options: PublishOptions, evaluation: EvaluationSettings =
             f"{run} was not evaluated, so its quality is unknown. Give its training data (--data PATH), or publish it "
             'without an evaluation with --accept "REASON"; the model card will state the reason.'
         )
+    trained, choice = _choose_checkpoint(trained, options, evaluation)
     manifest = trained.draft_manifest(name, version, options.licence)
+    training = manifest.training.model_copy(update={"checkpoint": choice})
+    manifest = manifest.model_copy(update={"training": training})
     if options.to is not None:
         _write_artifact(trained, manifest, options.to, options, evaluation)
         return StoredModel(name, version, options.to)
@@ -120,7 +134,52 @@ def _write_artifact(
 ) -> None:
     with artifact.draft(trained.generator, manifest, folder, options.batch_size) as draft:
         evidence = _collect_evidence(trained, draft.sampler, options, evaluation)
-        draft.commit(draft.manifest.model_copy(update={"scores": evidence.scores, "gate": evidence.gate}))
+        looks = len(run_dir.read_provenance(trained.path).test_evaluations)
+        training = manifest.training.model_copy(update={"scored_on": evidence.scored_on, "test_evaluations": looks})
+        if options.with_training_state:
+            draft.add_training_state(_pack_training_state(trained.path))
+        draft.commit(
+            draft.manifest.model_copy(update={"scores": evidence.scores, "gate": evidence.gate, "training": training})
+        )
+
+
+def _pack_training_state(run: Path) -> bytes:
+    """Return the networks of a run's newest checkpoint as a safetensors file."""
+    path = checkpoint.latest_path(run)
+    assert path is not None
+    content: bytes = safetensors.torch.save(ancestry.pack(checkpoint.load(path)["trainer"]))
+    return content
+
+
+def _choose_checkpoint(
+    latest: TrainedRun, options: PublishOptions, evaluation: EvaluationSettings
+) -> tuple[TrainedRun, str]:
+    """Return the state of the run to publish, and how it was chosen, for the model card.
+
+    Raises: InputError when `options.checkpoint` names none; DataError.
+    """
+    run = latest.path
+    newest = f"the newest, at {latest.kimg:g} kimg"
+    if options.checkpoint == "latest":
+        return latest, f"{newest}, as asked for"
+    if options.checkpoint != "best":
+        try:
+            kimg = float(options.checkpoint)
+        except ValueError:
+            raise InputError(f"must be best, latest or kimg, got {options.checkpoint!r}", "--checkpoint") from None
+        return trained_run.load_at(run, kimg), f"at {kimg:g} kimg, as asked for"
+    if not snapshots.list_paths(run):
+        return latest, f"{newest}; the run has no snapshots to choose from"
+    if options.data is None:
+        return latest, f"{newest}; without data none was chosen by its metrics"
+    split = _load_split(latest, options.data, "validation", evaluation)
+    if split.part != "validation":
+        return latest, f"{newest}; the run kept no validation images to choose by"
+    try:
+        scores = score_snapshots(run, split, evaluation.protocol, evaluation.cache_dir, evaluation.progress)
+    except MetricError as error:
+        return latest, f"{newest}; none was chosen by its metrics: {error}"
+    return trained_run.load_at(run, scores.best.kimg), scores.describe_choice()
 
 
 def _collect_evidence(
@@ -132,12 +191,15 @@ def _collect_evidence(
     """
     if options.data is None:
         return _Evidence((), GateRecord(passed=False, checks=(NOT_EVALUATED,), accepted=options.accept))
-    result = _evaluate(trained, sampler, options.data, evaluation)
+    split = _load_split(trained, options.data, "test", evaluation)
+    result = _evaluate(trained, sampler, split, evaluation)
+    record_if_test(trained.path, result.report, split)
+    scored_on = f"{len(split.compared)} {split.part} images ({split.origin})"
     page = html_report.write_report(result, run_dir.report_path(trained.path).parent, trained.path)
     scores = result.report.scores()
     gate = result.report.gate
     if gate.passed:
-        return _Evidence(scores, GateRecord(passed=True, checks=tuple(check.words for check in gate.checks)))
+        return _Evidence(scores, GateRecord(passed=True, checks=tuple(check.words for check in gate.checks)), scored_on)
     if not options.accept:
         failures = "\n".join(f"  {failure}" for failure in gate.failures)
         raise GateError(
@@ -145,14 +207,24 @@ def _collect_evidence(
             f'Train longer, or publish it anyway with --data {options.data} --accept "REASON"; the model card will '
             "state the reason."
         )
-    return _Evidence(scores, GateRecord(passed=False, checks=gate.failures, accepted=options.accept))
+    return _Evidence(scores, GateRecord(passed=False, checks=gate.failures, accepted=options.accept), scored_on)
 
 
-def _evaluate(trained: TrainedRun, sampler: Sampler, data: Path, evaluation: EvaluationSettings) -> EvaluationResult:
-    split = data_split.load(data, trained.config.data, "test", evaluation.protocol.holdout)
+def _load_split(trained: TrainedRun, data: Path, requested: RequestedPart, evaluation: EvaluationSettings) -> DataSplit:
+    """Split the real images.
+
+    Raises: DataError if they are not those of the training.
+    """
+    split = data_split.load(data, trained.config.data, requested, evaluation.protocol.holdout)
     if trained.data_info["digest"] not in (split.whole.digest, split.train.digest):
         name = trained.data_info["name"]
         raise DataError(data, f"is not what {trained.path} was trained on ({name}); give that --data")
+    return split
+
+
+def _evaluate(
+    trained: TrainedRun, sampler: Sampler, split: DataSplit, evaluation: EvaluationSettings
+) -> EvaluationResult:
     # Evaluate what was exported: its last bits differ from those of the run's own generator.
     generator = dataclasses.replace(EvaluatedGenerator.from_run(trained), sampler=sampler)
     return evaluate(

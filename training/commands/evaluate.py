@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,23 +17,28 @@ from training.evaluation.data_split import RequestedPart
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.evaluate import evaluate as evaluate_generator
 from training.evaluation.evaluated_generator import EvaluatedGenerator, load_run_if_any
+from training.evaluation.evaluation_record import record_if_test
 from training.evaluation.html_report import write_report
 from training.evaluation.inception import InceptionSpace
 from training.evaluation.protocol import STANDARD
 from training.evaluation.reference import default_cache_dir
 from training.evaluation.report import Report, format_table
+from training.evaluation.snapshot_scores import score_snapshots, scores_path
 from training.evaluation.summary import summarise
 from training.evaluation.toy_metrics import evaluate_toy
 from training.progress import ProgressPrinter
 from training.publish import EvaluationSettings, PublishOptions
 from training.publish import publish as publish_run
+from training.runs import run_dir
 from training.runs.run_dir import EVALUATION_FOLDER
+from training.runs.trained_run import TrainedRun
 
 
 @click.command(
     epilog="\b\nExamples:\n"
     "  ganmint evaluate digits --data path/to/mnist\n"
     "  ganmint evaluate runs/mydigits --data tests/data/digits --out report\n"
+    "  ganmint evaluate runs/mydigits --data tests/data/digits --snapshots\n"
     "  ganmint evaluate runs/toy",
 )
 @click.argument("subject", metavar="RUN-or-MODEL")
@@ -43,6 +49,12 @@ from training.runs.run_dir import EVALUATION_FOLDER
     default="validation",
     show_default=True,
     help="The real images to compare with: validation for choices, test for a release.",
+)
+@click.option(
+    "--snapshots",
+    "score_all",
+    is_flag=True,
+    help="Score every snapshot of RUN on its validation images, by few metrics, instead of writing a report.",
 )
 @click.option("--out", type=PATH, help="Folder of the report. Default: RUN/evaluation, or evaluations/NAME-VERSION.")
 @click.option(
@@ -56,6 +68,7 @@ def evaluate(
     subject: str,
     data_path: Path | None,
     split: RequestedPart,
+    score_all: bool,
     out: Path | None,
     inception: Path | None,
     device: str,
@@ -68,11 +81,16 @@ def evaluate(
     start_s = time.monotonic()
     resolved_device = resolve_device(device)
     run = load_run_if_any(subject)
+    if score_all:
+        if not run or not run.is_image_run or data_path is None or split != "validation":
+            raise InputError("needs a run with images, its --data, and no other --split than validation", "--snapshots")
+        _score_snapshots(run, data_path)
+        return
     if run and not run.is_image_run:
         if data_path is not None:
             raise InputError(f"{subject} makes its own data; leave --data out", "--data")
+        folder = _make_folder(out or run.path / EVALUATION_FOLDER)
         result = evaluate_toy(run)
-        default_out = run.path / EVALUATION_FOLDER
     else:
         if data_path is None:
             raise InputError("real images to compare with are needed, e.g. --data path/to/mnist", "--data")
@@ -82,9 +100,9 @@ def evaluate(
         else:
             generator = EvaluatedGenerator.from_model(subject, resolved_device)
             default_out = Path("evaluations", f"{generator.manifest.name}-{generator.manifest.version}")
+        folder = _make_folder(out or default_out)
         inception_space = InceptionSpace(inception, resolved_device) if inception else None
         result = _evaluate(generator, data_path, split, inception_space)
-    folder = out or default_out
     try:
         page = write_report(result, folder, run.path if run else None)
     except OSError as error:
@@ -97,12 +115,45 @@ def _evaluate(
     generator: EvaluatedGenerator, data_path: Path, requested: RequestedPart, inception: InceptionSpace | None
 ) -> EvaluationResult:
     split = data_split.load(data_path, generator.data, requested, STANDARD.holdout)
+    if generator.run and split.part == "test":
+        # Fail now rather than after the measuring.
+        run_dir.read_provenance(generator.run)
     click.echo(f"# {generator.title}; by {STANDARD.name}")
     click.echo(
         f"# data: {split.whole.name}, {len(split.train)} training images, compared with {len(split.compared)} "
         f"{split.part} images ({split.origin})"
     )
-    return evaluate_generator(generator, split, STANDARD, default_cache_dir(), inception, ProgressPrinter())
+    result = evaluate_generator(generator, split, STANDARD, default_cache_dir(), inception, ProgressPrinter())
+    if generator.run:
+        record_if_test(generator.run, result.report, split)
+        if split.part == "test":
+            count = len(run_dir.read_provenance(generator.run).test_evaluations)
+            click.echo(f"# measured on test images: {count} times so far, as run.json and the model card will say")
+    return result
+
+
+def _make_folder(folder: Path) -> Path:
+    """Make the report's folder before the long work, and check that it can be written.
+
+    Raises: FileError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise FileError(folder, f"cannot be written: {error.strerror or error}; choose another --out") from None
+
+
+def _score_snapshots(run: TrainedRun, data_path: Path) -> None:
+    split = data_split.load(data_path, run.config.data, "validation", STANDARD.holdout)
+    scores = score_snapshots(run.path, split, STANDARD, default_cache_dir(), ProgressPrinter())
+    click.echo(f"{'KIMG':>10}  {'FRÉCHET DISTANCE':>16}  RECALL")
+    for score in scores.scores:
+        recall = "" if score.recall is None else f"{score.recall:.2%}"
+        click.echo(f"{score.kimg:10g}  {score.fd:16.3f}  {recall}")
+    click.echo(f"Best: {scores.describe_choice()}")
+    click.echo(f"Wrote {scores_path(run.path)}; ganmint publish takes the best, or --checkpoint KIMG")
 
 
 def _print_report(report: Report) -> None:
@@ -136,6 +187,19 @@ def _print_report(report: Report) -> None:
     default="",
     help="Publish even if it does not pass, or without an evaluation; the model card states the reason.",
 )
+@click.option(
+    "--checkpoint",
+    metavar="best|latest|KIMG",
+    default="best",
+    show_default=True,
+    help="The state of RUN to publish; best: of the snapshots and the newest, the one with the lowest Fréchet distance "
+    "on validation images.",
+)
+@click.option(
+    "--with-training-state",
+    is_flag=True,
+    help="Add training.safetensors, from which ganmint train --init can start; serving never reads it.",
+)
 @click.option("--version", help="Three whole numbers, e.g. 1.0.0. Default: the next major version.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), help="The CPU's fixed batch, instead of measuring it.")
 @click.option("--licence", help="The licence of the weights. Default: the training data's.")
@@ -145,6 +209,8 @@ def publish(
     name: str,
     data_path: Path | None,
     accept: str,
+    checkpoint: str,
+    with_training_state: bool,
     version: str | None,
     batch_size: int | None,
     licence: str | None,
@@ -162,6 +228,8 @@ def publish(
         to=to,
         data=data_path,
         accept=accept,
+        checkpoint=checkpoint,
+        with_training_state=with_training_state,
     )
     evaluation = EvaluationSettings(cache_dir=default_cache_dir(), progress=ProgressPrinter())
     stored = publish_run(run_folder, options, evaluation)

@@ -51,10 +51,12 @@ TOY_DATASETS = {"toy1d": toy1d, "toy25": toy25}
 @device_option
 @click.option(
     "--init",
-    type=PATH,
-    metavar="RUN",
-    help="Start a new run from the newest checkpoint of this one: networks, optimisers and count of images. The "
-    "settings are the new run's own.",
+    metavar="RUN-or-MODEL",
+    help="Start a new run from the networks of this run's newest checkpoint, or of a model that was published "
+    "--with-training-state. Settings and the count of images are the new run's own.",
+)
+@click.option(
+    "--other-classes", is_flag=True, help="With --init: let the data have other classes than it was trained on."
 )
 @click.option(
     "--track",
@@ -69,7 +71,8 @@ def train(
     out: Path,
     assignments: tuple[str, ...],
     device: str,
-    init: Path | None,
+    init: str | None,
+    other_classes: bool,
     track: tuple[str, ...],
     dry_run: bool,
 ) -> None:
@@ -95,7 +98,7 @@ def train(
             return
         click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
         click.echo(f"# see how it goes in {out / GRIDS_FOLDER}: a picture of samples after every line")
-        run(config, dataset, out, resolved_device, shlex.join(["ganmint", *sys.argv[1:]]), track, init)
+        run(config, dataset, out, resolved_device, shlex.join(["ganmint", *sys.argv[1:]]), track, init, other_classes)
         if config.data.kind == "images":
             options = f"--name {suggest_model_name(out)} --data {shlex.quote(str(data_path))}"
             click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} {options}")

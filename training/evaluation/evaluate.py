@@ -72,7 +72,7 @@ def evaluate(
         inception: a second feature space, in which the distances are measured too.
         progress: called after each part.
     """
-    with _torch_threads(protocol.threads):
+    with torch_threads(protocol.threads):
         pictures = sample_grids.uncurated_samples(generator, split.compared) + sample_grids.latent_walks(generator)
         if generator.shape != split.train.shape:
             return EvaluationResult(_report_other_shape(generator, split, protocol), pictures)
@@ -101,6 +101,13 @@ def _generate(
 ) -> GeneratedImages:
     """Mint images with the labels of real training images in a fixed random order, so with the data's class shares."""
     count = max(count_gan_train_images(reference.split, protocol), reference.num_compared)
+    return generate(generator, reference, count, protocol, progress)
+
+
+def generate(
+    generator: EvaluatedGenerator, reference: ReferenceStats, count: int, protocol: Protocol, progress: ProgressCallback
+) -> GeneratedImages:
+    """Mint `count` images with the labels of real training images in a fixed random order."""
     num_classes = generator.num_classes
     labels: NDArray[np.int64] | None = None
     if num_classes and reference.train.labels is not None and has_same_classes(generator, reference.split):
@@ -195,7 +202,7 @@ def _describe_weak_classifier(reference: ReferenceStats) -> list[str]:
 
 
 @contextlib.contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Set the number of torch's threads, and restore it at the end."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -16,7 +16,7 @@ from training.evaluation.report import Report
 from training.evaluation.sample_grids import Picture
 from training.gate import check_gate
 from training.metric_results import Measurement, MetricResult, try_measure
-from training.runs.snapshots import generate_samples, plot_density
+from training.runs.tick_grids import generate_samples, plot_density
 from training.runs.trained_run import TrainedRun
 
 CENTRES = np.array(list(itertools.product(range(-2, 3), repeat=2)), np.float32)

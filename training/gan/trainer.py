@@ -149,6 +149,22 @@ class Trainer:
             if state.get("encoder"):
                 part.load_state_dict(state["encoder"][name])
 
+    def start_from(self, state: dict[str, Any]) -> None:
+        """Start a new run from another one's state: its networks, and its averages and optimisers if it has them.
+
+        The images are counted from 0.
+        """
+        average = state.get("ema") or state["G"]
+        for name, part in {"G": state["G"], "D": state["D"], "ema": average}.items():
+            getattr(self, name).load_state_dict(part)
+        for name in ("optimizer_G", "optimizer_D"):
+            if name in state:
+                getattr(self, name).load_state_dict(state[name])
+        encoder = state.get("encoder") or {}
+        for name, part in self._encoder_parts().items():
+            if name in encoder:
+                part.load_state_dict(encoder[name])
+
     def is_finite(self) -> bool:
         """Whether every weight is finite."""
         networks = [self.D, self.ema, *(learner.network for learner in self._generator_learners())]

@@ -38,14 +38,19 @@ def latest_path(folder: Path) -> Path | None:
 
 def save(folder: Path, images_shown: int, state: dict[str, Any]) -> Path:
     """Write a checkpoint atomically, then delete all but the newest two."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    payload = buffer.getvalue()
     path = path_for(folder, images_shown)
-    write_atomically(path, MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+    write(path, state)
     for older in list_paths(folder)[:-MAX_CHECKPOINTS]:
         older.unlink()
     return path
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write a file that `load` reads, atomically."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    write_atomically(path, MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
 
 
 def load(path: Path, device: str = "cpu") -> dict[str, Any]:

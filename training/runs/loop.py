@@ -26,11 +26,13 @@ from training.data.dataset import Dataset
 from training.data.split import count_untrained, split_dataset
 from training.distributed import ProcessGroup
 from training.gan.trainer import STATS, Trainer, discriminator_config, generator_config
-from training.runs import checkpoint, run_dir
+from training.runs import ancestry, checkpoint, run_dir
+from training.runs.ancestry import Start
 from training.runs.latent_traversal import write_code_traversals
 from training.runs.loggers import Logger, LoggerGroup, Tick, create_loggers
 from training.runs.mlflow_logger import TRACKERS
-from training.runs.snapshots import write_snapshot
+from training.runs.snapshots import save_if_due
+from training.runs.tick_grids import write_grid
 
 # At this logit margin on every pair, D's loss has no gradient left; if G does not reduce the margin, training is stuck.
 WON_MARGIN = 20.0
@@ -56,7 +58,8 @@ def run(
     device: str,
     command: str,
     track: Sequence[str] = (),
-    init: Path | None = None,
+    init: str | None = None,
+    allow_other_classes: bool = False,
 ) -> None:
     """Train until `total_kimg`; resume if `out` already holds a run.
 
@@ -67,7 +70,9 @@ def run(
         device: torch device name.
         command: the command line that starts the run, for the manifest.
         track: names of TRACKERS to report to besides the folder.
-        init: a run whose newest checkpoint a new run starts from: networks, optimisers, images shown.
+        init: a run or a published model that a new run starts from: its networks, and a run's optimisers. Images are
+            counted from 0.
+        allow_other_classes: let the new run's classes be others than those of `init`.
     Raises:
         InputError, FileError, CheckpointError: out cannot be used; nothing in it was changed.
         TrainingDivergedError: the run cannot continue; the last checkpoint stays.
@@ -81,15 +86,18 @@ def run(
             stack.enter_context(run_dir.lock_run_dir(out))
         config = run_dir.resolve_config(config, out)
         trainer = _create_trainer(config, dataset, device, group)
+        start = None
         is_resumed = run_dir.is_run(out)
         if is_resumed:
-            _resume(trainer, dataset, out)
-        if init and not trainer.images_shown:
-            _start_from(trainer, init)
+            _resume(trainer, dataset, out, init)
+        elif init:
+            start = _start_from(trainer, init, allow_other_classes)
         # From here on the main process changes the folder.
         group.wait()
         if group.is_main and not is_resumed:
-            run_dir.create_run(out, config, command, device)
+            data_info = describe_data(config, dataset)
+            state = _checkpoint_state(trainer, data_info) if start else None
+            run_dir.create_run(out, config, command, device, start.ancestors if start else (), state)
         if trainer.images_shown >= config.total_kimg * 1000:
             print(f"{out} is already trained to {trainer.images_shown / 1000:g} kimg; nothing to do.")
             return
@@ -184,10 +192,17 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _resume(trainer: Trainer, dataset: Dataset, out: Path) -> None:
+def _resume(trainer: Trainer, dataset: Dataset, out: Path, init: str | None) -> None:
     """Load the newest checkpoint of the folder, if there is one."""
+    ancestors = run_dir.read_provenance(out).ancestors if init or (out / run_dir.PROVENANCE_FILE).exists() else ()
+    if init:
+        ancestry.check_same(init, ancestors, out)
     path = checkpoint.latest_path(out)
     if path is None:
+        if ancestors:
+            raise CheckpointError(
+                out, f"has lost its checkpoints, the first of which came from {ancestors[0].source}; choose a new --out"
+            )
         return
     state = checkpoint.load(path, str(trainer.device))
     if state["data"]["digest"] != dataset.digest:
@@ -202,17 +217,18 @@ def _resume(trainer: Trainer, dataset: Dataset, out: Path) -> None:
     print(f"Resuming from {path} at {trainer.images_shown / 1000:g} kimg.")
 
 
-def _start_from(trainer: Trainer, init: Path) -> None:
-    """Load the newest checkpoint of another run."""
-    path = checkpoint.latest_path(init)
-    if path is None:
-        raise InputError(f"{init} holds no checkpoint; give the folder of a run", "--init")
+def _start_from(trainer: Trainer, init: str, allow_other_classes: bool) -> Start:
+    """Load the networks of another run or of a published model."""
+    start = ancestry.read_start(init, str(trainer.device))
+    if not allow_other_classes:
+        ancestry.check_class_names(start, trainer.dataset.class_names, init)
     try:
-        trainer.load_state(checkpoint.load(path, str(trainer.device))["trainer"])
+        trainer.start_from(start.state)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} does not fit these settings' networks ({reason})", "--init") from None
-    print(f"Starting from {path} at {trainer.images_shown / 1000:g} kimg.")
+        raise InputError(f"{init} does not fit these settings' networks ({reason})", "--init") from None
+    print(f"Starting from {init} after {start.ancestors[0].kimg:g} kimg; images are counted from 0.")
+    return start
 
 
 def _train(trainer: Trainer, data_info: dict[str, Any], out: Path, logger: Logger, stop: StopRequest) -> None:
@@ -307,20 +323,26 @@ def _check_not_won(tick: Tick, won_margins: list[float]) -> list[float]:
 
 
 def _save(trainer: Trainer, data_info: dict[str, Any], out: Path) -> None:
-    """Save the tick's snapshot and checkpoint."""
+    """Save the tick's grid, checkpoint and, if it is due, snapshot."""
     config = trainer.config
     dataset = trainer.dataset
     grid = out / run_dir.GRIDS_FOLDER / f"{trainer.images_shown:012d}.png"
-    write_snapshot(trainer.ema, dataset, config.z_dim, grid)
+    write_grid(trainer.ema, dataset, config.z_dim, grid)
     if config.infogan_codes and dataset.has_images:
         path = out / run_dir.CODES_FILE
         write_code_traversals(trainer.ema, config.z_dim, dataset.num_classes, config.infogan_codes, path)
-    state = {
+    state = _checkpoint_state(trainer, data_info)
+    if dataset.has_images:
+        save_if_due(out, trainer.images_shown, config.snapshot_kimg, state)
+    checkpoint.save(out, trainer.images_shown, state)
+
+
+def _checkpoint_state(trainer: Trainer, data_info: dict[str, Any]) -> dict[str, Any]:
+    return {
         "trainer": trainer.state(),
-        "generator": generator_config(config, dataset).model_dump(mode="json"),
+        "generator": generator_config(trainer.config, trainer.dataset).model_dump(mode="json"),
         "data": data_info,
     }
-    checkpoint.save(out, trainer.images_shown, state)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,14 @@
 """Manage a run's folder: its files, its lock, and whether a run may resume in it.
 
 config.yaml        the configuration, as resolved
-run.json           the command, torch, python and device that started the run
+run.json           the command, torch, python and device that started the run, what it started from, and every
+                   measurement on test images
 checkpoint-*.pt    training.runs.checkpoint
 stats.jsonl        one line per tick
 tensorboard/       the same as TensorBoard events
 grids/             one grid of samples per tick
 codes.png          what each code does, if there are codes
+snapshots/         averaged weights from time to time, and how they score on validation images
 evaluation/        the report of the newest evaluation (report.json, report.html)
 mlflow.txt         the id of the run in MLflow, if it is tracked
 """
@@ -25,9 +27,12 @@ from typing import Any
 
 import torch
 
+from models.base import Frozen
 from models.errors import FileError, InputError
 from models.files import write_atomically
+from models.manifest import Ancestor
 from training.config import Config, dump_config, load_config
+from training.runs import checkpoint
 
 CONFIG_FILE = "config.yaml"
 PROVENANCE_FILE = "run.json"
@@ -47,24 +52,47 @@ MUTABLE_FIELDS = {
     "data.use",
     "data.digest",
     "data.aligned_faces",
+    "snapshot_kimg",
 }
+
+
+class EvaluationRecord(Frozen):
+    """A measurement of a run on test images.
+
+    Attributes:
+        at: when, in UTC, as ISO 8601.
+        kimg: of the measured state.
+        protocol: its name.
+        digest: of the test images.
+        metrics: values by name.
+    """
+
+    at: str
+    kimg: float
+    protocol: str
+    digest: str
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a run was started.
+    """How a run was started, and how often it was measured on test images.
 
     Attributes:
         command: the command line.
         torch: torch's version.
         device: the name of the GPU, or the kind of processor.
         python: Python's version.
+        ancestors: what the run started from, the newest first; empty if from nothing.
+        test_evaluations: every measurement on test images.
     """
 
     command: str
     torch: str
     device: str
     python: str
+    ancestors: tuple[Ancestor, ...] = ()
+    test_evaluations: tuple[EvaluationRecord, ...] = ()
 
 
 def is_run(path: Path) -> bool:
@@ -126,7 +154,8 @@ def _refuse_other_files(out: Path) -> None:
     names = sorted(path.name for path in out.iterdir())
     for name in names:
         is_leftover = name.startswith(".") and name.endswith(".tmp")
-        if name not in (LOCK_FILE, PROVENANCE_FILE) and not is_leftover:
+        is_start = name == checkpoint.path_for(out, 0).name
+        if name not in (LOCK_FILE, PROVENANCE_FILE) and not is_leftover and not is_start:
             raise FileError(out, f"is not empty and holds no run (found {name}); choose another --out")
 
 
@@ -145,9 +174,24 @@ def resolve_config(config: Config, out: Path) -> Config:
     return config
 
 
-def create_run(out: Path, config: Config, command: str, device: str) -> None:
-    """Save a new run's provenance and configuration; config.yaml comes last and makes the folder a run."""
-    write_atomically(out / PROVENANCE_FILE, json.dumps(_provenance(command, device), indent=2).encode() + b"\n")
+def create_run(
+    out: Path,
+    config: Config,
+    command: str,
+    device: str,
+    ancestors: tuple[Ancestor, ...] = (),
+    start: dict[str, Any] | None = None,
+) -> None:
+    """Save a new run's provenance and configuration; config.yaml comes last and makes the folder a run.
+
+    Args: start, the state of a checkpoint before the first image, for a run that starts from another one.
+    """
+    content = _provenance(command, device)
+    if ancestors:
+        content["ancestors"] = [ancestor.model_dump(mode="json") for ancestor in ancestors]
+    _write_provenance(out, content)
+    if start:
+        checkpoint.save(out, 0, start)
     write_atomically(out / CONFIG_FILE, dump_config(config).encode())
 
 
@@ -165,19 +209,59 @@ def read_provenance(out: Path) -> Provenance:
 
     Raises: FileError.
     """
-    path = out / PROVENANCE_FILE
+    content = _read_provenance(out)
     try:
-        content = json.loads(path.read_text())
         return Provenance(
             command=str(content["command"]),
             torch=str(content["torch"]),
             device=str(content["device"]),
             python=str(content["python"]),
+            ancestors=tuple(map(Ancestor.model_validate, content.get("ancestors", ()))),
+            test_evaluations=tuple(map(EvaluationRecord.model_validate, content.get("test_evaluations", ()))),
         )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise FileError(out / PROVENANCE_FILE, "is damaged: it does not state how the run was started") from None
+
+
+def record_test_evaluation(out: Path, evaluation: EvaluationRecord) -> int:
+    """Add a measurement on test images to run.json.
+
+    Returns: how many there are now.
+    Raises: FileError.
+    """
+    evaluations = [*read_provenance(out).test_evaluations, evaluation]
+    content = _read_provenance(out)
+    content["test_evaluations"] = [one.model_dump(mode="json") for one in evaluations]
+    _write_provenance(out, content)
+    return len(evaluations)
+
+
+def read_config(out: Path) -> Config:
+    """Read the configuration of a run.
+
+    Raises: FileError.
+    """
+    return load_config(out / CONFIG_FILE)
+
+
+def _read_provenance(out: Path) -> dict[str, Any]:
+    path = out / PROVENANCE_FILE
+    try:
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         raise FileError(path, "is missing; a run's folder must be kept complete") from None
-    except (ValueError, KeyError, TypeError):
-        raise FileError(path, "is damaged: it does not state how the run was started") from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise FileError(path, "is damaged: it does not state how the run was started")
+    return content
+
+
+def _write_provenance(out: Path, content: dict[str, Any]) -> None:
+    try:
+        write_atomically(out / PROVENANCE_FILE, json.dumps(content, indent=2).encode() + b"\n")
+    except OSError as error:
+        raise FileError(out / PROVENANCE_FILE, f"cannot be written: {error.strerror or error}") from None
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -191,7 +275,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _provenance(command: str, device: str) -> dict[str, str]:
+def _provenance(command: str, device: str) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine() + " CPU"
     return {"command": command, "torch": torch.__version__, "device": name, "python": platform.python_version()}
 

@@ -1,71 +1,65 @@
-"""Write the snapshot of every tick: what the averaged generator makes of a fixed set of latents."""
+"""Keep the averaged weights of a run from time to time, and thin them out.
+
+A snapshot has the format of a checkpoint, without optimisers and the discriminator.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
+from training.runs import checkpoint
 
-from models import images
-from models.files import write_atomically
-from models.latents import draw_latent
-from models.networks import one_hot
-from models.runtime.torchscript import to_uint8
-from training.data.dataset import Dataset
-
-TOY_POINTS = 4096
-TOY_PIXELS = 128
-BATCH = 64
+SNAPSHOTS_FOLDER = "snapshots"
+# The last one is kept beside these.
+MAX_SNAPSHOTS = 24
 
 
-def write_snapshot(generator: nn.Module, dataset: Dataset, z_dim: int, path: Path) -> None:
-    """Write a PNG: a grid with one class per column if classes are few, or a density plot of toy data."""
-    columns = images.class_grid_columns(dataset.num_classes)
-    count = columns * images.GRID_ROWS if dataset.has_images else TOY_POINTS
-    samples = generate_samples(generator, z_dim, dataset.num_classes, count)
-    if dataset.has_images:
-        pixels = images.grid(to_uint8(samples).cpu().numpy(), columns)
-    else:
-        real = dataset.images.reshape(len(dataset), -1).astype(np.float32)
-        pixels = plot_density(samples.flatten(1).numpy(), real)
-    write_atomically(path, images.encode(pixels, "image/png", "training snapshot"))
+def list_paths(run: Path) -> list[Path]:
+    """List the snapshots of a run, oldest first."""
+    return checkpoint.list_paths(run / SNAPSHOTS_FOLDER)
 
 
-def generate_samples(generator: nn.Module, z_dim: int, num_classes: int, count: int) -> torch.Tensor:
-    """Generate the first `count` samples of seed 0; labels cycle through the classes.
+def save_if_due(run: Path, images_shown: int, snapshot_kimg: float, state: dict[str, Any]) -> None:
+    """Save a snapshot if a multiple of `snapshot_kimg` was passed since the last one; thin out if there are many.
 
-    Returns: float32 (count, C, H, W) on the CPU.
+    Which are kept depends only on the ticks: after a resume they are the same.
+
+    Args:
+        run: the run's folder.
+        images_shown: real images shown so far.
+        snapshot_kimg: distance of two snapshots; 0 for none.
+        state: as a checkpoint's.
     """
-    device = next(generator.parameters()).device
-    z = torch.from_numpy(np.stack([draw_latent(0, index, z_dim) for index in range(count)]))
-    class_weights = one_hot(torch.arange(count) % max(num_classes, 1), num_classes)
-    with torch.no_grad():
-        batches = [
-            generator(z_batch.to(device), weights_batch.to(device)).cpu()
-            for z_batch, weights_batch in zip(torch.split(z, BATCH), torch.split(class_weights, BATCH))
-        ]
-    return torch.cat(batches)
+    interval = snapshot_kimg * 1000
+    if not interval:
+        return
+    paths = list_paths(run)
+    last = count_images(paths[-1]) if paths else 0
+    if images_shown // interval <= last // interval:
+        return
+    checkpoint.write(
+        checkpoint.path_for(run / SNAPSHOTS_FOLDER, images_shown),
+        {
+            "trainer": {"ema": state["trainer"]["ema"], "images_shown": images_shown},
+            "generator": state["generator"],
+            "data": state["data"],
+        },
+    )
+    _thin_out(list_paths(run), interval)
 
 
-def plot_density(points: NDArray[np.float32], real: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Plot the density of toy data over the range of the real data: real data above, `points` below.
+def count_images(path: Path) -> int:
+    """Return how many real images had been shown when a snapshot was saved."""
+    return int(path.stem.rpartition("-")[2])
 
-    Args: points and real, float32 (n, dim), dim 1 or 2.
-    Returns: uint8 (2 * TOY_PIXELS, TOY_PIXELS, 1), white where there is no point and darker the more there are.
-    """
-    low, high = real.min(axis=0), real.max(axis=0)
-    panels = []
-    for samples in (real[: len(points)], points):
-        if samples.shape[1] == 1:
-            counts, _ = np.histogram(samples[:, 0], TOY_PIXELS, (low[0], high[0]))
-            heights = (counts / max(counts.max(), 1) * TOY_PIXELS).astype(int)
-            density = (np.arange(TOY_PIXELS)[::-1, None] < heights[None, :]).astype(float)
-        else:
-            ranges = [(low[0], high[0]), (low[1], high[1])]
-            density = np.histogram2d(samples[:, 1], samples[:, 0], TOY_PIXELS, ranges)[0]
-            density = np.minimum(density * 0.5, 1.0)
-        panels.append((255 - 255 * density).astype(np.uint8))
-    return np.concatenate(panels)[..., None]
+
+def _thin_out(paths: list[Path], interval: float) -> None:
+    """Delete snapshots so that the rest are at the multiples of a larger distance; the newest stays."""
+    numbers = [int(count_images(path) // interval) for path in paths]
+    step = 1
+    while numbers[-1] // step > MAX_SNAPSHOTS:
+        step *= 2
+    for path, number in zip(paths[:-1], numbers):
+        if number % step:
+            path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 from torch import nn
 
-from models.errors import CheckpointError
-from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
+from models.errors import CheckpointError, InputError
+from models.manifest import ImageShape, Latents, Manifest, TrainingInfo
 from models.network_config import GeneratorConfig
 from models.networks import build_generator
-from training.config import Config, load_config
-from training.runs import checkpoint, run_dir
+from training.config import Config, list_presets, load_config, load_preset
+from training.runs import checkpoint, run_dir, snapshots
+from training.runs.ancestry import to_data_info
 
 # The terms for using weights follow from the data; the licence of the code does not decide them.
 DEFAULT_LICENCE = "as the training data's: {}"
@@ -23,7 +25,7 @@ DEFAULT_LICENCE = "as the training data's: {}"
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """The newest checkpoint of a run.
+    """The newest checkpoint of a run, or one of its snapshots.
 
     Attributes:
         path: the run's folder.
@@ -52,12 +54,14 @@ class TrainedRun:
         Raises: FileError when run.json is damaged.
         """
         provenance = run_dir.read_provenance(self.path)
+        ancestors = provenance.ancestors
+        licences = dict.fromkeys([self.data_info["licence"], *(ancestor.data.licence for ancestor in ancestors)])
         channels, height, width = self.network_config.shape
         return Manifest(
             name=name,
             version=version,
             description=self.config.description,
-            licence=licence or DEFAULT_LICENCE.format(self.data_info["licence"]),
+            licence=licence or DEFAULT_LICENCE.format("; ".join(licences)),
             image=ImageShape.model_validate({"channels": channels, "height": height, "width": width}),
             latents=Latents(z_dim=self.network_config.z_dim),
             class_names=tuple(self.data_info["label_names"]),
@@ -73,9 +77,52 @@ class TrainedRun:
                 device=provenance.device,
                 kimg=self.kimg,
                 config=self.config.model_dump(mode="json"),
-                data=DataInfo(**{k: self.data_info[k] for k in DataInfo.model_fields if k in self.data_info}),
+                data=to_data_info(self.data_info),
+                changed_settings=find_changed_settings(self.config),
+                test_evaluations=len(provenance.test_evaluations),
+                ancestors=ancestors,
             ),
         )
+
+
+def load_snapshots(run: Path) -> Iterator[TrainedRun]:
+    """Load the snapshots of a run one by one, oldest first, and its newest checkpoint at the end.
+
+    Raises: FileError, CheckpointError.
+    """
+    latest = load_latest(run)
+    for path in snapshots.list_paths(run):
+        if snapshots.count_images(path) < round(latest.kimg * 1000):
+            yield _load(run, path)
+    yield latest
+
+
+def load_at(run: Path, kimg: float) -> TrainedRun:
+    """Load the snapshot or newest checkpoint of a run at this many thousand images.
+
+    Raises: InputError naming what there is; FileError, CheckpointError.
+    """
+    run_dir.require_run(run)
+    paths = {snapshots.count_images(path): path for path in snapshots.list_paths(run)}
+    if newest := checkpoint.latest_path(run):
+        paths[snapshots.count_images(newest)] = newest
+    path = paths.get(round(kimg * 1000))
+    if path is None:
+        known = ", ".join(f"{images / 1000:g}" for images in sorted(paths)) or "none"
+        raise InputError(f"{run} has no weights at {kimg:g} kimg; there are those at {known}", "--checkpoint")
+    return _load(run, path)
+
+
+def find_changed_settings(config: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ from the preset of this version, with the preset's value and the run's."""
+    if config.preset not in list_presets():
+        return {}
+    used, default = (
+        run_dir.flatten(one.model_dump(mode="json", exclude={"gate", "threads"}))
+        for one in (config, load_preset(config.preset))
+    )
+    names = sorted((used.keys() | default.keys()) - run_dir.MUTABLE_FIELDS)
+    return {name: (default.get(name), used.get(name)) for name in names if default.get(name) != used.get(name)}
 
 
 def load_latest(run: Path) -> TrainedRun:
@@ -88,7 +135,13 @@ def load_latest(run: Path) -> TrainedRun:
     path = checkpoint.latest_path(run)
     if path is None:
         raise CheckpointError(run, "has no checkpoint yet: no tick was finished; run ganmint train again")
+    return _load(run, path)
+
+
+def _load(run: Path, path: Path) -> TrainedRun:
     state = checkpoint.load(path)
+    if not state["trainer"]["images_shown"]:
+        raise CheckpointError(path, "is what the run started from: no tick was finished; run ganmint train again")
     network_config = GeneratorConfig.model_validate(state["generator"])
     averaged = build_generator(network_config)
     averaged.load_state_dict(state["trainer"]["ema"])

@@ -15,7 +15,7 @@ from training.data.dataset import Dataset, toy1d, toy25
 from training.evaluation.toy_metrics import evaluate_toy
 from training.runs import checkpoint
 from training.runs.loop import run
-from training.runs.snapshots import generate_samples
+from training.runs.tick_grids import generate_samples
 from training.runs.trained_run import load_latest
 
 SAMPLES = 20_000

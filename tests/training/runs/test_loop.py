@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from models.errors import InputError
 from tests.training.runs.helpers import (
-    assert_equal_weights,
     read_ticks,
     train,
 )
@@ -166,32 +164,3 @@ def test_a_run_with_codes_saves_their_traversals(tmp_path: Path, tiny_config: Ma
     rows = pixels[:80].reshape(10, 8, 11, 8)
     assert all(np.any(rows[:, :, 0] != rows[:, :, k]) for k in range(1, 11))
     assert np.any(pixels[:80] != pixels[84:])
-
-
-def test_a_run_starts_from_another_runs_checkpoint(
-    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
-) -> None:
-    out, longer = tmp_path / "run", tiny_config("total_kimg=0.768", "schedule_kimg=0.8")
-    loop.run(longer, tiny_data, out, "cpu", "ganmint train", init=finished)
-    whole = read_ticks(out)
-    assert whole[0]["kimg"] > 0.640 and whole[-1]["kimg"] == 0.768
-    assert {path.name for path in finished.iterdir()} >= {"config.yaml", "run.json"}
-
-    # A run that was stopped half way resumes from its own checkpoint, whatever --init says.
-    again = tmp_path / "again"
-    loop.run(tiny_config("total_kimg=0.704", "schedule_kimg=0.8"), tiny_data, again, "cpu", "t", init=finished)
-    loop.run(longer, tiny_data, again, "cpu", "ganmint train", init=out)
-    assert_equal_weights(again, out)
-
-
-def test_an_unusable_run_to_start_from_is_refused(
-    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
-) -> None:
-    for assignment, init, words in (
-        ("seed=1", tmp_path / "none", "none holds no checkpoint; give the folder of a run"),
-        ("generator.widths=[8, 8]", finished, "does not fit these settings' networks"),
-    ):
-        with pytest.raises(InputError, match=words) as caught:
-            loop.run(tiny_config(assignment), tiny_data, tmp_path / "run", "cpu", "ganmint train", init=init)
-        assert caught.value.field == "--init"
-        assert not (tmp_path / "run" / "config.yaml").exists()

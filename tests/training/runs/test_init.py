@@ -1,0 +1,167 @@
+"""Starting a run from another one, and what it remembers of that."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import artifact, store
+from models.errors import ArtifactError, CheckpointError, InputError
+from models.files import sha256
+from models.manifest import read_manifest
+from tests.training.runs.helpers import assert_equal_weights, read_ticks, train
+from training.config import Config
+from training.data.dataset import Dataset
+from training.publish import PublishOptions, publish
+from training.runs import checkpoint, loop, run_dir
+
+MakeConfig = Callable[..., Config]
+SHORT = ("total_kimg=0.128", "data.name=other", "data.licence=MIT", "data.attribution=by others")
+
+
+def start(config: Config, data: Dataset, out: Path, init: object, allow_other_classes: bool = False) -> None:
+    loop.run(config, data, out, "cpu", "ganmint train", (), str(init), allow_other_classes)
+
+
+def test_a_run_starts_from_another_runs_networks_and_counts_from_zero(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
+) -> None:
+    out = tmp_path / "run"
+    config = tiny_config("lr={start: 0, end: 0}", "ema_halflife_kimg={start: 1000, end: 1000}", "total_kimg=0.064")
+
+    start(config, tiny_data, out, finished)
+
+    assert [tick["kimg"] for tick in read_ticks(out)] == [0.064]
+    ours, theirs = (checkpoint.load(checkpoint.list_paths(run)[-1])["trainer"] for run in (out, finished))
+    # Nothing is learnt at a rate of 0.
+    assert all(torch.equal(ours["D"][name], theirs["D"][name]) for name in theirs["D"])
+
+
+def test_a_run_remembers_its_ancestors_and_their_data(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
+) -> None:
+    child, grandchild = tmp_path / "child", tmp_path / "grandchild"
+    other = dataclasses.replace(tiny_data, images=tiny_data.images[::-1].copy())
+    start(tiny_config(*SHORT), other, child, finished)
+    start(tiny_config("total_kimg=0.064"), tiny_data, grandchild, child)
+
+    stored = publish(grandchild, PublishOptions("tiny", batch_size=4, accept="a test", to=tmp_path / "model"))
+
+    training = read_manifest(stored.path).training
+    parent, grandparent = training.ancestors
+    assert (parent.source, parent.kimg, parent.data.digest) == (str(child), 0.128, other.digest)
+    assert (grandparent.source, grandparent.kimg, grandparent.data.name) == (str(finished), 0.64, "stripes")
+    assert grandparent.digest == sha256(checkpoint.list_paths(finished)[-1])
+    assert read_manifest(stored.path).licence == "as the training data's: CC0; MIT"
+    card = (stored.path / artifact.CARD).read_text()
+    assert "attribution: by others" in card and "trained for 0.128 kimg on other" in card
+
+
+def test_a_stopped_run_goes_on_from_what_it_started_from(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    start(tiny_config("total_kimg=0.128"), tiny_data, whole, finished)
+    with monkeypatch.context() as context, pytest.raises(ZeroDivisionError):
+        context.setattr(loop, "_train", lambda *_: 1 / 0)
+        start(tiny_config("total_kimg=0.128"), tiny_data, stopped, finished)
+
+    train(tiny_config("total_kimg=0.128"), tiny_data, stopped)
+
+    assert_equal_weights(stopped, whole)
+
+
+def test_a_run_holds_to_what_it_started_from(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
+) -> None:
+    out, config = tmp_path / "run", tiny_config("total_kimg=0.064")
+    start(config, tiny_data, out, finished)
+
+    start(config, tiny_data, out, finished)
+    with pytest.raises(InputError, match=r"started from .*finished.*, not from") as caught:
+        start(config, tiny_data, out, out)
+    assert caught.value.field == "--init"
+    with pytest.raises(InputError, match="holds a run that started from nothing"):
+        start(tiny_config(), tiny_data, finished, out)
+
+    for path in checkpoint.list_paths(out):
+        path.unlink()
+    with pytest.raises(CheckpointError, match="has lost its checkpoints"):
+        train(config, tiny_data, out)
+
+
+def test_other_classes_need_a_word(tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path) -> None:
+    renamed = dataclasses.replace(tiny_data, class_names=("a", "b", "c"))
+    config = tiny_config("total_kimg=0.064")
+
+    with pytest.raises(InputError, match=r"other classes \(none, flat, upright\) than the data's \(a, b, c\)"):
+        start(config, renamed, tmp_path / "run", finished)
+    assert not run_dir.is_run(tmp_path / "run")
+
+    start(config, renamed, tmp_path / "run", finished, allow_other_classes=True)
+    assert run_dir.read_provenance(tmp_path / "run").ancestors
+
+
+def test_an_unusable_run_to_start_from_is_refused(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for assignment, init, words in (
+        ("seed=1", tmp_path / "none", "there is no .*none; give the folder of a run, or a model"),
+        ("seed=1", tmp_path / "empty", "empty holds no checkpoint"),
+        ("generator.widths=[8, 8]", finished, "does not fit these settings' networks"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            start(tiny_config(assignment), tiny_data, tmp_path / "run", init)
+        assert caught.value.field == "--init"
+        assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.parametrize("in_store", [False, True])
+def test_a_run_starts_from_a_published_training_state(
+    tmp_path: Path,
+    tiny_config: MakeConfig,
+    tiny_data: Dataset,
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_store: bool,
+) -> None:
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    options = PublishOptions("tiny", batch_size=4, accept="a test", with_training_state=True)
+    stored = publish(finished, options if in_store else dataclasses.replace(options, to=tmp_path / "model"))
+    # A bento packs the folder of the store.
+    assert (stored.path / artifact.TRAINING_STATE).exists() != in_store
+    state = store.find_training_state(stored.path)
+    assert state is not None and artifact.TRAINING_STATE in read_manifest(stored.path).files
+
+    out = tmp_path / "run"
+    start(tiny_config("total_kimg=0.064"), tiny_data, out, "tiny" if in_store else stored.path)
+
+    (ancestor,) = run_dir.read_provenance(out).ancestors
+    assert (ancestor.source, ancestor.digest, ancestor.kimg) == ("tiny/1.0.0", sha256(state), 0.64)
+
+    state.write_bytes(state.read_bytes()[:-1])
+    artifact.load(stored.path)
+    with pytest.raises(ArtifactError, match="missing or damaged"):
+        start(tiny_config("total_kimg=0.064"), tiny_data, tmp_path / "again", stored.path)
+
+
+def test_a_model_without_a_training_state_says_how_to_get_one(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
+) -> None:
+    stored = publish(finished, PublishOptions("tiny", batch_size=4, accept="a test", to=tmp_path / "model"))
+
+    with pytest.raises(InputError, match=r"tiny/1\.0\.0 has no training\.safetensors.*--with-training-state"):
+        start(tiny_config(), tiny_data, tmp_path / "run", stored.path)
+
+
+def test_run_json_of_earlier_versions_has_no_ancestors(finished: Path) -> None:
+    content = json.loads((finished / "run.json").read_text())
+
+    assert "ancestors" not in content
+    assert run_dir.read_provenance(finished).ancestors == ()

@@ -1,0 +1,164 @@
+"""Snapshots of the averaged weights: which are kept, and which is published."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from models import artifact
+from models.errors import InputError
+from models.manifest import read_manifest
+from tests.training.runs.helpers import train
+from training.config import Config
+from training.data.dataset import Dataset
+from training.evaluation.classifier import Recipe
+from training.evaluation.protocol import Protocol
+from training.evaluation.snapshot_scores import scores_path
+from training.publish import EvaluationSettings, PublishOptions, publish
+from training.runs import checkpoint, run_dir, snapshots
+
+MakeConfig = Callable[..., Config]
+STATE: dict[str, Any] = {"trainer": {"ema": {}}, "generator": {}, "data": {}}
+KEPT = ("snapshot_kimg=0.128", "total_kimg=0.384", "data.validation=0.25", "data.holdout=0.25")
+SMALL = Protocol(
+    name="small",
+    classifier=Recipe(width=4, features=4, epochs=1, min_images_shown=0, batch=32),
+    kid_size=20,
+    kid_subsets=2,
+    bins=2,
+    neighbours=5,
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_config: MakeConfig, tiny_data: Dataset) -> Path:
+    """A run with snapshots, validation and test images; copy it before writing."""
+    out = tmp_path_factory.mktemp("snapshots") / "run"
+    train(tiny_config(*KEPT), tiny_data, out)
+    return out
+
+
+@pytest.fixture
+def data_path(tiny_data: Dataset, tmp_path: Path) -> Path:
+    path = tmp_path / "stripes.npz"
+    names = np.array(tiny_data.class_names)
+    np.savez(path, images=tiny_data.images, labels=tiny_data.labels, label_names=names)  # type: ignore[arg-type]
+    return path
+
+
+def test_a_run_keeps_its_averaged_weights_from_time_to_time(run: Path) -> None:
+    paths = snapshots.list_paths(run)
+
+    assert [snapshots.count_images(path) for path in paths] == [128, 256, 384]
+    newest = checkpoint.load(checkpoint.list_paths(run)[-1])["trainer"]["ema"]
+    first, last = (checkpoint.load(path)["trainer"] for path in (paths[0], paths[-1]))
+    assert all(torch.equal(last["ema"][name], newest[name]) for name in newest)
+    assert any(not torch.equal(first["ema"][name], newest[name]) for name in newest)
+    assert first.keys() == {"ema", "images_shown"}
+
+
+def test_a_resumed_run_has_the_same_snapshots(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, run: Path
+) -> None:
+    again = tmp_path / "again"
+    for total in ("total_kimg=0.192", "total_kimg=0.384"):
+        train(tiny_config(*KEPT, total), tiny_data, again)
+
+    assert [p.name for p in snapshots.list_paths(again)] == [p.name for p in snapshots.list_paths(run)]
+
+
+def test_snapshots_are_bounded_evenly_spaced_and_keep_the_newest(tmp_path: Path) -> None:
+    for tick in range(1, 131):
+        snapshots.save_if_due(tmp_path, tick * 1000, 1.0, STATE)
+
+    kept = [snapshots.count_images(path) // 1000 for path in snapshots.list_paths(tmp_path)]
+    assert kept == [*range(8, 129, 8), 130]
+
+
+def test_no_snapshots_are_kept_if_the_setting_is_zero(tmp_path: Path) -> None:
+    snapshots.save_if_due(tmp_path, 1_000_000, 0.0, STATE)
+
+    assert snapshots.list_paths(tmp_path) == []
+
+
+def test_the_snapshot_with_the_lowest_distance_on_validation_images_is_published(
+    run: Path, tmp_path: Path, data_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+
+    model = publish(
+        out,
+        PublishOptions("tiny", batch_size=4, data=data_path, accept="a test", to=tmp_path / "model"),
+        EvaluationSettings(SMALL),
+    )
+
+    scores = json.loads(scores_path(out).read_text())["scores"]
+    best = min(scores, key=lambda score: score["fd"])
+    assert [score["kimg"] for score in scores] == [0.128, 0.256, 0.384]
+    training = read_manifest(model.path).training
+    assert training.kimg == best["kimg"]
+    assert "lowest Fréchet distance of 3 on 48 validation images by small" in training.checkpoint
+    average = checkpoint.load(checkpoint.path_for(out / "snapshots", round(best["kimg"] * 1000)))["trainer"]["ema"]
+    weights = safetensors.torch.load_file(model.path / artifact.WEIGHTS)
+    assert all(torch.equal(weights[name], average[name]) for name in average)
+
+
+def test_a_measurement_on_test_images_is_recorded(run: Path, tmp_path: Path, data_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    options = PublishOptions("tiny", batch_size=4, data=data_path, accept="a test", checkpoint="latest")
+
+    for number in (1, 2):
+        model = publish(out, dataclasses.replace(options, to=tmp_path / str(number)), EvaluationSettings(SMALL))
+
+    records = run_dir.read_provenance(out).test_evaluations
+    assert [(record.kimg, record.protocol) for record in records] == [(0.384, "small")] * 2
+    assert records[0].metrics["coverage"] >= 0 and len(records[0].digest) == 64
+    training = read_manifest(model.path).training
+    assert training.test_evaluations == 2
+    assert training.scored_on == "64 test images (25%, held out in training)"
+    assert "measured on test images: 2 times" in (model.path / artifact.CARD).read_text()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint_option", "kimg", "words"),
+    [("latest", 0.384, "the newest"), ("0.128", 0.128, "as asked for"), ("best", 0.384, "without data")],
+)
+def test_a_snapshot_can_be_chosen_by_hand(
+    run: Path, tmp_path: Path, checkpoint_option: str, kimg: float, words: str
+) -> None:
+    options = PublishOptions("tiny", batch_size=4, accept="a test", to=tmp_path / "model", checkpoint=checkpoint_option)
+
+    training = read_manifest(publish(run, options).path).training
+
+    assert training.kimg == kimg and words in training.checkpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("0.2", "there are those at 0.128, 0.256, 0.384"), ("first", "must be best")]
+)
+def test_an_unknown_snapshot_is_refused(run: Path, tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        publish(run, PublishOptions("tiny", accept="a test", to=tmp_path / "model", checkpoint=text))
+
+    assert caught.value.field == "--checkpoint"
+
+
+def test_the_card_lists_settings_that_differ_from_the_preset(run: Path, tmp_path: Path) -> None:
+    options = PublishOptions("tiny", batch_size=4, accept="a test", to=tmp_path / "model")
+
+    training = read_manifest(publish(run, options).path).training
+
+    assert training.changed_settings["batch"] == (64, 16)
+    assert "seed" not in training.changed_settings
+    assert "batch 16 (not 64)" in (tmp_path / "model" / artifact.CARD).read_text()

@@ -1,0 +1,154 @@
+"""What a run starts from (`--init`): the networks of another run or model, and the record of where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from models import artifact, store
+from models.errors import InputError
+from models.files import sha256
+from models.manifest import MANIFEST_FILE, Ancestor, DataInfo, read_manifest
+from training.runs import checkpoint, run_dir
+
+OPTION = "--init"
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a new run starts from.
+
+    Attributes:
+        state: for Trainer.start_from.
+        class_names: those of its training data.
+        ancestors: it, then what it started from itself, and so on.
+    """
+
+    state: dict[str, Any]
+    class_names: tuple[str, ...]
+    ancestors: tuple[Ancestor, ...]
+
+
+def read_start(source: str, device: str = "cpu") -> Start:
+    """Read the newest checkpoint of a run, or the training state of a published model.
+
+    Args:
+        source: a run's folder, a model's folder, or a model's name or name/version.
+        device: where the tensors go.
+    Raises: InputError, FileError, CheckpointError, ArtifactError, ModelNotFoundError.
+    """
+    path = Path(source)
+    if run_dir.is_run(path):
+        return _read_run(source, path, device)
+    if path.is_dir() and not (path / MANIFEST_FILE).is_file():
+        raise InputError(f"{source} holds no checkpoint; give the folder of a run, or a model", OPTION)
+    if not path.exists() and len(path.parts) > 2:
+        raise InputError(f"there is no {source}; give the folder of a run, or a model", OPTION)
+    return _read_model(store.find_artifact(source, OPTION), device)
+
+
+def check_same(source: str, ancestors: tuple[Ancestor, ...], out: Path) -> None:
+    """Check that a run that is resumed started from the source that is given again.
+
+    Raises: InputError.
+    """
+    if not ancestors:
+        raise InputError(f"{out} holds a run that started from nothing; leave it out, or give another --out", OPTION)
+    started_from = ancestors[0]
+    if source != started_from.source and _digest(source) != started_from.digest:
+        raise InputError(
+            f"{out} holds a run that started from {started_from.source}, not from {source}; leave it out to resume, or "
+            "give another --out",
+            OPTION,
+        )
+
+
+def check_class_names(start: Start, class_names: tuple[str, ...], source: str) -> None:
+    """Check that the classes are those that the networks have learnt.
+
+    Raises: InputError.
+    """
+    if start.class_names != class_names:
+        theirs, ours = (", ".join(names[:12]) or "none" for names in (start.class_names, class_names))
+        raise InputError(
+            f"{source} was trained on other classes ({theirs}) than the data's ({ours}); give --other-classes if each "
+            "class is to take the place of the one with its number",
+            OPTION,
+        )
+
+
+def _read_run(source: str, run: Path, device: str) -> Start:
+    path = checkpoint.latest_path(run)
+    if path is None:
+        raise InputError(f"{source} holds no checkpoint; give the folder of a run, or a model", OPTION)
+    state = checkpoint.load(path, device)
+    provenance = run_dir.read_provenance(run)
+    own = Ancestor(
+        source=source,
+        digest=sha256(path),
+        kimg=state["trainer"]["images_shown"] / 1000,
+        command=provenance.command,
+        config=run_dir.read_config(run).model_dump(mode="json"),
+        data=to_data_info(state["data"]),
+        test_evaluations=len(provenance.test_evaluations),
+    )
+    return Start(state["trainer"], tuple(state["data"]["label_names"]), (own, *provenance.ancestors))
+
+
+def _read_model(folder: Path, device: str) -> Start:
+    manifest = read_manifest(folder)
+    title = f"{manifest.name}/{manifest.version}"
+    path = store.find_training_state(folder)
+    if path is None:
+        raise InputError(
+            f"{title} has no {artifact.TRAINING_STATE}, so no training can start from it; publish it "
+            "--with-training-state",
+            OPTION,
+        )
+    own = Ancestor(
+        source=title,
+        digest=manifest.files[artifact.TRAINING_STATE],
+        kimg=manifest.training.kimg,
+        command=manifest.training.command,
+        config=manifest.training.config,
+        data=manifest.training.data,
+        test_evaluations=manifest.training.test_evaluations or 0,
+    )
+    state = unpack(safetensors.torch.load_file(path, device=device))
+    return Start(state, manifest.class_names, (own, *manifest.training.ancestors))
+
+
+def to_data_info(data: dict[str, Any]) -> DataInfo:
+    """Return what a checkpoint states about its data, as a manifest holds it."""
+    return DataInfo(**{name: data[name] for name in DataInfo.model_fields if name in data})
+
+
+def pack(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the networks of a trainer's state as flat half-precision tensors."""
+    networks = {"G": state["G"], "D": state["D"]}
+    if state.get("encoder"):
+        networks["E"] = state["encoder"]["E"]
+    return {
+        f"{network}.{name}": tensor.half().contiguous() if tensor.is_floating_point() else tensor.contiguous()
+        for network, tensors in networks.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def unpack(tensors: dict[str, Any]) -> dict[str, Any]:
+    """Return what `pack` packed as a state for Trainer.start_from."""
+    networks: dict[str, dict[str, Any]] = {"G": {}, "D": {}, "E": {}}
+    for key, tensor in tensors.items():
+        network, _, name = key.partition(".")
+        networks[network][name] = tensor
+    return {"G": networks["G"], "D": networks["D"], "encoder": {"E": networks["E"]} if networks["E"] else {}}
+
+
+def _digest(source: str) -> str:
+    try:
+        return read_start(source).ancestors[0].digest
+    except InputError:
+        return ""
