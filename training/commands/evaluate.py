@@ -198,7 +198,7 @@ def _print_report(report: Report) -> None:
 @click.option(
     "--with-training-state",
     is_flag=True,
-    help="Add training.safetensors, from which ganmint train --init can start; serving never reads it.",
+    help="Add training.safetensors, from which a training can start; serving never reads it.",
 )
 @click.option("--version", help="Three whole numbers, e.g. 1.0.0. Default: the next major version.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), help="The CPU's fixed batch, instead of measuring it.")

@@ -52,8 +52,8 @@ TOY_DATASETS = {"toy1d": toy1d, "toy25": toy25}
 @click.option(
     "--init",
     metavar="RUN-or-MODEL",
-    help="Start a new run from the networks of this run's newest checkpoint, or of a model that was published "
-    "--with-training-state. Settings and the count of images are the new run's own.",
+    help="Start a new run from the networks of this run's newest checkpoint, or of a model with a training "
+    "state. Settings and the count of images are the new run's own.",
 )
 @click.option(
     "--other-classes", is_flag=True, help="With --init: let the data have other classes than it was trained on."
