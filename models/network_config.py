@@ -60,6 +60,13 @@ class PyramidConfig(Frozen):
         _check_side(self.base, len(self.widths) - 1, shape)
 
 
+class PriorConfig(Frozen):
+    """A learned prior: moves standard normal latents to where an encoder reads real images (models.networks)."""
+
+    width: int = Field(default=128, ge=1, description="of its hidden layers")
+    steps: int = Field(default=8, ge=1, le=64, description="how many steps it moves a latent in")
+
+
 class ResNetConfig(PyramidConfig):
     """R3GAN's generator (models.networks)."""
 
@@ -67,6 +74,9 @@ class ResNetConfig(PyramidConfig):
         default="basis",
         validation_alias=AliasChoices("input_layer", "start"),
         description="basis: one learned image per channel, scaled by the latent; dense: linear in the latent",
+    )
+    prior: PriorConfig | None = Field(
+        default=None, description="a learned prior, fitted to an encoder when training ends; {} turns it on"
     )
 
 

@@ -15,7 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.dcgan import DCGANGenerator
-from models.network_config import EXPANSION, DCGANConfig, GeneratorConfig, MLPConfig, PyramidConfig, ResNetConfig
+from models.network_config import (
+    EXPANSION,
+    DCGANConfig,
+    GeneratorConfig,
+    MLPConfig,
+    PriorConfig,
+    PyramidConfig,
+    ResNetConfig,
+)
 
 LEAK = 0.2
 # Keeps the variance of a leaky ReLU's output at that of its input (He et al., arXiv 1502.01852, section 2.2).
@@ -107,11 +115,45 @@ class Up(nn.Module):
         return F.interpolate(self.mix(x), scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
+class LearnedPrior(nn.Module):
+    """(z, class weights) -> z, float32 (N, z_dim); starts as the identity.
+
+    A flow: Euler steps along a velocity that a small network gives for each latent, class and step
+    (training.gan.prior fits it).
+    """
+
+    def __init__(self, z_dim: int, num_classes: int, config: PriorConfig) -> None:
+        super().__init__()
+        self.steps = config.steps
+        self.into = linear(z_dim, config.width, GAIN)
+        self.embed = linear(max(num_classes, 1), config.width)
+        self.time = nn.Parameter(torch.zeros(config.steps, config.width))
+        self.act = nn.LeakyReLU(LEAK)
+        self.hidden = linear(config.width, config.width, GAIN)
+        self.bias = nn.Parameter(torch.zeros(config.width))
+        self.out = linear(config.width, z_dim, 0.0)
+        self.is_conditional = num_classes > 0
+
+    def velocity(self, z: Tensor, class_weights: Tensor, time: Tensor) -> Tensor:
+        """Return the velocity at latents, float32 (N, z_dim), where `time` is a row of `self.time`, or one for each."""
+        h = self.into(z) + time
+        if self.is_conditional:
+            h = h + self.embed(class_weights)
+        out: Tensor = self.out(self.act(self.hidden(self.act(h)) + self.bias))
+        return out
+
+    def forward(self, z: Tensor, class_weights: Tensor) -> Tensor:
+        for step in range(self.steps):
+            z = z + self.velocity(z, class_weights, self.time[step]) / self.steps
+        return z
+
+
 class ResNetGenerator(nn.Module):
     """(z, class weights) -> image. See `build_generator` for shapes and ranges."""
 
     def __init__(self, config: GeneratorConfig, network: ResNetConfig) -> None:
         super().__init__()
+        self.prior = LearnedPrior(config.z_dim, config.num_classes, network.prior) if network.prior else None
         has_basis = network.input_layer == "basis"
         latent_dim = config.z_dim + (network.label_dim if config.num_classes else 0)
         self.embed = linear(max(config.num_classes, 1), network.label_dim)
@@ -130,6 +172,8 @@ class ResNetGenerator(nn.Module):
         self.channels_last = False
 
     def forward(self, z: Tensor, class_weights: Tensor) -> Tensor:
+        if self.prior is not None:
+            z = self.prior(z, class_weights)
         if self.is_conditional:
             z = torch.cat([z, self.embed(class_weights)], dim=1)
         h = self.project(z)

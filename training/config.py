@@ -28,7 +28,7 @@ from typing_extensions import Self
 from models.base import Frozen, first_problem
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
-from models.network_config import NetworkConfig
+from models.network_config import NetworkConfig, PriorConfig, ResNetConfig
 from training.data.labels import LabelColumn
 from training.discriminator_config import DiscriminatorNetworkConfig, ResNetDiscriminatorConfig
 from training.gate import Bound
@@ -219,6 +219,11 @@ class Config(Frozen):
         return value
 
     @property
+    def prior(self) -> PriorConfig | None:
+        """The generator's learned prior, if it has one."""
+        return self.generator.prior if isinstance(self.generator, ResNetConfig) else None
+
+    @property
     def batch_unit(self) -> int:
         """The number of images that must go to the same process, so that groups and encoder pairs stay whole."""
         network = self.discriminator
@@ -231,6 +236,12 @@ class Config(Frozen):
             raise ValueError(f"infogan_codes {self.infogan_codes} must be at most z_dim {self.z_dim}")
         if self.encoder and not isinstance(self.discriminator, ResNetDiscriminatorConfig):
             raise ValueError("encoder needs a discriminator of kind resnet, because it has the same layers")
+        if self.prior and not self.encoder:
+            raise ValueError("generator.prior needs an encoder, to whose latents it is fitted: set encoder={}")
+        if self.prior and self.infogan_codes:
+            raise ValueError(
+                "generator.prior moves the latents, so infogan_codes would lose their meaning: turn one off"
+            )
         if self.batch % self.batch_unit:
             why = "twice minibatch_group, because of the encoder" if self.encoder else "minibatch_group"
             raise ValueError(f"batch {self.batch} must be a multiple of {self.batch_unit}: {why}")

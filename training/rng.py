@@ -16,6 +16,7 @@ MIRROR = 4
 HOLDOUT = 5
 AUGMENT = 6
 VALIDATION = 10
+PRIOR = 11
 
 
 def stream(seed: int, purpose: int, counter: int, part: int = 0) -> RandomState:

@@ -131,7 +131,9 @@ class _Graph:
 
 def _add_resnet(graph: _Graph, network: ResNetConfig, num_classes: int) -> str:
     """Add models.networks.ResNetGenerator; return the name of its image."""
-    z = graph.add("Concat", Z, graph.linear(CLASS_WEIGHTS, "embed"), axis=1) if num_classes else Z
+    z = _add_prior(graph, network.prior.steps, num_classes) if network.prior else Z
+    if num_classes:
+        z = graph.add("Concat", z, graph.linear(CLASS_WEIGHTS, "embed"), axis=1)
     h = graph.linear(z, "project")
     if network.input_layer == "basis":
         h = graph.add("Mul", graph.reshape(h, (network.widths[0], 1, 1)), graph.weight("basis"))
@@ -148,6 +150,22 @@ def _add_resnet(graph: _Graph, network: ResNetConfig, num_classes: int) -> str:
             h = graph.add("Add", h, _add_residual(graph, h, f"layers.{layer}", network.group))
             layer += 1
     return graph.conv(h, "out")
+
+
+def _add_prior(graph: _Graph, steps: int, num_classes: int) -> str:
+    """Add models.networks.LearnedPrior; return the name of its latents."""
+    z = Z
+    label = graph.linear(CLASS_WEIGHTS, "prior.embed") if num_classes else ""
+    length = graph.constant("prior.step", np.array(1 / steps, np.float32))
+    for step in range(steps):
+        h = graph.linear(z, "prior.into")
+        h = graph.add("Add", h, graph.constant(f"prior.time.{step}", graph.weights["prior.time"][step]))
+        if label:
+            h = graph.add("Add", h, label)
+        h = graph.linear(graph.add("LeakyRelu", h, alpha=LEAK), "prior.hidden")
+        h = graph.add("LeakyRelu", graph.add("Add", h, graph.weight("prior.bias")), alpha=LEAK)
+        z = graph.add("Add", z, graph.add("Mul", graph.linear(h, "prior.out"), length))
+    return z
 
 
 def _add_residual(graph: _Graph, x: str, name: str, group: int) -> str:

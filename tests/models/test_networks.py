@@ -9,7 +9,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from models.network_config import DCGANConfig, GeneratorConfig, MLPConfig, NetworkConfig, ResNetConfig
+from models.network_config import DCGANConfig, GeneratorConfig, MLPConfig, NetworkConfig, PriorConfig, ResNetConfig
 from models.networks import build_generator, one_hot
 
 Network = ResNetConfig | MLPConfig | DCGANConfig
@@ -17,9 +17,11 @@ Network = ResNetConfig | MLPConfig | DCGANConfig
 RESNET = ResNetConfig(base=4, widths=(8, 6, 4), blocks=2, label_dim=5)
 DENSE = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, input_layer="dense")
 GROUPED = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, group=4)
+PRIOR = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, prior=PriorConfig(width=9, steps=3))
 MLP = MLPConfig(width=16, layers=2)
 DCGAN = DCGANConfig(base=4, widths=(8, 6))
 KINDS = [(RESNET, (1, 16, 16)), (RESNET, (3, 16, 16)), (GROUPED, (3, 16, 16)), (DENSE, (1, 16, 16)), (MLP, (2, 1, 1))]
+KINDS += [(PRIOR, (1, 16, 16))]
 ALL = [*KINDS, (DCGAN, (1, 16, 16)), (DCGAN, (3, 16, 16))]
 
 
@@ -197,3 +199,26 @@ def test_dcgan_updates_its_running_statistics_only_in_training() -> None:
     G.train()(z, class_weights)
 
     assert not torch.equal(G.eval()(z, class_weights), before)
+
+
+def test_a_new_prior_is_the_identity() -> None:
+    plain = RESNET.model_copy(update={"blocks": 1})
+    G = make_generator(plain.model_copy(update={"prior": PriorConfig()}))
+    without = make_generator(plain)
+    without.load_state_dict({name: w for name, w in G.state_dict().items() if not name.startswith("prior.")})
+
+    z, class_weights = inputs(5, 7, 3)
+    assert torch.equal(G(z, class_weights), without(z, class_weights))
+
+
+def test_a_prior_moves_latents_by_small_steps_along_its_velocity() -> None:
+    G = randomize(make_generator(PRIOR))
+    prior: Any = G.prior
+    z, class_weights = inputs(5, 7, 3)
+
+    expected = z
+    for time in prior.time:
+        expected = expected + prior.velocity(expected, class_weights, time) / 3
+
+    assert torch.equal(prior(z, class_weights), expected)
+    assert (expected - z).abs().max() > 0.01

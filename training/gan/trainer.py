@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.latents import MAX_INTEGER
-from models.network_config import GeneratorConfig
+from models.network_config import GeneratorConfig, ResNetConfig
 from models.networks import build_generator, one_hot
 from training.config import Config
 from training.data.dataset import Dataset
@@ -47,13 +47,16 @@ DISCRIMINATOR_STATS = ("loss_D", "grad_norm_D", "loss_codes", "r1", "r2", "acc_r
 STATS = (*GENERATOR_STATS, *DISCRIMINATOR_STATS)
 
 
-def generator_config(config: Config, dataset: Dataset) -> GeneratorConfig:
-    """Return the generator that this configuration has for this data."""
+def generator_config(config: Config, dataset: Dataset, with_prior: bool = False) -> GeneratorConfig:
+    """Return the generator that this configuration has for this data; a learned prior is fitted after training."""
+    network = config.generator
+    if isinstance(network, ResNetConfig) and not with_prior:
+        network = network.model_copy(update={"prior": None})
     return GeneratorConfig(
         z_dim=config.z_dim,
         num_classes=len(dataset.class_names),
         shape=dataset.shape,
-        network=config.generator,
+        network=network,
     )
 
 

@@ -26,7 +26,7 @@ from training.data.dataset import Dataset
 from training.data.split import count_untrained, split_dataset
 from training.distributed import ProcessGroup
 from training.gan.trainer import STATS, Trainer, discriminator_config, generator_config
-from training.runs import ancestry, checkpoint, run_dir
+from training.runs import ancestry, checkpoint, prior_phase, run_dir
 from training.runs.ancestry import Start
 from training.runs.latent_traversal import write_code_traversals
 from training.runs.loggers import Logger, LoggerGroup, Tick, create_loggers
@@ -94,11 +94,12 @@ def run(
             start = _start_from(trainer, init, allow_other_classes)
         # From here on the main process changes the folder.
         group.wait()
+        data_info = describe_data(config, dataset)
         if group.is_main and not is_resumed:
-            data_info = describe_data(config, dataset)
             state = _checkpoint_state(trainer, data_info) if start else None
             run_dir.create_run(out, config, command, device, start.ancestors if start else (), state)
-        if trainer.images_shown >= config.total_kimg * 1000:
+        is_trained = trainer.images_shown >= config.total_kimg * 1000
+        if is_trained and not prior_phase.needs_prior(trainer, out):
             print(f"{out} is already trained to {trainer.images_shown / 1000:g} kimg; nothing to do.")
             return
         loggers: list[Logger] = []
@@ -107,7 +108,12 @@ def run(
             loggers += create_loggers(out, config.total_kimg, config.tick_kimg, trainer.images_shown)
             loggers += [TRACKERS[name](out, config) for name in track]
         logger = stack.enter_context(LoggerGroup(loggers))
-        _train(trainer, describe_data(config, dataset), out, logger, stop)
+        _train(trainer, data_info, out, logger, stop)
+        if group.is_main and config.prior:
+            if checkpoint.latest_path(out) is None:
+                # It started from a run that was already trained.
+                _save(trainer, data_info, out)
+            prior_phase.add_prior(trainer, out, lambda: stop.is_set)
 
 
 def _create_trainer(config: Config, dataset: Dataset, device: str, group: ProcessGroup) -> Trainer:

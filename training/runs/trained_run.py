@@ -144,7 +144,8 @@ def _load(run: Path, path: Path) -> TrainedRun:
         raise CheckpointError(path, "is what the run started from: no tick was finished; run ganmint train again")
     network_config = GeneratorConfig.model_validate(state["generator"])
     averaged = build_generator(network_config)
-    averaged.load_state_dict(state["trainer"]["ema"])
+    prior = {f"prior.{name}": weight for name, weight in state.get("prior", {}).items()}
+    averaged.load_state_dict({**state["trainer"]["ema"], **prior})
     return TrainedRun(
         path=run,
         config=load_config(run / run_dir.CONFIG_FILE),

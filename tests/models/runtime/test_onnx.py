@@ -27,7 +27,7 @@ from models.address import Address
 from models.errors import ArtifactError, GanmintError, InputError
 from models.files import sha256
 from models.manifest import MANIFEST_FILE, Manifest, dump_manifest, read_manifest
-from models.network_config import DCGANConfig, GeneratorConfig, NetworkConfig, ResNetConfig
+from models.network_config import DCGANConfig, GeneratorConfig, NetworkConfig, PriorConfig, ResNetConfig
 from models.networks import build_generator, one_hot
 from models.runtime import loading, onnx_graph, processor
 from models.runtime.loading import ONNX_FILE, read_runtime_choice
@@ -203,11 +203,12 @@ def test_the_fingerprint_names_what_the_bits_depend_on(tiny_artifact: Path, monk
         (ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5), (3, 16, 16)),
         (ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, group=4), (3, 16, 16)),
         (ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, input_layer="dense"), (1, 16, 16)),
+        (ResNetConfig(base=4, widths=(8, 6), label_dim=5, prior=PriorConfig(width=9, steps=3)), (1, 8, 8)),
         (ResNetConfig(base=8, widths=(4,)), (1, 8, 8)),
         (DCGANConfig(base=4, widths=(8, 6)), (1, 16, 16)),
         (DCGANConfig(base=4, widths=(8,)), (3, 8, 8)),
     ],
-    ids=["plain", "rgb", "bottleneck", "dense", "one-level", "dcgan", "dcgan-rgb"],
+    ids=["plain", "rgb", "bottleneck", "dense", "prior", "one-level", "dcgan", "dcgan-rgb"],
 )
 def test_the_graph_computes_what_the_network_does(
     tiny_manifest: Manifest, network: NetworkConfig, shape: tuple[int, int, int], num_classes: int

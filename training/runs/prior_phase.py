@@ -1,0 +1,53 @@
+"""The last phase of a run with a learned prior: fit it, and add it to the last checkpoint.
+
+A checkpoint without it is of an unfinished run, so a run that was stopped while it fitted begins to fit again, and ends
+with the same prior. Not here: how it is fitted (training.gan.prior).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from training.gan.prior import encode_images, fit_prior
+from training.gan.trainer import Trainer, generator_config
+from training.progress import format_duration
+from training.runs import checkpoint, run_dir
+from training.runs.tick_grids import write_grid
+from training.runs.trained_run import load_latest
+
+
+def needs_prior(trainer: Trainer, out: Path) -> bool:
+    """Whether the run is to have a prior that its newest checkpoint lacks."""
+    path = checkpoint.latest_path(out)
+    return trainer.config.prior is not None and (path is None or "prior" not in checkpoint.load(path))
+
+
+def add_prior(trainer: Trainer, out: Path, is_stop_requested: Callable[[], bool]) -> None:
+    """Fit the prior and add it to the newest checkpoint, which is of the trainer's state; write the last grid again.
+
+    Raises: KeyboardInterrupt after a stop request; the checkpoint is as it was.
+    """
+    config, dataset = trainer.config, trainer.dataset
+    assert config.prior
+    assert trainer.encoder
+    start_s = time.monotonic()
+
+    def check_stop(*_: int) -> None:
+        if is_stop_requested():
+            print("Stopped while the prior was fitted. Run the same command to fit it.")
+            raise KeyboardInterrupt
+
+    print(f"Fitting the prior to what the encoder reads from {len(dataset)} images.", flush=True)
+    encoded = encode_images(trainer.encoder.network, dataset, trainer.device, config.data, check_stop)
+    prior = fit_prior(config.prior, encoded, dataset.num_classes, config.latent_std, config.seed, check_stop)
+    path = checkpoint.latest_path(out)
+    assert path is not None
+    state = checkpoint.load(path)
+    state["generator"] = generator_config(config, dataset, with_prior=True).model_dump(mode="json")
+    state["prior"] = prior.state_dict()
+    checkpoint.save(out, trainer.images_shown, state)
+    grid = out / run_dir.GRIDS_FOLDER / f"{trainer.images_shown:012d}.png"
+    write_grid(load_latest(out).generator, dataset, config.z_dim, grid)
+    print(f"Fitted the prior in {format_duration(time.monotonic() - start_s)}.")
