@@ -110,9 +110,6 @@ def run(
         logger = stack.enter_context(LoggerGroup(loggers))
         _train(trainer, data_info, out, logger, stop)
         if group.is_main and config.prior:
-            if checkpoint.latest_path(out) is None:
-                # It started from a run that was already trained.
-                _save(trainer, data_info, out)
             prior_phase.add_prior(trainer, out, lambda: stop.is_set)
 
 

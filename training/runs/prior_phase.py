@@ -19,9 +19,13 @@ from training.runs.trained_run import load_latest
 
 
 def needs_prior(trainer: Trainer, out: Path) -> bool:
-    """Whether the run is to have a prior that its newest checkpoint lacks."""
+    """Whether the run is to have a prior that its newest checkpoint lacks; the run has a checkpoint."""
+    wanted = trainer.config.prior
     path = checkpoint.latest_path(out)
-    return trainer.config.prior is not None and (path is None or "prior" not in checkpoint.load(path))
+    if wanted is None or path is None:
+        return False
+    fitted = checkpoint.load(path)["generator"]["network"].get("prior")
+    return bool(fitted != wanted.model_dump(mode="json"))
 
 
 def add_prior(trainer: Trainer, out: Path, is_stop_requested: Callable[[], bool]) -> None:

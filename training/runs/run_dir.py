@@ -285,6 +285,9 @@ def _check_equal(config: Config, saved: Config, out: Path) -> None:
         flatten(c.model_dump(mode="json", exclude={"total_kimg", "gate"})) for c in (config, saved)
     )
     for name in sorted((settings.keys() | saved_settings.keys()) - MUTABLE_FIELDS):
+        # A prior is fitted when training ends, so it may be added, or changed, later.
+        if config.prior and name.startswith("generator.prior"):
+            continue
         if settings.get(name) != saved_settings.get(name):
             raise InputError(
                 f"{out} holds a run with {name}={saved_settings.get(name)}, not {settings.get(name)}; "

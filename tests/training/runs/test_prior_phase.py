@@ -26,8 +26,8 @@ def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "STEPS", 10)
 
 
-def train(config: Config, data: Dataset, out: Path, init: str | None = None) -> None:
-    loop.run(config, data, out, "cpu", "ganmint train", init=init)
+def train(config: Config, data: Dataset, out: Path) -> None:
+    loop.run(config, data, out, "cpu", "ganmint train")
 
 
 def load(out: Path) -> dict[str, Any]:
@@ -92,13 +92,21 @@ def test_a_run_that_is_made_longer_fits_a_new_prior(
     assert_same_prior(tmp_path / "run", whole)
 
 
-def test_a_finished_run_gets_a_prior_by_starting_from_it(
+def test_a_prior_is_added_to_a_finished_run_and_changed(
     tmp_path: Path, whole: Path, tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:
-    train(tiny_config(*SETTINGS, "generator.prior=null"), tiny_data, tmp_path / "old")
-    train(tiny_config(*SETTINGS), tiny_data, tmp_path / "new", init=str(tmp_path / "old"))
+    train(tiny_config(*SETTINGS, "generator.prior=null"), tiny_data, tmp_path / "run")
+    train(tiny_config(*SETTINGS, "generator.prior={width: 5}"), tiny_data, tmp_path / "run")
+    assert load(tmp_path / "run")["generator"]["network"]["prior"]["width"] == 5
 
-    assert_same_prior(tmp_path / "new", whole)
+    train(tiny_config(*SETTINGS), tiny_data, tmp_path / "run")
+
+    assert_same_prior(tmp_path / "run", whole)
+
+
+def test_a_fitted_prior_is_not_dropped_in_silence(whole: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    with pytest.raises(InputError, match=r"generator\.prior"):
+        train(tiny_config(*SETTINGS, "generator.prior=null"), tiny_data, whole)
 
 
 def test_a_fitted_prior_is_not_fitted_again(
