@@ -137,6 +137,26 @@ class EncoderConfig(Frozen):
     )
 
 
+class ProjectedConfig(Frozen):
+    """A second discriminator, which sees features of a pretrained network (training.gan.projected)."""
+
+    weight: Weight = Field(default=CosineSchedule(start=0.0, end=0.1), description="of its loss for G")
+    pixel_weight: Weight = Field(
+        default=CosineSchedule(start=1.0, end=1.0),
+        description="of the discriminator that sees pixels, in G's loss; 0 leaves that one out",
+    )
+    gamma: Weight = Field(
+        default=CosineSchedule(start=0.05, end=0.05), description="weight of its R1 and R2 penalties, by its features"
+    )
+    scale: int = Field(default=1, ge=1, le=4, description="images are enlarged so many times before they are read")
+    width: int = Field(default=64, ge=1, description="channels of the mixed features and of the heads")
+
+    @property
+    def replaces_pixels(self) -> bool:
+        """Whether it is the only discriminator."""
+        return self.pixel_weight.start == self.pixel_weight.end == 0
+
+
 class Config(Frozen):
     """Everything that decides a training run, except for the data's bytes."""
 
@@ -158,6 +178,9 @@ class Config(Frozen):
     )
     encoder: EncoderConfig | None = Field(
         default=None, description="half of G's batch reconstructs real images that an encoder reads; {} turns it on"
+    )
+    projected: ProjectedConfig | None = Field(
+        default=None, description="a second discriminator on a pretrained network's features; {} turns it on"
     )
     clip_fakes: bool = Field(
         default=False,
@@ -242,6 +265,8 @@ class Config(Frozen):
             raise ValueError(
                 "generator.prior moves the latents, so infogan_codes would lose their meaning: turn one off"
             )
+        if self.projected and self.projected.replaces_pixels and self.infogan_codes:
+            raise ValueError("infogan_codes need the discriminator that sees pixels: raise projected.pixel_weight")
         if self.batch % self.batch_unit:
             why = "twice minibatch_group, because of the encoder" if self.encoder else "minibatch_group"
             raise ValueError(f"batch {self.batch} must be a multiple of {self.batch_unit}: {why}")

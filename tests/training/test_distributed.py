@@ -36,6 +36,7 @@ EVERYTHING = (
     "discriminator.minibatch_group=4",
     "infogan_codes=2",
     "encoder={}",
+    "projected={scale: 2, width: 4, weight: 0.1}",
     "total_kimg=0.32",
 )
 

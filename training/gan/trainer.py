@@ -25,6 +25,7 @@ from training.gan.discriminators import DiscriminatorOutput, build_discriminator
 from training.gan.encoders import Posterior, build_encoder
 from training.gan.image_ops import clip_pixels
 from training.gan.losses import OBJECTIVES, infogan_loss, zero_centered_gradient_penalty
+from training.gan.projected import FeaturePairs, ProjectedJudge
 from training.gan.vae_gan import ALL_ROWS, ENCODED, SAMPLED, kl_divergence, reconstruction_loss, reparameterize
 from training.rng import RngStreams
 from training.schedule import CosineSchedule
@@ -35,6 +36,8 @@ REAL_FOR_G = 0
 FAKE_FOR_G = 1
 REAL_FOR_D = 2
 FAKE_FOR_D = 3
+REAL_FOR_PROJECTED = 4
+FAKE_FOR_PROJECTED = 5
 # The latents of one step.
 LATENTS_FOR_G = 0
 LATENTS_FOR_D = 1
@@ -44,7 +47,8 @@ LATENTS_FOR_D = 1
 Stats = dict[str, Tensor]
 GENERATOR_STATS = ("loss_G", "grad_norm_G", "recon_loss", "kl")
 DISCRIMINATOR_STATS = ("loss_D", "grad_norm_D", "loss_codes", "r1", "r2", "acc_real", "acc_fake", "acc_pair", "margin")
-STATS = (*GENERATOR_STATS, *DISCRIMINATOR_STATS)
+PROJECTED_STATS = ("loss_G_projected", "loss_D_projected", "acc_pair_projected", "penalty_projected")
+STATS = (*GENERATOR_STATS, *DISCRIMINATOR_STATS, *PROJECTED_STATS)
 
 
 def generator_config(config: Config, dataset: Dataset, with_prior: bool = False) -> GeneratorConfig:
@@ -108,14 +112,19 @@ class Trainer:
             generator_learner = self._learner(build_generator(generator))
             discriminator_learner = self._learner(build_discriminator(discriminator))
             encoder = build_encoder(discriminator, config.z_dim) if config.encoder else None
+            self.judge = ProjectedJudge(discriminator, config.projected) if config.projected else None
         self.G = generator_learner.network
         self.optimizer_G = generator_learner.optimizer
         self.D = discriminator_learner.network
         self.optimizer_D = discriminator_learner.optimizer
         self.ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.encoder = self._learner(encoder) if encoder else None
+        self.heads = self._learner(self.judge.discriminator) if self.judge else None
+        if self.judge:
+            self.judge.backbone.to(self.device)
         # Without an encoder, all latents are sampled from the prior.
         self._sampled = SAMPLED if encoder else ALL_ROWS
+        self._sees_pixels = not (config.projected and config.projected.replaces_pixels)
 
     def _learner(self, network: nn.Module) -> Learner:
         # Convolutions are fastest in this memory format, above all in bfloat16.
@@ -127,8 +136,13 @@ class Trainer:
         """Return what G's loss trains: G, and the encoder if there is one."""
         return [Learner(self.G, self.optimizer_G), *([self.encoder] if self.encoder else [])]
 
-    def _encoder_parts(self) -> dict[str, Any]:
-        return {"E": self.encoder.network, "optimizer_E": self.encoder.optimizer} if self.encoder else {}
+    def _optional_parts(self) -> dict[str, dict[str, Any]]:
+        """Return the networks and optimisers that only some configurations have."""
+        encoder, heads = self.encoder, self.heads
+        return {
+            "encoder": {"E": encoder.network, "optimizer_E": encoder.optimizer} if encoder else {},
+            "projected": {"D": heads.network, "optimizer_D": heads.optimizer} if heads else {},
+        }
 
     def state(self) -> dict[str, Any]:
         """Return everything that later steps depend on."""
@@ -139,7 +153,10 @@ class Trainer:
             "ema": self.ema.state_dict(),
             "optimizer_G": self.optimizer_G.state_dict(),
             "optimizer_D": self.optimizer_D.state_dict(),
-            "encoder": {name: part.state_dict() for name, part in self._encoder_parts().items()},
+            **{
+                name: {key: part.state_dict() for key, part in parts.items()}
+                for name, parts in self._optional_parts().items()
+            },
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -147,10 +164,10 @@ class Trainer:
         self.images_shown = state["images_shown"]
         for name in ("G", "D", "ema", "optimizer_G", "optimizer_D"):
             getattr(self, name).load_state_dict(state[name])
-        # A run may start from another run's checkpoint that has no encoder.
-        for name, part in self._encoder_parts().items():
-            if state.get("encoder"):
-                part.load_state_dict(state["encoder"][name])
+        # A run may start from another run's checkpoint that lacks some of them.
+        for name, parts in self._optional_parts().items():
+            for key, part in parts.items() if state.get(name) else ():
+                part.load_state_dict(state[name][key])
 
     def start_from(self, state: dict[str, Any]) -> None:
         """Start a new run from another one's state: its networks, and its averages and optimisers if it has them.
@@ -163,14 +180,16 @@ class Trainer:
         for name in ("optimizer_G", "optimizer_D"):
             if name in state:
                 getattr(self, name).load_state_dict(state[name])
-        encoder = state.get("encoder") or {}
-        for name, part in self._encoder_parts().items():
-            if name in encoder:
-                part.load_state_dict(encoder[name])
+        for name, parts in self._optional_parts().items():
+            given = state.get(name) or {}
+            for key, part in parts.items():
+                if key in given:
+                    part.load_state_dict(given[key])
 
     def is_finite(self) -> bool:
         """Whether every weight is finite."""
-        networks = [self.D, self.ema, *(learner.network for learner in self._generator_learners())]
+        learners = [*self._generator_learners(), *([self.heads] if self.heads else [])]
+        networks = [self.D, self.ema, *(learner.network for learner in learners)]
         weights = [w for network in networks for w in network.parameters()]
         return bool(torch.stack([w.isfinite().all() for w in weights]).all())
 
@@ -182,12 +201,17 @@ class Trainer:
         """Return the probability of each augmentation at this point of the run."""
         return self.schedule_value(self.config.augment.p) if self.config.augment else 0.0
 
+    def _pixel_weight(self) -> float:
+        return self.schedule_value(self.config.projected.pixel_weight) if self.config.projected else 1.0
+
     def step(self) -> Stats:
         """Show one batch of real images: update G, then D, then the averaged weights; return STATS."""
         self._set_learning_rates()
         real, labels = self._real_batch()
         stats_G = self._update_generator(real, labels)
-        stats_D = self._update_discriminator(real, labels)
+        stats_D = dict.fromkeys(DISCRIMINATOR_STATS, torch.zeros((), device=self.device))
+        if self._sees_pixels:
+            stats_D = self._update_discriminator(real, labels)
         self._update_ema()
         self.images_shown += self.config.batch
         return {**stats_G, **stats_D}
@@ -195,7 +219,8 @@ class Trainer:
     def _set_learning_rates(self) -> None:
         lr = self.schedule_value(self.config.lr)
         betas = (self.config.beta1, self.schedule_value(self.config.beta2))
-        for optimizer in (self.optimizer_D, *(learner.optimizer for learner in self._generator_learners())):
+        learners = [*self._generator_learners(), *([self.heads] if self.heads else [])]
+        for optimizer in (self.optimizer_D, *(learner.optimizer for learner in learners)):
             optimizer.param_groups[0].update(lr=lr, betas=betas)
 
     def _update_generator(self, real: Tensor, labels: Tensor) -> Stats:
@@ -207,10 +232,17 @@ class Trainer:
             z = self._insert_encoded(z, posterior)
         fake = self._generate(z, labels)
 
-        adversarial, infogan = self._adversarial_terms(real[sampled], fake[sampled], labels[sampled], z[sampled])
         loss = torch.zeros(len(labels), device=self.device)
-        loss[sampled] += adversarial + self.config.infogan_weight * infogan
-        recon_loss = kl = torch.zeros_like(adversarial)
+        adversarial = recon_loss = kl = torch.zeros_like(loss[sampled])
+        if self._sees_pixels:
+            adversarial, infogan = self._adversarial_terms(real[sampled], fake[sampled], labels[sampled], z[sampled])
+            loss[sampled] += self._pixel_weight() * adversarial + self.config.infogan_weight * infogan
+        pairs = self._project(real[sampled], fake[sampled], labels[sampled])
+        projected_loss = torch.zeros_like(adversarial)
+        if self.judge and self.config.projected and pairs:
+            self.judge.discriminator.heads.requires_grad_(False)
+            projected_loss = self.judge.generator_loss(pairs, self.objective)
+            loss[sampled] += self.schedule_value(self.config.projected.weight) * projected_loss
         if self.config.encoder and posterior:
             recon_loss = reconstruction_loss(fake[ENCODED], real[ENCODED])
             kl = kl_divergence(posterior)
@@ -219,13 +251,36 @@ class Trainer:
 
         grad_norm = self._optimizer_step(loss, self._generator_learners())
         self.D.requires_grad_(True)
-        rows = self.group.gather_named({"loss_G": adversarial, "recon_loss": recon_loss, "kl": kl})
-        return {
-            "loss_G": rows["loss_G"].mean(),
-            "grad_norm_G": grad_norm,
-            "recon_loss": rows["recon_loss"].mean(),
-            "kl": rows["kl"].mean(),
+        rows = {"loss_G": adversarial, "recon_loss": recon_loss, "kl": kl, "loss_G_projected": projected_loss}
+        means = {name: row.mean() for name, row in self.group.gather_named(rows).items()}
+        return {**means, "grad_norm_G": grad_norm, **self._update_heads(pairs)}
+
+    def _project(self, real: Tensor, fake: Tensor, labels: Tensor) -> FeaturePairs | None:
+        """Return what the second discriminator sees, if there is one: images whose colours are never changed."""
+        if self.judge is None:
+            return None
+        real = self._augment(real, REAL_FOR_PROJECTED, colour_share=0)
+        fake = self._augment(fake, FAKE_FOR_PROJECTED, colour_share=0)
+        with self._autocast():
+            with torch.no_grad():
+                real_maps = self.judge.features(real)
+            fake_maps = self.judge.features(fake)
+        return FeaturePairs(real_maps, fake_maps, labels)
+
+    def _update_heads(self, pairs: FeaturePairs | None) -> Stats:
+        if not (self.judge and self.heads and self.config.projected and pairs):
+            return {name: torch.zeros((), device=self.device) for name in PROJECTED_STATS[1:]}
+        self.judge.discriminator.heads.requires_grad_(True)
+        interval = self._penalty_weight()
+        losses = self.judge.discriminator_losses(pairs, self.objective, with_penalty=interval > 0)
+        gamma = interval * self.schedule_value(self.config.projected.gamma)
+        self._optimizer_step(losses.adversarial + 0.5 * gamma * losses.penalty, [self.heads])
+        rows = {
+            "loss_D_projected": losses.adversarial,
+            "acc_pair_projected": losses.acc_pair,
+            "penalty_projected": interval * losses.penalty,
         }
+        return {name: row.mean() for name, row in self.group.gather_named(rows).items()}
 
     def _adversarial_terms(self, real: Tensor, fake: Tensor, labels: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return G's adversarial loss and its InfoGAN loss, (n,) each."""
@@ -305,12 +360,15 @@ class Trainer:
 
     def _discriminate(self, images: Tensor, labels: Tensor, view: int) -> DiscriminatorOutput:
         """Apply D to augmented images; `view` is one of REAL_FOR_G .. FAKE_FOR_D."""
-        if self.config.augment:
-            rng = self.rng.augment_rng(self.images_shown, view)
-            images = augment(images, self.augment_p(), rng, self.group, self.config.augment.colour)
+        colour_share = self.config.augment.colour if self.config.augment else 0
+        images = self._augment(images, view, colour_share)
         with self._autocast():
             output: DiscriminatorOutput = self.D(images, labels)
         return DiscriminatorOutput(logits=output.logits.float(), codes=output.codes.float())
+
+    def _augment(self, images: Tensor, view: int, colour_share: float) -> Tensor:
+        rng = self.rng.augment_rng(self.images_shown, view)
+        return augment(images, self.augment_p(), rng, self.group, colour_share)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")

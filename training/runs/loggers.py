@@ -43,6 +43,9 @@ class Tick:
         acc_real, acc_fake: share of logits on the right side of the midpoint between both means.
         acc_pair: share of pairs in which D ranks the real image higher.
         margin: mean real minus mean fake logit.
+        loss_G_projected, loss_D_projected, acc_pair_projected: the same of the discriminator that sees a pretrained
+            network's features; 0 without it.
+        penalty_projected: its R1 + R2, before gamma.
     """
 
     kimg: float
@@ -63,6 +66,10 @@ class Tick:
     acc_fake: float
     acc_pair: float
     margin: float
+    loss_G_projected: float = 0.0
+    loss_D_projected: float = 0.0
+    acc_pair_projected: float = 0.0
+    penalty_projected: float = 0.0
 
 
 class Logger:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from models.networks import one_hot
 from training.config import Config
 from training.data.dataset import Dataset
-from training.gan.trainer import STATS, Trainer
+from training.gan.trainer import PROJECTED_STATS, STATS, Trainer
 from training.runs import checkpoint
 
 MakeConfig = Callable[..., Config]
@@ -208,7 +208,8 @@ def test_the_generator_follows_the_gradient_of_its_relativistic_loss(
 
     norm = torch.cat([gradient.flatten() for gradient in expected]).norm().item()
     assert dict(stats) == pytest.approx(
-        {"loss_G": loss.item(), "grad_norm_G": norm, "recon_loss": 0, "kl": 0}, rel=1e-4
+        {"loss_G": loss.item(), "grad_norm_G": norm, "recon_loss": 0, "kl": 0, **dict.fromkeys(PROJECTED_STATS, 0)},
+        rel=1e-4,
     )
     for parameter, gradient in zip(trainer.G.parameters(), expected, strict=True):
         assert parameter.grad is not None
@@ -336,6 +337,7 @@ def test_unlabelled_data_trains(tiny_config: MakeConfig, tiny_data: Dataset) -> 
         ("augment={p: {start: 0.4, end: 0.6}}",),
         ("infogan_codes=2",),
         ("discriminator.minibatch_group=4", "generator.group=4"),
+        ("projected={scale: 2, width: 4}", "encoder={}", "augment={p: 0.5}", "penalty_every=3"),
         DCGAN,
     ],
 )

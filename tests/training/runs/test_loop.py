@@ -138,7 +138,9 @@ def test_every_tick_is_reported_to_tensorboard(finished: Path) -> None:
 
     content = events.read_bytes()
 
-    assert all(content.count(name.encode()) == 10 for name in ("loss_G", "loss_D", "acc_pair", "images_per_second"))
+    # With its length in front, because names begin other names.
+    tags = [bytes([len(name)]) + name.encode() for name in ("loss_G", "loss_D", "acc_pair", "images_per_second")]
+    assert all(content.count(tag) == 10 for tag in tags)
 
 
 def test_printed_losses_equal_the_stats(
