@@ -137,8 +137,11 @@ def load_efficientnet() -> EfficientNetLite0:
         raise FileError(path, f"cannot be read: {error.strerror or error}") from None
     if hashlib.sha256(content).hexdigest() != SHA256:
         raise FileError(path, f"is not the expected file of weights (sha256 {SHA256}); install the package again")
-    network = EfficientNetLite0()
-    network.load_state_dict(_folded(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)))
+    # Without weights of its own, which would take numbers from torch's global random state.
+    with torch.device("meta"):
+        network = EfficientNetLite0()
+    weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    network.load_state_dict(_folded(weights), assign=True)
     # Twice as fast on a CPU as the other memory layout.
     return network.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload, no-any-return]
 

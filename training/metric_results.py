@@ -110,13 +110,16 @@ METRICS: dict[MetricName, MetricInfo] = {
 }
 # Prefix of a metric that is measured in the features of Inception-v3.
 INCEPTION = "inceptionv3_"
+# Prefix of a metric that is measured in the last hidden layer of the classifier of real images.
+CLASSIFIER = "classifier_"
+_SPACES = {INCEPTION: "Inception-v3", CLASSIFIER: "classifier"}
 
 
 class MetricResult(Frozen):
     """The result of one metric.
 
     Attributes:
-        name: a key of METRICS, with the prefix INCEPTION for Inception-v3's features.
+        name: a key of METRICS, with the prefix INCEPTION or CLASSIFIER for a metric in those features.
         value: None if it could not be measured.
         real_baseline: the same metric of real images, which a perfect generator would reach; `floor` in JSON.
         sd: standard deviation over parts of the sample, if the value is a mean over parts.
@@ -139,8 +142,11 @@ class MetricResult(Frozen):
     def info(self) -> MetricInfo:
         """The description of this metric."""
         by_name: dict[str, MetricInfo] = {str(name): info for name, info in METRICS.items()}
-        info = by_name[self.name.removeprefix(INCEPTION)]
-        return info._replace(title=f"{info.title} (Inception-v3)") if self.name.startswith(INCEPTION) else info
+        for prefix, space in _SPACES.items():
+            if self.name.startswith(prefix):
+                info = by_name[self.name.removeprefix(prefix)]
+                return info._replace(title=f"{info.title} ({space})")
+        return by_name[self.name]
 
     def format(self, value: float | None) -> str:
         """Format a value of this metric; empty for None."""

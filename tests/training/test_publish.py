@@ -244,7 +244,9 @@ def test_a_damaged_provenance_file_is_named(finished: Path, tmp_path: Path, cont
 @pytest.fixture(scope="module")
 def small() -> Protocol:
     recipe = Recipe(width=4, features=4, epochs=1, min_images_shown=0, batch=32)
-    return Protocol(name="small", holdout=0.25, classifier=recipe, kid_size=20, kid_subsets=2, bins=2, neighbours=5)
+    return Protocol(
+        name="small", holdout=0.25, classifier=recipe, min_images=20, kid_size=20, kid_subsets=2, bins=2, neighbours=5
+    )
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from training.evaluation.evaluation_record import record_if_test
 from training.evaluation.html_report import write_report
 from training.evaluation.inception import InceptionSpace
 from training.evaluation.protocol import STANDARD
-from training.evaluation.reference import default_cache_dir
+from training.evaluation.reference_cache import default_cache_dir
 from training.evaluation.report import Report, format_table
 from training.evaluation.snapshot_scores import score_snapshots, scores_path
 from training.evaluation.summary import summarise

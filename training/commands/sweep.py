@@ -24,7 +24,7 @@ from training.evaluation.evaluate import EvaluationResult, evaluate
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.html_report import write_report
 from training.evaluation.protocol import STANDARD
-from training.evaluation.reference import default_cache_dir
+from training.evaluation.reference_cache import default_cache_dir
 from training.evaluation.toy_metrics import evaluate_toy
 from training.progress import ProgressPrinter, format_duration
 from training.runs import comparison, loop

@@ -7,6 +7,7 @@ also the feature space of the distances). The same images, labels, recipe and nu
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from pydantic import AliasChoices, ConfigDict, Field
 from torch import Tensor, nn
 
 from models.base import Frozen
+from training.parallel import map_in_threads
 from training.progress import ProgressCallback, ignore_progress
 
 # uint8 (n, H, W, C). Dataset.images has a wider type because of the toy data.
@@ -25,6 +27,8 @@ Images = NDArray[Any]
 # Stages halve the side until it is at most this.
 SMALLEST_SIDE = 8
 FORWARD_BATCH = 500
+# Torch's global random state is borrowed by one thread at a time.
+_RANDOM_STATE = threading.Lock()
 
 
 class Recipe(Frozen):
@@ -98,7 +102,7 @@ class _Network(nn.Module):
 
 def _create_network(shape: tuple[int, int, int], num_classes: int, recipe: Recipe) -> _Network:
     """Initialise a network; torch's global random state stays as it is."""
-    with torch.random.fork_rng(devices=[]):
+    with _RANDOM_STATE, torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = _Network(shape, num_classes, recipe)
     # The memory layout of the pixels, and faster on a CPU.
@@ -199,6 +203,32 @@ def train(
             schedule.step()
             progress(step_name, epoch * steps + step + 1, epochs * steps)
     return Classifier(network)
+
+
+def train_several(
+    images: Images,
+    labels: NDArray[np.int64],
+    num_classes: int,
+    recipe: Recipe,
+    count: int,
+    mirror: bool = False,
+    progress: ProgressCallback = ignore_progress,
+    step_name: str = "classifiers",
+) -> tuple[Classifier, ...]:
+    """Train `count` classifiers with the seeds from `recipe.seed` on, one a core at once; as `train` does."""
+    done_by_seed = [0] * count
+    lock = threading.Lock()
+
+    def train_one(k: int) -> Classifier:
+        def add_progress(step: str, done: int, total: int) -> None:
+            with lock:
+                done_by_seed[k] = done
+                progress(step, sum(done_by_seed), count * total)
+
+        seeded = recipe.model_copy(update={"seed": recipe.seed + k})
+        return train(images, labels, num_classes, seeded, mirror, add_progress, step_name)
+
+    return tuple(map_in_threads(train_one, range(count)))
 
 
 def _to_floats(images: Images) -> Tensor:

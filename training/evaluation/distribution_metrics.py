@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from models.errors import MetricError
 from training.evaluation import metrics
 from training.evaluation.classifier import Images, Predictions
-from training.evaluation.features import FeatureSpace, flatten_pixels
+from training.evaluation.features import flatten_pixels
 from training.evaluation.metrics import Features
 from training.evaluation.protocol import Protocol
-from training.metric_results import Measurement, MetricName, try_measure
+from training.evaluation.sharpness import sharpness
+from training.metric_results import CLASSIFIER, Measurement, MetricName, try_measure
+
+# The metrics that need only features.
+FEATURE_METRICS: tuple[MetricName, ...] = ("fd", "kid", "precision", "recall", "density", "coverage")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,33 +30,38 @@ class ImageSet:
 
     Attributes:
         images: uint8 (n, H, W, C).
-        features: float32 (n, d).
+        features: float32 (n, d); None if there is no feature space.
         predictions: of the real-data classifier; None if there is none.
     """
 
     images: Images
-    features: Features
+    features: Features | None
     predictions: Predictions | None
-
-    @classmethod
-    def create(cls, images: Images, space: FeatureSpace, predictions: Predictions | None) -> ImageSet:
-        """Compute the features, or take those that the classifier has computed already."""
-        features = space.features(images) if predictions is None else predictions.features
-        return cls(images, features, predictions)
 
 
 def compute_distribution_metrics(
-    real: ImageSet, fake: ImageSet, real_labels: NDArray[np.int64] | None, protocol: Protocol
-) -> dict[MetricName, Measurement]:
-    """Compute how `fake` differs from `real`.
+    real: ImageSet, fake: ImageSet, real_labels: NDArray[np.int64] | None, protocol: Protocol, space_problem: str = ""
+) -> dict[str, Measurement]:
+    """Compute how `fake` differs from `real`; in the classifier's features too, with the prefix CLASSIFIER.
 
     Args:
         real: the reference.
         fake: the images to measure.
         real_labels: int64 (n,), the classes of the real images; None if they have none.
         protocol: sample sizes and settings.
+        space_problem: why there are no features.
     """
-    results = compute_feature_metrics(real.features, fake.features, protocol)
+    results: dict[str, Measurement] = {}
+    if real.features is None or fake.features is None:
+        results.update({name: Measurement(problem=space_problem) for name in FEATURE_METRICS})
+    else:
+        results |= {
+            str(name): value for name, value in compute_feature_metrics(real.features, fake.features, protocol).items()
+        }
+    if real.predictions is not None and fake.predictions is not None:
+        by_name = compute_feature_metrics(real.predictions.features, fake.predictions.features, protocol)
+        results.update({CLASSIFIER + name: value for name, value in by_name.items()})
+    results["sharpness"] = try_measure(lambda: sharpness(real.images, fake.images))
     results["inception_score"] = try_measure(lambda: _inception_score(fake, protocol))
     results["class_balance"] = try_measure(lambda: _class_imbalance(fake, real_labels))
     results["ndb"] = try_measure(
@@ -66,6 +75,11 @@ def compute_distribution_metrics(
 def compute_feature_metrics(real: Features, fake: Features, protocol: Protocol) -> dict[MetricName, Measurement]:
     """Compute the metrics that need only features, float32 (n, d)."""
 
+    if problem := _find_problem(real, fake, protocol):
+        return {name: Measurement(problem=problem) for name in FEATURE_METRICS}
+
+    kid_size = min(protocol.kid_size, len(real) // 2, len(fake) // 2)
+
     @cache
     def precision_recall() -> tuple[float, float]:
         return metrics.precision_recall(real, fake, protocol.precision_k)
@@ -76,14 +90,22 @@ def compute_feature_metrics(real: Features, fake: Features, protocol: Protocol) 
 
     return {
         "fd": try_measure(lambda: metrics.frechet_distance(real, fake)),
-        "kid": try_measure(
-            lambda: metrics.kernel_distance(real, fake, protocol.kid_subsets, protocol.kid_size, protocol.seed)
-        ),
+        "kid": try_measure(lambda: metrics.kernel_distance(real, fake, protocol.kid_subsets, kid_size, protocol.seed)),
         "precision": try_measure(lambda: precision_recall()[0]),
         "recall": try_measure(lambda: precision_recall()[1]),
         "density": try_measure(lambda: density_coverage()[0]),
         "coverage": try_measure(lambda: density_coverage()[1]),
     }
+
+
+def _find_problem(real: Features, fake: Features, protocol: Protocol) -> str:
+    """Say why no distance between these features has a meaning; empty if they have one."""
+    count = min(len(real), len(fake))
+    if count < protocol.min_images:
+        return f"it needs at least {protocol.min_images:,} images a side, there are {count:,}"
+    if not np.ptp(real, axis=0).any():
+        return "the real images are all alike"
+    return ""
 
 
 def _inception_score(fake: ImageSet, protocol: Protocol) -> tuple[float, float]:
@@ -103,5 +125,5 @@ def _class_imbalance(fake: ImageSet, real_labels: NDArray[np.int64] | None) -> f
 
 def _require_predictions(image_set: ImageSet) -> Predictions:
     if image_set.predictions is None:
-        raise MetricError("it needs a classifier, and the data has no labels to train one on")
+        raise MetricError("it needs a classifier, and the data has no classes to train one on")
     return image_set.predictions

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.latents import draw_label
 from training.evaluation import sample_grids
 from training.evaluation.data_split import DataSplit
-from training.evaluation.distribution_metrics import ImageSet, compute_distribution_metrics
+from training.evaluation.distribution_metrics import compute_distribution_metrics
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.features import FeatureSpace
 from training.evaluation.generator_metrics import (
@@ -26,6 +26,7 @@ from training.evaluation.generator_metrics import (
     METRIC_ORDER,
     EvaluationContext,
     GeneratedImages,
+    collect_classifier_metrics,
     draw_mistakes,
     has_same_classes,
     measure_by_class,
@@ -35,7 +36,8 @@ from training.evaluation.generator_metrics import (
     with_baseline,
 )
 from training.evaluation.protocol import STANDARD, Protocol
-from training.evaluation.reference import ReferenceStats, compute_reference, count_gan_train_images
+from training.evaluation.real_images import RealImages
+from training.evaluation.reference import ReferenceStats, compute_reference
 from training.evaluation.report import DataSummary, Report
 from training.evaluation.sample_grids import Picture
 from training.gate import check_gate
@@ -78,9 +80,7 @@ def evaluate(
             return EvaluationResult(_report_other_shape(generator, split, protocol), pictures)
         reference = compute_reference(split, protocol, cache_dir, progress)
         generated = _generate(generator, reference, protocol, progress)
-        compared = generated.images[: reference.num_compared]
-        predictions = reference.classifier.predict(compared) if reference.classifier else None
-        fake = ImageSet.create(compared, reference.feature_space, predictions)
+        fake = reference.image_set(generated.images[: reference.num_compared])
         context = EvaluationContext(generator, reference, generated, fake, protocol, progress)
         report, more_pictures = _measure(context, inception)
         return EvaluationResult(report, pictures + more_pictures)
@@ -100,7 +100,7 @@ def _generate(
     generator: EvaluatedGenerator, reference: ReferenceStats, protocol: Protocol, progress: ProgressCallback
 ) -> GeneratedImages:
     """Mint images with the labels of real training images in a fixed random order, so with the data's class shares."""
-    count = max(count_gan_train_images(reference.split, protocol), reference.num_compared)
+    count = max(reference.real.gan_train_count, reference.num_compared)
     return generate(generator, reference, count, protocol, progress)
 
 
@@ -111,7 +111,7 @@ def generate(
     num_classes = generator.num_classes
     labels: NDArray[np.int64] | None = None
     if num_classes and reference.train.labels is not None and has_same_classes(generator, reference.split):
-        labels = reference.train.labels[reference.order[:count]]
+        labels = reference.train.labels[reference.real.judge_rows[:count]]
     elif num_classes:
         z_dim = generator.manifest.latents.z_dim
         labels = np.array([draw_label(protocol.seed, index, z_dim, num_classes) for index in range(count)], np.int64)
@@ -125,7 +125,8 @@ def _measure(context: EvaluationContext, inception: FeatureSpace | None) -> tupl
     protocol = context.protocol
     fake = context.fake
     context.progress("images compared", 0, 1)
-    values = compute_distribution_metrics(reference.test, fake, reference.test_labels, protocol)
+    problem = reference.measurements.space_problem
+    values = compute_distribution_metrics(reference.test, fake, reference.test_labels, protocol, problem)
     memorisation, pictures = measure_memorisation(context)
     context.progress("images compared", 1, 1)
     class_metrics, class_rows = measure_by_class(context)
@@ -134,6 +135,7 @@ def _measure(context: EvaluationContext, inception: FeatureSpace | None) -> tupl
     baselines = reference.measurements.baselines
     results = [_result(name, values[name], baselines.get(name), generator) for name in METRIC_ORDER]
     results += tone_metrics
+    results += collect_classifier_metrics(values, baselines)
     results += measure_in_inception(context, inception)
     report = Report(
         title=generator.title,
@@ -141,14 +143,18 @@ def _measure(context: EvaluationContext, inception: FeatureSpace | None) -> tupl
         protocol=protocol,
         machine=f"{generator.sampler.fingerprint}; the rest on {protocol.threads} thread(s)",
         data=_summarise_data(reference.split, protocol),
-        feature_space=reference.feature_space.name,
-        feature_space_sha256=reference.feature_space.sha256,
+        feature_space=reference.space.name if reference.space else "",
+        feature_space_sha256=reference.space.sha256 if reference.space else "",
         reference_source="from the cache" if reference.is_cached else "measured now",
         metrics=tuple(results),
         classes=tuple(class_rows),
         tones=tone_rows,
         gate=check_gate(results, generator.gate),
-        notes=(*describe_training_data(generator, reference.split), *_describe_weak_classifier(reference)),
+        notes=(
+            *describe_training_data(generator, reference.split),
+            *_describe_chance(reference, protocol),
+            *_describe_weak_classifier(reference),
+        ),
     )
     return report, [*pictures, *draw_mistakes(context)]
 
@@ -178,6 +184,7 @@ def _report_other_shape(generator: EvaluatedGenerator, split: DataSplit, protoco
 
 
 def _summarise_data(split: DataSplit, protocol: Protocol) -> DataSummary:
+    real = RealImages.select(split, protocol)
     return DataSummary(
         name=split.whole.name,
         digest=split.whole.digest,
@@ -185,9 +192,19 @@ def _summarise_data(split: DataSplit, protocol: Protocol) -> DataSummary:
         test_images=len(split.compared),
         test_split=split.origin,
         part=split.part,
-        compared_images=min(protocol.compared_images, len(split.compared), len(split.train)),
-        gan_train_images=count_gan_train_images(split, protocol),
+        compared_images=real.num_compared,
+        gan_train_images=real.gan_train_count,
     )
+
+
+def _describe_chance(reference: ReferenceStats, protocol: Protocol) -> list[str]:
+    """Say if so few images are compared that chance moves every metric."""
+    if reference.num_compared >= protocol.warn_below_images:
+        return []
+    return [
+        f"Only {reference.num_compared:,} images a side were compared, so chance moves every metric; "
+        f"{protocol.warn_below_images:,} and more tell generators apart."
+    ]
 
 
 def _describe_weak_classifier(reference: ReferenceStats) -> list[str]:
@@ -196,8 +213,8 @@ def _describe_weak_classifier(reference: ReferenceStats) -> list[str]:
     if accuracy is None or accuracy >= MIN_REAL_ACCURACY:
         return []
     return [
-        f"A classifier trained on real images classifies only {accuracy:.0%} of real test images correctly, so every "
-        "metric that depends on it (all but NDB and memorisation) says little about the generator."
+        f"A classifier trained on real images classifies only {accuracy:.0%} of real test images correctly, so what "
+        "depends on it (GAN-train, GAN-test, class balance, Inception Score) says little about the generator."
     ]
 
 

@@ -6,23 +6,26 @@ Not here: the metrics that compare two sets of images (training.evaluation.distr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import MetricError
-from training.evaluation import classifier, metrics, sample_grids, skin_tone
+from training.evaluation import classifier, sample_grids, skin_tone
 from training.evaluation.classifier import Images, Predictions
 from training.evaluation.data_split import DataSplit
 from training.evaluation.distribution_metrics import ImageSet, compute_feature_metrics
 from training.evaluation.evaluated_generator import EvaluatedGenerator
-from training.evaluation.features import FeatureSpace, flatten_pixels
+from training.evaluation.features import FeatureSpace
+from training.evaluation.memorisation import distance_ratio
 from training.evaluation.protocol import Protocol
-from training.evaluation.reference import ReferenceStats, count_gan_train_images, mean_by_class
+from training.evaluation.reference import ReferenceStats, mean_and_sd, mean_by_class
 from training.evaluation.report import ClassRow, ToneRow
 from training.evaluation.sample_grids import Picture
-from training.metric_results import INCEPTION, Measurement, MetricName, MetricResult
+from training.metric_results import CLASSIFIER, INCEPTION, Measurement, MetricName, MetricResult, try_measure
+from training.parallel import map_in_threads
 from training.progress import ProgressCallback
 
 # In the order of a report.
@@ -35,11 +38,13 @@ METRIC_ORDER: tuple[MetricName, ...] = (
     "density",
     "fd",
     "kid",
+    "sharpness",
     "inception_score",
     "class_balance",
     "ndb",
     "distance_ratio",
     "near_copies",
+    "feature_copies",
 )
 # Metrics that have a meaning only for a generator with classes.
 CLASS_METRICS: tuple[MetricName, ...] = ("gan_train", "gan_test")
@@ -79,58 +84,56 @@ class EvaluationContext:
     progress: ProgressCallback
 
 
-def measure_memorisation(context: EvaluationContext) -> tuple[dict[MetricName, Measurement], list[Picture]]:
+def measure_memorisation(context: EvaluationContext) -> tuple[dict[str, Measurement], list[Picture]]:
     """Measure how close the generated images are to training images, and draw the closest pairs."""
     reference = context.reference
     images = context.fake.images
-    train = flatten_pixels(reference.train.images)
-    k = min(context.protocol.neighbours, len(train) - 1)
-    try:
-        neighbours = metrics.nearest_neighbours(flatten_pixels(images), train, k)
-    except MetricError as error:
-        problem = Measurement(problem=str(error))
-        return {"distance_ratio": problem, "near_copies": problem}, []
-    usual_distance = float(np.median(reference.measurements.test_distances))
-    if usual_distance:
-        ratio = Measurement(float(np.median(neighbours.distance)) / usual_distance)
-    else:
-        ratio = Measurement(problem="half of the test images are copies of training images")
-    near_copies = Measurement(float(neighbours.is_near_copy(context.protocol.copy_share).mean()))
+    closeness = reference.training_images.search(images, context.fake.features)
+    neighbours = closeness.neighbours
+    values = {"near_copies": closeness.near_copies, "feature_copies": closeness.feature_copies}
+    if neighbours is None:
+        return {"distance_ratio": closeness.near_copies, **values}, []
+    usual = reference.measurements.test_distances
+    ratio = try_measure(lambda: distance_ratio(neighbours, usual))
     pictures = sample_grids.nearest_neighbour_grids(images, reference.train.images, neighbours)
-    return {"distance_ratio": ratio, "near_copies": near_copies}, pictures
+    return {"distance_ratio": ratio, **values}, pictures
 
 
-def measure_by_class(context: EvaluationContext) -> tuple[dict[MetricName, Measurement], list[ClassRow]]:
-    """Measure GAN-train and GAN-test, overall and by class."""
+def measure_by_class(context: EvaluationContext) -> tuple[dict[str, Measurement], list[ClassRow]]:
+    """Measure GAN-train and GAN-test, overall and by class, as means over several classifiers."""
     try:
         requested, test_labels, predictions = _require_same_classes(context)
     except MetricError as error:
         return {name: Measurement(problem=str(error)) for name in CLASS_METRICS}, []
-    split = context.reference.split
+    reference = context.reference
+    split = reference.split
     class_names = context.generator.class_names
     num_classes = len(class_names)
-    count = count_gan_train_images(split, context.protocol)
-    fake_classifier = classifier.train(
+    count = reference.real.gan_train_count
+    students = classifier.train_several(
         context.generated.images[:count],
         requested[:count],
         num_classes,
         context.protocol.classifier,
+        context.protocol.classifier_seeds,
         split.mirror,
         context.progress,
-        step_name="classifier on generated images",
+        step_name="classifiers on generated images",
     )
-    is_correct = fake_classifier.predict(split.compared.images).labels == test_labels
-    requested = requested[: len(predictions.labels)]
-    is_as_requested = predictions.labels == requested
-    gan_train = mean_by_class(is_correct, test_labels, num_classes)
-    gan_test = mean_by_class(is_as_requested, requested, num_classes)
+    seen_by_students = map_in_threads(lambda student: student.predict(split.compared.images).labels, students)
+    seen_by_judges = map_in_threads(lambda judge: judge.predict(context.fake.images).labels, reference.judges)
+    requested = requested[: len(context.fake.images)]
+    is_correct = np.array([labels == test_labels for labels in seen_by_students])
+    is_as_requested = np.array([labels == requested for labels in seen_by_judges])
+    gan_train = mean_by_class(is_correct.mean(axis=0), test_labels, num_classes)
+    gan_test = mean_by_class(is_as_requested.mean(axis=0), requested, num_classes)
     requested_shares = np.bincount(requested, minlength=num_classes) / len(requested)
     predicted_shares = np.bincount(predictions.labels, minlength=num_classes) / len(requested)
     rows = [
         ClassRow(
             name=name,
             gan_train=_finite_or_none(gan_train[k]),
-            real_baseline=_finite_or_none(context.reference.measurements.class_accuracies[k]),
+            real_baseline=_finite_or_none(reference.measurements.class_accuracies[k]),
             gan_test=_finite_or_none(gan_test[k]),
             requested=_finite_or_none(requested_shares[k]),
             predicted=_finite_or_none(predicted_shares[k]),
@@ -138,8 +141,8 @@ def measure_by_class(context: EvaluationContext) -> tuple[dict[MetricName, Measu
         for k, name in enumerate(class_names)
     ]
     return {
-        "gan_train": Measurement(float(is_correct.mean())),
-        "gan_test": Measurement(float(is_as_requested.mean())),
+        "gan_train": mean_and_sd(is_correct.mean(axis=1)),
+        "gan_test": mean_and_sd(is_as_requested.mean(axis=1)),
     }, rows
 
 
@@ -155,8 +158,10 @@ def _require_same_classes(context: EvaluationContext) -> tuple[NDArray[np.int64]
     predictions = context.fake.predictions
     if not generator.class_names:
         raise MetricError("the generator has no classes")
-    if predictions is None or split.compared.labels is None:
+    if split.compared.labels is None:
         raise MetricError("the data has no labels")
+    if predictions is None:
+        raise MetricError("the data has one class only")
     if not has_same_classes(generator, split) or requested is None:
         data_names, generator_names = (
             ", ".join(names[:12]) for names in (split.train.class_names, generator.class_names)
@@ -185,7 +190,7 @@ def measure_skin_tones(context: EvaluationContext) -> tuple[list[MetricResult], 
         return [], ()
     generated = skin_tone.typology_angles(context.fake.images)
     real = skin_tone.typology_angles(reference.test.images)
-    baseline = skin_tone.typology_angles(reference.baseline_images)
+    baseline = skin_tone.typology_angles(reference.real.stand_ins)
     value = Measurement(skin_tone.wasserstein_distance(generated, real))
     real_value = Measurement(skin_tone.wasserstein_distance(baseline, real))
     generated_shares = skin_tone.class_shares(generated)
@@ -194,13 +199,21 @@ def measure_skin_tones(context: EvaluationContext) -> tuple[list[MetricResult], 
     return [with_baseline("skin_tone", value, real_value)], tuple(rows)
 
 
+def collect_classifier_metrics(
+    values: Mapping[str, Measurement], baselines: Mapping[str, Measurement]
+) -> list[MetricResult]:
+    """Return the distances in the features of the classifier of real images, in the order of a report."""
+    names = [CLASSIFIER + name for name in METRIC_ORDER]
+    return [with_baseline(name, values[name], baselines.get(name)) for name in names if name in values]
+
+
 def measure_in_inception(context: EvaluationContext, space: FeatureSpace | None) -> list[MetricResult]:
     """Measure the distances in Inception-v3's features too."""
     if space is None:
         return []
     reference = context.reference
     features = []
-    for k, images in enumerate((reference.test.images, context.fake.images, reference.baseline_images)):
+    for k, images in enumerate((reference.test.images, context.fake.images, reference.real.stand_ins)):
         context.progress("Inception-v3 features", k, 3)
         features.append(space.features(images))
     context.progress("Inception-v3 features", 3, 3)

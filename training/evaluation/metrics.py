@@ -36,19 +36,19 @@ def frechet_distance(real: Features, fake: Features) -> float:
     """Return the squared Fréchet distance between Gaussians fitted to both sets (arXiv 1706.08500, equation 6).
 
     |m_r - m_f|^2 + Tr(C_r + C_f - 2 (C_r C_f)^(1/2)). Small samples bias it upwards, so compare
-    values of one sample size only. It needs more samples than features; else the covariances are singular.
+    values of one sample size only. With no more samples than features the covariances are singular
+    and the bias is large: ask for more, as Protocol.min_images does.
     """
-    _check_samples("the Fréchet distance", real, fake, at_least=real.shape[1] + 1)
-    a = real.astype(np.float64)
-    b = fake.astype(np.float64)
-    difference = a.mean(axis=0) - b.mean(axis=0)
-    cov_a = np.atleast_2d(np.cov(a, rowvar=False))
-    cov_b = np.atleast_2d(np.cov(b, rowvar=False))
+    _check_samples("the Fréchet distance", real, fake, at_least=2)
+    # In torch, whose one thread gives the same bits however many threads numpy's library would take.
+    a, b = (torch.from_numpy(features).double() for features in (real, fake))
+    difference = a.mean(dim=0) - b.mean(dim=0)
+    cov_a, cov_b = (torch.cov(features.T).reshape(a.shape[1], -1) for features in (a, b))
     # Tr (C_r C_f)^(1/2) from the symmetric matrix with the same eigenvalues.
-    values, vectors = np.linalg.eigh(cov_a)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    trace_root = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
-    return float(difference @ difference + np.trace(cov_a) + np.trace(cov_b) - 2.0 * trace_root)
+    values, vectors = torch.linalg.eigh(cov_a)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    trace_root = torch.linalg.eigvalsh(root @ cov_b @ root).clamp_min(0).sqrt().sum()
+    return float(difference @ difference + cov_a.trace() + cov_b.trace() - 2.0 * trace_root)
 
 
 def kernel_distance(real: Features, fake: Features, subsets: int = 100, size: int = 1000, seed: int = 0) -> MeanSd:
@@ -57,14 +57,15 @@ def kernel_distance(real: Features, fake: Features, subsets: int = 100, size: in
     It is the mean over random subsets of `size` samples from each side and can be slightly below zero.
     """
     _check_samples("KID", real, fake, at_least=size)
+    x_all, y_all = (torch.from_numpy(features).double() for features in (fake, real))
     rng = np.random.RandomState(seed)
     estimates = np.empty(subsets)
     for k in range(subsets):
-        x = fake[rng.choice(len(fake), size, replace=False)].astype(np.float64)
-        y = real[rng.choice(len(real), size, replace=False)].astype(np.float64)
+        x = x_all[torch.from_numpy(rng.choice(len(fake), size, replace=False))]
+        y = y_all[torch.from_numpy(rng.choice(len(real), size, replace=False))]
         xx, yy, xy = _cubic_kernel(x, x), _cubic_kernel(y, y), _cubic_kernel(x, y)
-        within = (xx.sum() - np.trace(xx) + yy.sum() - np.trace(yy)) / (size * (size - 1))
-        estimates[k] = within - 2.0 * xy.mean()
+        within = (xx.sum() - xx.trace() + yy.sum() - yy.trace()) / (size * (size - 1))
+        estimates[k] = float(within - 2.0 * xy.mean())
     return MeanSd(float(estimates.mean()), float(estimates.std()))
 
 
@@ -200,9 +201,8 @@ def _check_samples(what: str, *sets: Features, at_least: int) -> None:
             raise MetricError(f"{what} cannot be measured: some features are not finite numbers")
 
 
-def _cubic_kernel(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    kernel: NDArray[np.float64] = (x @ y.T / x.shape[1] + 1.0) ** 3
-    return kernel
+def _cubic_kernel(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return (x @ y.T / x.shape[1] + 1.0) ** 3
 
 
 def _distance_blocks(a: Features, b: Features) -> Iterator[tuple[int, torch.Tensor]]:

@@ -1,50 +1,31 @@
 """Computes the reference statistics: what depends on the real images only, among it the baseline of every metric.
 
-They are cached under a key of the data, the protocol and the platform. Not here: generators.
+Not here: generators, and how the statistics are kept (training.evaluation.reference_cache).
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from models.files import write_atomically
+from models.errors import InputError, MetricError
 from training.data.dataset import Dataset
-from training.evaluation import classifier, metrics
+from training.evaluation import classifier, features
 from training.evaluation.classifier import Classifier, Images
 from training.evaluation.data_split import DataSplit
 from training.evaluation.distribution_metrics import ImageSet, compute_distribution_metrics
-from training.evaluation.features import ClassifierSpace, FeatureSpace, PixelSpace, flatten_pixels
+from training.evaluation.features import EfficientNetSpace, Standard
+from training.evaluation.memorisation import TrainingImages
+from training.evaluation.metrics import Features
 from training.evaluation.protocol import Protocol
-from training.metric_results import Measurement, MetricName, try_measure
+from training.evaluation.real_images import RealImages
+from training.evaluation.reference_cache import RealMeasurements, cache_key, read_cache, write_cache
+from training.metric_results import Measurement
+from training.parallel import map_in_threads
 from training.progress import ProgressCallback
-
-
-@dataclass(frozen=True, eq=False)
-class RealMeasurements:
-    """What is measured of real images, and cached.
-
-    Attributes:
-        classifier: trained on real images; None if they have no labels.
-        baselines: the metrics of real training images in place of generated ones.
-        class_accuracies: float64 (num_classes,), of the classifier on all test images; NaN for a class without any.
-        test_distances: float32 (n,), from each compared test image to its nearest training image, in pixels.
-    """
-
-    classifier: Classifier | None
-    baselines: dict[MetricName, Measurement]
-    class_accuracies: NDArray[np.float64]
-    test_distances: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,21 +34,21 @@ class ReferenceStats:
 
     Attributes:
         split: the real images.
-        order: int64, a fixed order of the training images; generated images get their labels in this order.
-        num_compared: how many images are on each side of a distance.
-        feature_space: where distances are measured.
-        test: the test images to which distances are measured.
+        real: which of them have which role.
+        space: where distances are measured; None if there is no such space.
+        test: the images to which distances are measured.
         test_labels: int64, the classes of these; None if the data has no labels.
+        training_images: the training images, ready to be searched for copies.
         measurements: what is measured of the real images.
         is_cached: True if the measurements come from the cache.
     """
 
     split: DataSplit
-    order: NDArray[np.int64]
-    num_compared: int
-    feature_space: FeatureSpace
+    real: RealImages
+    space: EfficientNetSpace | None
     test: ImageSet
     test_labels: NDArray[np.int64] | None
+    training_images: TrainingImages
     measurements: RealMeasurements
     is_cached: bool
 
@@ -76,13 +57,18 @@ class ReferenceStats:
         return self.split.train
 
     @property
-    def classifier(self) -> Classifier | None:
-        return self.measurements.classifier
+    def num_compared(self) -> int:
+        """How many images are on each side of a distance."""
+        return self.real.num_compared
 
     @property
-    def baseline_images(self) -> Images:
-        """The training images that are compared with the test images as generated images are."""
-        return self.train.images[self.order[: self.num_compared]]
+    def judges(self) -> tuple[Classifier, ...]:
+        """Classifiers trained on real images; empty if there are no classes."""
+        return self.measurements.judges
+
+    def image_set(self, images: Images) -> ImageSet:
+        """Compute what the metrics need to know of images."""
+        return _image_set(images, self.space, self.judges)
 
 
 def compute_reference(
@@ -96,135 +82,112 @@ def compute_reference(
         cache_dir: where measurements are kept; None to keep none.
         progress: called after each part.
     """
-    order = np.random.RandomState(protocol.seed % 2**32).permutation(len(split.train))
-    num_compared = min(protocol.compared_images, len(split.compared), len(split.train))
-    cache_file = cache_dir and cache_dir / f"{_cache_key(split, protocol)}.npz"
-    cached = _read_cache(cache_file, split, protocol) if cache_file else None
-    real_classifier = cached.classifier if cached else _train_classifier(split, order, protocol, progress)
-    space = ClassifierSpace(real_classifier) if real_classifier else PixelSpace()
-    test_rows = np.random.RandomState(protocol.seed % 2**32).permutation(len(split.compared))[:num_compared]
-    test = _image_set(split.compared.images[test_rows], space, real_classifier)
-    test_labels = None if split.compared.labels is None else split.compared.labels[test_rows]
+    real = RealImages.select(split, protocol)
+    cache_file = cache_dir and cache_dir / f"{cache_key(split, protocol)}.npz"
+    cached = read_cache(cache_file, split, protocol) if cache_file else None
+    judges = cached.judges if cached else _train_judges(split, real, protocol, progress)
+    standard, problem = (cached.standard, cached.space_problem) if cached else _fit_space(split.train, real)
+    space = EfficientNetSpace(standard) if standard else None
+    train_features = cached.train_features if cached else _train_features(split.train, space, progress)
+    test = _image_set(split.compared.images[real.compared_rows], space, judges)
+    labels = None if split.compared.labels is None else split.compared.labels[real.compared_rows]
+    training_images = TrainingImages(split.train.images, space, train_features, problem, protocol)
     if cached:
-        return ReferenceStats(split, order, num_compared, space, test, test_labels, cached, is_cached=True)
+        return ReferenceStats(split, real, space, test, labels, training_images, cached, is_cached=True)
     progress("real images compared", 0, 1)
-    baseline = _image_set(split.train.images[order[:num_compared]], space, real_classifier)
-    baselines = compute_distribution_metrics(test, baseline, test_labels, protocol)
-    near_copies, test_distances = _measure_memorisation(split, test.images, protocol)
-    baselines["distance_ratio"] = Measurement(1.0)
-    baselines["near_copies"] = near_copies
-    if real_classifier:
-        accuracy = Measurement(_accuracy(real_classifier, split.compared))
-        baselines["gan_train"] = accuracy
-        baselines["gan_test"] = accuracy
-    class_accuracies = _class_accuracies(real_classifier, split.compared)
+    stand_ins = _image_set(real.stand_ins, space, judges)
+    baselines = compute_distribution_metrics(test, stand_ins, labels, protocol, problem)
+    closeness = training_images.search(test.images, test.features)
+    baselines |= {
+        "distance_ratio": Measurement(1.0),
+        "near_copies": closeness.near_copies,
+        "feature_copies": closeness.feature_copies,
+    }
+    is_correct = _judge(judges, split.compared)
+    if judges:
+        accuracy = mean_and_sd(is_correct.mean(axis=1))
+        baselines |= {"gan_train": accuracy, "gan_test": accuracy}
     progress("real images compared", 1, 1)
-    measurements = RealMeasurements(real_classifier, baselines, class_accuracies, test_distances)
+    measurements = RealMeasurements(
+        judges,
+        baselines,
+        _accuracy_by_class(is_correct, split.compared),
+        np.empty(0, np.float32) if closeness.neighbours is None else closeness.neighbours.distance,
+        standard,
+        train_features,
+        problem,
+    )
     if cache_file:
-        _write_cache(cache_file, measurements)
-    return ReferenceStats(split, order, num_compared, space, test, test_labels, measurements, is_cached=False)
+        write_cache(cache_file, measurements)
+    return ReferenceStats(split, real, space, test, labels, training_images, measurements, is_cached=False)
 
 
-def count_gan_train_images(split: DataSplit, protocol: Protocol) -> int:
-    """Return how many images both classifiers learn from."""
-    return min(protocol.gan_train_images, len(split.train))
+def mean_and_sd(values: NDArray[np.float64]) -> Measurement:
+    """Return the mean over seeds with its standard deviation, which one seed does not have."""
+    sd = float(values.std(ddof=1)) if len(values) > 1 else None
+    return Measurement(float(values.mean()), sd)
 
 
-def mean_by_class(values: NDArray[np.bool_], labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float64]:
-    """Return the share of true values in each class, float64 (num_classes,); NaN for a class without images."""
+def mean_by_class(
+    values: NDArray[np.float64] | NDArray[np.bool_], labels: NDArray[np.int64], num_classes: int
+) -> NDArray[np.float64]:
+    """Return the mean of the values, or share of true ones, in each class; NaN for a class without images."""
     counts = np.bincount(labels, minlength=num_classes)
-    hits = np.bincount(labels, weights=values, minlength=num_classes)
-    return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
+    sums = np.bincount(labels, weights=values, minlength=num_classes)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def default_cache_dir() -> Path:
-    """Return GANMINT_CACHE, or `ganmint` in the user's cache folder (XDG_CACHE_HOME, else ~/.cache)."""
-    if chosen := os.environ.get("GANMINT_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ganmint"
+def _judge(judges: tuple[Classifier, ...], compared: Dataset) -> NDArray[np.bool_]:
+    """Return whether each judge is right about each image, bool (judges, n)."""
+    predicted = map_in_threads(lambda judge: judge.predict(compared.images).labels, judges)
+    return np.array([labels == compared.labels for labels in predicted], bool).reshape(len(judges), len(compared))
 
 
-def _accuracy(real_classifier: Classifier, test: Dataset) -> float:
-    assert test.labels is not None
-    return float((real_classifier.predict(test.images).labels == test.labels).mean())
-
-
-def _class_accuracies(real_classifier: Classifier | None, test: Dataset) -> NDArray[np.float64]:
-    """Return the accuracy on each class; empty without a classifier."""
-    if real_classifier is None or test.labels is None:
+def _accuracy_by_class(is_correct: NDArray[np.bool_], compared: Dataset) -> NDArray[np.float64]:
+    """Return the judges' accuracy on each class; empty without judges."""
+    if not len(is_correct) or compared.labels is None:
         return np.empty(0)
-    is_correct = real_classifier.predict(test.images).labels == test.labels
-    return mean_by_class(is_correct, test.labels, len(test.class_names))
+    return mean_by_class(is_correct.mean(axis=0), compared.labels, len(compared.class_names))
 
 
-def _image_set(images: Images, space: FeatureSpace, real_classifier: Classifier | None) -> ImageSet:
-    return ImageSet.create(images, space, real_classifier.predict(images) if real_classifier else None)
+def _image_set(images: Images, space: EfficientNetSpace | None, judges: tuple[Classifier, ...]) -> ImageSet:
+    return ImageSet(images, space.features(images) if space else None, judges[0].predict(images) if judges else None)
 
 
-def _train_classifier(
-    split: DataSplit, order: NDArray[np.int64], protocol: Protocol, progress: ProgressCallback
-) -> Classifier | None:
+def _train_judges(
+    split: DataSplit, real: RealImages, protocol: Protocol, progress: ProgressCallback
+) -> tuple[Classifier, ...]:
     train = split.train
-    if train.labels is None or split.compared.labels is None:
-        return None
-    rows = order[: count_gan_train_images(split, protocol)]
-    return classifier.train(
+    # With one class there is nothing to tell apart.
+    if train.labels is None or split.compared.labels is None or len(train.class_names) < 2:
+        return ()
+    rows = real.judge_rows[: real.gan_train_count]
+    return classifier.train_several(
         train.images[rows],
         train.labels[rows],
         len(train.class_names),
         protocol.classifier,
+        protocol.classifier_seeds,
         split.mirror,
         progress,
-        step_name="classifier on real images",
+        step_name="classifiers on real images",
     )
 
 
-def _measure_memorisation(
-    split: DataSplit, test: Images, protocol: Protocol
-) -> tuple[Measurement, NDArray[np.float32]]:
-    """Return the share of near-copies among the test images, and their distances to the training images."""
-    train = flatten_pixels(split.train.images)
-    k = min(protocol.neighbours, len(train) - 1)
-    neighbours = metrics.nearest_neighbours(flatten_pixels(test), train, k)
-    near_copies = try_measure(lambda: float(neighbours.is_near_copy(protocol.copy_share).mean()))
-    return near_copies, neighbours.distance
-
-
-def _cache_key(split: DataSplit, protocol: Protocol) -> str:
-    platform = torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.cuda.is_available()
-    parts = (protocol.digest, split.train.digest, split.compared.digest, split.mirror, platform)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _write_cache(path: Path, measurements: RealMeasurements) -> None:
-    real_classifier = measurements.classifier
-    state = real_classifier.state() if real_classifier else {}
-    facts = {"floors": measurements.baselines, "sha256": real_classifier.sha256 if real_classifier else ""}
-    arrays: dict[str, Any] = {
-        "facts": np.array(json.dumps(facts)),
-        "accuracy": measurements.class_accuracies,
-        "distance": measurements.test_distances,
-        **{f"weight.{name}": array for name, array in state.items()},
-    }
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_atomically(path, buffer.getvalue())
-
-
-def _read_cache(path: Path, split: DataSplit, protocol: Protocol) -> RealMeasurements | None:
-    """Read a cache file; return None if it is missing or damaged, so that everything is measured again."""
+def _fit_space(train: Dataset, real: RealImages) -> tuple[Standard | None, str]:
+    """Return the usual statistics of real images, or why there are none."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = dict(archive)
-        facts = json.loads(str(arrays["facts"]))
-        state = {k.removeprefix("weight."): v for k, v in arrays.items() if k.startswith("weight.")}
-        real_classifier = None
-        if state:
-            num_classes = len(split.train.class_names)
-            real_classifier = Classifier.from_state(state, split.train.shape, num_classes, protocol.classifier)
-        if facts["sha256"] != (real_classifier.sha256 if real_classifier else ""):
-            return None
-        baselines: dict[MetricName, Measurement] = {name: Measurement(*v) for name, v in facts["floors"].items()}
-        return RealMeasurements(real_classifier, baselines, arrays["accuracy"], arrays["distance"])
-    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile):
+        return features.fit(train.images[real.judge_rows[: features.FITTED_IMAGES]]), ""
+    except InputError as error:
+        return None, error.reason
+    except MetricError as error:
+        return None, str(error)
+
+
+def _train_features(train: Dataset, space: EfficientNetSpace | None, progress: ProgressCallback) -> Features | None:
+    if space is None:
         return None
+    progress("features of training images", 0, 1)
+    found = space.features(train.images)
+    progress("features of training images", 1, 1)
+    return found

@@ -10,7 +10,7 @@ from models.base import Frozen
 from models.errors import DataError, MetricError
 from models.files import write_atomically
 from training.evaluation.data_split import DataSplit
-from training.evaluation.distribution_metrics import ImageSet, compute_feature_metrics
+from training.evaluation.distribution_metrics import compute_feature_metrics
 from training.evaluation.evaluate import generate, torch_threads
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.protocol import STANDARD, Protocol
@@ -92,14 +92,15 @@ def score_snapshots(
     scores = []
     with torch_threads(protocol.threads):
         reference = compute_reference(split, protocol, cache_dir, progress)
+        real = reference.test.features
+        if reference.space is None or real is None:
+            raise MetricError(f"the snapshots of {run} cannot be compared: {reference.measurements.space_problem}")
         count = min(reference.num_compared, MAX_IMAGES)
         for trained in trained_run.load_snapshots(run):
             if trained.kimg not in known:
                 generator = EvaluatedGenerator.from_run(trained)
                 images = generate(generator, reference, count, protocol, progress).images
-                predictions = reference.classifier.predict(images) if reference.classifier else None
-                fake = ImageSet.create(images, reference.feature_space, predictions)
-                results = compute_feature_metrics(reference.test.features[:count], fake.features, protocol)
+                results = compute_feature_metrics(real[:count], reference.space.features(images), protocol)
                 fd = results["fd"]
                 if fd.value is None:
                     raise MetricError(f"the snapshots of {run} cannot be compared: {fd.problem}")

@@ -42,10 +42,11 @@ def protocol() -> Protocol:
         name="small",
         holdout=0.3,
         classifier=Recipe(width=8, features=16, epochs=8, min_images_shown=0, batch=25),
+        min_images=70,
         kid_subsets=5,
         kid_size=100,
         score_splits=5,
-        bins=10,
+        bins=8,
         neighbours=20,
         # Distances between so few digits are large, so half the usual distance does not yet mean a copy.
         copy_share=0.25,

@@ -12,14 +12,18 @@ import torch
 
 from models.sampler import Sampler
 from tests.samplers import torch_runtime, torch_sampler
+from training import efficientnet
 from training.data.dataset import Dataset
 from training.evaluation import data_split, html_report
+from training.evaluation.classifier import Images
 from training.evaluation.data_split import DataSplit
+from training.evaluation.distribution_metrics import FEATURE_METRICS
 from training.evaluation.evaluate import EvaluationResult, describe_training_data, evaluate
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.generator_metrics import METRIC_ORDER
 from training.evaluation.protocol import Protocol
 from training.evaluation.summary import summarise
+from training.metric_results import CLASSIFIER
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +46,16 @@ def value_of(result: EvaluationResult, name: str) -> float:
 
 def test_the_true_distribution_passes_the_gate(good_result: EvaluationResult) -> None:
     assert good_result.report.gate.passed, good_result.report.gate.failures
-    assert [metric.name for metric in good_result.report.metrics] == list(METRIC_ORDER)
+    names = [metric.name for metric in good_result.report.metrics]
+    assert names == [*METRIC_ORDER, *(CLASSIFIER + name for name in METRIC_ORDER if name in FEATURE_METRICS)]
     for metric in good_result.report.metrics:
         assert metric.value is not None and metric.real_baseline is not None, metric
     assert value_of(good_result, "near_copies") == 0.0
     assert value_of(good_result, "distance_ratio") == pytest.approx(1.0, abs=0.1)
+    assert value_of(good_result, "sharpness") == pytest.approx(1.0, abs=0.15)
+    assert all(
+        metric.sd is not None for metric in good_result.report.metrics if metric.name in ("gan_train", "gan_test")
+    )
     assert value_of(good_result, "class_balance") < 0.15
     assert len(good_result.report.classes) == 10
     assert all(row.gan_test is not None and row.gan_test > 0.5 for row in good_result.report.classes)
@@ -148,10 +157,9 @@ def test_unlabelled_data_gives_the_metrics_that_need_no_labels(
     result = evaluate(good_generator, plain, protocol)
 
     problems = {f.name: f.problem for f in result.report.metrics if f.value is None}
-    assert set(problems) == {"gan_train", "gan_test", "fd", "inception_score", "class_balance"}
-    assert problems["fd"] == "the Fréchet distance needs at least 257 images a side, there are 150"
+    assert set(problems) == {"gan_train", "gan_test", "inception_score", "class_balance"}
     assert problems["gan_train"] == "the data has no labels"
-    assert result.report.feature_space.startswith("pixels")
+    assert result.report.feature_space.startswith("EfficientNet-Lite0")
     assert value_of(result, "coverage") > 0.7 and value_of(result, "near_copies") == 0.0
     assert any("GAN-train was not measured" in words for words in result.report.gate.failures)
 
@@ -214,8 +222,10 @@ def test_few_images_lose_only_the_metrics_that_need_more(
     result = evaluate(good_generator, small, protocol)
 
     problems = {f.name: f.problem for f in result.report.metrics if f.value is None}
-    assert set(problems) == {"kid", "inception_score", "ndb"}
-    assert problems["kid"] == f"KID needs at least 100 images a side, there are {len(small.compared)}"
+    in_spaces = {prefix + name for name in FEATURE_METRICS for prefix in ("", CLASSIFIER)}
+    assert set(problems) == {"inception_score", "ndb", *in_spaces}
+    assert problems["fd"] == "it needs at least 70 images a side, there are 10"
+    assert "Only 10 images a side were compared, so chance moves every metric" in " ".join(result.report.notes)
     assert "NaN" not in result.report.model_dump_json() and "nan" not in result.report.model_dump_json()
 
 
@@ -239,3 +249,40 @@ def _remove_labels(dataset: Dataset) -> Dataset:
 
 def _rename_classes(dataset: Dataset, names: tuple[str, ...]) -> Dataset:
     return Dataset(dataset.name, dataset.images, dataset.labels, names)
+
+
+@pytest.mark.parametrize("kind", ["one class", "one picture"])
+def test_degenerate_data_give_words_instead_of_numbers(
+    kind: str, good_generator: EvaluatedGenerator, digits: DataSplit, protocol: Protocol, tmp_path: Path
+) -> None:
+    one_picture: Images = np.repeat(digits.whole.images[:1], 240, axis=0)
+    images: Images = digits.whole.images[:240] if kind == "one class" else one_picture
+    labels = np.zeros(240, np.int64) if kind == "one class" else digits.whole.labels[:240]  # type: ignore[index]
+    names = ("0",) if kind == "one class" else digits.whole.class_names
+    data = data_split.hold_out_now(Dataset(kind, images, labels, names), 0.3, tmp_path)
+    protocol = protocol.model_copy(update={"min_images": 30})
+
+    result = evaluate(good_generator, data, protocol)
+
+    problems = {f.name: f.problem for f in result.report.metrics if f.value is None}
+    if kind == "one class":
+        assert "are not the generator's" in problems["gan_train"] or "one class only" in problems["gan_train"]
+        assert "recall" not in problems
+    else:
+        assert problems["recall"] == problems["fd"] == "the training images are all alike"
+        assert "copies of training images" in problems["distance_ratio"]
+    assert "nan" not in result.report.model_dump_json().lower()
+    html_report.render_html(result)
+
+
+def test_missing_weights_leave_the_distances_unmeasured(
+    good_generator: EvaluatedGenerator, digits: DataSplit, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package")
+
+    result = evaluate(good_generator, digits, protocol)
+
+    problems = {f.name: f.problem for f in result.report.metrics if f.value is None}
+    assert set(problems) == {*FEATURE_METRICS, "feature_copies"}
+    assert set(problems.values()) == {efficientnet.HOW_TO_INSTALL}
+    assert result.report.feature_space == ""

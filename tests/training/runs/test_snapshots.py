@@ -32,6 +32,7 @@ KEPT = ("snapshot_kimg=0.128", "total_kimg=0.384", "data.validation=0.25", "data
 SMALL = Protocol(
     name="small",
     classifier=Recipe(width=4, features=4, epochs=1, min_images_shown=0, batch=32),
+    min_images=20,
     kid_size=20,
     kid_subsets=2,
     bins=2,
@@ -107,7 +108,7 @@ def test_the_snapshot_with_the_lowest_distance_on_validation_images_is_published
     assert [score["kimg"] for score in scores] == [0.128, 0.256, 0.384]
     training = read_manifest(model.path).training
     assert training.kimg == best["kimg"]
-    assert "lowest Fréchet distance of 3 on 48 validation images by small" in training.checkpoint
+    assert "lowest Fréchet distance of 3 on 36 validation images by small" in training.checkpoint
     average = checkpoint.load(checkpoint.path_for(out / "snapshots", round(best["kimg"] * 1000)))["trainer"]["ema"]
     weights = safetensors.torch.load_file(model.path / artifact.WEIGHTS)
     assert all(torch.equal(weights[name], average[name]) for name in average)
