@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -96,6 +97,8 @@ def main() -> None:
     if arguments.quick:
         arguments.models = ["digits"]
         arguments.rounds = min(arguments.rounds, 3)
+    if not arguments.no_peer and importlib.util.find_spec("mosec") is None:
+        parser.error("Mosec is not installed: pip install mosec, or give --no-peer")
     print(describe_machine())
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BENTOML_HOME"] = folder
