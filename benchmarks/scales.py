@@ -23,12 +23,13 @@ from training.config import DataConfig, load_preset
 from training.evaluation import data_split, features
 from training.evaluation.classifier import Images
 from training.evaluation.data_split import DataSplit
-from training.evaluation.distribution_metrics import ImageSet, compute_distribution_metrics
+from training.evaluation.distribution_metrics import compute_feature_metrics
 from training.evaluation.features import EfficientNetSpace
 from training.evaluation.memorisation import TrainingImages, distance_ratio
 from training.evaluation.protocol import STANDARD, Protocol
+from training.evaluation.sharpness import sharpness
 from training.gate import Bound, check_gate
-from training.metric_results import Measurement, MetricName, MetricResult
+from training.metric_results import Measurement, MetricName, MetricResult, try_measure
 
 BOUNDS: dict[MetricName, Bound] = {
     "recall": Bound(min_ratio_to_real=0.6),
@@ -120,18 +121,24 @@ def measure_rows(
     pool = split.train.images[order[2 * count :]]
     space = EfficientNetSpace(features.fit(pool))
     training_images = TrainingImages(pool, space, space.features(pool), "", protocol)
-    test = _image_set(split.compared.images[np.random.RandomState(2).permutation(len(split.compared))[:count]], space)
-    test_closeness = training_images.search(test.images, test.features)
+    test = split.compared.images[np.random.RandomState(2).permutation(len(split.compared))[:count]]
+    test_features = space.features(test)
+    test_closeness = training_images.search(test, test_features)
     assert test_closeness.neighbours is not None, test_closeness.near_copies.problem
     usual = test_closeness.neighbours.distance
 
-    def measure(images: Images) -> dict[str, Measurement]:
-        row = _image_set(images[:count], space)
-        values = compute_distribution_metrics(test, row, None, protocol)
-        closeness = training_images.search(row.images, row.features)
+    def measure(images: Images) -> dict[MetricName, Measurement]:
+        row = images[:count]
+        row_features = space.features(row)
+        values = compute_feature_metrics(test_features, row_features, protocol)
+        closeness = training_images.search(row, row_features)
         assert closeness.neighbours is not None
-        values["distance_ratio"] = Measurement(distance_ratio(closeness.neighbours, usual))
-        return values | {"near_copies": closeness.near_copies, "feature_copies": closeness.feature_copies}
+        return values | {
+            "sharpness": try_measure(lambda: sharpness(test, row)),
+            "distance_ratio": Measurement(distance_ratio(closeness.neighbours, usual)),
+            "near_copies": closeness.near_copies,
+            "feature_copies": closeness.feature_copies,
+        }
 
     real = measure(stand_ins)
     real |= {"near_copies": test_closeness.near_copies, "feature_copies": test_closeness.feature_copies}
@@ -168,10 +175,6 @@ def format_row(name: str, results: list[MetricResult], broken: tuple[str, ...]) 
         else:
             cells.append(f"{result.value / result.real_baseline:.2f}" if result.real_baseline else "-")
     return f"| {name} | {' | '.join(cells)} | {', '.join(broken) or 'none'} |"
-
-
-def _image_set(images: Images, space: EfficientNetSpace) -> ImageSet:
-    return ImageSet(images, space.features(images), None)
 
 
 def _channels_first(images: Images) -> torch.Tensor:

@@ -12,13 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from models.artifact import TRAINING_STATE
 from models.errors import FileError, GanmintError, SignatureError
 from models.files import write_atomically
 
 SIGNATURE = "model.sig"
 # BentoML writes model.yaml into its store; it differs between two copies of the same artifact. The training state lies
 # elsewhere in the store; its hash is in the manifest, which is signed.
-UNSIGNED = (SIGNATURE, "model.yaml", "training.safetensors")
+UNSIGNED = (SIGNATURE, "model.yaml", TRAINING_STATE)
 
 
 def sign(folder: Path, private_key: Path, password: str | None = None) -> Path:

@@ -81,3 +81,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[...
     out = tmp_path_factory.mktemp("finished") / "run"
     loop.run(tiny_config(), tiny_data, out, "cpu", "ganmint train --preset digits")
     return out
+
+
+@pytest.fixture
+def data_path(tiny_data: Dataset, tmp_path: Path) -> Path:
+    """`tiny_data` in a file."""
+    path = tmp_path / "stripes.npz"
+    names = np.array(tiny_data.class_names)
+    np.savez(path, images=tiny_data.images, labels=tiny_data.labels, label_names=names)  # type: ignore[arg-type]
+    return path

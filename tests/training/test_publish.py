@@ -249,15 +249,6 @@ def small() -> Protocol:
     )
 
 
-@pytest.fixture
-def data_path(tiny_data: Dataset, tmp_path: Path) -> Path:
-    """`tiny_data` in a file."""
-    path = tmp_path / "stripes.npz"
-    names = np.array(tiny_data.class_names)
-    np.savez(path, images=tiny_data.images, labels=tiny_data.labels, label_names=names)  # type: ignore[arg-type]
-    return path
-
-
 @pytest.fixture(scope="module")
 def below(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[..., Config], tiny_data: Dataset) -> Path:
     """A run whose thresholds no generator can meet."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import statistics
 import time
@@ -13,7 +12,7 @@ import click
 import torch
 
 from models.cli import PATH, device_option
-from models.errors import TrainingDivergedError
+from models.errors import FileError, TrainingDivergedError
 from models.files import write_atomically
 from models.runtime.loading import resolve_device
 from training.commands.runs import comparison_html, format_comparison, tabulate
@@ -29,7 +28,7 @@ from training.evaluation.toy_metrics import evaluate_toy
 from training.progress import ProgressPrinter, format_duration
 from training.runs import comparison, loop
 from training.runs.mlflow_logger import TRACKERS, require_trackers
-from training.runs.run_dir import EVALUATION_FOLDER, STATS_FILE
+from training.runs.run_dir import EVALUATION_FOLDER
 from training.runs.score_record import read_score_records
 from training.runs.sweep import PlannedRun, check_folders, parse_axes, plan, trained_kimg
 from training.runs.trained_run import load_latest
@@ -108,9 +107,8 @@ def _print_grid(runs: Sequence[PlannedRun], dataset: Dataset, out: Path, device:
 def _past_rate(run: Path) -> float | None:
     """Return the median images per second of a run's ticks; None without any."""
     try:
-        rows = [json.loads(line) for line in (run / STATS_FILE).read_text().splitlines()]
-        return statistics.median(float(row["images_per_second"]) for row in rows)
-    except (OSError, ValueError, KeyError, TypeError):
+        return statistics.median(tick["images_per_second"] for tick in comparison.read_ticks(run))
+    except (FileError, KeyError):
         return None
 
 

@@ -136,6 +136,11 @@ class Trainer:
         """Return what G's loss trains: G, and the encoder if there is one."""
         return [Learner(self.G, self.optimizer_G), *([self.encoder] if self.encoder else [])]
 
+    def _learners(self) -> list[Learner]:
+        """Return every network that is trained."""
+        heads = [self.heads] if self.heads else []
+        return [Learner(self.D, self.optimizer_D), *self._generator_learners(), *heads]
+
     def _optional_parts(self) -> dict[str, dict[str, Any]]:
         """Return the networks and optimisers that only some configurations have."""
         encoder, heads = self.encoder, self.heads
@@ -188,8 +193,7 @@ class Trainer:
 
     def is_finite(self) -> bool:
         """Whether every weight is finite."""
-        learners = [*self._generator_learners(), *([self.heads] if self.heads else [])]
-        networks = [self.D, self.ema, *(learner.network for learner in learners)]
+        networks = [self.ema, *(learner.network for learner in self._learners())]
         weights = [w for network in networks for w in network.parameters()]
         return bool(torch.stack([w.isfinite().all() for w in weights]).all())
 
@@ -219,9 +223,8 @@ class Trainer:
     def _set_learning_rates(self) -> None:
         lr = self.schedule_value(self.config.lr)
         betas = (self.config.beta1, self.schedule_value(self.config.beta2))
-        learners = [*self._generator_learners(), *([self.heads] if self.heads else [])]
-        for optimizer in (self.optimizer_D, *(learner.optimizer for learner in learners)):
-            optimizer.param_groups[0].update(lr=lr, betas=betas)
+        for learner in self._learners():
+            learner.optimizer.param_groups[0].update(lr=lr, betas=betas)
 
     def _update_generator(self, real: Tensor, labels: Tensor) -> Stats:
         self.D.requires_grad_(False)
@@ -259,8 +262,8 @@ class Trainer:
         """Return what the second discriminator sees, if there is one: images whose colours are never changed."""
         if self.judge is None:
             return None
-        real = self._augment(real, REAL_FOR_PROJECTED, colour_share=0)
-        fake = self._augment(fake, FAKE_FOR_PROJECTED, colour_share=0)
+        real = self._augment(real, REAL_FOR_PROJECTED, with_colour=False)
+        fake = self._augment(fake, FAKE_FOR_PROJECTED, with_colour=False)
         with self._autocast():
             with torch.no_grad():
                 real_maps = self.judge.features(real)
@@ -360,14 +363,17 @@ class Trainer:
 
     def _discriminate(self, images: Tensor, labels: Tensor, view: int) -> DiscriminatorOutput:
         """Apply D to augmented images; `view` is one of REAL_FOR_G .. FAKE_FOR_D."""
-        colour_share = self.config.augment.colour if self.config.augment else 0
-        images = self._augment(images, view, colour_share)
+        images = self._augment(images, view)
         with self._autocast():
             output: DiscriminatorOutput = self.D(images, labels)
         return DiscriminatorOutput(logits=output.logits.float(), codes=output.codes.float())
 
-    def _augment(self, images: Tensor, view: int, colour_share: float) -> Tensor:
+    def _augment(self, images: Tensor, view: int, with_colour: bool = True) -> Tensor:
+        """Transform images at random, if the configuration says so."""
+        if self.config.augment is None:
+            return images
         rng = self.rng.augment_rng(self.images_shown, view)
+        colour_share = self.config.augment.colour if with_colour else 0.0
         return augment(images, self.augment_p(), rng, self.group, colour_share)
 
     def _autocast(self) -> torch.autocast:

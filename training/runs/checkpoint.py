@@ -26,6 +26,11 @@ def path_for(folder: Path, images_shown: int) -> Path:
     return folder / f"checkpoint-{images_shown:012d}.pt"
 
 
+def count_images(path: Path) -> int:
+    """Return how many real images had been shown when a checkpoint was saved, by its name."""
+    return int(path.stem.rpartition("-")[2])
+
+
 def list_paths(folder: Path) -> list[Path]:
     """List the checkpoints of a run, oldest first."""
     return sorted(p for p in folder.glob("checkpoint-*.pt") if re.fullmatch(r"checkpoint-\d{12}\.pt", p.name))

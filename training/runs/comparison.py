@@ -98,7 +98,7 @@ def read_run(path: Path) -> RunSummary:
     """
     require_run(path)
     settings = flatten(load_config(path / CONFIG_FILE).model_dump(mode="json"))
-    return RunSummary(str(path), settings, _read_ticks(path), read_score_records(path))
+    return RunSummary(str(path), settings, read_ticks(path), read_score_records(path))
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunSummary]:
@@ -197,7 +197,11 @@ def _tick_line(run: RunSummary, name: str, is_optional: bool) -> list[tuple[floa
     return [] if is_optional and not any(value for _, value in points) else points
 
 
-def _read_ticks(run: Path) -> list[dict[str, float]]:
+def read_ticks(run: Path) -> list[dict[str, float]]:
+    """Read a run's stats.jsonl; null becomes NaN.
+
+    Raises: FileError when it is damaged, or no tick is finished.
+    """
     path = run / STATS_FILE
     try:
         lines = [json.loads(line) for line in path.read_text().splitlines()]

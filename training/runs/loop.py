@@ -329,8 +329,7 @@ def _save(trainer: Trainer, data_info: dict[str, Any], out: Path) -> None:
     """Save the tick's grid, checkpoint and, if it is due, snapshot."""
     config = trainer.config
     dataset = trainer.dataset
-    grid = out / run_dir.GRIDS_FOLDER / f"{trainer.images_shown:012d}.png"
-    write_grid(trainer.ema, dataset, config.z_dim, grid)
+    write_grid(trainer.ema, dataset, config.z_dim, run_dir.grid_path(out, trainer.images_shown))
     if config.infogan_codes and dataset.has_images:
         path = out / run_dir.CODES_FILE
         write_code_traversals(trainer.ema, config.z_dim, dataset.num_classes, config.infogan_codes, path)

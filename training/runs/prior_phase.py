@@ -52,6 +52,5 @@ def add_prior(trainer: Trainer, out: Path, is_stop_requested: Callable[[], bool]
     state["generator"] = generator_config(config, dataset, with_prior=True).model_dump(mode="json")
     state["prior"] = prior.state_dict()
     checkpoint.save(out, trainer.images_shown, state)
-    grid = out / run_dir.GRIDS_FOLDER / f"{trainer.images_shown:012d}.png"
-    write_grid(load_latest(out).generator, dataset, config.z_dim, grid)
+    write_grid(load_latest(out).generator, dataset, config.z_dim, run_dir.grid_path(out, trainer.images_shown))
     print(f"Fitted the prior in {format_duration(time.monotonic() - start_s)}.")

@@ -114,6 +114,11 @@ def report_path(run: Path) -> Path:
     return run / EVALUATION_FOLDER / REPORT_FILE
 
 
+def grid_path(run: Path, images_shown: int) -> Path:
+    """Return where the grid of the tick after this many real images is."""
+    return run / GRIDS_FOLDER / f"{images_shown:012d}.png"
+
+
 def suggest_model_name(run: Path) -> str:
     """Suggest a model name that resembles the run folder's name: a-z, 0-9, - and _."""
     return re.sub(r"[^a-z0-9_-]+", "-", run.resolve().name.lower()).strip("-_")[:63] or "mymodel"

@@ -35,7 +35,7 @@ def save_if_due(run: Path, images_shown: int, snapshot_kimg: float, state: dict[
     if not interval:
         return
     paths = list_paths(run)
-    last = count_images(paths[-1]) if paths else 0
+    last = checkpoint.count_images(paths[-1]) if paths else 0
     if images_shown // interval <= last // interval:
         return
     checkpoint.write(
@@ -49,14 +49,9 @@ def save_if_due(run: Path, images_shown: int, snapshot_kimg: float, state: dict[
     _thin_out(list_paths(run), interval)
 
 
-def count_images(path: Path) -> int:
-    """Return how many real images had been shown when a snapshot was saved."""
-    return int(path.stem.rpartition("-")[2])
-
-
 def _thin_out(paths: list[Path], interval: float) -> None:
     """Delete snapshots so that the rest are at the multiples of a larger distance; the newest stays."""
-    numbers = [int(count_images(path) // interval) for path in paths]
+    numbers = [int(checkpoint.count_images(path) // interval) for path in paths]
     step = 1
     while numbers[-1] // step > MAX_SNAPSHOTS:
         step *= 2

@@ -92,7 +92,7 @@ def load_snapshots(run: Path) -> Iterator[TrainedRun]:
     """
     latest = load_latest(run)
     for path in snapshots.list_paths(run):
-        if snapshots.count_images(path) < round(latest.kimg * 1000):
+        if checkpoint.count_images(path) < round(latest.kimg * 1000):
             yield _load(run, path)
     yield latest
 
@@ -103,9 +103,9 @@ def load_at(run: Path, kimg: float) -> TrainedRun:
     Raises: InputError naming what there is; FileError, CheckpointError.
     """
     run_dir.require_run(run)
-    paths = {snapshots.count_images(path): path for path in snapshots.list_paths(run)}
+    paths = {checkpoint.count_images(path): path for path in snapshots.list_paths(run)}
     if newest := checkpoint.latest_path(run):
-        paths[snapshots.count_images(newest)] = newest
+        paths[checkpoint.count_images(newest)] = newest
     path = paths.get(round(kimg * 1000))
     if path is None:
         known = ", ".join(f"{images / 1000:g}" for images in sorted(paths)) or "none"

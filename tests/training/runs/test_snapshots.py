@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -48,18 +47,10 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_config: MakeConfig, tiny_
     return out
 
 
-@pytest.fixture
-def data_path(tiny_data: Dataset, tmp_path: Path) -> Path:
-    path = tmp_path / "stripes.npz"
-    names = np.array(tiny_data.class_names)
-    np.savez(path, images=tiny_data.images, labels=tiny_data.labels, label_names=names)  # type: ignore[arg-type]
-    return path
-
-
 def test_a_run_keeps_its_averaged_weights_from_time_to_time(run: Path) -> None:
     paths = snapshots.list_paths(run)
 
-    assert [snapshots.count_images(path) for path in paths] == [128, 256, 384]
+    assert [checkpoint.count_images(path) for path in paths] == [128, 256, 384]
     newest = checkpoint.load(checkpoint.list_paths(run)[-1])["trainer"]["ema"]
     first, last = (checkpoint.load(path)["trainer"] for path in (paths[0], paths[-1]))
     assert all(torch.equal(last["ema"][name], newest[name]) for name in newest)
@@ -81,7 +72,7 @@ def test_snapshots_are_bounded_evenly_spaced_and_keep_the_newest(tmp_path: Path)
     for tick in range(1, 131):
         snapshots.save_if_due(tmp_path, tick * 1000, 1.0, STATE)
 
-    kept = [snapshots.count_images(path) // 1000 for path in snapshots.list_paths(tmp_path)]
+    kept = [checkpoint.count_images(path) // 1000 for path in snapshots.list_paths(tmp_path)]
     assert kept == [*range(8, 129, 8), 130]
 
 
