@@ -53,7 +53,7 @@ class Ancestor(Frozen):
     """A run or model whose networks a training started from."""
 
     source: str = Field(description="the run's folder, or the model's name/version")
-    digest: str = Field(description="sha256 of the checkpoint or of training.safetensors")
+    digest: str = Field(description="sha256 of the checkpoint, of training.safetensors or of generator.safetensors")
     kimg: float = Field(ge=0, description="thousand real images that its own training had shown by then")
     command: str
     config: dict[str, Any]

@@ -71,7 +71,9 @@ class ResidualBlock(nn.Module):
         self.conv2 = conv(channels, channels, 3, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.conv2(self.act(self.conv1(x) + self.bias))
+        h = self.conv1(x)
+        # The bias takes the type of what it is added to: under bfloat16 it would turn it into float32.
+        out: Tensor = x + self.conv2(self.act(h + self.bias.to(h.dtype)))
         return out
 
 
@@ -91,8 +93,9 @@ class Bottleneck(nn.Module):
         self.conv3 = conv(inner, channels, 1, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.act(self.conv1(x) + self.bias1)
-        out: Tensor = x + self.conv3(self.act(self.conv2(h) + self.bias2))
+        h = self.conv1(x)
+        h = self.conv2(self.act(h + self.bias1.to(h.dtype)))
+        out: Tensor = x + self.conv3(self.act(h + self.bias2.to(h.dtype)))
         return out
 
 

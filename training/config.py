@@ -173,6 +173,11 @@ class Config(Frozen):
     schedule_kimg: float = Field(gt=0, description="length of the schedules of lr, gamma, beta2 and others")
     batch: int = Field(ge=2)
     penalty_every: int = Field(default=1, ge=1, description="apply R1 and R2 only in each k-th step, k times as strong")
+    freeze_generator_kimg: float = Field(
+        default=0.0,
+        ge=0,
+        description="images before the generator is trained: with --init, the other networks first catch up with it",
+    )
     augment: AugmentConfig | None = Field(
         default=None, description="augmentation of D's inputs, for small data sets; {} turns it on"
     )

@@ -27,6 +27,7 @@ from training.gan.image_ops import clip_pixels
 from training.gan.losses import OBJECTIVES, infogan_loss, zero_centered_gradient_penalty
 from training.gan.projected import FeaturePairs, ProjectedJudge
 from training.gan.vae_gan import ALL_ROWS, ENCODED, SAMPLED, kl_divergence, reconstruction_loss, reparameterize
+from training.gan.widening import load_widened
 from training.rng import RngStreams
 from training.schedule import CosineSchedule
 
@@ -136,6 +137,9 @@ class Trainer:
         """Return what G's loss trains: G, and the encoder if there is one."""
         return [Learner(self.G, self.optimizer_G), *([self.encoder] if self.encoder else [])]
 
+    def _is_generator_frozen(self) -> bool:
+        return self.images_shown < self.config.freeze_generator_kimg * 1000
+
     def _learners(self) -> list[Learner]:
         """Return every network that is trained."""
         heads = [self.heads] if self.heads else []
@@ -177,12 +181,17 @@ class Trainer:
     def start_from(self, state: dict[str, Any]) -> None:
         """Start a new run from another one's state: its networks, and its averages and optimisers if it has them.
 
-        The images are counted from 0.
+        A state may hold the generator only; then, or if it is narrower than this one and is widened, the other networks
+        and all optimisers begin anew. The images are counted from 0.
+
+        Raises: RuntimeError, ValueError, KeyError: the networks do not fit.
         """
         average = state.get("ema") or state["G"]
-        for name, part in {"G": state["G"], "D": state["D"], "ema": average}.items():
-            getattr(self, name).load_state_dict(part)
-        for name in ("optimizer_G", "optimizer_D"):
+        is_widened = load_widened(self.G, state["G"])
+        load_widened(self.ema, average)
+        if is_widened:
+            return
+        for name in ("D", "optimizer_G", "optimizer_D"):
             if name in state:
                 getattr(self, name).load_state_dict(state[name])
         for name, parts in self._optional_parts().items():
@@ -252,7 +261,8 @@ class Trainer:
             weight = self.schedule_value(self.config.encoder.weight)
             loss[ENCODED] += weight * (recon_loss + self.config.encoder.kl_weight * kl)
 
-        grad_norm = self._optimizer_step(loss, self._generator_learners())
+        learners = self._generator_learners()
+        grad_norm = self._optimizer_step(loss, learners, learners[1:] if self._is_generator_frozen() else learners)
         self.D.requires_grad_(True)
         rows = {"loss_G": adversarial, "recon_loss": recon_loss, "kl": kl, "loss_G_projected": projected_loss}
         means = {name: row.mean() for name, row in self.group.gather_named(rows).items()}
@@ -340,13 +350,17 @@ class Trainer:
             **_logit_stats(rows["real"], rows["fake"]),
         }
 
-    def _optimizer_step(self, loss: Tensor, learners: list[Learner]) -> Tensor:
-        """Follow the gradient of the mean of a loss (n,); return the norm of the first network's gradient."""
+    def _optimizer_step(self, loss: Tensor, learners: list[Learner], updated: list[Learner] | None = None) -> Tensor:
+        """Follow the gradient of the mean of a loss (n,), with all learners or those that are to be updated.
+
+        Returns: the norm of the first network's gradient.
+        """
         for learner in learners:
             learner.optimizer.zero_grad(set_to_none=True)
         loss.mean().backward()  # type: ignore[no-untyped-call]
         for learner in learners:
             self.group.average_gradients(learner.network.parameters())
+        for learner in learners if updated is None else updated:
             learner.optimizer.step()
         return _gradient_norm(learners[0].network)
 

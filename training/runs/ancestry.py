@@ -33,7 +33,7 @@ class Start:
 
 
 def read_start(source: str, device: str = "cpu") -> Start:
-    """Read the newest checkpoint of a run, or the training state of a published model.
+    """Read the newest checkpoint of a run, or a published model: its training state, or its generator if it has none.
 
     Args:
         source: a run's folder, a model's folder, or a model's name or name/version.
@@ -102,22 +102,17 @@ def _read_model(folder: Path, device: str) -> Start:
     manifest = read_manifest(folder)
     title = f"{manifest.name}/{manifest.version}"
     path = store.find_training_state(folder)
-    if path is None:
-        raise InputError(
-            f"{title} has no {artifact.TRAINING_STATE}, so no training can start from it; publish it "
-            "--with-training-state",
-            OPTION,
-        )
     own = Ancestor(
         source=title,
-        digest=manifest.files[artifact.TRAINING_STATE],
+        digest=manifest.files[artifact.TRAINING_STATE if path else artifact.WEIGHTS],
         kimg=manifest.training.kimg,
         command=manifest.training.command,
         config=manifest.training.config,
         data=manifest.training.data,
         test_evaluations=manifest.training.test_evaluations or 0,
     )
-    state = unpack(safetensors.torch.load_file(path, device=device))
+    tensors = safetensors.torch.load_file(path or folder / artifact.WEIGHTS, device=device)
+    state = unpack(tensors) if path else {"G": tensors}
     return Start(state, manifest.class_names, (own, *manifest.training.ancestors))
 
 
