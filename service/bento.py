@@ -10,8 +10,10 @@ import os
 import tempfile
 from typing import Any
 
+from service import lifecycle
 from service.settings import read_settings
 
+lifecycle.end_when_a_start_fails()
 SETTINGS = read_settings()
 # prometheus_client reads this variable on import. BentoML sets it to a folder that all servers of a user share and
 # wipe. The arbiter makes a folder of its own instead, which its workers inherit.
@@ -33,14 +35,14 @@ class _DirectService(bentoml.Service):  # type: ignore[misc]
     """
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        from service import lifecycle
-        from service.app import create_app
-
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         logging.getLogger("ganmint").setLevel(logging.INFO)
         lifecycle.die_with_parent()
         lifecycle.raise_file_limit()
-        app = create_app(SETTINGS, on_loaded=lifecycle.freeze_garbage)
+        with lifecycle.report_failed_start():
+            from service.app import create_app
+
+            app = create_app(SETTINGS, on_loaded=lifecycle.freeze_garbage)
         # Mounted so that BentoML runs the app's lifespan.
         self.mount_asgi_app(app, path="/")
         bentoml_app = super().to_asgi(is_main)

@@ -19,7 +19,7 @@ from models.runtime.loading import RUNTIME_VARIABLE
 from service.settings import Settings, read_settings
 
 # Variables that name a file or folder, relative to where the command is run.
-PATH_VARIABLES = ("BENTOML_HOME", "GANMINT_API_KEYS_FILE", "GANMINT_PUBLIC_KEY")
+PATH_VARIABLES = ("BENTOML_HOME", "GANMINT_API_KEYS_FILE", "GANMINT_PUBLIC_KEY", "GANMINT_METRICS_DIR")
 RUNTIME_PACKAGES = {"onnx": "onnxruntime", "torchscript": "torch"}
 
 
@@ -81,7 +81,9 @@ def serve(host: str, port: int) -> None:
 
 def make_paths_absolute(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment with absolute paths: the workers run in another folder than the command."""
-    paths = {name: str(Path(environment[name]).absolute()) for name in PATH_VARIABLES if environment.get(name)}
+    paths = {
+        name: str(Path(environment[name]).expanduser().absolute()) for name in PATH_VARIABLES if environment.get(name)
+    }
     return {**environment, **paths}
 
 

@@ -1,20 +1,73 @@
-"""Sets up a worker process: signals, its parent's death, open files, the garbage collector."""
+"""Sets up a worker process: signals, its parent's death, open files, the garbage collector, a start that fails."""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import ctypes
 import gc
 import logging
+import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+import traceback
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
+
+from models.errors import GanmintError
 
 log = logging.getLogger("ganmint.service")
 PR_SET_PDEATHSIG = 1
 MAX_OPEN_FILES = 65536
+# The arbiter sets it for its workers, so that they know it as their parent.
+ARBITER_VARIABLE = "GANMINT_ARBITER_PID"
+
+
+def end_when_a_start_fails() -> None:
+    """In the arbiter: stop, and exit with 1, once a worker says that it cannot start.
+
+    BentoML would start it again for ever, behind a port that takes connections and never answers.
+    """
+    if _has_arbiter():
+        return
+    os.environ[ARBITER_VARIABLE] = str(os.getpid())
+    if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        # BentoML's own exit code is 0 after any orderly stop.
+        atexit.register(_exit_with_1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGUSR1, stop)
+
+
+@contextlib.contextmanager
+def report_failed_start() -> Iterator[None]:
+    """In a worker: if the block fails, say why, tell the arbiter, and end this process."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, GanmintError):
+            traceback.print_exc()
+        print(f"Error: the service cannot start: {error}", file=sys.stderr, flush=True)
+        if sys.platform != "win32" and _has_arbiter():
+            os.kill(os.getppid(), signal.SIGUSR1)
+        sys.exit(1)
+
+
+def _has_arbiter() -> bool:
+    return os.environ.get(ARBITER_VARIABLE) == str(os.getppid())
+
+
+def _exit_with_1() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def die_with_parent() -> None:

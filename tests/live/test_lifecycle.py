@@ -14,8 +14,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.auth import create_key
 from tests.live.metrics import read_metric
-from tests.live.server import Server, list_workers, run_server
+from tests.live.server import Server, list_workers, run_server, start_server
 from tests.waiting import TIMEOUT_S, wait_until
 
 
@@ -54,6 +55,31 @@ def test_a_killed_worker_is_replaced(home: Path, tmp_path: Path) -> None:
         wait_until(lambda: list_workers(server) not in ([], [worker]), "another worker has started")
         wait_until(lambda: server.has_status("/readyz", 200), "it is ready again")
         assert server.post_generate({"model": "tiny"}).status_code == 200
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_worker_that_cannot_start_ends_serve_with_its_reason(workers: str, home: Path, tmp_path: Path) -> None:
+    # The command looks for what it knows to fail; this fails in the workers only.
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "sitecustomize.py").write_text("import sys; sys.modules['service.responses'] = None\n")
+    python_path = f"{package}:{Path(__file__).parents[2]}"
+    with start_server(home, tmp_path / "log", GANMINT_WORKERS=workers, PYTHONPATH=python_path) as server:
+        assert server.process.wait(TIMEOUT_S) == 1
+    assert "Error: the service cannot start: " in server.log.read_text()
+    assert not server.has_status("/livez", 200)
+
+
+def test_relative_paths_mean_the_folder_that_serve_is_run_in(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, record = create_key("laboratory")
+    (tmp_path / "keys.json").write_text(f"[{record.model_dump_json()}]")
+    monkeypatch.chdir(tmp_path)
+    with run_server(Path(home.name), tmp_path / "log", GANMINT_API_KEYS_FILE="keys.json") as server:
+        headers = {"Authorization": f"Bearer {secret}"}
+        assert server.post_generate({"model": "tiny"}, headers).status_code == 200
+        assert server.post_generate({"model": "tiny"}).status_code == 401
 
 
 def test_the_metrics_of_two_workers_add_up(home: Path, tmp_path: Path) -> None:

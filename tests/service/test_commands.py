@@ -16,6 +16,7 @@ from tests.conftest import Command
 
 def test_relative_paths_mean_the_folder_that_serve_was_run_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
     environment = {"GANMINT_PUBLIC_KEY": "key.pub", "GANMINT_API_KEYS_FILE": "/etc/keys.json", "BENTOML_HOME": ""}
     assert make_paths_absolute({**environment, "GANMINT_MODELS": "digits"}) == {
         "GANMINT_PUBLIC_KEY": str(tmp_path / "key.pub"),
@@ -23,6 +24,7 @@ def test_relative_paths_mean_the_folder_that_serve_was_run_in(tmp_path: Path, mo
         "BENTOML_HOME": "",
         "GANMINT_MODELS": "digits",
     }
+    assert make_paths_absolute({"BENTOML_HOME": "~/store"}) == {"BENTOML_HOME": "/home/me/store"}
 
 
 @pytest.mark.parametrize(("runtime", "package"), [("onnx", "onnxruntime"), ("torchscript", "torch")])

@@ -13,7 +13,7 @@ def load_widened(network: nn.Module, weights: Mapping[str, Tensor]) -> bool:
     """Load the weights of a generator that is equal, or equal but for fewer channels.
 
     The first channels are the narrower network's. The others keep their fresh weights, but nothing that was there reads
-    from them yet, so the output is the narrower network's. (Net2Net copies channels instead; fresh ones differ at once.)
+    from them yet, so the output is the narrower network's. (Net2Net copies channels instead; fresh ones differ.)
 
     Args:
         network: as models.networks.build_generator made it, with fresh weights.
