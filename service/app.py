@@ -18,7 +18,13 @@ from service import errors, responses, routes, tracing
 from service.auth import Authenticator
 from service.image_cache import ImageCache
 from service.metrics import Metrics
-from service.middleware import DrainMiddleware, FastRouteMiddleware, HeadMiddleware, RequestMetricsMiddleware
+from service.middleware import (
+    DrainMiddleware,
+    FastRouteMiddleware,
+    HeadMiddleware,
+    NoStoreMiddleware,
+    RequestMetricsMiddleware,
+)
 from service.registry import Registry
 from service.settings import Settings
 
@@ -89,6 +95,7 @@ def _add_middleware(app: FastAPI, settings: Settings, registry: Registry, metric
             allow_methods=["GET", "POST"],
             expose_headers=CORS_HEADERS,
         )
+    app.add_middleware(NoStoreMiddleware)
     app.add_middleware(DrainMiddleware, is_draining=lambda: registry.is_draining)
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics, access_log=settings.access_log)
 

@@ -86,6 +86,9 @@ class Authenticator:
         keys_file: read now, and again by `reload_if_changed`.
         keys: a JSON list, in place of a file. Without either, anyone may call without limits.
 
+    Attributes:
+        is_open: whether anyone may call.
+
     Raises:
         FileError: when the keys cannot be used.
     """
@@ -94,7 +97,7 @@ class Authenticator:
         self._path = Path(keys_file) if keys_file else None
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._keys = parse_keys(keys, "GANMINT_API_KEYS") if keys else {}
-        self._is_open = not (keys_file or keys)
+        self.is_open = not (keys_file or keys)
         self._file_version: tuple[int, int] | None = None
         if self._path:
             self._keys = read_keys(self._path)
@@ -123,7 +126,7 @@ class Authenticator:
         Raises:
             UnauthorizedError, RateLimitedError.
         """
-        if self._is_open:
+        if self.is_open:
             return {}
         scheme, _, token = (authorization or "").partition(" ")
         key = self._keys.get(_hash_key(token.strip())) if scheme.lower() == "bearer" else None

@@ -1,4 +1,4 @@
-"""ASGI middleware: request metrics, draining, HEAD, and a fast path for the busiest route."""
+"""ASGI middleware: request metrics, draining, HEAD, no caching by default, and a fast path for the busiest route."""
 
 from __future__ import annotations
 
@@ -75,6 +75,26 @@ class DrainMiddleware:
             await send(message)
 
         await self._app(scope, receive, send_and_close if scope["type"] == "http" else send)
+
+
+class NoStoreMiddleware:
+    """Adds `Cache-Control: no-store` to every response that does not say how long it holds.
+
+    Otherwise caches choose a time themselves, also for a 404 of a version that is about to be published.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_header(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                if not any(name.lower() == b"cache-control" for name, _ in headers):
+                    message = {**message, "headers": [*headers, (b"cache-control", b"no-store")]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_header if scope["type"] == "http" else send)
 
 
 class HeadMiddleware:

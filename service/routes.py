@@ -38,7 +38,8 @@ from service.settings import Settings
 
 OFFERS = (JSON, *MEDIA_TYPES, ZIP, NPZ)
 IMAGE_ROUTE = "/v1/images/{model}/{version}/{seed}/{index}.{extension}"
-IMMUTABLE = "public, max-age=31536000, immutable"
+# The rest of Cache-Control, behind who may keep an image.
+IMMUTABLE = "max-age=31536000, immutable"
 # Above this many images, making the addresses would block the event loop for too long.
 MAX_INLINE_ADDRESSES = 64
 # Most responses are complete before this; only for later ones it pays to watch for a disconnect.
@@ -132,7 +133,10 @@ async def generate(request: Request) -> Response:
 async def permanent_image(
     request: Request, model: NamePath, version: VersionPath, seed: IntegerPath, index: IntegerPath, extension: str
 ) -> Response:
-    """Return one image at its permanent address; any HTTP cache may keep it for ever."""
+    """Return one image at its permanent address.
+
+    Any HTTP cache may keep it for ever; with API keys, only the caller's own, unless the operator says otherwise.
+    """
     if extension not in EXTENSIONS:
         raise HTTPException(404, f"no such format {extension!r}; the formats are: {', '.join(EXTENSIONS)}")
     timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), _get_settings(request).timeout_s)
@@ -143,9 +147,10 @@ async def permanent_image(
     cache: ImageCache = request.app.state.image_cache
     key = ImageKey(text, media_type)
     if cached := cache.find(key):
-        return _respond_with_image(request, cached, media_type, _admit(request, 1))
+        _admit(request, 1)
+        return _respond_with_image(request, cached, media_type)
     parsed_address = Address.parse(text)
-    rate_limit_headers = _admit(request, 1)
+    _admit(request, 1)
     loaded_model = await _get_registry(request).get(model, version)
     address = loaded_model.manifest.check(parsed_address)
     image = CachedImage(str(address), _make_etag(loaded_model, address, media_type), b"")
@@ -153,7 +158,7 @@ async def permanent_image(
         file = await _render_picture(request, loaded_model, [address], media_type, timeout_s)
         image = image._replace(file=file)
         cache.add(key, image)
-    return _respond_with_image(request, image, media_type, rate_limit_headers)
+    return _respond_with_image(request, image, media_type)
 
 
 @router.get("/v1/models")
@@ -256,11 +261,14 @@ def _make_etag(model: LoadedModel, address: Address, media_type: MediaType) -> s
     return f'"{hashlib.sha256(identity.encode()).hexdigest()[:32]}"'
 
 
-def _respond_with_image(
-    request: Request, image: CachedImage, media_type: MediaType, rate_limit_headers: dict[str, str]
-) -> Response:
-    """Respond with a permanent image, or say that the client has it."""
-    headers = {"ETag": image.etag, "Cache-Control": IMMUTABLE, "Ganmint-Address": image.address, **rate_limit_headers}
+def _respond_with_image(request: Request, image: CachedImage, media_type: MediaType) -> Response:
+    """Respond with a permanent image, or say that the client has it.
+
+    Without RateLimit: a cache would hand one caller's to the next.
+    """
+    authenticator: Authenticator = request.app.state.authenticator
+    sharing = "public" if authenticator.is_open or _get_settings(request).public_images else "private"
+    headers = {"ETag": image.etag, "Cache-Control": f"{sharing}, {IMMUTABLE}", "Ganmint-Address": image.address}
     if etag_matches(request.headers.get("if-none-match"), image.etag):
         return Response(status_code=304, headers=headers)
     return Response(image.file, media_type=media_type, headers=headers)

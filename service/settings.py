@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     cors_origins: str = Field(default="", description="web origins that browsers may call from, comma-separated, or *")
     api_keys_file: str = Field(default="", description="JSON list of API keys (ganmint keys new); empty: open to all")
     api_keys: str = Field(default="", description="the same JSON list, instead of a file")
+    public_images: bool = Field(
+        default=False, description="1: with API keys, too, shared caches may give permanent images to anyone"
+    )
     require_signed: bool = Field(
         default=False, description="1: serve only models signed with the private key of GANMINT_PUBLIC_KEY"
     )

@@ -228,6 +228,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
             "cacheMegabytes": 2_000,
             "runtime": "torchscript",
             "corsOrigins": ["https://a.example", "https://b.example"],
+            "publicImages": True,
             "accessLog": True,
             "pollSeconds": 0.5,
         },
@@ -239,6 +240,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.max_n, settings.queue_images, settings.max_body_bytes) == (65536, 20_000_000, 2_000_000)
     assert settings.require_signed and settings.trusted_key
     assert (settings.cache_mb, settings.runtime) == (2_000, "torchscript")
+    assert settings.public_images
     assert (settings.timeout_s, settings.poll_s, settings.access_log, settings.device) == (2.5, 0.5, True, "cuda")
     (pod,) = iterate_pods(render(values))
     (keys,) = [volume for volume in pod["volumes"] if volume["name"] == "keys"]

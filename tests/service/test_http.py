@@ -564,6 +564,54 @@ def test_keys_are_required_and_limited(
     serve(scenario, api_keys_file=str(file), poll_s=0.05)
 
 
+@pytest.mark.parametrize(("settings", "sharing"), [({}, "private"), ({"public_images": True}, "public")])
+def test_with_keys_only_the_operator_makes_images_public(
+    serve: Callable[..., None], settings: dict[str, bool], sharing: str
+) -> None:
+    secret, key = create_key("alice")
+    limited = key.model_copy(update={"requests_per_minute": 3})
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        headers = {"Authorization": f"Bearer {secret}"}
+        image = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=headers)
+        again = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=headers)
+        matching = {**headers, "If-None-Match": image.headers["etag"]}
+        same = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=matching)
+        assert [response.status_code for response in (image, again, same)] == [200, 200, 304]
+        for response in (image, again, same):
+            assert response.headers["cache-control"] == f"{sharing}, max-age=31536000, immutable"
+            assert not [name for name in response.headers if name.startswith("ratelimit")]
+        refused = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=headers)
+        assert (refused.status_code, refused.headers["cache-control"]) == (429, "no-store")
+        assert "ratelimit" in refused.headers
+
+    serve(scenario, api_keys=json.dumps([limited.model_dump()]), **settings)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/images/tiny/9.0.0/7/0.png", "/v1/models/tiny/1.0.0", "/v1/models", "/readyz", "/"]
+)
+def test_nothing_but_a_permanent_image_is_cached(serve: Callable[..., None], path: str) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        assert (await client.get(path)).headers["cache-control"] == "no-store"
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize("origins", ["https://app.example", "*"])
+def test_a_cached_image_says_that_it_depends_on_the_origin(serve: Callable[..., None], origins: str) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for origin in ({}, {"Origin": "https://app.example"}, {"Origin": "https://evil.example"}):
+            image = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=origin)
+            assert image.headers["vary"] == "Origin"
+            same = await client.get(
+                "/v1/images/tiny/1.0.0/7/0.png", headers={**origin, "If-None-Match": image.headers["etag"]}
+            )
+            assert (same.status_code, same.headers["vary"]) == (304, "Origin")
+
+    serve(scenario, cors_origins=origins)
+
+
 def test_an_unusable_key_file_stops_the_start(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     with pytest.raises(FileError, match=r"keys\.json: cannot be read"):
