@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
+import secrets
 from pathlib import Path
+
+# In the root of every ext4 volume, which is empty all the same.
+VOLUME_FOLDER = "lost+found"
 
 
 def sha256(path: Path) -> str:
@@ -20,7 +23,8 @@ def sha256(path: Path) -> str:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a temporary file, fsync it, rename it, and fsync the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary_file = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    # Random: containers that share a folder have the same process ids.
+    temporary_file = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary_file.open("wb") as file:
             file.write(data)

@@ -24,7 +24,7 @@ from service.export.target import Draft, HashingWriter, Part, Target
 
 README = "README.md"
 CROISSANT = "croissant.json"
-MANIFEST = "manifest.json"
+MANIFEST = state.WHOLE_FILE
 CHUNK_BYTES = 1 << 20
 
 
@@ -107,6 +107,7 @@ def check_all_shards(target: Target, spec: ExportSpec, thorough: bool) -> list[S
     shards = spec.shards()
     commits = state.read_commits(target, spec, shards)
     if missing := [s.number for s in shards if s.number not in commits]:
+        target.remove(MANIFEST)
         raise ExportError(
             target.url,
             f"{len(missing)} of {len(shards)} shards are not committed: {format_ranges(missing)}; run the export again",
@@ -114,6 +115,7 @@ def check_all_shards(target: Target, spec: ExportSpec, thorough: bool) -> list[S
     for number in range(len(shards)):
         if damage := state.find_damage(target, commits[number], thorough):
             # Without its marker, the next run makes the shard again.
+            target.remove(MANIFEST)
             target.remove(state.marker_name(number))
             raise ExportError(target.url, f"shard {number} is damaged: {damage}; run the export again to make it anew")
     return [commits[number] for number in range(len(shards))]

@@ -51,11 +51,11 @@ def in_processes(workers: int) -> Engine:
                     connection, process = _start_worker(request)
                     processes[connection] = process
             for connection in processes:
-                connection.send(waiting.pop())
+                _send(connection, waiting.pop())
             busy = set(processes)
             while busy:
                 for connection in cast(list[Connection], wait_for(list(busy))):
-                    report = _receive(connection)
+                    report = _receive(connection, processes[connection])
                     if isinstance(report, BaseException):
                         raise report
                     if report is not None:
@@ -63,7 +63,7 @@ def in_processes(workers: int) -> Engine:
                         continue
                     progress.add_shards(1)
                     if waiting:
-                        connection.send(waiting.pop())
+                        _send(connection, waiting.pop())
                     else:
                         busy.remove(connection)
         finally:
@@ -84,13 +84,28 @@ def _start_worker(request: ExportRequest) -> tuple[Connection, SpawnProcess]:
     return ours, process
 
 
-def _receive(connection: Connection) -> Report:
+def _send(connection: Connection, shard: Shard) -> None:
+    # Of a worker that has ended, what it reported last, or how it ended, is received next.
+    with contextlib.suppress(BrokenPipeError):
+        connection.send(shard)
+
+
+def _receive(connection: Connection, process: SpawnProcess) -> Report:
     try:
         report: Report = connection.recv()
     except (EOFError, OSError):
-        reason = "was killed; too little memory is the most common reason"
-        raise ExportError("a worker process", reason) from None
+        raise ExportError("a worker process", _describe_end(process)) from None
     return report
+
+
+def _describe_end(process: SpawnProcess) -> str:
+    process.join(DISCARD_TIMEOUT_S)
+    code = process.exitcode
+    if code == -signal.SIGKILL:
+        return "was killed; too little memory is the most common reason"
+    if code and code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}; its error is above"
 
 
 def _end(processes: dict[Connection, SpawnProcess]) -> None:

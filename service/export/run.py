@@ -62,6 +62,7 @@ def make_shards(request: ExportRequest, engine: Engine, echo: Echo, show_progres
         return 0
     progress = _progress_bar(request, missing, show_progress)
     try:
+        target.remove(state.WHOLE_FILE)
         engine(request, missing, progress)
     except (ExportError, KeyboardInterrupt) as error:
         progress.end()

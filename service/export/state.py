@@ -5,6 +5,7 @@ In this order: the model's manifest and the spec first, then a shard's files, th
     .ganmint/model.json          the model's manifest.json
     .ganmint/job.json            what is exported
     .ganmint/shards/00000.json   a commit marker: the shard's parts and their digests
+    manifest.json                the whole export; removed while shards are being made, written when all are there
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from service.export.target import PRIVATE, Part, Target
 SPEC_FILE = f"{PRIVATE}/job.json"
 MODEL_FILE = f"{PRIVATE}/model.json"
 SHARDS_DIR = f"{PRIVATE}/shards"
+# Its presence says that the export is whole.
+WHOLE_FILE = "manifest.json"
 
 
 class ShardCommit(Frozen):
@@ -106,15 +109,28 @@ def resolve_spec(target: Target, requested: ExportSpec) -> tuple[ExportSpec, lis
 
 
 def write_header(target: Target, spec: ExportSpec, model_dir: Path) -> None:
-    """Write the spec and its model's manifest, from an artifact folder, where they are not there already."""
+    """Write the spec and its model's manifest, from an artifact folder, where they are not there already.
+
+    Raises: ExportError when another export has begun here, or has extended this one, since the spec was resolved.
+    """
     if target.read(MODEL_FILE) is None:
-        target.write(MODEL_FILE, (model_dir / MANIFEST_FILE).read_bytes())
-    if find_spec(target) != spec:
-        target.write(SPEC_FILE, spec.model_dump_json(indent=2).encode() + b"\n")
-        # Two different exports may have begun here at the same time; the last one wins.
-        written = find_spec(target)
-        if written is None or find_differences(written, spec):
-            raise ExportError(target.url, "another export has begun here at the same time; give another --out")
+        target.create(MODEL_FILE, (model_dir / MANIFEST_FILE).read_bytes())
+    data = spec.model_dump_json(indent=2).encode() + b"\n"
+    if find_spec(target) is None:
+        target.create(SPEC_FILE, data)
+    existing = find_spec(target)
+    if existing == spec:
+        return
+    if existing is None or find_differences(existing, spec):
+        raise ExportError(target.url, "another export has begun here at the same time; give another --out")
+    if existing.count > spec.count or existing.extend(spec.count) != spec:
+        raise ExportError(
+            target.url,
+            f"has been extended to {existing.count} images meanwhile; run this again with that --count or a larger one",
+        )
+    # Before the spec: the larger export is not whole.
+    target.remove(WHOLE_FILE)
+    target.write(SPEC_FILE, data)
 
 
 def write_commit(target: Target, commit: ShardCommit) -> None:

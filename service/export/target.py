@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import itertools
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,14 +22,13 @@ import fsspec
 
 from models.base import Frozen
 from models.errors import ExportError, GanmintError, InputError
-from models.files import sync_folder
+from models.files import VOLUME_FOLDER, sync_folder
 
 # Hidden: the Hugging Face loaders and most others pass over it.
 PRIVATE = ".ganmint"
 DRAFTS_DIR = f"{PRIVATE}/aside"
 # What an object store's upload keeps in memory; S3 takes up to 10,000 such parts.
 BLOCK_BYTES = 16 << 20
-_DRAFTS = itertools.count()
 
 
 class Part(Frozen):
@@ -98,11 +97,12 @@ class Target:
         return f"{self.url}/{name}"
 
     def exists_with_files(self) -> bool:
-        """Whether anything but this project's own folder is there."""
+        """Whether anything but this project's own folder, and what a volume has from the start, is there."""
         with wrap_storage_errors(self.url, "cannot be listed"):
             if not self._fs.exists(self._root):
                 return False
-            return any(Path(name).name != PRIVATE for name in self._fs.ls(self._root, detail=False))
+            names = {Path(path).name for path in self._fs.ls(self._root, detail=False)}
+        return bool(names - {PRIVATE, VOLUME_FOLDER})
 
     def list(self, folder: str) -> dict[str, int]:
         """The files right in a folder, by name within it, with their sizes; empty when there is none."""
@@ -124,12 +124,13 @@ class Target:
 
     def read_all(self, names: Iterable[str]) -> dict[str, bytes]:
         """Small files, fetched together."""
-        paths = {self._path(name): name for name in names}
-        if not paths:
+        names = list(names)
+        if not names:
             return {}
         with wrap_storage_errors(self.url, "cannot be read"):
-            found: dict[str, bytes] = self._fs.cat(list(paths))
-        return {paths[path]: data for path, data in found.items()}
+            # Not `cat`, which takes a path with brackets or stars for a pattern.
+            found = self._fs.cat_ranges([self._path(name) for name in names], None, None, on_error="raise")
+        return dict(zip(names, found))
 
     def open(self, name: str) -> BinaryIO:
         """A file for reading."""
@@ -143,16 +144,45 @@ class Target:
             draft.create(name).write(data)
         return draft.parts[name]
 
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a small file unless it is there already; return whether it was written.
+
+        At once on a local file system, and on object stores that know conditional writes (S3). On others, two
+        writers at the same moment may both succeed.
+        """
+        if self.local:
+            return self._create_local(name, data)
+        with wrap_storage_errors(self.url_of(name), CANNOT_BE_WRITTEN):
+            if self._fs.exists(self._path(name)):
+                return False
+            try:
+                self._fs.pipe_file(self._path(name), data, mode="create")
+            # What a store's plug-in raises for a failed condition differs; that the file is there says it.
+            except Exception:
+                if self._fs.exists(self._path(name)):
+                    return False
+                self._fs.pipe_file(self._path(name), data)
+        return True
+
+    def _create_local(self, name: str, data: bytes) -> bool:
+        try:
+            with _LocalDraft(self.url, Path(self._root), _make_draft_name(name), replaces=False) as draft:
+                draft.create(name).write(data)
+        except ExportError as error:
+            if isinstance(error.__cause__, FileExistsError):
+                return False
+            raise
+        return True
+
     def remove(self, name: str) -> None:
-        """Remove a file."""
-        with wrap_storage_errors(self.url_of(name), "cannot be removed"):
+        """Remove a file, if it is there."""
+        with wrap_storage_errors(self.url_of(name), "cannot be removed"), contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._path(name))
 
     def draft(self, name: str) -> Draft:
         """A place for files that are published together at the end of a with block, or not at all."""
-        draft_name = f"{name.replace('/', '_')}~{os.getpid()}-{next(_DRAFTS)}"
         if self.local:
-            return _LocalDraft(self.url, Path(self._root), draft_name)
+            return _LocalDraft(self.url, Path(self._root), _make_draft_name(name))
         return _RemoteDraft(self.url, self._root, self._fs)
 
     def remove_drafts(self, names: Iterable[str] | None = None) -> None:
@@ -198,6 +228,11 @@ class Target:
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
+
+
+def _make_draft_name(name: str) -> str:
+    # Random: pods that share a volume have the same process ids.
+    return f"{name.replace('/', '_')}~{secrets.token_hex(8)}"
 
 
 def folder_part(files: Mapping[str, Part]) -> Part:
@@ -298,10 +333,14 @@ class Draft:
 
 
 class _LocalDraft(Draft):
-    """Written to a hidden folder on the same file system, fsynced, renamed."""
+    """Written to a hidden folder on the same file system, fsynced, renamed.
 
-    def __init__(self, url: str, root: Path, name: str) -> None:
+    Args: replaces: whether a file that is there already is replaced; if not, publishing fails.
+    """
+
+    def __init__(self, url: str, root: Path, name: str, replaces: bool = True) -> None:
         super().__init__(url)
+        self._replaces = replaces
         self._root = root
         self._dir = root / DRAFTS_DIR / name
 
@@ -338,6 +377,13 @@ class _LocalDraft(Draft):
             # Of a shard that was never committed, or was damaged.
             final.rename(self._dir / "replaced")
             shutil.rmtree(self._dir / "replaced")
+        if not self._replaces:
+            try:
+                final.hardlink_to(self._dir / name)
+            except OSError:
+                # A file system without hard links says so in its own way; there, two writers at once may both succeed.
+                if final.exists():
+                    raise FileExistsError from None
         (self._dir / name).replace(final)
         sync_folder(final.parent)
 

@@ -76,6 +76,22 @@ def test_the_content_is_on_disk_before_it_gets_its_name(tmp_path: Path, monkeypa
     assert steps == ["fsync file", "replace", "fsync folder"]
 
 
+def test_writers_in_two_containers_with_the_same_process_id_are_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary_files: list[Path] = []
+    replace = Path.replace
+
+    def seen_replace(self: Path, target: Path) -> Path:
+        temporary_files.append(self)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", seen_replace)
+    for _ in range(2):
+        write_atomically(tmp_path / "file", b"new")
+    assert len(set(temporary_files)) == 2
+
+
 def test_sync_folder_leaves_no_open_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[int] = []
     really_open = os.open

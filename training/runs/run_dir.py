@@ -29,7 +29,7 @@ import torch
 
 from models.base import Frozen
 from models.errors import FileError, InputError
-from models.files import write_atomically
+from models.files import VOLUME_FOLDER, write_atomically
 from models.manifest import Ancestor
 from training.config import Config, dump_config, load_config
 from training.runs import checkpoint
@@ -160,7 +160,7 @@ def _refuse_other_files(out: Path) -> None:
     for name in names:
         is_leftover = name.startswith(".") and name.endswith(".tmp")
         is_start = name == checkpoint.path_for(out, 0).name
-        if name not in (LOCK_FILE, PROVENANCE_FILE) and not is_leftover and not is_start:
+        if name not in (LOCK_FILE, PROVENANCE_FILE, VOLUME_FOLDER) and not is_leftover and not is_start:
             raise FileError(out, f"is not empty and holds no run (found {name}); choose another --out")
 
 

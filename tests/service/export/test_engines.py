@@ -118,6 +118,33 @@ def test_a_worker_that_dies_is_told_and_a_rerun_completes(
     assert export(tmp_path / "out", "--workers", "2").code == 0
 
 
+@pytest.mark.slow
+def test_a_worker_that_cannot_load_its_model_says_why(export: Command, store_home: Path, tmp_path: Path) -> None:
+    generator = store_home / "models" / "tiny" / "1.0.0" / "generator.onnx"
+    generator.write_bytes(generator.read_bytes()[:-1])
+
+    failed = export(tmp_path / "out", "--workers", "2")
+
+    assert failed.code == 1
+    assert str(generator.parent) in failed.errors and "killed" not in failed.errors
+
+
+def exiting(connection: object, request: object) -> None:
+    """In a worker's place."""
+    sys.exit(3)
+
+
+@pytest.mark.slow
+def test_a_worker_that_ends_before_it_begins_is_not_called_killed(
+    export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "_work", exiting)
+
+    failed = export(tmp_path / "out", "--workers", "2")
+
+    assert failed.code == 1 and "a worker process: ended with exit code 3" in failed.errors
+
+
 def test_markers_name_the_machine_and_mixed_machines_are_told(export: Command, tmp_path: Path) -> None:
     export(tmp_path / "out")
     marker = tmp_path / "out" / ".ganmint" / "shards" / "00001.json"

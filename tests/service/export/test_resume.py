@@ -11,8 +11,9 @@ import pytest
 from benchmarks.soak_export import kill_and_compare
 from models.errors import ExportError
 from models.files import sha256
-from service.export import worker
-from service.export.plan import FORMATS
+from service.export import state, worker
+from service.export.plan import FORMATS, ExportSpec
+from service.export.target import Target
 from tests.conftest import Command
 from tests.service.export.conftest import tree
 
@@ -131,6 +132,79 @@ def test_an_export_does_not_shrink(export: Command, tmp_path: Path) -> None:
     assert "--count: 49 is less than the 50 images that this export has" in refused.errors
 
 
+@pytest.mark.parametrize("count", [50, 90])
+def test_manifest_json_is_away_while_an_export_is_repaired_or_extended(
+    count: int, export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    export(out)
+    whole = tree(out)
+    (out / "data" / "train-00001.tar").unlink()
+
+    def failing(*arguments: object, **options: object) -> None:
+        raise ExportError("a shard", "failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "make_shard", failing)
+        failed = export(out, count=count)
+    assert failed.code == 1 and "a shard: failed" in failed.errors
+    assert not (out / "manifest.json").exists()
+    assert export(out, count=count).code == 0
+    assert (count != 50) or tree(out) == whole
+
+
+def test_manifest_json_is_away_once_finish_has_found_damage(export: Command, command: Command, tmp_path: Path) -> None:
+    export(tmp_path / "out")
+    path = tmp_path / "out" / "data" / "train-00001.tar"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+    assert "shard 1 is damaged" in command("dataset", "finish", str(tmp_path / "out")).errors
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_of_two_exports_that_begin_at_the_same_moment_one_is_refused(
+    export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one's job.json comes after this one has looked."""
+    out = tmp_path / "out"
+    export(tmp_path / "other", "--seed", "2")
+    theirs = (tmp_path / "other" / state.SPEC_FILE).read_bytes()
+    create = Target.create
+
+    def late(target: Target, name: str, data: bytes) -> bool:
+        if name == state.SPEC_FILE:
+            create(target, name, theirs)
+        return create(target, name, data)
+
+    monkeypatch.setattr(Target, "create", late)
+    refused = export(out)
+
+    assert refused.code == 1 and "another export has begun here at the same time" in refused.errors
+    assert (out / state.SPEC_FILE).read_bytes() == theirs
+    assert not (out / "data").exists()
+
+
+def test_an_extension_is_not_shrunk_by_one_that_looked_before(
+    export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    export(out)
+    resolve = state.resolve_spec
+
+    def slow(target: Target, requested: ExportSpec) -> tuple[ExportSpec, list[str]]:
+        resolved = resolve(target, requested)
+        with monkeypatch.context() as patch:
+            patch.setattr(state, "resolve_spec", resolve)
+            assert export(out, "--shard", "0/9", count=90).code == 0
+        return resolved
+
+    monkeypatch.setattr(state, "resolve_spec", slow)
+    refused = export(out, count=60)
+
+    assert refused.code == 1 and "has been extended to 90 images meanwhile" in refused.errors
+    assert json.loads((out / state.SPEC_FILE).read_text())["counts"] == [50, 90]
+
+
 @pytest.mark.parametrize("name", ["mine.txt", ".hidden", "data/train-00000.tar"])
 def test_a_folder_with_other_things_in_it_is_refused(name: str, export: Command, tmp_path: Path) -> None:
     mine = tmp_path / "out" / name
@@ -144,8 +218,9 @@ def test_a_folder_with_other_things_in_it_is_refused(name: str, export: Command,
     assert tree(tmp_path / "out") == {name: b"mine"}
 
 
-def test_an_empty_folder_will_do(export: Command, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
+@pytest.mark.parametrize("inside", ["", "lost+found"])
+def test_an_empty_folder_or_volume_will_do(inside: str, export: Command, tmp_path: Path) -> None:
+    (tmp_path / "out" / inside).mkdir(parents=True)
 
     assert export(tmp_path / "out").code == 0
 

@@ -9,13 +9,16 @@ import contextlib
 import errno
 import http.client
 import http.server
+import importlib.util
 import json
 import os
 import random
+import secrets
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ import pytest
 from models import artifact
 from models.errors import ExportError
 from models.manifest import Manifest
+from service.export import target as target_module
 from service.export.target import Target
 from tests.conftest import Command
 from tests.live.server import find_free_port
@@ -110,6 +114,16 @@ def test_s3_gets_the_bytes_that_a_folder_gets(
     verified = command("dataset", "verify", url, "--sample", "20", "--device", "cpu")
     assert "20 images minted again: 20 are the same byte for byte" in verified.output
     assert command("dataset", "finish", url).code == 0
+
+
+@pytest.mark.slow
+def test_of_many_that_create_an_object_one_succeeds(s3: Callable[[int], None]) -> None:
+    target = Target(f"s3://{BUCKET}/created")
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda k: target.create("job.json", bytes([k])), range(8)))
+
+    assert created.count(True) == 1
+    assert target.read("job.json") == bytes([created.index(True)])
 
 
 @pytest.mark.slow
@@ -394,6 +408,41 @@ def test_a_writer_outlasts_another_one_that_removes_their_empty_folder(
     target.write("data/0", b"mine")
 
     assert raced and target.read("data/0") == b"mine"
+
+
+@pytest.mark.parametrize("name", ["data [v1]", "a*b", "what?", "{x}", "ünï"])
+def test_a_folder_may_have_any_name(name: str, export: Command, command: Command, tmp_path: Path) -> None:
+    assert export(tmp_path / "plain").code == 0
+    assert export(tmp_path / name).code == 0
+    assert tree(tmp_path / name) == tree(tmp_path / "plain")
+    assert command("dataset", "verify", str(tmp_path / name), "--sample", "3", "--device", "cpu").code == 0
+    assert command("dataset", "finish", str(tmp_path / name)).code == 0
+
+
+@pytest.mark.parametrize("url", ["{folder}/out", "memory://out-{number}"])
+def test_of_many_that_create_a_file_one_succeeds(url: str, tmp_path: Path) -> None:
+    target = Target(url.format(folder=tmp_path, number=secrets.token_hex(4)))
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda k: target.create("job.json", bytes([k])), range(8)))
+
+    assert created.count(True) == 1
+    assert target.read("job.json") == bytes([created.index(True)])
+    assert target.list(".ganmint/aside") == {}
+
+
+def test_drafts_of_pods_with_the_same_process_id_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pods of a Job that share a volume; each has a module of its own."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    folders = []
+    for _ in range(2):
+        spec = importlib.util.spec_from_file_location("service.export.target", target_module.__file__)
+        assert spec and spec.loader
+        pod = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(pod)
+        with pod.Target(str(tmp_path)).draft("job.json") as draft:
+            draft.create("job.json").write(b"x")
+            folders += [path.name for path in (tmp_path / ".ganmint" / "aside").iterdir()]
+    assert len(set(folders)) == 2
 
 
 def test_an_export_whose_drafts_another_one_clears_away_says_so(tmp_path: Path) -> None:

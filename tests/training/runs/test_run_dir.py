@@ -23,6 +23,7 @@ from training.config import Config, load_config, load_preset
 from training.data.dataset import Dataset
 from training.gan.trainer import Trainer
 from training.runs.loggers import LoggerGroup
+from training.runs.run_dir import refuse_other_files
 
 MakeConfig = Callable[..., Config]
 
@@ -111,6 +112,11 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path, tiny_config: MakeC
         train(tiny_config(), tiny_data, tmp_path)
 
     assert read_files(tmp_path) == {"thesis.txt": b"mine"}
+
+
+def test_a_new_volume_counts_as_empty(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    refuse_other_files(tmp_path)
 
 
 def test_a_refused_folder_keeps_its_lock_file(tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
