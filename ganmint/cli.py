@@ -41,6 +41,8 @@ COMMANDS = {
     "sweep": LazyCommand("training.commands.sweep", "Train a grid of settings and compare the runs."),
     "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade and install models."),
     "sample": LazyCommand("models.commands", "Mint images to files."),
+    "inspect": LazyCommand("models.verify_commands", "Print the marks of a picture file."),
+    "verify": LazyCommand("models.verify_commands", "Tell whether pictures are what their addresses mint."),
     "export": LazyCommand("service.export.commands", "Write a labelled data set of any size."),
     "dataset": LazyCommand("service.export.commands", "Finish and verify the data sets that export writes."),
     "serve": LazyCommand("service.commands", "Serve every model in the store over HTTP."),

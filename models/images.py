@@ -1,14 +1,13 @@
-"""Encode pixels as PNG, JPEG or WebP files with two marks, and read the marks.
+"""Encode pixels as PNG, JPEG or WebP files with two marks.
 
 The marks are the address, and that the image is synthetic (IPTC DigitalSourceType in XMP). Files have no timestamps,
-so equal pixels and addresses give equal bytes.
+so equal pixels and addresses give equal bytes. `models.marks` reads them.
 """
 
 from __future__ import annotations
 
 import io
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models import png
-from models.errors import FileError, InputError
+from models.errors import InputError
 
 MediaType = Literal["image/png", "image/jpeg", "image/webp"]
 MEDIA_TYPES: tuple[MediaType, ...] = get_args(MediaType)
@@ -30,18 +29,20 @@ GRID_ROWS = 8
 MAX_CLASS_COLUMNS = 20
 
 # IPTC Photo Metadata Standard 2025.1, "Digital Source Type"; NewsCodes digitalsourcetype.
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
     '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-    'Iptc4xmpExt:DigitalSourceType="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    f'Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
 )
 _XMP_CHUNK = png.make_xmp_chunk(_XMP)
 _EXIF_IFD = 0x8769
 _USER_COMMENT = 0x9286
-_ASCII = b"ASCII\0\0\0"
+# EXIF 2.32, UserComment: eight bytes name the character code.
+ASCII_CODE = b"ASCII\0\0\0"
 
 
 def grid(pixels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
@@ -86,8 +87,7 @@ def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> by
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     buffer = io.BytesIO()
     exif = Image.Exif()
-    # EXIF 2.32, UserComment: eight bytes name the character code.
-    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = _ASCII + address.encode("ascii")
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = ASCII_CODE + address.encode("ascii")
     if media_type == "image/jpeg":
         # A JPEG segment holds 64 KiB; the rest of the EXIF takes less than 200 bytes.
         if len(address) > 65_000:
@@ -120,25 +120,3 @@ def encode_one_or_grid(pixels: NDArray[np.uint8], media_type: MediaType, address
     if len(addresses) == 1:
         return encode(pixels[0], media_type, addresses[0])
     return encode(grid(pixels, math.ceil(math.sqrt(len(addresses)))), media_type, "\n".join(addresses))
-
-
-def read_address(data: bytes, name: str = "image") -> str:
-    """Read the address text that `encode` wrote into a file.
-
-    Raises: FileError when the bytes are not a picture or carry no address.
-    """
-    try:
-        # Pillow warns of damage; here it only matters whether an address can be read.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
-                text = picture.info.get(ADDRESS_KEY)
-                comment = picture.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
-        if isinstance(comment, bytes) and comment.startswith(_ASCII):
-            text = comment.removeprefix(_ASCII).decode("ascii")
-    # Pillow reports damage as any of these.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FileError(name, f"is not a readable picture: {error}") from None
-    if isinstance(text, str):
-        return text
-    raise FileError(name, "carries no address; it was not made by ganmint, or its metadata was removed")

@@ -1,6 +1,6 @@
 """Write PNG files of 8-bit grey and RGB pixels, several times faster than Pillow; equal arguments give equal bytes.
 
-Not here: what is written beside the pixels (models.images).
+Their text chunks are written and read here. Not here: what the texts say (models.images, models.marks).
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 LEVEL = 1
 # Longer texts are compressed.
 MAX_PLAIN_TEXT = 200
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+XMP_KEY = "XML:com.adobe.xmp"
+# What a decoder needs: header, palette, transparency, pixels, end.
+PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # PNG, third edition, section 11.2.1: types of colour; section 9.2: filters.
 _GREY = 0
 _RGB = 2
@@ -35,7 +38,7 @@ def encode_png(pixels: NDArray[np.uint8], chunks: bytes = b"") -> bytes:
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _GREY if channels == 1 else _RGB, 0, 0, 0)
     data = zlib.compress(_filter_rows(pixels), LEVEL)
-    return b"".join([_SIGNATURE, make_chunk(b"IHDR", header), chunks, make_chunk(b"IDAT", data), _END])
+    return b"".join([SIGNATURE, make_chunk(b"IHDR", header), chunks, make_chunk(b"IDAT", data), _END])
 
 
 def make_chunk(kind: bytes, body: bytes) -> bytes:
@@ -57,7 +60,27 @@ def make_text_chunk(key: str, text: str) -> bytes:
 def make_xmp_chunk(packet: str) -> bytes:
     """Return an iTXt chunk with an XMP packet (XMP specification part 3, section 1.1.5)."""
     # Not compressed, without a language and a translated key.
-    return make_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet.encode())
+    return make_chunk(b"iTXt", XMP_KEY.encode() + b"\0\0\0\0\0" + packet.encode())
+
+
+def read_text(kind: bytes, body: bytes, max_bytes: int) -> str:
+    """Return the text of a tEXt, zTXt or iTXt chunk (PNG, section 11.3.3).
+
+    Raises: ValueError when it has more than `max_bytes`; zlib.error, IndexError when it is damaged.
+    """
+    text = body.partition(b"\0")[2]
+    is_compressed = kind == b"zTXt"
+    if kind == b"iTXt":
+        is_compressed = text[0] == 1
+        # Behind the two flags: the language and the translated key.
+        text = text[2:].split(b"\0", 2)[2]
+    elif is_compressed:
+        text = text[1:]
+    if is_compressed:
+        text = zlib.decompressobj().decompress(text, max_bytes + 1)
+    if len(text) > max_bytes:
+        raise ValueError(f"has a text of more than {max_bytes} bytes")
+    return text.decode("utf-8" if kind == b"iTXt" else "latin-1", "replace")
 
 
 def _filter_rows(pixels: NDArray[np.uint8]) -> bytes:

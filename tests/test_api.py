@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import ganmint
 from ganmint.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError
-from models import artifact, images, networks, store
+from models import artifact, images, marks, networks, store
 from models.manifest import Manifest
 from tests.conftest import TINY
 from tests.samplers import torch_sampler
@@ -150,7 +150,7 @@ def test_an_encoded_image_carries_its_address(tiny: ganmint.Model) -> None:
     for media_type in images.MEDIA_TYPES:
         data = ganmint.encode(minted.images[0], minted.addresses[0], media_type)
         assert data == images.encode(minted.images[0], media_type, str(minted.addresses[0]))
-        assert images.read_address(data) == str(minted.addresses[0])
+        assert marks.read_address(data) == str(minted.addresses[0])
     assert ganmint.encode(minted.images[0], str(minted.addresses[0])).startswith(b"\x89PNG")
 
 

@@ -23,8 +23,8 @@ from PIL import Image
 
 from ganmint.cli import COMMANDS
 from models import store
-from models.images import read_address
 from models.latents import draw_latent
+from models.marks import read_address
 from service.export.plan import FORMATS
 from service.settings import Settings
 from tests.conftest import Command

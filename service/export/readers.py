@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import images
+from models import marks
 from models.errors import ExportError
 from service.export import formats
 from service.export.plan import ExportContext, ExportSpec, Format, Shard
@@ -58,7 +58,7 @@ def read_images(target: Target, context: ExportContext, shard: Shard, positions:
 
 
 def _picture(where: str, data: bytes, label: int | None, beside: str) -> StoredImage:
-    embedded = images.read_address(data, where)
+    embedded = marks.read_address(data, where)
     if embedded != beside:
         raise ExportError(where, f"says {beside} beside the image and {embedded} in it")
     return StoredImage(where, embedded, label, data)

@@ -20,9 +20,9 @@ from models import artifact, batch_size, images, network_config, networks
 from models.address import Address
 from models.errors import ArtifactError
 from models.files import sha256
-from models.images import read_address
 from models.latents import MAX_INTEGER
 from models.manifest import MANIFEST_FILE, GateRecord, ImageShape, Manifest, dump_manifest, read_manifest
+from models.marks import read_address
 from models.model_card import render_model_card
 from models.runtime.loading import RuntimeChoice
 from models.sampler import Sampler

@@ -25,8 +25,8 @@ from models.images import (
     encode_one_or_grid,
     grid,
     has_class_columns,
-    read_address,
 )
+from models.marks import read_address
 
 ADDRESS = str(Address("faces", "1.0.0", 7, 2**53 - 1, 3, 0.7))
 TRAINED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import artifact, images, store
+from models import artifact, images, marks, store
 from models.errors import FileError
 from models.files import sha256
 from models.manifest import MANIFEST_FILE, dump_manifest, read_manifest
@@ -70,7 +70,7 @@ def test_the_same_address_gives_the_same_bytes_by_every_route(serve: Callable[..
         crowd = (await client.post("/generate", json={"model": "tiny", "seed": 3, "n": 30})).json()["images"]
         assert permanent.content == single.content
         assert base64.b64decode(crowd[11]["b64"]) == single.content
-        assert images.read_address(single.content) == address
+        assert marks.read_address(single.content) == address
 
     serve(scenario)
 

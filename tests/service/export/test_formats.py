@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import artifact, images, networks
+from models import artifact, images, marks, networks
 from models.manifest import Manifest, read_manifest
 from models.sampler import Sampler
 from service.export import formats
@@ -179,7 +179,7 @@ def test_other_picture_files_go_into_every_container(image_format: str, export: 
     picture = next((tmp_path / f"imagefolder-{image_format}").rglob(f"0.{image_format}"))
     with Image.open(io.BytesIO(picture.read_bytes())) as opened:
         assert Image.MIME[opened.format or ""] == images.EXTENSIONS[image_format]
-    assert images.read_address(picture.read_bytes()) == "tiny/1.0.0/1/0?label=0"
+    assert marks.read_address(picture.read_bytes()) == "tiny/1.0.0/1/0?label=0"
 
 
 @pytest.mark.parametrize(

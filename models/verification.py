@@ -1,0 +1,282 @@
+"""Tell whether a picture is still what its marks say: read them, mint the addresses again, and compare.
+
+Not here: what reads the marks (models.marks), where images are minted (models.sampler, service.batcher).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from models import images, png
+from models.address import Address
+from models.errors import FileError, InputError, ModelNotFoundError
+from models.marks import Marks, read_marks
+from models.picture_file import read_picture_file
+
+Pixels = NDArray[np.uint8]
+# Mints addresses of one model: uint8 (n, H, W, C). Raises ModelNotFoundError, InputError.
+Mint = Callable[[list[Address]], Pixels]
+Result = Literal["identical", "same_pixels", "close", "altered", "another_image", "no_marks", "unknown_model"]
+# A picture of one of these is what its address mints.
+GOOD: frozenset[Result] = frozenset({"identical", "same_pixels", "close"})
+# Another processor's pixels may be off by 1 of 255. JPEG rounds once more: where up to a tenth of the values were off
+# by 1, decoded JPEGs of the bundled models were off by up to 13.
+CLOSE = 1
+CLOSE_JPEG = 16
+# Below this correlation (of a grid: the median of its images'), and with more changed pixels than this share, a picture
+# is another image. Of the bundled models, images that were saved again as JPEG of quality 10 to 95 kept a correlation
+# of 0.87 and more; of pairs of different images, 99 in 100 had less than 0.77. The share keeps a small, strong change
+# an alteration.
+MIN_CORRELATION = 0.8
+MAX_OTHER_SHARE = 0.05
+# Longer texts are no address; their errors would repeat them.
+MAX_ADDRESS_LENGTH = 2048
+
+
+class Verification(Marks):
+    """What a file is, beside the marks that it carries. Pixels are compared with those that its addresses mint."""
+
+    result: Result = Field(
+        description="identical: the very bytes; same_pixels: in another file; close: within 1 of 255 (JPEG: 16); "
+        "altered: pixels were changed; another_image: the picture is unlike its addresses; no_marks: it carries no "
+        "address; unknown_model: the addresses are of a model or version that is not here"
+    )
+    detail: str = Field(description="the result in words")
+    changed_pixels: int = Field(default=0, description="how many pixels differ")
+    max_difference: int = Field(default=0, description="the largest difference of a value, 0 to 255")
+    box: tuple[int, int, int, int] | None = Field(
+        default=None, description="left, top, right, bottom around the changed pixels; right and bottom lie outside"
+    )
+    changed_addresses: tuple[str, ...] = Field(
+        default=(), description="of a picture of several images, those with a changed pixel"
+    )
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the picture is what its addresses mint."""
+        return self.result in GOOD
+
+
+class Claim(NamedTuple):
+    """A file and what it says that it is.
+
+    Attributes:
+        data: the file.
+        marks: its marks.
+        addresses: the addresses in them, all of one model and version; empty if it carries none.
+    """
+
+    data: bytes
+    marks: Marks
+    addresses: list[Address]
+
+
+class Comparison(NamedTuple):
+    """What a file is, and where pixels differ a picture of the differences, uint8 (H, W, 3)."""
+
+    verification: Verification
+    difference: Pixels | None = None
+
+
+def verify(data: bytes, mint: Mint, max_images: int, name: str = "image") -> Comparison:
+    """Tell whether a file is what its marks say.
+
+    Args:
+        data: a PNG, JPEG or WebP file of one image or of a grid.
+        mint: called once with all addresses.
+        max_images: with more addresses than this, the file is refused.
+        name: of the file, for errors.
+    Raises:
+        FileError: the file is damaged or of another kind.
+        InputError: an address in it is none; the field is such as addresses[3].
+    """
+    claim = read_claim(data, max_images, name)
+    if not claim.addresses:
+        return judge_without_marks(claim)
+    try:
+        pixels = mint(claim.addresses)
+    except ModelNotFoundError as error:
+        return judge_unknown_model(claim, error)
+    return compare(claim, pixels, name)
+
+
+def read_claim(data: bytes, max_images: int, name: str = "image") -> Claim:
+    """Read a file's marks and parse its addresses; arguments and errors as for `verify`."""
+    marks = read_marks(data, name)
+    if len(marks.addresses) > max_images:
+        raise InputError(f"has {len(marks.addresses)} addresses; at most {max_images} are minted again", "addresses")
+    addresses = [_parse(text, k) for k, text in enumerate(marks.addresses)]
+    if len({(address.model, address.version) for address in addresses}) > 1:
+        raise InputError("are of several models or versions; a picture of Ganmint has one", "addresses")
+    return Claim(data, marks, addresses)
+
+
+def _parse(text: str, position: int) -> Address:
+    if len(text) > MAX_ADDRESS_LENGTH:
+        message = f"has {len(text)} characters; an address has at most {MAX_ADDRESS_LENGTH}"
+        raise InputError(message, f"addresses[{position}]")
+    try:
+        return Address.parse(text)
+    except InputError as error:
+        part = "" if error.field == "address" else f".{error.field}"
+        raise InputError(error.reason, f"addresses[{position}]{part}") from None
+
+
+def judge_without_marks(claim: Claim) -> Comparison:
+    """Return the result on a file without an address."""
+    return _judge(claim, "no_marks", "carries no address: it was not made by Ganmint, or its marks were removed")
+
+
+def judge_unknown_model(claim: Claim, error: ModelNotFoundError) -> Comparison:
+    """Return the result on a file whose model or version is not here."""
+    return _judge(claim, "unknown_model", f"cannot be minted again here: {error}")
+
+
+def compare(claim: Claim, minted: Pixels, name: str = "image") -> Comparison:
+    """Compare a file with the pixels that its addresses mint, uint8 (n, H, W, C).
+
+    A file is decoded only if it has the very size of those pixels.
+    Raises: FileError when the file's pixels are damaged.
+    """
+    marks, subject = claim.marks, _subject(claim)
+    columns = _find_columns(marks, minted)
+    if columns is None:
+        size = f"{minted.shape[2]}x{minted.shape[1]}" + " each" * (len(minted) > 1)
+        return _judge(claim, "another_image", f"is {marks.width}x{marks.height}, but {subject} mint {size}")
+    if read_picture_file(claim.data).is_animated:
+        return _judge(claim, "another_image", "has several frames; a picture of Ganmint has one")
+    picture = images.grid(minted, columns)
+    encoded = images.encode(picture, marks.media_type, "\n".join(map(str, claim.addresses)))
+    if claim.data == encoded:
+        return _judge(claim, "identical", f"is byte for byte what {subject} mint")
+    stored = _decode(claim.data, name)
+    # What JPEG loses, our own file has lost, too.
+    expected = _decode(encoded, name)
+    difference = np.maximum(stored, expected) - np.minimum(stored, expected)
+    if not difference.any():
+        return _judge(claim, "same_pixels", f"has every pixel that {subject} mint, in a file that was written anew")
+    return _judge_difference(claim, stored, expected, difference, minted.shape)
+
+
+def _judge_difference(
+    claim: Claim, stored: Pixels, expected: Pixels, difference: Pixels, shape: Sequence[int]
+) -> Comparison:
+    """Judge pixels that differ. All are uint8 (height, width, 4); shape is (n, H, W, C)."""
+    by_pixel = difference.max(axis=2)
+    changed = by_pixel > 0
+    count, worst = int(changed.sum()), int(by_pixel.max())
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    changes: NDArray[np.bool_] = np.any(_split(changed, shape), axis=1)
+    changed_addresses = [text for text, is_changed in zip(claim.marks.addresses, changes) if is_changed]
+    tolerance = CLOSE_JPEG if claim.marks.media_type == "image/jpeg" else CLOSE
+    subject, share = _subject(claim), count / changed.size
+    where = (
+        f"{count} of {changed.size} pixels differ from what {subject} mint, by up to {worst} of 255, in {_words(box)}"
+    )
+    name: Result
+    if worst <= tolerance:
+        name, detail = (
+            "close",
+            f"every value is within {tolerance} of 255 of what {subject} mint, as on another processor",
+        )
+    elif share > MAX_OTHER_SHARE and _correlate(stored, expected, shape) < MIN_CORRELATION:
+        name, detail = (
+            "another_image",
+            f"is unlike what {subject} mint: the marks may stand in a foreign picture; {where}",
+        )
+    else:
+        name, detail = "altered", where
+        if len(claim.addresses) > 1:
+            detail += f", in {len(changed_addresses)} of {len(claim.addresses)} images"
+    verification = _judge(claim, name, detail).verification.model_copy(
+        update={
+            "changed_pixels": count,
+            "max_difference": worst,
+            "box": box,
+            "changed_addresses": tuple(changed_addresses) if len(claim.addresses) > 1 else (),
+        }
+    )
+    return Comparison(verification, _paint(stored, by_pixel))
+
+
+def _judge(claim: Claim, result: Result, detail: str) -> Comparison:
+    return Comparison(Verification(**claim.marks.model_dump(), result=result, detail=detail))
+
+
+def _subject(claim: Claim) -> str:
+    count = len(claim.addresses)
+    return "its address would" if count == 1 else f"its {count} addresses would"
+
+
+def _words(box: tuple[int, int, int, int]) -> str:
+    left, top, right, bottom = box
+    return f"columns {left} to {right - 1} and rows {top} to {bottom - 1}"
+
+
+def _find_columns(marks: Marks, minted: Pixels) -> int | None:
+    """Return how many images stand side by side in a grid of this size; None if none has it."""
+    count, height, width, _ = minted.shape
+    columns = marks.width // width
+    fits = 1 <= columns <= count and marks.width == columns * width and marks.height == -(-count // columns) * height
+    return columns if fits else None
+
+
+def _decode(data: bytes, name: str) -> Pixels:
+    """Return the pixels of a file, uint8 (height, width, 4) RGBA; grey and palettes become RGB."""
+    file = read_picture_file(data)
+    try:
+        # Pillow warns of damage; what it then returns is compared all the same.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(file.essence), formats=(file.format,)) as picture:
+                if picture.mode[0] in "FI":
+                    raise ValueError("has more than 8 bits a value; no picture of Ganmint has")
+                return np.asarray(picture.convert("RGBA"))
+    # Pillow reports damage by many kinds of exceptions.
+    except Exception as error:
+        raise FileError(name, f"is not a readable picture: {error}") from None
+
+
+def _split(picture: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """Return the values of each image of a grid: (n, values). The shape is (n, H, W, C) of the images."""
+    count, height, width, _ = shape
+    tiles = picture.reshape(len(picture) // height, height, -1, width, *picture.shape[2:]).swapaxes(1, 2)
+    values: NDArray[Any] = tiles.reshape(tiles.shape[0] * tiles.shape[1], -1)
+    return values[:count]
+
+
+def _correlate(a: Pixels, b: Pixels, shape: Sequence[int]) -> float:
+    """Return Pearson's correlation of the colours of two pictures, of a grid the median of its images'.
+
+    Where a picture has a single colour, it is 0.
+    """
+    x, y = (_split(picture[..., :3], shape).astype(np.float32) for picture in (a, b))
+    x -= x.mean(axis=1, keepdims=True)
+    y -= y.mean(axis=1, keepdims=True)
+    norms = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    return float(np.median((x * y).sum(axis=1) / np.maximum(norms, 1.0)))
+
+
+def _paint(stored: Pixels, by_pixel: Pixels) -> Pixels:
+    """Paint the picture dark and grey, with its changed pixels in red to yellow: the brighter, the more they differ."""
+    grey = (stored[..., :3].mean(axis=2) / 4).astype(np.uint8)
+    painted = np.repeat(grey[..., None], 3, axis=2)
+    changed = by_pixel > 0
+    painted[changed] = 0
+    painted[changed, 0] = 160 + by_pixel[changed] * np.float32(95 / 255)
+    painted[changed, 1] = by_pixel[changed] * np.float32(220 / 255)
+    return painted
+
+
+def encode_difference(difference: Pixels) -> bytes:
+    """Return a picture of the differences as PNG; it has no marks, because it shows a foreign picture."""
+    return png.encode_png(difference)

@@ -1,0 +1,113 @@
+"""The commands that look at picture files: inspect reads the marks, verify mints the images again and compares."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from models import artifact, store, verification
+from models.address import Address
+from models.cli import PATH, device_option, write_output
+from models.errors import FileError, GanmintError, InputError
+from models.marks import read_marks
+from models.runtime.loading import resolve_device
+from models.sampler import Sampler
+from models.verification import Comparison, Pixels
+
+# As many as the largest request to the service may have.
+MAX_IMAGES = 65_536
+
+
+@click.command(epilog="\b\nExample:\n  ganmint inspect three.png")
+@click.argument("file", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def inspect(file: Path, as_json: bool) -> None:
+    """Print the marks of a picture: the address that mints it, and whether it says that it is synthetic.
+
+    No model is needed, and nothing is compared: ganmint verify does that.
+    """
+    marks = read_marks(_read(file), str(file))
+    if as_json:
+        click.echo(json.dumps({"file": str(file), **marks.model_dump(mode="json")}, indent=2))
+        return
+    click.echo(f"{file}: {marks.media_type}, {marks.width}x{marks.height}")
+    click.echo(f"says that it is synthetic: {'yes' if marks.is_synthetic else 'no'}")
+    click.echo(f"addresses: {len(marks.addresses) or 'none'}")
+    for address in marks.addresses:
+        # A forged address could steer the terminal.
+        click.echo(f"  {address if address.isprintable() else ascii(address)}")
+
+
+@click.command(
+    epilog="\b\nExamples:\n  ganmint verify three.png\n  ganmint verify grid.png --diff differences.png",
+)
+@click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON array instead of lines.")
+@click.option("--diff", type=PATH, help="Write a picture of the differences (.png); for one FILE.")
+@device_option
+@click.pass_context
+def verify(context: click.Context, files: tuple[Path, ...], as_json: bool, diff: Path | None, device: str) -> None:
+    """Tell whether pictures are still what their addresses mint.
+
+    The address in each file is minted again by the model of the store, and the pixels are compared. The exit code
+    is 0 if every file is what its address mints, and 1 otherwise.
+    """
+    if diff and len(files) > 1:
+        raise InputError("needs one FILE", "--diff")
+    models = _Models(device)
+    results = [_verify(file, models) for file in files]
+    if as_json:
+        click.echo(json.dumps([row for row, _ in results], indent=2))
+    else:
+        for row, _ in results:
+            click.echo(f"{row['file']}: " + (row.get("error") or f"{_title(row)}: {row['detail']}"))
+    if diff:
+        _write_difference(diff, results[0][1])
+    if not all(comparison and comparison.verification.is_good for _, comparison in results):
+        context.exit(1)
+
+
+class _Models:
+    """The models of the store, each loaded once."""
+
+    def __init__(self, device: str) -> None:
+        self._device = resolve_device(device)
+        self._samplers: dict[tuple[str, str], Sampler] = {}
+
+    def mint(self, addresses: list[Address]) -> Pixels:
+        key = (addresses[0].model, addresses[0].version)
+        if key not in self._samplers:
+            self._samplers[key] = artifact.load(store.find_version(*key).path, self._device)
+        sampler = self._samplers[key]
+        return sampler.mint([sampler.manifest.check(address) for address in addresses])
+
+
+def _verify(file: Path, models: _Models) -> tuple[dict[str, Any], Comparison | None]:
+    """Return the row of a file, and the comparison unless the file cannot be judged."""
+    try:
+        comparison = verification.verify(_read(file), models.mint, MAX_IMAGES, str(file))
+    except GanmintError as error:
+        return {"file": str(file), "error": str(error).removeprefix(f"{file}: ")}, None
+    return {"file": str(file), **comparison.verification.model_dump(mode="json")}, comparison
+
+
+def _title(row: dict[str, Any]) -> str:
+    return str(row["result"]).replace("_", " ")
+
+
+def _write_difference(path: Path, comparison: Comparison | None) -> None:
+    if comparison is None or comparison.difference is None:
+        click.echo(f"No picture of differences: {path} is not written", err=True)
+        return
+    write_output(path, verification.encode_difference(comparison.difference), "--diff")
+    click.echo(f"Wrote {path}", err=True)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise FileError(file, f"cannot be read: {error.strerror or error}") from None
