@@ -40,9 +40,12 @@ class _DirectService(bentoml.Service):  # type: ignore[misc]
         lifecycle.die_with_parent()
         lifecycle.raise_file_limit()
         with lifecycle.report_failed_start():
+            from service import http_protocol
             from service.app import create_app
 
             app = create_app(SETTINGS, on_loaded=lifecycle.freeze_garbage)
+            limits = http_protocol.Limits(SETTINGS.max_head_bytes, SETTINGS.head_timeout_s, SETTINGS.keep_alive_s)
+            http_protocol.install(limits, lambda reason: app.state.metrics.shed.labels(reason).inc())
         # Mounted so that BentoML runs the app's lifespan.
         self.mount_asgi_app(app, path="/")
         bentoml_app = super().to_asgi(is_main)

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 
 from models.base import FieldProblem, list_problems
 from models.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError, SignatureError
+from service import http_protocol
 
 MEDIA_TYPE = "application/problem+json"
 EXTENSION_ADVICE = "the URL of an image ends in .png, .jpg or .webp; add one to it"
@@ -157,7 +158,7 @@ def problem_response(
 
 def install_handlers(app: FastAPI) -> None:
     """Turn every error of the app into a problem+json response, and count shed load in `app.state.metrics`."""
-    for reason in SHED_REASONS.values():
+    for reason in (*SHED_REASONS.values(), *http_protocol.REASONS):
         # Initialise to 0 so that rate() sees the first increment.
         app.state.metrics.shed.labels(reason)
     app.add_exception_handler(GanmintError, handle_ganmint_error)

@@ -25,6 +25,13 @@ class Settings(BaseSettings):
     )
     max_n: int = Field(default=1024, ge=1, le=65536, description="most images in one request")
     max_body_bytes: int = Field(default=65536, ge=1024, description="most bytes in the body of one request")
+    max_head_bytes: int = Field(
+        default=32768, ge=1024, description="most bytes in the head (request line, headers) of one request"
+    )
+    head_timeout_s: float = Field(default=10.0, gt=0, description="most seconds from a head's first byte to its end")
+    keep_alive_s: float = Field(
+        default=75.0, gt=0, description="seconds that a connection stays open without a request; more than a proxy's"
+    )
     timeout_s: float = Field(default=30.0, gt=0, description="most seconds for a request, and the default")
     cors_origins: str = Field(default="", description="web origins that browsers may call from, comma-separated, or *")
     api_keys_file: str = Field(default="", description="JSON list of API keys (ganmint keys new); empty: open to all")

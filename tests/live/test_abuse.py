@@ -19,7 +19,7 @@ import pytest
 
 from models import artifact, images
 from tests.live.metrics import read_metric
-from tests.live.server import Server, install, run_server
+from tests.live.server import Server, install, list_workers, run_server
 from tests.live.wire import RawResponse, encode_request, read_response
 from tests.waiting import TIMEOUT_S, wait_until
 
@@ -209,3 +209,36 @@ def test_pipelined_requests_get_responses_in_order(server: Server, host_and_port
     addresses = [response.headers["ganmint-address"].partition("?")[0] for response in responses[::2]]
     assert addresses == [f"tiny/1.0.0/7/{k}" for k in range(30)]
     assert responses[0].body == png
+
+
+def read_resident_bytes(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_heads_without_an_end_fill_no_memory(server: Server, host_and_port: tuple[str, int], png: bytes) -> None:
+    (worker,) = list_workers(server)
+    before = read_resident_bytes(worker)
+
+    async def send_lines() -> RawResponse:
+        reader, writer = await asyncio.open_connection(*host_and_port)
+        writer.write(b"POST /generate HTTP/1.1\r\n")
+        # The server closes the connection while the client still sends.
+        with contextlib.suppress(ConnectionError):
+            for _ in range(400):
+                writer.write(b"h: " + b"v" * 8000 + b"\r\n")
+                await writer.drain()
+        response = await read_response(reader)
+        writer.close()
+        return response
+
+    async def main() -> set[int]:
+        responses = await asyncio.gather(*(send_lines() for _ in range(50)))
+        await check_served(server, png)
+        return {response.status for response in responses}
+
+    series = 'ganmint_shed_total{reason="head_too_large"}'
+    refused = read_metric(server, series)
+    assert asyncio.run(main()) == {431}
+    assert read_metric(server, series) == refused + 50
+    # 160 MB were sent.
+    assert read_resident_bytes(worker) - before < 50e6
