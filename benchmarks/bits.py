@@ -32,9 +32,9 @@ def main() -> None:
 
 
 def _print_hashes(folder: Path) -> None:
-    manifest = artifact.check_files(folder)
-    path = folder / ONNX_FILE
-    runtime = OnnxRuntime(path.read_bytes(), path, manifest, threads=1)
+    files = artifact.read(folder)
+    manifest = files.manifest
+    runtime = OnnxRuntime(files.get(ONNX_FILE), folder / ONNX_FILE, manifest, threads=1)
     sampler = Sampler(runtime, manifest)
     addresses = manifest.addresses(seed=0, n=ADDRESSES, labels="balanced")
     z, class_weights = sampler.draw_inputs(addresses)
@@ -49,7 +49,7 @@ def _print_hashes(folder: Path) -> None:
         ("PNG", files),
     ):
         print(f"  {name:8} {hashlib.sha256(data).hexdigest()[:16]}")
-    worst = artifact.check_goldens(sampler, folder / artifact.GOLDEN)
+    worst = artifact.check_goldens(sampler, files)
     print(f"  goldens  off by {worst} of 255")
     sys.stdout.flush()
 

@@ -132,7 +132,7 @@ class Model:
 
 
 def load(model: str | os.PathLike[str], *, device: str = "auto") -> Model:
-    """Load a model after checking its hashes and golden images.
+    """Load a model after checking its hashes, golden images and, where GANMINT_REQUIRE_SIGNED is set, its signature.
 
     Args:
         model: a name or name/version in the model store, the name of a bundled model, or an artifact folder.
@@ -141,13 +141,13 @@ def load(model: str | os.PathLike[str], *, device: str = "auto") -> Model:
     """
     text = os.fspath(model)
     try:
-        folder = store.find_artifact(text, "model")
+        files = store.read_named(text, "model")
     except ModelNotFoundError:
         bundled = store.find_bundled(text)
         if bundled is None:
             raise
-        folder = bundled
-    return Model(artifact.load(folder, resolve_device(device)))
+        files = artifact.read(bundled)
+    return Model(artifact.load_files(files, resolve_device(device)))
 
 
 def encode(image: NDArray[np.uint8], address: Address | str, media_type: MediaType = "image/png") -> bytes:

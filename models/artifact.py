@@ -14,6 +14,7 @@ Torch is imported only to write or load a generator. Not here: how it runs (mode
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 import zipfile
@@ -25,32 +26,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from models import images
+from models import images, signing
 from models.address import Address
+from models.artifact_files import CARD as CARD
+from models.artifact_files import FILES as FILES
+from models.artifact_files import GOLDEN as GOLDEN
+from models.artifact_files import ONNX_FILE, TORCHSCRIPT_FILE, ArtifactFiles, check_hashes, read_files
+from models.artifact_files import SAMPLES as SAMPLES
+from models.artifact_files import TRAINING_STATE as TRAINING_STATE
+from models.artifact_files import WEIGHTS as WEIGHTS
+from models.artifact_files import list_files as list_files
 from models.errors import ArtifactError, InputError
 from models.files import sha256, sync_folder, write_atomically
 from models.latents import MAX_INTEGER
-from models.manifest import MANIFEST_FILE, Manifest, dump_manifest, read_manifest
+from models.manifest import MANIFEST_FILE, Manifest, dump_manifest
 from models.model_card import render_model_card
 from models.network_config import GeneratorConfig
-from models.runtime.loading import ONNX_FILE, TORCHSCRIPT_FILE, RuntimeChoice, load_runtime, read_runtime_choice
+from models.runtime.loading import RuntimeChoice, load_runtime, read_runtime_choice
 from models.runtime.onnx import OnnxRuntime
 from models.runtime.proof import is_batch_independent
 from models.sampler import Sampler
+from models.signing import Trust
 
 if TYPE_CHECKING:
     from torch import nn
 
 SCRIPT = TORCHSCRIPT_FILE
-WEIGHTS = "generator.safetensors"
-GOLDEN = "golden.npz"
-SAMPLES = "samples.png"
-CARD = "card.md"
-# Networks to start a training from; optional, and serving never reads it.
-TRAINING_STATE = "training.safetensors"
-# What an artifact must have. The first ones of schema 1 lack the model card.
-FILES_1 = (SCRIPT, WEIGHTS, GOLDEN, SAMPLES)
-FILES = (ONNX_FILE, *FILES_1)
 # Bytes are promised within a runtime fingerprint; between two, outputs may differ by rounding.
 GOLDEN_TOLERANCE = 1
 
@@ -91,9 +92,10 @@ class Draft:
         hashes = {name: sha256(draft_dir / name) for name in names}
         manifest = manifest.model_copy(update={"files": hashes})
         write_atomically(draft_dir / MANIFEST_FILE, dump_manifest(manifest))
-        # Both runtimes must make the goldens.
-        load(draft_dir, runtime="torchscript")
-        load(draft_dir, runtime="onnx")
+        # Both runtimes must make the goldens. Nobody can have signed it yet.
+        files = read(draft_dir, signing.ANY)
+        load_files(files, runtime="torchscript")
+        load_files(files, runtime="onnx")
         draft_dir.chmod(0o755)
         draft_dir.replace(self._folder)
         sync_folder(self._folder.parent)
@@ -128,7 +130,7 @@ def draft(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: in
             GeneratorConfig.model_validate(manifest.network), temporary_dir / WEIGHTS, temporary_dir / ONNX_FILE
         )
         manifest = measuring.set_batch_sizes(temporary_dir, manifest, batch_size)
-        sampler = Sampler(load_runtime(temporary_dir, manifest, "cpu", "onnx"), manifest)
+        sampler = Sampler(load_runtime(read_files(temporary_dir), manifest, "cpu", "onnx"), manifest)
         addresses = _choose_goldens(manifest)
         _set_padding(sampler, addresses)
         _write_goldens(sampler, addresses, temporary_dir / GOLDEN)
@@ -156,26 +158,47 @@ def check_free(folder: Path) -> None:
         raise ArtifactError(folder, "exists already; artifacts are never changed")
 
 
-def load(folder: Path, device: str = "cpu", runtime: RuntimeChoice | None = None) -> Sampler:
-    """Load an artifact after every check.
-
-    Hashes are checked before TorchScript reads its file, because loading one can run code.
+def read(folder: Path, trust: Trust | None = None) -> ArtifactFiles:
+    """Read an artifact once and check its signature and its hashes. Whoever loads an artifact reads it by this.
 
     Args:
         folder: an artifact.
+        trust: whose signature it must have; by default, what GANMINT_REQUIRE_SIGNED and GANMINT_PUBLIC_KEY say.
+    Raises:
+        SignatureError, ArtifactError: naming the file at fault and what to do.
+        FileError: a key or a file cannot be read now.
+        InputError: a variable is wrong.
+    """
+    files = read_files(folder)
+    # The signature comes first, because the next steps read files that anyone may have written.
+    (signing.read_trust() if trust is None else trust).check(files)
+    check_hashes(files)
+    return files
+
+
+def load(folder: Path, device: str = "cpu", runtime: RuntimeChoice | None = None) -> Sampler:
+    """Read an artifact as `read` does and load it as `load_files` does; arguments and errors as theirs."""
+    return load_files(read(folder), device, runtime)
+
+
+def load_files(files: ArtifactFiles, device: str = "cpu", runtime: RuntimeChoice | None = None) -> Sampler:
+    """Load an artifact whose files were checked, because loading TorchScript can run code, and check its goldens.
+
+    Args:
+        files: from `read`.
         device: cpu, cuda or cuda:N.
         runtime: what runs it; by default, what GANMINT_RUNTIME names.
     Raises:
         ArtifactError: naming the file at fault and what to do.
         InputError, GanmintError: the runtime cannot be had here.
     """
-    manifest = check_files(folder)
+    manifest = files.manifest
     if missing := {"cpu", "cuda"} - manifest.batch_size.keys():
-        raise ArtifactError(folder / MANIFEST_FILE, f"names no batch_size for {min(missing)}")
-    sampler = Sampler(load_runtime(folder, manifest, device, runtime or read_runtime_choice()), manifest)
-    addresses, pixels = read_goldens(manifest, folder / GOLDEN)
-    _set_padding(sampler, addresses)
-    _compare_goldens(sampler, addresses, pixels, folder / GOLDEN)
+        raise ArtifactError(files.folder / MANIFEST_FILE, f"names no batch_size for {min(missing)}")
+    sampler = Sampler(load_runtime(files, manifest, device, runtime or read_runtime_choice()), manifest)
+    goldens = parse_goldens(files)
+    _set_padding(sampler, goldens[0])
+    _compare_goldens(sampler, *goldens, files.folder / GOLDEN)
     return sampler
 
 
@@ -189,45 +212,29 @@ def check_files(folder: Path) -> Manifest:
     """Check the hash of every file of an artifact that minting needs, so not of the training state.
 
     Returns: its manifest.
-    Raises: ArtifactError naming the file.
+    Raises: ArtifactError, FileError naming the file.
     """
-    manifest = read_manifest(folder)
-    required = list_files(manifest)
-    for name in sorted({*required, *manifest.files} - {TRAINING_STATE}):
-        path = folder / name
-        if name not in (*required, CARD):
-            raise ArtifactError(folder / MANIFEST_FILE, f"names {name!r}, which is no file of an artifact")
-        if name not in manifest.files:
-            raise ArtifactError(folder / MANIFEST_FILE, f"names no hash for {name}")
-        if not path.is_file():
-            raise ArtifactError(path, "is missing; install the model again from where it was published")
-        if sha256(path) != manifest.files[name]:
-            raise ArtifactError(
-                path,
-                "does not have the hash that manifest.json names: it was changed or damaged, and was not "
-                "loaded; install the model again from where it was published",
-            )
-    return manifest
+    return check_hashes(read_files(folder))
 
 
-def check_goldens(sampler: Sampler, path: Path) -> int:
+def check_goldens(sampler: Sampler, files: ArtifactFiles) -> int:
     """Mint the golden addresses again and compare the pixels.
 
     Returns: the largest difference, 0 .. 255.
     Raises: ArtifactError when it is more than 1.
     """
-    return _compare_goldens(sampler, *read_goldens(sampler.manifest, path), path)
+    return _compare_goldens(sampler, *parse_goldens(files), files.folder / GOLDEN)
 
 
-def read_goldens(manifest: Manifest, path: Path) -> tuple[list[Address], NDArray[np.uint8]]:
-    """Read the golden addresses and their pixels, uint8 (n, H, W, C).
+def parse_goldens(files: ArtifactFiles) -> tuple[list[Address], NDArray[np.uint8]]:
+    """Return the golden addresses and their pixels, uint8 (n, H, W, C).
 
     Raises: ArtifactError.
     """
+    path = files.folder / GOLDEN
     try:
-        # Opened here, because NumPy leaves its own file open when the archive is bad.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            addresses = [manifest.check(Address.parse(str(text))) for text in archive["addresses"]]
+        with np.load(io.BytesIO(files.get(GOLDEN)), allow_pickle=False) as archive:
+            addresses = [files.manifest.check(Address.parse(str(text))) for text in archive["addresses"]]
             pixels: NDArray[np.uint8] = archive["pixels"]
     except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, InputError) as error:
         raise ArtifactError(path, f"cannot be read: {error}; install the model again") from None
@@ -248,11 +255,6 @@ def _compare_goldens(sampler: Sampler, addresses: list[Address], expected: NDArr
             f"{GOLDEN_TOLERANCE} is allowed) on {sampler.fingerprint}; do not serve this model here",
         )
     return worst
-
-
-def list_files(manifest: Manifest) -> tuple[str, ...]:
-    """Return the names of the files that an artifact of this schema must have, besides manifest.json."""
-    return FILES_1 if manifest.schema_version == 1 else FILES
 
 
 def digest(folder: Path) -> str:

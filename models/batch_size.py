@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.artifact_files import ONNX_FILE, TORCHSCRIPT_FILE
 from models.manifest import DeviceClass, Manifest
-from models.runtime.loading import ONNX_FILE, TORCHSCRIPT_FILE
 from models.runtime.onnx import OnnxRuntime
 from models.runtime.torchscript import TorchRuntime, has_cuda, load_torchscript
 from models.sampler import Sampler
@@ -47,7 +47,8 @@ def _create_onnx_samplers(folder: Path, manifest: Manifest, sizes: Sequence[int]
 
 
 def _create_torch_samplers(folder: Path, manifest: Manifest, sizes: Sequence[int]) -> list[Sampler]:
-    generator = load_torchscript(folder / TORCHSCRIPT_FILE, "cuda")
+    path = folder / TORCHSCRIPT_FILE
+    generator = load_torchscript(path.read_bytes(), path, "cuda")
     return [Sampler(TorchRuntime(generator, manifest, "cuda", size), manifest) for size in sizes]
 
 

@@ -93,17 +93,15 @@ def verify(model: str | None, device: str, public_key: Path | None) -> None:
 
 
 def _verify(folder: Path, device: str, public_key: Path | None) -> None:
-    # The signature comes first, because the next steps read files that anyone may have written.
-    if public_key:
-        signing.verify(folder, public_key)
-    manifest = artifact.check_files(folder)
+    files = artifact.read(folder, signing.Trust((public_key,)) if public_key else None)
+    manifest = files.manifest
     title = f"{manifest.name} {manifest.version}"
     if public_key:
         click.echo(f"{title}: signed by the key of {public_key}")
     num_files = len(manifest.files.keys() - {artifact.TRAINING_STATE})
     click.echo(f"{title}: {num_files} files have the hashes that manifest.json names")
-    sampler = artifact.load(folder, resolve_device(device))
-    largest_difference = artifact.check_goldens(sampler, folder / artifact.GOLDEN)
+    sampler = artifact.load_files(files, resolve_device(device))
+    largest_difference = artifact.check_goldens(sampler, files)
     if state := store.find_training_state(folder):
         click.echo(f"{title}: {state} has the hash that manifest.json names; ganmint train --init can start from it")
     click.echo(f"goldens match to {largest_difference} of 255 on {sampler.fingerprint}")
@@ -208,7 +206,7 @@ def sample(
 
     Each file has the very bytes that the service answers for the same address.
     """
-    sampler = artifact.load(store.find_model(model).path, resolve_device(device))
+    sampler = artifact.load_files(store.read_artifact(store.find_model(model)), resolve_device(device))
     label_spec = _parse_labels(labels)
     if out.suffix.removeprefix(".") in EXTENSIONS:
         if count > MAX_GRID_IMAGES:

@@ -221,11 +221,21 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST_FILE
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return parse_manifest(path.read_bytes(), path)
     except FileNotFoundError:
         raise ArtifactError(path, "is missing; this is not an artifact folder") from None
     except OSError as error:
         raise ArtifactError(path, f"cannot be read: {error.strerror or error}") from None
+
+
+def parse_manifest(data: bytes, path: Path) -> Manifest:
+    """Parse the bytes of manifest.json.
+
+    Args: path, of the file, for messages.
+    Raises: ArtifactError naming the file and the field.
+    """
+    try:
+        return Manifest.model_validate_json(data)
     except ValidationError as error:
         raise ArtifactError(path, f"is not a valid manifest: {describe_first_problem(error)}") from None
 

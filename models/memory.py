@@ -1,4 +1,4 @@
-"""Set up the process's memory allocator, for programs that compute with torch on the CPU."""
+"""The process's memory: its allocator, for programs that compute with torch on the CPU, and running out of it."""
 
 from __future__ import annotations
 
@@ -19,3 +19,11 @@ def keep_freed() -> None:
     if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
         mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_MAX)
         mallopt(M_TRIM_THRESHOLD, 4 * MMAP_THRESHOLD_MAX)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether an exception of a runtime says that there was not enough memory; each has its own words for it."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(
+        words in text for words in ("out of memory", "can't allocate memory", "bad_alloc", "bad alloc", "allocate mem")
+    )

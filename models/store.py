@@ -14,10 +14,11 @@ from pathlib import Path
 
 from models import artifact
 from models.address import NAME, VERSION, check_name, check_version
+from models.artifact_files import ArtifactFiles
 from models.errors import ArtifactError, FileError, ModelNotFoundError, VersionExistsError
 from models.files import sha256, sync_folder, write_atomically
 from models.manifest import MANIFEST_FILE, Manifest, read_manifest
-from models.signing import SIGNATURE
+from models.signing import SIGNATURE, Trust
 
 BUNDLED = Path(__file__).parent / "pretrained"
 
@@ -103,39 +104,67 @@ def next_version(name: str) -> str:
     return f"{stored_models[-1].sort_key[0] + 1}.0.0" if stored_models else "1.0.0"
 
 
-def install(folder: Path) -> StoredModel:
+def read_artifact(stored: StoredModel, trust: Trust | None = None) -> ArtifactFiles:
+    """Read a stored version once and check it, as `models.artifact.read` does.
+
+    Raises: as `models.artifact.read`; ArtifactError, too, where the folder holds another version than its name says.
+    """
+    files = artifact.read(stored.path, trust)
+    manifest = files.manifest
+    # Or a signed old version could be replayed as the newest.
+    if (manifest.name, manifest.version) != (stored.name, stored.version):
+        actual = f"{manifest.name} {manifest.version}"
+        raise ArtifactError(stored.path, f"holds {actual}; the folder must be called {actual.replace(' ', '/')}")
+    return files
+
+
+def read_named(text: str, field: str = "MODEL") -> ArtifactFiles:
+    """Read the artifact that a text names, as `find_artifact` takes it, and check it.
+
+    Raises: as `find_artifact` and `read_artifact`.
+    """
+    if (Path(text) / MANIFEST_FILE).is_file():
+        return artifact.read(Path(text))
+    return read_artifact(find_model(text, field))
+
+
+def install(folder: Path, trust: Trust | None = None) -> StoredModel:
     """Copy an artifact folder into the store after every check.
 
     An artifact that is in the store already is not copied again, but its signature is.
 
+    Args: folder, an artifact; trust, as `models.artifact.read` takes it.
     Raises:
         ArtifactError: the folder fails its checks.
         VersionExistsError: the store has this name and version with other content.
         FileError: the store cannot be written.
     """
-    manifest = artifact.load(folder).manifest
+    files = artifact.read(folder, trust)
+    artifact.load_files(files)
+    manifest = files.manifest
     target = get_home() / "models" / manifest.name / manifest.version
     try:
-        if _is_installed(folder, manifest, target):
-            _copy_signature(folder, target)
+        if _is_installed(files, target):
+            _copy_signature(files, target)
         else:
-            _copy_in(folder, manifest, target)
+            _copy_in(files, target)
         _copy_training_state(folder, manifest)
     except OSError as error:
         # Another process may have installed it meanwhile.
-        if not _is_installed(folder, manifest, target):
+        if not _is_installed(files, target):
             raise FileError(target, f"cannot be written: {error.strerror or error}") from None
     return StoredModel(manifest.name, manifest.version, target)
 
 
-def _is_installed(folder: Path, manifest: Manifest, target: Path) -> bool:
+def _is_installed(files: ArtifactFiles, target: Path) -> bool:
     """Tell whether the store has this artifact, undamaged; a damaged copy of it is removed.
 
     Raises: VersionExistsError when the store has something else under this version.
     """
     if not target.exists():
         return False
-    if not (target / MANIFEST_FILE).is_file() or artifact.digest(target) != artifact.digest(folder):
+    manifest = files.manifest
+    if not (target / MANIFEST_FILE).is_file() or artifact.digest(target) != files.digest:
         raise VersionExistsError(
             f"the store already has {manifest.name} {manifest.version}, with other content; a published version "
             f"never changes: publish as {next_version(manifest.name)}"
@@ -149,11 +178,11 @@ def _is_installed(folder: Path, manifest: Manifest, target: Path) -> bool:
     return True
 
 
-def _copy_signature(folder: Path, target: Path) -> None:
-    source = folder / SIGNATURE
+def _copy_signature(files: ArtifactFiles, target: Path) -> None:
+    signature = files.contents.get(SIGNATURE)
     copy = target / SIGNATURE
-    if source.is_file() and not (copy.is_file() and copy.read_bytes() == source.read_bytes()):
-        write_atomically(copy, source.read_bytes())
+    if signature is not None and not (copy.is_file() and copy.read_bytes() == signature):
+        write_atomically(copy, signature)
 
 
 def find_training_state(folder: Path) -> Path | None:
@@ -200,12 +229,12 @@ def find_bundled(text: str) -> Path | None:
     return None
 
 
-def _copy_in(folder: Path, manifest: Manifest, target: Path) -> None:
+def _copy_in(files: ArtifactFiles, target: Path) -> None:
     get_home().mkdir(parents=True, exist_ok=True)
     # Beside models/, because BentoML takes every folder in there for a model.
     temporary_dir = Path(tempfile.mkdtemp(prefix=".ganmint-", dir=get_home()))
     try:
-        copy = _write_bento_model(folder, manifest, temporary_dir)
+        copy = _write_bento_model(files, temporary_dir)
         for path in copy.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -215,13 +244,13 @@ def _copy_in(folder: Path, manifest: Manifest, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         copy.rename(target)
         sync_folder(target.parent)
-        newest = list_versions(manifest.name)[-1].version
+        newest = list_versions(files.manifest.name)[-1].version
         write_atomically(target.parent / "latest", newest.encode())
     finally:
         shutil.rmtree(temporary_dir, ignore_errors=True)
 
 
-def _write_bento_model(folder: Path, manifest: Manifest, temporary_dir: Path) -> Path:
+def _write_bento_model(files: ArtifactFiles, temporary_dir: Path) -> Path:
     """Write BentoML's form of the artifact into a store of its own, and return its folder."""
     # Otherwise BentoML reports each save to its makers.
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
@@ -229,13 +258,12 @@ def _write_bento_model(folder: Path, manifest: Manifest, temporary_dir: Path) ->
     from bentoml._internal.models import ModelStore
 
     labels = {"framework": "ganmint", "licence": "see manifest.json"}
+    manifest = files.manifest
     # The training state has its own place, so that no bento packs it.
     names = [name for name in manifest.files if name != artifact.TRAINING_STATE]
     with bentoml.models.create(
         f"{manifest.name}:{manifest.version}", labels=labels, _model_store=ModelStore(temporary_dir)
     ) as model:
-        for name in (*names, MANIFEST_FILE):
-            shutil.copyfile(folder / name, model.path_of(name))
-        if (folder / SIGNATURE).is_file():
-            shutil.copyfile(folder / SIGNATURE, model.path_of(SIGNATURE))
+        for name in (*names, MANIFEST_FILE, *([SIGNATURE] if SIGNATURE in files.contents else [])):
+            Path(model.path_of(name)).write_bytes(files.get(name))
     return temporary_dir / manifest.name / manifest.version

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models import artifact, store
+from models import artifact, signing, store
+from models.artifact_files import ArtifactFiles
 from models.errors import ArtifactError, GanmintError, InputError
 from models.manifest import Manifest
 from models.network_config import GeneratorConfig
@@ -40,7 +41,8 @@ def upgrade(folder: Path, to: Path | None = None, batch_size: int | None = None)
         VersionExistsError, FileError: the store cannot take the new version.
     """
     check_packages()
-    manifest = artifact.check_files(folder)
+    files = artifact.read(folder)
+    manifest = files.manifest
     if manifest.schema_version == NEWEST_SCHEMA:
         raise InputError(
             f"{manifest.name} {manifest.version} is of schema {NEWEST_SCHEMA}, the newest: there is nothing to upgrade",
@@ -55,12 +57,12 @@ def upgrade(folder: Path, to: Path | None = None, batch_size: int | None = None)
         }
     )
     if to is not None:
-        _write_artifact(folder, manifest, upgraded, to, batch_size)
+        _write_artifact(files, upgraded, to, batch_size)
         return StoredModel(upgraded.name, upgraded.version, to)
     with tempfile.TemporaryDirectory(prefix="ganmint-upgrade-") as temporary_dir:
         new_folder = Path(temporary_dir) / upgraded.name
-        _write_artifact(folder, manifest, upgraded, new_folder, batch_size)
-        return store.install(new_folder)
+        _write_artifact(files, upgraded, new_folder, batch_size)
+        return store.install(new_folder, signing.ANY)
 
 
 def check_packages() -> None:
@@ -80,15 +82,15 @@ def _next_minor_version(manifest: Manifest) -> str:
     return f"{major}.{newest_minor + 1}.0"
 
 
-def _write_artifact(folder: Path, old: Manifest, new: Manifest, to: Path, batch_size: int | None) -> None:
+def _write_artifact(files: ArtifactFiles, new: Manifest, to: Path, batch_size: int | None) -> None:
     from models.networks import build_generator
     from models.runtime import torchscript
 
-    generator = build_generator(GeneratorConfig.model_validate(old.network))
-    weights = folder / artifact.WEIGHTS
-    torchscript.load_weights(generator, weights)
+    generator = build_generator(GeneratorConfig.model_validate(files.manifest.network))
+    weights = files.folder / artifact.WEIGHTS
+    torchscript.load_weights(generator, files.get(artifact.WEIGHTS), weights)
     with artifact.draft(generator, new, to, batch_size) as draft:
-        addresses, expected = artifact.read_goldens(old, folder / artifact.GOLDEN)
+        addresses, expected = artifact.parse_goldens(files)
         minted = draft.sampler.mint([dataclasses.replace(address, version=new.version) for address in addresses])
         if minted.shape != expected.shape or np.abs(minted.astype(np.int16) - expected).max() > 1:
             raise ArtifactError(weights, f"does not make the images of {artifact.GOLDEN}; install the model again")

@@ -19,7 +19,7 @@ from models.runtime.loading import RUNTIME_VARIABLE
 from service.settings import Settings, read_settings
 
 # Variables that name a file or folder, relative to where the command is run.
-PATH_VARIABLES = ("BENTOML_HOME", "GANMINT_API_KEYS_FILE", "GANMINT_PUBLIC_KEY", "GANMINT_METRICS_DIR")
+PATH_VARIABLES = ("BENTOML_HOME", "GANMINT_API_KEYS_FILE", "GANMINT_METRICS_DIR")
 RUNTIME_PACKAGES = {"onnx": "onnxruntime", "torchscript": "torch"}
 
 
@@ -81,10 +81,15 @@ def serve(host: str, port: int) -> None:
 
 def make_paths_absolute(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment with absolute paths: the workers run in another folder than the command."""
-    paths = {
-        name: str(Path(environment[name]).expanduser().absolute()) for name in PATH_VARIABLES if environment.get(name)
-    }
+    paths = {name: _make_absolute(environment[name]) for name in PATH_VARIABLES if environment.get(name)}
+    if keys := environment.get(signing.KEY_VARIABLE):
+        parts = (part.strip() for part in keys.split(","))
+        paths[signing.KEY_VARIABLE] = ",".join(_make_absolute(part) for part in parts if part)
     return {**environment, **paths}
+
+
+def _make_absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def _check_startup(settings: Settings) -> None:
@@ -99,8 +104,7 @@ def _check_startup(settings: Settings) -> None:
         raise ModelNotFoundError(
             f"no model in {store.get_home()}; install the bundled ones with: ganmint models install"
         )
-    if settings.trusted_key:
-        signing.check_key(settings.trusted_key)
+    signing.check_keys(settings.trust.keys)
     missing = sorted(settings.names - set(store.list_names()))
     if missing:
         raise ModelNotFoundError(f"GANMINT_MODELS names {missing[0]!r}; there are: {', '.join(store.list_names())}")

@@ -14,7 +14,7 @@ import numpy as np
 from models import artifact, images, signing, store
 from models.address import check_name, check_version
 from models.errors import ArtifactError, GanmintError, ModelNotFoundError
-from models.manifest import Manifest, read_manifest
+from models.manifest import Manifest
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from models.store import StoredModel
@@ -66,8 +66,7 @@ class Registry:
         self._settings = settings
         self._metrics = metrics
         self._device = _resolve_device(settings)
-        if settings.trusted_key:
-            signing.check_key(settings.trusted_key)
+        signing.check_keys(settings.trust.keys)
         # One thread each for all models: two forwards at once would share the same cores.
         self._forward_thread = WorkerThread("ganmint-forward")
         self._encode_thread = WorkerThread("ganmint-encode")
@@ -256,14 +255,7 @@ def _resolve_device(settings: Settings) -> str:
 
 def _load_and_warm(stored: StoredModel, device: str, settings: Settings) -> Sampler:
     """Load a model and check it. Its goldens warm the forward; an image of each format warms Pillow's encoders."""
-    if settings.trusted_key:
-        signing.verify(stored.path, settings.trusted_key)
-    stored_manifest = read_manifest(stored.path)
-    # Or a signed old version could be replayed as the newest.
-    if (stored_manifest.name, stored_manifest.version) != (stored.name, stored.version):
-        actual = f"{stored_manifest.name} {stored_manifest.version}"
-        raise ArtifactError(stored.path, f"holds {actual}; the folder must be called {actual.replace(' ', '/')}")
-    sampler = artifact.load(stored.path, device, settings.runtime)
+    sampler = artifact.load_files(store.read_artifact(stored, settings.trust), device, settings.runtime)
     if sampler.runtime.name == "torchscript":
         from models.runtime import torchscript
 

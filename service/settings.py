@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.base import first_problem
 from models.errors import InputError
+
+if TYPE_CHECKING:
+    from models.signing import Trust
 
 
 class Settings(BaseSettings):
@@ -40,9 +42,11 @@ class Settings(BaseSettings):
         default=False, description="1: with API keys, too, shared caches may give permanent images to anyone"
     )
     require_signed: bool = Field(
-        default=False, description="1: serve only models signed with the private key of GANMINT_PUBLIC_KEY"
+        default=False, description="1: load only models signed with a private key of GANMINT_PUBLIC_KEY"
     )
-    public_key: str = Field(default="", description="PEM file of the public key, for GANMINT_REQUIRE_SIGNED")
+    public_key: str = Field(
+        default="", description="PEM files of public keys, comma-separated, for GANMINT_REQUIRE_SIGNED"
+    )
     access_log: bool = Field(default=False, description="1: one JSON line per request on standard error")
     tracing: bool = Field(
         default=False, description="1: send OpenTelemetry spans; configure the target by OTEL_* variables"
@@ -81,9 +85,12 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def trusted_key(self) -> Path | None:
-        """The public key that every model's signature is checked with; None: signatures are not required."""
-        return Path(self.public_key) if self.require_signed else None
+    def trust(self) -> Trust:
+        """Whose models may be loaded."""
+        # Only here, because it is too heavy for the arbiter to import.
+        from models.signing import make_trust
+
+        return make_trust(self.require_signed, self.public_key)
 
     @property
     def names(self) -> frozenset[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import logging
 import os
 import re
@@ -13,13 +12,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models import memory
+from models.artifact_files import ONNX_FILE, TORCHSCRIPT_FILE, ArtifactFiles
 from models.errors import ArtifactError, GanmintError, InputError
 from models.manifest import Manifest
 from models.runtime.base import Runtime
 
 log = logging.getLogger("ganmint.models")
-TORCHSCRIPT_FILE = "generator.ts"
-ONNX_FILE = "generator.onnx"
 RUNTIME_VARIABLE = "GANMINT_RUNTIME"
 RuntimeName = Literal["onnx", "torchscript"]
 RuntimeChoice = Literal["auto", "onnx", "torchscript"]
@@ -104,27 +102,23 @@ def choose_runtime(folder: Path, manifest: Manifest, device: str, choice: Runtim
     return "torchscript"
 
 
-def load_runtime(folder: Path, manifest: Manifest, device: str, choice: RuntimeChoice = "auto") -> Runtime:
-    """Load the generator of an artifact folder whose hashes were checked.
+def load_runtime(files: ArtifactFiles, manifest: Manifest, device: str, choice: RuntimeChoice = "auto") -> Runtime:
+    """Load the generator of an artifact whose hashes were checked.
 
     Args:
-        folder: an artifact.
+        files: the artifact's.
         manifest: the artifact's.
         device: a resolved device.
         choice: a runtime to take in any case, or auto.
     Raises: ArtifactError naming the file; InputError, GanmintError where the choice cannot be had here.
     """
-    if choose_runtime(folder, manifest, device, choice) == "onnx":
+    if choose_runtime(files.folder, manifest, device, choice) == "onnx":
         from models.runtime.onnx import OnnxRuntime
 
-        path = folder / ONNX_FILE
-        data = path.read_bytes()
-        # The file may have changed since its hash was checked. A draft has no hashes yet.
-        if manifest.files and hashlib.sha256(data).hexdigest() != manifest.files[ONNX_FILE]:
-            raise ArtifactError(path, "was changed while it was loaded; install the model again")
-        return OnnxRuntime(data, path, manifest)
+        return OnnxRuntime(files.get(ONNX_FILE), files.folder / ONNX_FILE, manifest)
     from models.runtime.torchscript import TorchRuntime, load_torchscript
 
     if device == "cpu":
         memory.keep_freed()
-    return TorchRuntime(load_torchscript(folder / TORCHSCRIPT_FILE, device), manifest, device)
+    path = files.folder / TORCHSCRIPT_FILE
+    return TorchRuntime(load_torchscript(files.get(TORCHSCRIPT_FILE), path, device), manifest, device)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.errors import ArtifactError, GanmintError
 from models.manifest import Manifest
+from models.memory import is_out_of_memory
 from models.runtime.onnx_scan import find_external_data
 from models.runtime.processor import count_cores, describe_processor
 
@@ -111,6 +112,8 @@ class OnnxRuntime:
             return self._onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         # onnxruntime's exceptions have no common base but Exception.
         except Exception as error:
+            if is_out_of_memory(error):
+                raise MemoryError(f"not enough memory to load {path}") from None
             reason = str(error).splitlines()[0]
             version = self._onnxruntime.__version__
             raise ArtifactError(path, f"cannot be run by onnxruntime {version}: {reason}") from None

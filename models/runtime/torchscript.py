@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from models.errors import ArtifactError, InputError
 from models.manifest import DeviceClass, Manifest
+from models.memory import is_out_of_memory
 from models.runtime.cuda_graph import CudaGraph
 from models.runtime.processor import describe_processor, get_processor_model
 
@@ -203,15 +204,21 @@ def use_exact_cuda() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def load_torchscript(path: Path, device: str) -> Generator:
-    """Load and freeze a TorchScript file. Loading can run code: check the file's hash first.
+def load_torchscript(data: bytes, path: Path, device: str) -> Generator:
+    """Load and freeze TorchScript. Loading can run code: check the bytes' hash first.
 
+    Args:
+        data: the file's bytes.
+        path: of the file, for messages.
+        device: a resolved device.
     Raises: ArtifactError.
     """
     with _ignore_deprecation():
         try:
-            module = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
+            module = torch.jit.load(io.BytesIO(data), map_location=device)  # type: ignore[no-untyped-call]
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise MemoryError(f"not enough memory to load {path}") from None
             raise ArtifactError(path, f"is not TorchScript: {str(error).splitlines()[0]}") from None
         frozen: Generator = torch.jit.freeze(module.eval())
         return frozen
@@ -235,13 +242,14 @@ def write_weights(generator: nn.Module, path: Path) -> None:
     path.write_bytes(safetensors.torch.save({name: w.contiguous() for name, w in generator.state_dict().items()}))
 
 
-def load_weights(generator: nn.Module, path: Path) -> None:
+def load_weights(generator: nn.Module, data: bytes, path: Path) -> None:
     """Load weights that `write_weights` wrote into a generator of the same network.
 
+    Args: data, the file's bytes; path, of the file, for messages.
     Raises: ArtifactError.
     """
     try:
-        generator.load_state_dict(safetensors.torch.load_file(path))
+        generator.load_state_dict(safetensors.torch.load(data))
     except RuntimeError as error:
         raise ArtifactError(path, f"does not fit the manifest's network: {error}") from None
 

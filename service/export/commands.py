@@ -215,12 +215,13 @@ def verify(url: str, sample: int | None, has_digests: bool, device: str) -> None
     target = Target(url)
     spec = state.read_context(target).spec
     stored = store.find_version(spec.model, spec.version)
-    if artifact.digest(stored.path) != spec.model_digest:
+    files = store.read_artifact(stored)
+    if files.digest != spec.model_digest:
         raise InputError(f"the store's {stored} is another model than the one that made this export", "URL")
     num_files = verifying.check_files(target, spec, has_digests)
     recorded = "sizes and digests that were recorded" if has_digests else "sizes that were recorded"
     click.echo(f"{format_count(num_files, 'file')} checked: the {recorded}")
-    sampler = artifact.load(stored.path, resolve_device(device))
+    sampler = artifact.load_files(files, resolve_device(device))
     progress = ExportProgressBar(images=min(sample or spec.count, spec.count), shards=0, done_images=0, done_shards=0)
     with running.one_thread(sampler):
         result = verifying.verify(target, spec, sampler, sample, lambda n: progress.add(n, 0))

@@ -27,7 +27,7 @@ from models.errors import ExportError, GanmintError
 from service.export import interrupts, worker
 from service.export.plan import Shard
 from service.export.progress import ExportProgressBar
-from service.export.run import Engine, ExportRequest, one_thread
+from service.export.run import Engine, ExportRequest, one_thread, read_model
 from service.export.target import Target
 
 # A terminated worker discards its draft; after this long it is killed.
@@ -135,7 +135,7 @@ def _work(connection: Connection, request: ExportRequest) -> None:
 
 
 def _make_shards(connection: Connection, request: ExportRequest) -> None:
-    sampler = artifact.load(request.model_dir, request.device)
+    sampler = artifact.load_files(read_model(request), request.device)
     target = Target(request.url)
     with one_thread(sampler):
         while True:

@@ -9,20 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import tempfile
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from models import artifact
+from models.artifact_files import ArtifactFiles
 from models.errors import ExportError, InputError
-from models.manifest import MANIFEST_FILE, read_manifest
 from models.sampler import Sampler
 from service.export import worker
 from service.export.plan import ExportSpec, Shard
 from service.export.progress import ExportProgressBar
-from service.export.run import ExportRequest, one_thread
+from service.export.run import ExportRequest, one_thread, read_model
 from service.export.target import Target
 
 # The run gives up when a shard has lost its worker this many times.
@@ -90,8 +88,8 @@ class RayEngine:
         device = "cuda" if gpus else "cpu"
         options = {"num_cpus": 1, "num_gpus": 1 / TASKS_PER_GPU if gpus else 0, "max_retries": RETRIES}
         task = ray.remote(**options)(run_task)
-        names = [MANIFEST_FILE, *sorted(read_manifest(request.model_dir).files)]
-        model = ray.put({name: (request.model_dir / name).read_bytes() for name in names})
+        # Read and checked here alone: the cluster's machines have neither the store nor its keys.
+        model = ray.put(read_model(request))
         window = max(1, int(resources.get("CPU", 1))) * IN_FLIGHT_PER_CPU
         waiting: list[Shard] = list(reversed(shards))
         under_way: list[Any] = []
@@ -118,14 +116,11 @@ class RayEngine:
         return result
 
 
-def run_task(url: str, spec: ExportSpec, model: dict[str, bytes], device: str, shard: Shard) -> tuple[int, int]:
+def run_task(url: str, spec: ExportSpec, model: ArtifactFiles, device: str, shard: Shard) -> tuple[int, int]:
     """A task: make and commit one shard; returns its images and bytes."""
     key = (spec.model_digest, device)
     if key not in _samplers:
-        with tempfile.TemporaryDirectory() as folder:
-            for name, data in model.items():
-                (Path(folder) / name).write_bytes(data)
-            _samplers[key] = artifact.load(Path(folder), device)
+        _samplers[key] = artifact.load_files(model, device)
     with one_thread(_samplers[key]):
         commit = worker.make_shard(_samplers[key], Target(url), spec, shard)
     return commit.count, commit.bytes

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models import artifact
-from models.errors import ExportError, GanmintError
+from models import artifact, store
+from models.artifact_files import ArtifactFiles
+from models.errors import ArtifactError, ExportError, GanmintError
 from models.sampler import Sampler
+from models.store import StoredModel
 from service.export import state, worker
 from service.export.plan import ExportSpec, Shard
 from service.export.progress import ExportProgressBar
@@ -79,6 +81,20 @@ def make_shards(request: ExportRequest, engine: Engine, echo: Echo, show_progres
     return len(missing)
 
 
+def read_model(request: ExportRequest) -> ArtifactFiles:
+    """Read the request's model once and check it, also that it is still the one that the export is of.
+
+    Raises: as `models.store.read_artifact`; ArtifactError.
+    """
+    spec = request.spec
+    files = store.read_artifact(StoredModel(spec.model, spec.version, request.model_dir))
+    if files.digest != spec.model_digest:
+        raise ArtifactError(
+            request.model_dir, "was replaced since the export was begun; put back what it was begun with"
+        )
+    return files
+
+
 def _progress_bar(request: ExportRequest, missing: Sequence[Shard], is_shown: bool) -> ExportProgressBar:
     images = sum(s.count for s in request.shards)
     return ExportProgressBar(
@@ -92,7 +108,7 @@ def _progress_bar(request: ExportRequest, missing: Sequence[Shard], is_shown: bo
 
 def in_this_process(request: ExportRequest, shards: Sequence[Shard], progress: ExportProgressBar) -> None:
     """Make shards one after the other, on every core where that changes no bit; an engine."""
-    sampler = artifact.load(request.model_dir, request.device)
+    sampler = artifact.load_files(read_model(request), request.device)
     target = Target(request.url)
     with one_thread(sampler):
         for shard in shards:

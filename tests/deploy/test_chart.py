@@ -242,7 +242,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.names == {"digits", "faces"} and settings.origins == ["https://a.example", "https://b.example"]
     assert (settings.max_n, settings.queue_images, settings.max_body_bytes) == (65536, 20_000_000, 2_000_000)
     assert (settings.max_head_bytes, settings.head_timeout_s, settings.keep_alive_s) == (65_536, 2.5, 620)
-    assert settings.require_signed and settings.trusted_key
+    assert settings.require_signed and settings.trust.keys
     assert (settings.cache_mb, settings.runtime) == (2_000, "torchscript")
     assert settings.public_images
     assert (settings.timeout_s, settings.poll_s, settings.access_log, settings.device) == (2.5, 0.5, True, "cuda")
@@ -252,6 +252,21 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     # A whole folder: a file by subPath would never change.
     assert "subPath" not in mount and keys["secret"]["secretName"] == "mine"
     assert settings.api_keys_file == f"{mount['mountPath']}/{keys['secret']['items'][0]['path']}"
+
+
+def test_signatures_are_required_of_whatever_pod_loads_a_model() -> None:
+    key = "-----BEGIN PUBLIC KEY-----"
+    export = {"enabled": True, "model": "digits", "count": 10, "out": "s3://bucket/digits"}
+    for values in ({"export": export}, {"export": export, "serving": {"enabled": False}}):
+        documents = render({**values, "models": {"publicKey": key}})
+        for pod in iterate_pods(documents):
+            environment = read_environment(pod)
+            assert environment["GANMINT_REQUIRE_SIGNED"] == "1"
+            (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "signer"]
+            (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "signer"]
+            (signer,) = [d for d in documents if d["metadata"]["name"] == volume["configMap"]["name"]]
+            ((file, content),) = signer["data"].items()
+            assert (environment["GANMINT_PUBLIC_KEY"], content) == (f"{mount['mountPath']}/{file}", key)
 
 
 def test_the_keys_in_the_secret_are_what_the_service_reads() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from models import artifact, batch_size, images, network_config, networks
 from models.address import Address
+from models.artifact_files import ArtifactFiles
 from models.errors import ArtifactError
 from models.files import sha256
 from models.latents import MAX_INTEGER
@@ -38,14 +40,14 @@ def folder(tiny_artifact: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The calls of torch.jit.load, which can run code from the file."""
-    seen: list[str] = []
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What torch.jit.load was given; it can run code from there."""
+    seen: list[bytes] = []
     load = torch.jit.load
 
-    def seen_load(path: str, *arguments: Any, **keywords: Any) -> Any:
-        seen.append(Path(path).name)
-        return load(path, *arguments, **keywords)  # type: ignore[no-untyped-call]
+    def seen_load(file: BytesIO, *arguments: Any, **keywords: Any) -> Any:
+        seen.append(file.getvalue())
+        return load(file, *arguments, **keywords)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(torch.jit, "load", seen_load)
     return seen
@@ -133,12 +135,12 @@ def test_a_script_does_not_tell_where_it_was_made(tiny_artifact: Path) -> None:
         assert [name for name, data in records.items() if folder in data] == []
 
 
-def test_the_generator_can_be_built_again_without_torchscript(tiny_artifact: Path, loads: list[str]) -> None:
+def test_the_generator_can_be_built_again_without_torchscript(tiny_artifact: Path, loads: list[bytes]) -> None:
     manifest = read_manifest(tiny_artifact)
     rebuilt = networks.build_generator(network_config.GeneratorConfig.model_validate(manifest.network))
     rebuilt.load_state_dict(safetensors.torch.load_file(tiny_artifact / artifact.WEIGHTS))
     sampler = torch_sampler(rebuilt.eval(), manifest)
-    assert artifact.check_goldens(sampler, tiny_artifact / artifact.GOLDEN) == 0
+    assert artifact.check_goldens(sampler, artifact.read(tiny_artifact)) == 0
     addresses = manifest.addresses(seed=99, n=50)
     pixels = sampler.mint(addresses)
     assert not loads
@@ -277,13 +279,13 @@ def test_an_export_appears_only_when_it_is_whole_and_checked(
     tiny_generator: nn.Module, tiny_manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    load = artifact.load
+    load = artifact.load_files
 
-    def seen_load(folder: Path, device: str = "cpu", runtime: RuntimeChoice | None = None) -> Sampler:
+    def seen_load(files: ArtifactFiles, device: str = "cpu", runtime: RuntimeChoice | None = None) -> Sampler:
         seen.append((tmp_path / "new").exists())
-        return load(folder, device, runtime)
+        return load(files, device, runtime)
 
-    monkeypatch.setattr(artifact, "load", seen_load)
+    monkeypatch.setattr(artifact, "load_files", seen_load)
     artifact.export(tiny_generator, tiny_manifest, tmp_path / "new", batch_size=4)
     assert seen == [False, False]
     assert names(tmp_path) == ["new"]
@@ -351,12 +353,12 @@ def test_without_a_size_the_cpu_is_measured_and_the_gpu_gets_its_default(
 # Load
 
 
-def test_an_undamaged_artifact_is_loaded_once(folder: Path, loads: list[str]) -> None:
+def test_an_undamaged_artifact_is_loaded_once(folder: Path, loads: list[bytes]) -> None:
     artifact.load(folder, runtime="torchscript")
-    assert loads == ["generator.ts"]
+    assert loads == [(folder / artifact.SCRIPT).read_bytes()]
 
 
-def test_on_a_cpu_an_artifact_runs_without_torchscript(folder: Path, loads: list[str]) -> None:
+def test_on_a_cpu_an_artifact_runs_without_torchscript(folder: Path, loads: list[bytes]) -> None:
     assert artifact.load(folder).runtime.name == "onnx"
     assert not loads
 
@@ -364,7 +366,7 @@ def test_on_a_cpu_an_artifact_runs_without_torchscript(folder: Path, loads: list
 @pytest.mark.parametrize("name", artifact.FILES)
 @pytest.mark.parametrize("where", ["first", "middle", "last"])
 def test_one_changed_byte_is_refused_before_torchscript_reads_anything(
-    folder: Path, loads: list[str], name: str, where: str
+    folder: Path, loads: list[bytes], name: str, where: str
 ) -> None:
     data = bytearray((folder / name).read_bytes())
     data[{"first": 0, "middle": len(data) // 2, "last": -1}[where]] ^= 1
@@ -376,7 +378,7 @@ def test_one_changed_byte_is_refused_before_torchscript_reads_anything(
 
 
 @pytest.mark.parametrize("name", [*artifact.FILES, MANIFEST_FILE])
-def test_a_missing_file_is_refused_by_its_name(folder: Path, loads: list[str], name: str) -> None:
+def test_a_missing_file_is_refused_by_its_name(folder: Path, loads: list[bytes], name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ArtifactError, match="is missing") as refused:
         artifact.load(folder)
@@ -385,7 +387,7 @@ def test_a_missing_file_is_refused_by_its_name(folder: Path, loads: list[str], n
 
 
 @pytest.mark.parametrize("name", artifact.FILES)
-def test_a_manifest_without_a_files_hash_is_refused(folder: Path, loads: list[str], name: str) -> None:
+def test_a_manifest_without_a_files_hash_is_refused(folder: Path, loads: list[bytes], name: str) -> None:
     files = {k: v for k, v in read_manifest(folder).files.items() if k != name}
     change_manifest(folder, files=files)
     with pytest.raises(ArtifactError, match=f"names no hash for {re.escape(name)}") as refused:
@@ -394,7 +396,7 @@ def test_a_manifest_without_a_files_hash_is_refused(folder: Path, loads: list[st
     assert not loads
 
 
-def test_a_longer_and_a_shorter_file_are_refused(folder: Path, loads: list[str]) -> None:
+def test_a_longer_and_a_shorter_file_are_refused(folder: Path, loads: list[bytes]) -> None:
     data = (folder / artifact.SCRIPT).read_bytes()
     for other in (data + b"\0", data[:-1], b""):
         (folder / artifact.SCRIPT).write_bytes(other)
@@ -433,7 +435,7 @@ def off_by(folder: Path, difference: int) -> None:
 def test_goldens_off_by_rounding_are_accepted(folder: Path, difference: int) -> None:
     off_by(folder, difference)
     sampler = artifact.load(folder)
-    assert artifact.check_goldens(sampler, folder / artifact.GOLDEN) == abs(difference)
+    assert artifact.check_goldens(sampler, artifact.read(folder)) == abs(difference)
 
 
 @pytest.mark.parametrize("difference", [2, -2, 9])

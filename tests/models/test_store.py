@@ -12,6 +12,7 @@ import pytest
 from torch import nn
 
 from models import artifact, store
+from models.artifact_files import ArtifactFiles
 from models.errors import ArtifactError, FileError, InputError, ModelNotFoundError, VersionExistsError
 from models.manifest import MANIFEST_FILE, Manifest, read_manifest
 
@@ -268,7 +269,7 @@ def crash(*_: object, **__: object) -> NoReturn:
     raise Crash
 
 
-@pytest.mark.parametrize("step", ["shutil.copyfile", "os.fsync", "pathlib.Path.rename"])
+@pytest.mark.parametrize("step", ["pathlib.Path.write_bytes", "os.fsync", "pathlib.Path.rename"])
 @pytest.mark.parametrize("cleans_up", [True, False])
 def test_a_crash_before_the_rename_leaves_no_visible_version(
     store_home: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, step: str, cleans_up: bool
@@ -291,16 +292,16 @@ def test_a_version_half_copied_is_never_seen(
     store_home: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A reader that looks after every file finds nothing, or all."""
-    copy = shutil.copyfile
+    write = Path.write_bytes
     seen: list[list[str]] = []
 
-    def seen_copy(*arguments: Any, **keywords: Any) -> Any:
+    def seen_write(path: Path, data: bytes) -> int:
         seen.append(store.list_names())
-        done = copy(*arguments, **keywords)
+        written = write(path, data)
         seen.append(store.list_names())
-        return done
+        return written
 
-    monkeypatch.setattr(shutil, "copyfile", seen_copy)
+    monkeypatch.setattr(Path, "write_bytes", seen_write)
     store.install(tiny_artifact)
     assert len(seen) >= 10 and not any(seen)
     assert store.list_names() == ["tiny"]
@@ -311,10 +312,10 @@ def test_two_installs_of_the_same_artifact_at_once_both_succeed(
 ) -> None:
     made = store._write_bento_model
 
-    def overtaken(folder: Path, manifest: Manifest, aside: Path) -> Path:
+    def overtaken(files: ArtifactFiles, aside: Path) -> Path:
         monkeypatch.setattr(store, "_write_bento_model", made)
-        store.install(folder)
-        return made(folder, manifest, aside)
+        store.install(files.folder)
+        return made(files, aside)
 
     monkeypatch.setattr(store, "_write_bento_model", overtaken)
     assert store.install(tiny_artifact) == store.find_version("tiny", "1.0.0")
@@ -345,7 +346,7 @@ def test_a_full_disk_is_a_file_error_and_leaves_nothing(
     def full(*_: object) -> NoReturn:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(FileError, match="cannot be written: No space left on device"):
         store.install(tiny_artifact)
     assert store.list_names() == []

@@ -17,9 +17,13 @@ from tests.conftest import Command
 def test_relative_paths_mean_the_folder_that_serve_was_run_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
-    environment = {"GANMINT_PUBLIC_KEY": "key.pub", "GANMINT_API_KEYS_FILE": "/etc/keys.json", "BENTOML_HOME": ""}
+    environment = {
+        "GANMINT_PUBLIC_KEY": "old.pub, /etc/new.pub",
+        "GANMINT_API_KEYS_FILE": "/etc/keys.json",
+        "BENTOML_HOME": "",
+    }
     assert make_paths_absolute({**environment, "GANMINT_MODELS": "digits"}) == {
-        "GANMINT_PUBLIC_KEY": str(tmp_path / "key.pub"),
+        "GANMINT_PUBLIC_KEY": f"{tmp_path / 'old.pub'},/etc/new.pub",
         "GANMINT_API_KEYS_FILE": "/etc/keys.json",
         "BENTOML_HOME": "",
         "GANMINT_MODELS": "digits",

@@ -72,7 +72,7 @@ class EvaluatedGenerator:
             InputError: the text names no model.
             ModelNotFoundError: the store has no such model.
         """
-        sampler = artifact.load(store.find_artifact(model, "RUN-or-MODEL"), device)
+        sampler = artifact.load_files(store.read_named(model, "RUN-or-MODEL"), device)
         config = sampler.manifest.training.config
         return cls(
             title=f"{sampler.manifest.name} {sampler.manifest.version}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import safetensors.torch
 
 from models import artifact, store
-from models.errors import InputError
+from models.errors import ArtifactError, InputError
 from models.files import sha256
-from models.manifest import MANIFEST_FILE, Ancestor, DataInfo, read_manifest
+from models.manifest import MANIFEST_FILE, Ancestor, DataInfo
 from training.runs import checkpoint, run_dir
 
 OPTION = "--init"
@@ -99,7 +100,8 @@ def _read_run(source: str, run: Path, device: str) -> Start:
 
 
 def _read_model(folder: Path, device: str) -> Start:
-    manifest = read_manifest(folder)
+    files = artifact.read(folder)
+    manifest = files.manifest
     title = f"{manifest.name}/{manifest.version}"
     path = store.find_training_state(folder)
     own = Ancestor(
@@ -111,7 +113,10 @@ def _read_model(folder: Path, device: str) -> Start:
         data=manifest.training.data,
         test_evaluations=manifest.training.test_evaluations or 0,
     )
-    tensors = safetensors.torch.load_file(path or folder / artifact.WEIGHTS, device=device)
+    data = path.read_bytes() if path else files.get(artifact.WEIGHTS)
+    if path and hashlib.sha256(data).hexdigest() != own.digest:
+        raise ArtifactError(path, "was changed while it was read; install the model again")
+    tensors = {name: tensor.to(device) for name, tensor in safetensors.torch.load(data).items()}
     state = unpack(tensors) if path else {"G": tensors}
     return Start(state, manifest.class_names, (own, *manifest.training.ancestors))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models import artifact, store
 from models.address import Address
+from models.artifact_files import ArtifactFiles
 from models.runtime.onnx import OnnxRuntime
 from models.sampler import Sampler
 from service.export import run, worker
@@ -41,16 +42,15 @@ def test_onnx_writes_the_same_bytes_at_any_batch_and_number_of_threads(
     batch_size: int, threads: int, export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(tmp_path / "reference")
-    load = artifact.load
+    load = artifact.load_files
 
-    def load_with_other_batches(folder: Path, device: str) -> Sampler:
-        sampler = load(folder, device)
-        data = (folder / "generator.onnx").read_bytes()
-        sampler.runtime = OnnxRuntime(data, folder / "generator.onnx", sampler.manifest, threads)
+    def load_with_other_batches(files: ArtifactFiles, device: str) -> Sampler:
+        sampler = load(files, device)
+        sampler.runtime = OnnxRuntime(files.get("generator.onnx"), files.folder, sampler.manifest, threads)
         sampler.runtime.batch_size = batch_size
         return sampler
 
-    monkeypatch.setattr(artifact, "load", load_with_other_batches)
+    monkeypatch.setattr(artifact, "load_files", load_with_other_batches)
     assert export(tmp_path / "other").code == 0
     assert tree(tmp_path / "other") == tree(tmp_path / "reference")
 

@@ -102,6 +102,10 @@ securityContext:
 {{- if .Values.models.claim }}
 - {name: BENTOML_HOME, value: /store}
 {{- end }}
+{{- if .Values.models.publicKey }}
+- {name: GANMINT_REQUIRE_SIGNED, value: "1"}
+- {name: GANMINT_PUBLIC_KEY, value: /etc/ganmint-signer/key.pub}
+{{- end }}
 {{- end -}}
 
 {{- /* /store is writable but for the models: BentoML makes folders of its own in its home. */ -}}
@@ -111,6 +115,9 @@ securityContext:
 - {name: scratch, mountPath: /store, subPath: store}
 - {name: store, mountPath: /store/models, subPath: models, readOnly: true}
 {{- end }}
+{{- if .Values.models.publicKey }}
+- {name: signer, mountPath: /etc/ganmint-signer, readOnly: true}
+{{- end }}
 {{- end -}}
 
 {{- define "ganmint.volumes" -}}
@@ -119,6 +126,10 @@ securityContext:
 {{- with .Values.models.claim }}
 - name: store
   persistentVolumeClaim: {claimName: {{ . }}, readOnly: true}
+{{- end }}
+{{- if .Values.models.publicKey }}
+- name: signer
+  configMap: {name: {{ include "ganmint.fullname" . }}-signer}
 {{- end }}
 {{- end -}}
 
