@@ -46,7 +46,7 @@ def compare_images(url: str) -> int:
         for index in range(10):
             image = httpx.get(f"{url}/v1/images/digits/{version}/7/{index}.png?label={index}", timeout=30)
             image.raise_for_status()
-            expected = (folder / f"digits_{version}_7_{index}.png").read_bytes()
+            expected = (folder / f"digits_{version}_7_{index}_label={index}.png").read_bytes()
             assert image.content == expected, f"image {index} differs from the command line's"
     return 11
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -12,14 +14,16 @@ from models import artifact, images, signing, store
 from models import upgrade as upgrading
 from models.address import Address
 from models.cli import PATH, device_option, index_option, psi_option, seed_option, write_output
-from models.errors import InputError
+from models.errors import FileError, InputError
 from models.images import EXTENSIONS
 from models.manifest import LabelSpec, Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
+from models.store import StoredModel
 
 MAX_GRID_IMAGES = 10_000
+T = TypeVar("T")
 
 
 @click.group()
@@ -43,12 +47,28 @@ def list_models(as_json: bool) -> None:
         click.echo("The store is empty. Install the bundled models with: ganmint models install")
         return
     click.echo(f"{'MODEL':24} {'VERSION':10} {'IMAGES':10} {'CLASSES':8} {'KIMG':>8}  TRAINED ON")
-    for stored in stored_models:
-        manifest = read_manifest(stored.path)
-        click.echo(
-            f"{stored.name:24} {stored.version:10} {_size_text(manifest):10} {len(manifest.class_names) or '-':<8} "
-            f"{manifest.training.kimg:8g}  {manifest.training.data.name}"
-        )
+    _do_for_all(stored_models, _print_row)
+
+
+def _print_row(stored: StoredModel) -> None:
+    manifest = read_manifest(stored.path)
+    click.echo(
+        f"{stored.name:24} {stored.version:10} {_size_text(manifest):10} {len(manifest.class_names) or '-':<8} "
+        f"{manifest.training.kimg:8g}  {manifest.training.data.name}"
+    )
+
+
+def _do_for_all(items: Iterable[T], act: Callable[[T], None]) -> None:
+    """Act on every item, name each one that is damaged, and exit with 1 if there was any."""
+    is_any_damaged = False
+    for item in items:
+        try:
+            act(item)
+        except FileError as error:
+            click.echo(f"Error: {error}", err=True)
+            is_any_damaged = True
+    if is_any_damaged:
+        raise click.exceptions.Exit(1)
 
 
 @models.command(epilog="\b\nExamples:\n  ganmint models show digits\n  ganmint models show digits/3.1.0 --json")
@@ -80,7 +100,8 @@ def show(model: str, as_json: bool) -> None:
 def verify(model: str | None, device: str, public_key: Path | None) -> None:
     """Check models' files and test images.
 
-    MODEL is a name, name/version, or a model's folder. Without it, the whole store is checked. Files must have
+    MODEL is a name, name/version, or a model's folder. Without it, the whole store is checked; a model that fails
+    does not keep the others from being checked. Files must have
     the hashes that the model's manifest names. The test images (goldens) came with the model: they are minted
     again and compared.
     """
@@ -88,8 +109,8 @@ def verify(model: str | None, device: str, public_key: Path | None) -> None:
         folders = [stored.path for name in store.list_names() for stored in store.list_versions(name)]
     else:
         folders = [store.find_artifact(model)]
-    for folder in folders:
-        _verify(folder, device, public_key)
+    device = resolve_device(device)
+    _do_for_all(folders, lambda folder: _verify(folder, device, public_key))
 
 
 def _verify(folder: Path, device: str, public_key: Path | None) -> None:
@@ -100,7 +121,7 @@ def _verify(folder: Path, device: str, public_key: Path | None) -> None:
         click.echo(f"{title}: signed by the key of {public_key}")
     num_files = len(manifest.files.keys() - {artifact.TRAINING_STATE})
     click.echo(f"{title}: {num_files} files have the hashes that manifest.json names")
-    sampler = artifact.load_files(files, resolve_device(device))
+    sampler = artifact.load_files(files, device)
     largest_difference = artifact.check_goldens(sampler, files)
     if state := store.find_training_state(folder):
         click.echo(f"{title}: {state} has the hash that manifest.json names; ganmint train --init can start from it")
@@ -246,9 +267,16 @@ def _write_files(
         part = label_spec[start : start + size] if isinstance(label_spec, list) else label_spec
         addresses = manifest.addresses(seed, index + start, size, part, psi)
         for address, pixels in zip(addresses, sampler.mint(addresses)):
-            name = f"{address.model}_{address.version}_{address.seed}_{address.index}.{extension}"
-            write_output(out / name, images.encode(pixels, EXTENSIONS[extension], str(address)))
+            write_output(
+                out / f"{_make_file_name(address)}.{extension}",
+                images.encode(pixels, EXTENSIONS[extension], str(address)),
+            )
     click.echo(f"Wrote {count} images to {out}")
+
+
+def _make_file_name(address: Address) -> str:
+    """Return the whole address as a file's name, so that no two images of a model have the same."""
+    return str(address).translate(str.maketrans("/?&", "___"))
 
 
 def _parse_labels(text: str | None) -> LabelSpec:

@@ -16,7 +16,7 @@ import click
 from models import signing, store
 from models.errors import InputError, ModelNotFoundError
 from models.runtime.loading import RUNTIME_VARIABLE
-from service.settings import Settings, read_settings
+from service.settings import Settings, find_unknown_variables, read_settings
 
 # Variables that name a file or folder, relative to where the command is run.
 PATH_VARIABLES = ("BENTOML_HOME", "GANMINT_API_KEYS_FILE", "GANMINT_METRICS_DIR")
@@ -60,8 +60,10 @@ def serve(host: str, port: int) -> None:
     """
     settings = read_settings()
     _check_startup(settings)
-    url = f"http://{'localhost' if host in ('127.0.0.1', '0.0.0.0') else host}:{port}"
     _check_port(host, port)
+    for name in find_unknown_variables(os.environ):
+        click.echo(f"WARNING: {name} is no setting, and is ignored; ganmint serve --help lists them", err=True)
+    url = f"http://{_format_host(host)}:{port}"
     has_keys = bool(settings.api_keys_file or settings.api_keys)
     if not ipaddress.ip_address(host).is_loopback and not has_keys:
         warning = (
@@ -77,6 +79,14 @@ def serve(host: str, port: int) -> None:
     command += ["--timeout-graceful-shutdown", str(math.ceil(settings.timeout_s) + 5)]
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true", "GANMINT_ANNOUNCE_URL": url}
     os.execve(sys.executable, command, make_paths_absolute(environment))
+
+
+def _format_host(host: str) -> str:
+    """Return an IP address as it stands in the URL that reaches it from this machine."""
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified or host == "127.0.0.1":
+        return "localhost"
+    return f"[{host}]" if address.version == 6 else host
 
 
 def make_paths_absolute(environment: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
+import os
+import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -14,10 +18,19 @@ if TYPE_CHECKING:
     from models.signing import Trust
 
 
+PREFIX = "GANMINT_"
+# Variables of other commands, and those that the service's own processes set for each other.
+OTHER_VARIABLES = {"GANMINT_CACHE", "GANMINT_KEY_PASSWORD", "GANMINT_METRICS_DIR", "GANMINT_ARBITER_PID"}
+# How alike two names are, from 0 to 1, to be taken for the same one misspelt.
+MISSPELT_RATIO = 0.8
+# A day: longer waits are a mistake.
+MAX_S = 86_400
+
+
 class Settings(BaseSettings):
     """All settings. The environment variable GANMINT_MAX_N sets max_n, and so on."""
 
-    model_config = SettingsConfigDict(env_prefix="GANMINT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     models: str = Field(default="", description="model names to serve, comma-separated; empty: all in the store")
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
@@ -34,7 +47,7 @@ class Settings(BaseSettings):
     keep_alive_s: float = Field(
         default=75.0, gt=0, description="seconds that a connection stays open without a request; more than a proxy's"
     )
-    timeout_s: float = Field(default=30.0, gt=0, description="most seconds for a request, and the default")
+    timeout_s: float = Field(default=30.0, gt=0, le=MAX_S, description="most seconds for a request, and the default")
     cors_origins: str = Field(default="", description="web origins that browsers may call from, comma-separated, or *")
     api_keys_file: str = Field(default="", description="JSON list of API keys (ganmint keys new); empty: open to all")
     api_keys: str = Field(default="", description="the same JSON list, instead of a file")
@@ -52,7 +65,7 @@ class Settings(BaseSettings):
         default=False, description="1: send OpenTelemetry spans; configure the target by OTEL_* variables"
     )
     drain_pause_s: float = Field(
-        default=0.0, ge=0, description="seconds to keep serving after SIGTERM, while not ready"
+        default=0.0, ge=0, le=MAX_S, description="seconds to keep serving after SIGTERM, while not ready"
     )
     workers: int = Field(default=1, ge=1, le=64, description="processes, each with its own copy of the models")
     queue_images: int = Field(
@@ -64,7 +77,7 @@ class Settings(BaseSettings):
     announce_url: str = Field(
         default="", description="URL printed with a curl command once ready; ganmint serve sets it"
     )
-    poll_s: float = Field(default=5.0, gt=0, description="seconds between looks for new models and keys")
+    poll_s: float = Field(default=5.0, gt=0, le=MAX_S, description="seconds between looks for new models and keys")
 
     @model_validator(mode="after")
     def _check_queue_size(self) -> Settings:
@@ -111,10 +124,27 @@ def read_settings() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        InputError: names the environment variable at fault.
+        InputError: names the environment variable at fault, or one whose name is misspelt.
     """
+    for name in find_unknown_variables(os.environ):
+        if similar := difflib.get_close_matches(name, _list_variables(), 1, MISSPELT_RATIO):
+            raise InputError(f"there is no such setting; did you mean {similar[0]}?", name)
     try:
         return Settings()
     except ValidationError as error:
         problem = first_problem(error)
         raise InputError(problem.message, f"GANMINT_{problem.field.upper() or 'SETTINGS'}") from None
+
+
+def find_unknown_variables(names: Iterable[str]) -> list[str]:
+    """Return which of these are called like settings and are none.
+
+    Kubernetes sets variables of its own for a Service that is called ganmint, such as GANMINT_PORT_3000_TCP.
+    """
+    known = _list_variables()
+    unknown = sorted(name for name in names if name.startswith(PREFIX) and name not in known)
+    return [name for name in unknown if not re.fullmatch(r"GANMINT_(.*_)?(SERVICE_HOST|(SERVICE_)?PORT(_.*)?)", name)]
+
+
+def _list_variables() -> set[str]:
+    return {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES

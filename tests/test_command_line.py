@@ -535,6 +535,23 @@ def test_a_damaged_card_is_refused_by_its_files_name(models: Path, damage: bytes
         assert result.errors.startswith(f"Error: {manifest}: is not a valid manifest")
 
 
+def test_a_damaged_model_does_not_hide_the_others(models: Path, command: Command) -> None:
+    """Two of them, one before and one behind the good one."""
+    good = models / "models" / "tiny"
+    bad = [models / "models" / name / "1.0.0" for name in ("aaa", "zzz")]
+    for folder in bad:
+        shutil.copytree(good / "1.0.0", folder)
+        (folder / "manifest.json").write_text("{}")
+
+    for action, words in (("list", r"tiny +1\.0\.0"), ("verify", "goldens match to 0 of 255")):
+        result = command("models", action)
+        assert result.code == 1
+        assert re.search(words, result.output)
+        assert [line.partition(": is not")[0] for line in result.errors.splitlines()] == [
+            f"Error: {folder}/manifest.json" for folder in bad
+        ]
+
+
 @pytest.mark.parametrize("arguments", [("models", "verify", "tiny"), ("sample", "tiny", "--out", "x.png")])
 @pytest.mark.parametrize("device", ["nosuch", "cuda:99"])
 def test_an_unusable_device_is_refused_by_name(
@@ -611,9 +628,19 @@ def test_sampling_again_writes_the_same_bytes(models: Path, command: Command, tm
         result = command("sample", "tiny", "--seed", "7", "--count", "6", "--out", str(tmp_path / name))
         assert result.code == 0
 
-    assert files(tmp_path / "a") == [f"tiny_1.0.0_7_{index}.png" for index in range(6)]
+    assert [re.sub("label=[0-2]", "label=N", name) for name in files(tmp_path / "a")] == [
+        f"tiny_1.0.0_7_{index}_label=N.png" for index in range(6)
+    ]
     for name in files(tmp_path / "a"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_files_of_another_label_or_psi_have_other_names(models: Path, command: Command, tmp_path: Path) -> None:
+    for options in (("--labels", "0"), ("--labels", "1"), ("--labels", "1", "--psi", "0.5")):
+        assert command("sample", "tiny", "--seed", "7", *options, "--out", str(tmp_path / "out")).code == 0
+
+    names = ["tiny_1.0.0_7_0_label=0.png", "tiny_1.0.0_7_0_label=1.png", "tiny_1.0.0_7_0_label=1_psi=0.5.png"]
+    assert files(tmp_path / "out") == names
 
 
 def test_an_image_does_not_depend_on_its_neighbours_nor_on_its_file(
@@ -622,7 +649,7 @@ def test_an_image_does_not_depend_on_its_neighbours_nor_on_its_file(
     command("sample", "tiny", "--seed", "7", "--count", "6", "--labels", "balanced", "--out", str(tmp_path / "all"))
     command("sample", "tiny", "--seed", "7", "--index", "4", "--labels", "1", "--out", str(tmp_path / "one.png"))
 
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "all" / "tiny_1.0.0_7_4.png").read_bytes()
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "all" / "tiny_1.0.0_7_4_label=1.png").read_bytes()
 
 
 @pytest.mark.parametrize("out", ["file", "folder.png", "file/x.png"])

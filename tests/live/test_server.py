@@ -62,7 +62,7 @@ def test_an_image_is_the_same_alone_in_a_group_and_from_the_command_line(digits_
     grouped = asyncio.run(fetch_groups())
     assert len(alone) == len(grouped) == 200
     for address in addresses:
-        name = f"digits_{version}_7_{address.index}.png"
+        name = f"digits_{version}_7_{address.index}_label={address.label}.png"
         assert alone[address.index] == grouped[address.index] == (out / name).read_bytes()
 
 
