@@ -20,6 +20,7 @@ import ganmint
 from ganmint.cli import COMMANDS as SUBCOMMANDS
 from ganmint.cli import cli, main
 from models import store
+from models.runtime import processor
 from tests.conftest import Command
 from tests.signing_keys import make_key_pair
 from tests.waiting import TIMEOUT_S
@@ -343,6 +344,20 @@ def test_a_dry_run_prints_what_it_resolved_and_writes_nothing(command: Command, 
     assert files(tmp_path) == [] and not (tmp_path / "run").exists()
     # The preset's name and licence are those of other data.
     assert "MNIST" not in result.output and "CC BY-SA" not in result.output
+
+
+@pytest.mark.parametrize("flags, is_warned", [("avx2", True), ("avx2 avx512_bf16", False)])
+def test_train_says_that_the_processor_only_imitates_bfloat16(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, is_warned: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n")
+    monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "cpuinfo")
+
+    digits = str(Path(__file__).parent / "data" / "digits")
+    place = ("--data", digits, "--out", str(tmp_path / "run"), "--device", "cpu")
+    result = command("train", "--preset", "digits", *place, "--dry-run", "--set", "precision=bfloat16")
+
+    assert ("--set precision=float32" in result.output) == is_warned
 
 
 def test_a_toy_trains_from_end_to_end_and_again_does_nothing(command: Command, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import platform
 from importlib import import_module
 from pathlib import Path
 
+CPU_INFO = Path("/proc/cpuinfo")
 # Kernel documentation, admin-guide/cgroup-v2: quota and period in microseconds, or max.
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 # Sets of instructions that numeric libraries choose their code by, from the oldest on.
@@ -32,7 +33,7 @@ DISPATCHED = (
 def get_processor_model() -> str:
     """Return the name that the processor gives itself, such as `AMD EPYC 7B13`; empty where it is not known."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = CPU_INFO.read_text().splitlines()
     except OSError:
         return platform.processor()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -43,6 +44,16 @@ def get_processor_model() -> str:
 def describe_processor() -> str:
     """Return the architecture and its sets of instructions, such as `x86_64 SSE41 AVX FMA3 AVX2`."""
     return " ".join([platform.machine(), *(name for name in DISPATCHED if _features().get(name))])
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor has instructions for bfloat16; True where it does not say (other systems than Linux)."""
+    try:
+        words = set(CPU_INFO.read_text().split())
+    except OSError:
+        return True
+    # x86 calls it by the first two names, ARM by the last.
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def count_cores() -> int:

@@ -11,6 +11,7 @@ import click
 from models.cli import PATH, device_option
 from models.errors import InputError
 from models.runtime.loading import resolve_device
+from models.runtime.processor import has_bfloat16
 from training.config import PRESET_BY_SIDE, Config, dump_config, find_preset, list_presets, load_preset
 from training.data.dataset import Dataset, toy1d, toy25
 from training.data.loader import load_dataset
@@ -120,6 +121,8 @@ def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> Non
             f"{config.total_kimg:g}; --set schedule_kimg={config.total_kimg:g} fits them to it"
         )
     click.echo(f"# device: {device}")
+    if device == "cpu" and config.precision == "bfloat16" and not has_bfloat16():
+        click.echo("# precision: this processor has no bfloat16 and imitates it slowly; give --set precision=float32")
     click.echo(f"# out: {out}")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from models import artifact, store
@@ -114,7 +115,8 @@ def test_an_unusable_run_to_start_from_is_refused(
     for assignment, init, words in (
         ("seed=1", tmp_path / "none", "there is no .*none; give the folder of a run, or a model"),
         ("seed=1", tmp_path / "empty", "empty holds no checkpoint"),
-        ("generator.widths=[8, 8]", finished, "does not fit these settings' networks"),
+        ("generator.widths=[2, 2]", finished, "does not fit these settings' networks"),
+        ("discriminator.widths=[2, 2]", finished, "does not fit these settings' networks"),
     ):
         with pytest.raises(InputError, match=words) as caught:
             start(tiny_config(assignment), tiny_data, tmp_path / "run", init)
@@ -151,13 +153,36 @@ def test_a_run_starts_from_a_published_training_state(
         start(tiny_config("total_kimg=0.064"), tiny_data, tmp_path / "again", stored.path)
 
 
-def test_a_model_without_a_training_state_says_how_to_get_one(
+def test_a_run_starts_from_a_models_generator_alone(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
 ) -> None:
     stored = publish(finished, PublishOptions("tiny", batch_size=4, accept="a test", to=tmp_path / "model"))
+    out = tmp_path / "run"
 
-    with pytest.raises(InputError, match=r"tiny/1\.0\.0 has no training\.safetensors.*--with-training-state"):
-        start(tiny_config(), tiny_data, tmp_path / "run", stored.path)
+    start(tiny_config("total_kimg=0.064", "freeze_generator_kimg=0.064"), tiny_data, out, stored.path)
+
+    published = safetensors.torch.load_file(stored.path / artifact.WEIGHTS)
+    ours, theirs = (checkpoint.load(checkpoint.list_paths(run)[-1])["trainer"] for run in (out, finished))
+    assert all(torch.equal(ours["G"][name], published[name]) for name in published)
+    assert any(not torch.equal(ours["D"][name], theirs["D"][name]) for name in theirs["D"])
+    (ancestor,) = run_dir.read_provenance(out).ancestors
+    assert ancestor.digest == sha256(stored.path / artifact.WEIGHTS)
+
+
+def test_a_run_with_a_wider_generator_starts_its_other_networks_anew(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
+) -> None:
+    out, again = tmp_path / "run", tmp_path / "again"
+    widths = ("generator.widths=[12, 10]", "discriminator.widths=[12, 10]")
+    settings = (*widths, "freeze_generator_kimg=0.064")
+
+    start(tiny_config("total_kimg=0.064", *settings), tiny_data, out, finished)
+    start(tiny_config("total_kimg=0.128", *settings), tiny_data, out, finished)
+    start(tiny_config("total_kimg=0.128", *settings), tiny_data, again, finished)
+
+    weights = checkpoint.load(checkpoint.list_paths(out)[-1])["trainer"]["G"]
+    assert weights["out.weight"].shape[1] == 10
+    assert_equal_weights(out, again)
 
 
 def test_run_json_of_earlier_versions_has_no_ancestors(finished: Path) -> None:
