@@ -346,7 +346,7 @@ def test_a_dry_run_prints_what_it_resolved_and_writes_nothing(command: Command, 
     assert "MNIST" not in result.output and "CC BY-SA" not in result.output
 
 
-@pytest.mark.parametrize("flags, is_warned", [("avx2", True), ("avx2 avx512_bf16", False)])
+@pytest.mark.parametrize(("flags", "is_warned"), [("avx2", True), ("avx2 avx512_bf16", False)])
 def test_train_says_that_the_processor_only_imitates_bfloat16(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, is_warned: bool
 ) -> None:

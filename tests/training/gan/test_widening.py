@@ -47,7 +47,7 @@ def test_every_weight_of_a_widened_generator_learns() -> None:
     assert out is not None and (out[:, 4:] != 0).any()
 
 
-@pytest.mark.parametrize("widths, group", [((5, 4), 0), ((8, 4, 4), 0), ((6, 4), 2)])
+@pytest.mark.parametrize(("widths", "group"), [((5, 4), 0), ((8, 4, 4), 0), ((6, 4), 2)])
 def test_another_network_is_refused_and_nothing_is_loaded(widths: tuple[int, ...], group: int) -> None:
     narrow = build((6, 4), 1)
     side = 4 * 2 ** (len(widths) - 1)
@@ -55,7 +55,7 @@ def test_another_network_is_refused_and_nothing_is_loaded(widths: tuple[int, ...
     other = build_generator(GeneratorConfig(z_dim=8, num_classes=3, shape=(3, side, side), network=network))
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
 
-    with pytest.raises(RuntimeError, match="has other layers|does not fit into"):
+    with pytest.raises(RuntimeError, match=r"has other layers|does not fit into"):
         load_widened(other, narrow.state_dict())
 
     assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
