@@ -79,7 +79,7 @@ monitoring: $(VENV)/.dev  ## every query of dashboard and alerts against a real 
 	$(BIN)/python -m deploy.check_monitoring
 
 rolling: $(VENV)/.dev  ## restart two services in turn under 5,000 requests and count the failed ones
-	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/live/test_restart.py -k restarted
+	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/live/test_restart.py tests/live/test_nginx.py -k "restarted or without_loss"
 
 sbom: $(VENV)/.dev  ## list the image's Python packages as CycloneDX: sbom.json
 	@$(BIN)/python -m deploy.packages --sbom sbom.json

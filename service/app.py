@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import errors, responses, routes, tracing
 from service.auth import Authenticator
+from service.compression import CompressMiddleware
 from service.image_cache import ImageCache
 from service.metrics import Metrics
 from service.middleware import (
@@ -24,6 +25,7 @@ from service.middleware import (
     HeadMiddleware,
     NoStoreMiddleware,
     RequestMetricsMiddleware,
+    RootPathMiddleware,
 )
 from service.registry import Registry
 from service.settings import Settings
@@ -95,9 +97,12 @@ def _add_middleware(app: FastAPI, settings: Settings, registry: Registry, metric
             allow_methods=["GET", "POST"],
             expose_headers=CORS_HEADERS,
         )
+    app.add_middleware(CompressMiddleware)
     app.add_middleware(NoStoreMiddleware)
     app.add_middleware(DrainMiddleware, is_draining=lambda: registry.is_draining)
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics, access_log=settings.access_log)
+    if settings.root_path:
+        app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
 
 
 async def _load_models(registry: Registry, settings: Settings, on_loaded: Callable[[], None] | None) -> None:

@@ -18,6 +18,7 @@ from models.errors import InputError, ModelNotFoundError
 from models.runtime.loading import RUNTIME_VARIABLE
 from service.settings import Settings, find_unknown_variables, read_settings
 
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Variables that name a file or folder, relative to where the command is run.
 PATH_VARIABLES = ("BENTOML_HOME", "GANMINT_API_KEYS_FILE", "GANMINT_METRICS_DIR")
 RUNTIME_PACKAGES = {"onnx": "onnxruntime", "torchscript": "torch"}
@@ -51,7 +52,7 @@ def _format_default(value: object) -> str:
     cls=_ServeCommand,
     epilog="\b\nExamples:\n  ganmint serve --port 3000\n  GANMINT_MODELS=digits GANMINT_WORKERS=2 ganmint serve",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The IP address to bind to.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The IP address or host name to bind to.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 def serve(host: str, port: int) -> None:
     """Serve every model in the store over HTTP.
@@ -60,22 +61,23 @@ def serve(host: str, port: int) -> None:
     """
     settings = read_settings()
     _check_startup(settings)
-    _check_port(host, port)
+    address = resolve_host(host)
+    _check_port(address, port)
     for name in find_unknown_variables(os.environ):
         click.echo(f"WARNING: {name} is no setting, and is ignored; ganmint serve --help lists them", err=True)
-    url = f"http://{_format_host(host)}:{port}"
+    url = f"http://{_format_host(str(address))}:{port}{settings.root_path}"
     has_keys = bool(settings.api_keys_file or settings.api_keys)
-    if not ipaddress.ip_address(host).is_loopback and not has_keys:
+    if not address.is_loopback and not has_keys:
         warning = (
-            f"WARNING: {host} can be reached from other machines and no API keys are set: anyone may use this service. "
-            "Set GANMINT_API_KEYS_FILE (ganmint keys new) or bind to 127.0.0.1."
+            f"WARNING: {address} can be reached from other machines and no API keys are set: anyone may use this "
+            "service. Set GANMINT_API_KEYS_FILE (ganmint keys new) or bind to 127.0.0.1."
         )
         click.secho(warning, fg="red", bold=True, err=True)
     names = sorted(settings.names) or store.list_names()
     click.echo(f"Starting on {url}: loading and checking {', '.join(names)}", err=True)
     sys.stdout.flush()
     command = [sys.executable, "-m", "bentoml", "serve", "service.bento:Ganmint", "--quiet"]
-    command += ["--working-dir", str(Path(__file__).parent.parent), "--host", host, "--port", str(port)]
+    command += ["--working-dir", str(Path(__file__).parent.parent), "--host", str(address), "--port", str(port)]
     command += ["--timeout-graceful-shutdown", str(math.ceil(settings.timeout_s) + 5)]
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true", "GANMINT_ANNOUNCE_URL": url}
     os.execve(sys.executable, command, make_paths_absolute(environment))
@@ -131,24 +133,35 @@ def check_runtime(runtime: str) -> None:
         raise InputError(f"{runtime} needs {package}; install it with: pip install {package}", RUNTIME_VARIABLE)
 
 
-def _check_port(host: str, port: int) -> None:
+def resolve_host(host: str) -> IPAddress:
+    """Return the address of a host; of several the first IPv4 one, which every client can reach.
+
+    Raises:
+        InputError: names the option.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise InputError(f"{host!r} is neither an IP address nor the name of this machine", "--host") from None
+    addresses = [ipaddress.ip_address(str(address[0])) for *_, address in found]
+    return min(addresses, key=lambda address: address.version)
+
+
+def _check_port(address: IPAddress, port: int) -> None:
     """Check that the port is free: one clear line now, rather than a worker's stack trace later.
 
     Raises:
         InputError: names the option at fault.
     """
-    try:
-        family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
-    except ValueError:
-        raise InputError(f"{host!r} is not an IP address", "--host") from None
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((str(address), port))
         except OSError as error:
-            raise InputError(
-                f"cannot listen on {host}:{port}: {error.strerror}; try another --port", "--port"
-            ) from None
+            place = f"[{address}]" if address.version == 6 else str(address)
+            message = f"cannot listen on {place}:{port}: {error.strerror}; try another --port"
+            raise InputError(message, "--port") from None
 
 
 @click.group()

@@ -49,6 +49,14 @@ class UnsupportedMediaTypeError(GanmintError):
     """The Content-Type is not JSON."""
 
 
+class UnsupportedEncodingError(UnsupportedMediaTypeError):
+    """The Content-Encoding is not gzip."""
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(f"Content-Encoding: send the body as it is or with gzip, not {coding}")
+        self.headers = {"Accept-Encoding": "gzip, identity"}
+
+
 class InvalidRequestError(GanmintError):
     """Fields of the request are wrong.
 
@@ -207,14 +215,15 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=error.headers)
     title = HTTPStatus(error.status_code).phrase
-    reason = EXTENSION_ADVICE if _lacks_extension(error, request.url.path) else error.detail
+    reason = EXTENSION_ADVICE if _lacks_extension(error, request) else error.detail
     response = problem_response(error.status_code, title, f"{request.method} {request.url.path}: {reason}")
     response.headers.update(error.headers or {})
     return response
 
 
-def _lacks_extension(error: HTTPException, path: str) -> bool:
+def _lacks_extension(error: HTTPException, request: Request) -> bool:
     """Tell whether an image's URL was not found because it names no format."""
+    path = request.url.path[len(request.scope.get("root_path", "")) :]
     return error.status_code == 404 and bool(re.fullmatch(r"/v1/images/(?:[^/]+/){3}[^/.]+", path))
 
 

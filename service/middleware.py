@@ -1,4 +1,4 @@
-"""ASGI middleware: request metrics, draining, HEAD, no caching by default, and a fast path for the busiest route."""
+"""ASGI middleware: metrics, a path prefix, draining, HEAD, no caching by default, a fast path for the busiest route."""
 
 from __future__ import annotations
 
@@ -54,6 +54,29 @@ class RequestMetricsMiddleware:
                 client = (scope.get("client") or ("", 0))[0]
                 line = {"time": time.time(), "client": client, "method": scope["method"], "path": scope["path"]}
                 print(json.dumps({**line, "status": status, "seconds": elapsed_s}), file=sys.stderr, flush=True)
+
+
+class RootPathMiddleware:
+    """Serves under a path prefix, whether or not the proxy in front removes it.
+
+    Inside, `path` begins with `root_path`, as ASGI has it, so that redirects and /docs lead to where the caller is.
+
+    Args:
+        app: the next layer.
+        root_path: such as /images; no slash at its end.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app = app
+        self._root_path = root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = scope["path"]
+            if path != self._root_path and not path.startswith(self._root_path + "/"):
+                path = self._root_path + path
+            scope = {**scope, "path": path, "root_path": self._root_path}
+        await self._app(scope, receive, send)
 
 
 class DrainMiddleware:
@@ -139,8 +162,9 @@ class FastRouteMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            path = scope["path"][len(scope.get("root_path", "")) :]
             for route in self._routes:
-                match = route.path_regex.match(scope["path"])
+                match = route.path_regex.match(path)
                 if match and scope["method"] in (route.methods or ()):
                     await self._call(route, match.groupdict(), scope, receive, send)
                     return

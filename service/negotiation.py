@@ -1,4 +1,4 @@
-"""Interprets request headers: Accept, Content-Type, If-None-Match (RFC 9110) and Ganmint-Timeout-S."""
+"""Interprets request headers: Accept, Accept-Encoding, Content-Type, If-None-Match (RFC 9110) and Ganmint-Timeout-S."""
 
 from __future__ import annotations
 
@@ -28,6 +28,15 @@ def choose_media_type(accept: str | None, offers: tuple[str, ...]) -> str:
     if best <= 0:
         raise NotAcceptableError(f"Accept: {accept} allows none of: {', '.join(offers)}")
     return offers[qualities.index(best)]
+
+
+@functools.lru_cache(maxsize=256)
+def accepts_gzip(accept_encoding: str | None) -> bool:
+    """Return whether an Accept-Encoding header allows gzip; without a header, no."""
+    if not accept_encoding:
+        return False
+    qualities = dict(_parse_range(part) for part in accept_encoding.split(","))
+    return qualities.get("gzip", qualities.get("*", 0.0)) > 0
 
 
 def check_json_content_type(content_type: str | None) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import sys
 
 from pydantic import ValidationError
 from starlette.requests import Request
 
+from service.compression import decode_body
 from service.errors import (
     BodyTimeoutError,
     BodyTooLargeError,
@@ -29,6 +31,9 @@ async def read_generate_request(request: Request, settings: Settings, timeout_s:
     """
     check_json_content_type(request.headers.get("content-type"))
     body = await read_body(request, settings.max_body_bytes, timeout_s)
+    body = decode_body(body, request.headers.get("content-encoding"), settings.max_body_bytes)
+    # Some editors and shells put it before UTF-8; RFC 8259 lets a parser ignore it.
+    body = body.removeprefix(codecs.BOM_UTF8)
     if not body:
         raise MalformedBodyError('the body is empty; send JSON such as {"model": "digits", "n": 4}')
     try:

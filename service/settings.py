@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         default=75.0, gt=0, description="seconds that a connection stays open without a request; more than a proxy's"
     )
     timeout_s: float = Field(default=30.0, gt=0, le=MAX_S, description="most seconds for a request, and the default")
+    root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        description="path prefix that callers see behind a proxy, such as /images; the proxy may remove it or not",
+    )
     cors_origins: str = Field(default="", description="web origins that browsers may call from, comma-separated, or *")
     api_keys_file: str = Field(default="", description="JSON list of API keys (ganmint keys new); empty: open to all")
     api_keys: str = Field(default="", description="the same JSON list, instead of a file")

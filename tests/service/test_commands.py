@@ -108,3 +108,16 @@ def test_help_of_serve_lists_every_setting_with_its_default(command: Command) ->
             assert re.search(rf"^  GANMINT_{name.upper()}=\S*\s+\S", text, re.MULTILINE), name
             assert field.description, name
     assert "GANMINT_MAX_N=1024" in text and "GANMINT_TIMEOUT_S=30 " in text and "GANMINT_TRACING=0" in text
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("::1", "::1"), ("::", "::"), ("0.0.0.0", "0.0.0.0")],
+)
+def test_a_host_may_be_a_name_or_an_address_of_either_kind(host: str, address: str) -> None:
+    assert str(commands.resolve_host(host)) == address
+
+
+def test_a_host_that_is_unknown_names_the_option() -> None:
+    with pytest.raises(InputError, match="--host"):
+        commands.resolve_host("no.such.host.invalid")

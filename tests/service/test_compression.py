@@ -1,0 +1,133 @@
+"""Content codings of bodies, alone and over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import gzip
+import json
+import zlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from models import store
+from service.compression import MIN_BYTES, decode_body
+from service.errors import BodyTooLargeError, MalformedBodyError, UnsupportedEncodingError
+from service.negotiation import accepts_gzip
+from service.settings import Settings
+from tests.service.app_client import connect_when_ready
+
+BODY = json.dumps({"model": "tiny", "seed": 7, "n": 3}).encode()
+
+
+@pytest.fixture
+def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
+    store.install(tiny_artifact)
+
+    def run(scenario: Callable[[httpx.AsyncClient], Awaitable[None]], **settings: Any) -> None:
+        async def main() -> None:
+            async with connect_when_ready(Settings(device="cpu", **settings)) as client:
+                await scenario(client)
+
+        asyncio.run(main())
+
+    return run
+
+
+@pytest.mark.parametrize("coding", [None, "", "identity", "gzip", "X-GZip"])
+def test_a_body_is_decoded_as_its_header_says(coding: str | None) -> None:
+    is_zipped = bool(coding) and "gzip" in (coding or "").lower()
+    assert decode_body(gzip.compress(BODY) if is_zipped else BODY, coding, 1000) == BODY
+
+
+def test_a_body_of_the_largest_size_is_decoded_and_a_larger_one_refused_unread() -> None:
+    assert len(decode_body(gzip.compress(bytes(1000)), "gzip", 1000)) == 1000
+    for size in (1001, 100_000_000):
+        with pytest.raises(BodyTooLargeError, match="1000 bytes"):
+            decode_body(gzip.compress(bytes(size), 1), "gzip", 1000)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", BODY, gzip.compress(BODY)[:-1], gzip.compress(BODY) + b"x", gzip.compress(BODY) * 2, zlib.compress(BODY)],
+    ids=["empty", "plain", "cut", "more", "twice", "zlib"],
+)
+def test_what_is_not_one_whole_gzip_stream_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedBodyError, match="gzip"):
+        decode_body(body, "gzip", 1000)
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "deflate", "gzip, gzip"])
+def test_other_codings_are_refused_saying_which_are_possible(coding: str) -> None:
+    with pytest.raises(UnsupportedEncodingError, match=coding) as refusal:
+        decode_body(BODY, coding, 1000)
+    assert refusal.value.headers == {"Accept-Encoding": "gzip, identity"}
+
+
+@pytest.mark.parametrize(
+    ("header", "is_accepted"),
+    [(None, False), ("", False), ("gzip", True), ("br, gzip;q=0.5", True), ("gzip;q=0, *", False), ("*", True)],
+)
+def test_accept_encoding_allows_gzip(header: str | None, is_accepted: bool) -> None:
+    assert accepts_gzip(header) is is_accepted
+
+
+def test_bodies_may_be_zipped_and_may_begin_with_a_byte_order_mark(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        expected = (await client.post("/generate", content=BODY)).json()
+        assert len(expected["images"]) == 3
+        marked = await client.post("/generate", content=codecs.BOM_UTF8 + BODY)
+        zipped = await client.post("/generate", content=gzip.compress(BODY), headers={"Content-Encoding": "gzip"})
+        assert marked.json() == zipped.json() == expected
+        other = await client.post("/generate", content=BODY, headers={"Content-Encoding": "br"})
+        assert (other.status_code, other.headers["accept-encoding"]) == (415, "gzip, identity")
+        bomb = gzip.compress(bytes(50_000_000), 1)[:60_000]
+        assert (await client.post("/generate", content=bomb, headers={"Content-Encoding": "gzip"})).status_code == 413
+
+    serve(scenario)
+
+
+def test_large_json_is_zipped_on_request_and_nothing_else(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        async def post(n: int, coding: str, accept: str = "application/json") -> httpx.Response:
+            body = {"model": "tiny", "seed": 7, "n": n}
+            return await client.post("/generate", json=body, headers={"Accept-Encoding": coding, "Accept": accept})
+
+        plain = await post(300, "identity")
+        zipped = await post(300, "gzip")
+        assert "content-encoding" not in plain.headers
+        assert (zipped.headers["content-encoding"], zipped.headers["vary"]) == ("gzip", "Accept-Encoding")
+        assert MIN_BYTES < int(zipped.headers["content-length"]) < int(plain.headers["content-length"])
+        assert zipped.json() == plain.json()
+        for other in (await post(1, "gzip"), await post(300, "gzip", "application/zip")):
+            assert (other.status_code, "content-encoding" in other.headers) == (200, False)
+        head = await client.head("/openapi.json", headers={"Accept-Encoding": "gzip"})
+        assert (head.status_code, head.content) == (200, b"")
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize("prefix", ["", "/images/v2"], ids=["removed", "kept"])
+def test_under_a_prefix_everything_leads_to_it(serve: Callable[..., None], prefix: str) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        image = await client.get(f"{prefix}/v1/images/tiny/1.0.0/7/0.png")
+        assert image.headers["content-type"] == "image/png"
+        assert (await client.post(f"{prefix}/generate", content=BODY)).status_code == 200
+        slash = await client.post(f"{prefix}/generate/", content=BODY)
+        assert slash.headers["location"] == "http://t/images/v2/generate"
+        assert '"/images/v2/openapi.json"' in (await client.get(f"{prefix}/docs")).text.replace("'", '"')
+        description = (await client.get(f"{prefix}/openapi.json")).json()
+        assert description["servers"] == [{"url": "/images/v2"}]
+        assert (await client.get(f"{prefix}/")).headers["content-type"].startswith("text/html")
+        hint = await client.get(f"{prefix}/v1/images/tiny/1.0.0/7/0")
+        assert hint.status_code == 404 and ".webp" in hint.json()["detail"]
+        # The page's links are relative, and need the slash.
+        assert (await client.get("/images/v2")).headers["location"] == "http://t/images/v2/"
+        text = (await client.get("/metrics")).text
+        assert 'route="/generate"' in text and 'route="/v1/images/{model}' in text
+
+    serve(scenario, root_path="/images/v2")
