@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from pydantic_core import ErrorDetails
 
 
@@ -12,6 +12,27 @@ class Frozen(BaseModel):
     """Immutable data: an unknown field is an error, and every number is finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Record(Frozen):
+    """Data in files that outlive the version that wrote them, some of which are hashed or compared byte by byte.
+
+    A field that came later is written only where it is not its default: what does without it stays the same bytes, and
+    is read by older versions, too.
+
+    Attributes:
+        first_fields: those that every version has.
+    """
+
+    first_fields: ClassVar[frozenset[str]]
+
+    @model_serializer(mode="wrap")
+    def _leave_out_later_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        for name, field in type(self).model_fields.items():
+            if name not in self.first_fields and getattr(self, name) == field.get_default(call_default_factory=True):
+                data.pop(name, None)
+        return data
 
 
 # Longer texts are not repeated in an error.

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from models.address import Address
-from models.base import Frozen
+from models.base import Record
 from models.errors import InputError
 from models.manifest import Manifest
 
@@ -32,7 +32,7 @@ MAX_SHARDS = 100_000
 SHARD_SIZE = 10_000
 
 
-class ExportSpec(Frozen):
+class ExportSpec(Record):
     """Everything that an export's bytes depend on, besides the runtime fingerprint.
 
     Attributes:
@@ -44,6 +44,10 @@ class ExportSpec(Frozen):
         shard_size: images in a shard, at most.
     """
 
+    first_fields = frozenset(
+        {"schema_version", "model", "version", "model_digest", "seed", "index", "counts", "labels", "psi"}
+        | {"format", "image_format", "shard_size", "split"}
+    )
     schema_version: Literal[1] = 1
     model: str
     version: str

@@ -91,12 +91,14 @@ class RayEngine:
         # Read and checked here alone: the cluster's machines have neither the store nor its keys.
         model = ray.put(read_model(request))
         window = max(1, int(resources.get("CPU", 1))) * IN_FLIGHT_PER_CPU
+        # The tasks run in other folders, on other machines.
+        url = Target(request.url).absolute_url
         waiting: list[Shard] = list(reversed(shards))
         under_way: list[Any] = []
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < window:
-                    under_way.append(task.remote(request.url, request.spec, model, device, waiting.pop()))
+                    under_way.append(task.remote(url, request.spec, model, device, waiting.pop()))
                 done, under_way = ray.wait(under_way, timeout=1.0)
                 for reference in done:
                     progress.add(*self._result(reference))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from models.base import Frozen, describe_first_problem
+from models.base import Record, describe_first_problem
 from models.errors import ExportError
 from models.manifest import MANIFEST_FILE, Manifest
 from service.export.plan import ExportContext, ExportSpec, Shard, find_differences
@@ -28,7 +28,7 @@ SHARDS_DIR = f"{PRIVATE}/shards"
 WHOLE_FILE = "manifest.json"
 
 
-class ShardCommit(Frozen):
+class ShardCommit(Record):
     """A shard that is complete.
 
     Attributes:
@@ -39,6 +39,7 @@ class ShardCommit(Frozen):
         parts: its files and folders.
     """
 
+    first_fields = frozenset({"number", "first", "count", "job", "labels", "fingerprint", "parts"})
     number: int
     first: int
     count: int
@@ -115,9 +116,8 @@ def write_header(target: Target, spec: ExportSpec, model_dir: Path) -> None:
     """
     if target.read(MODEL_FILE) is None:
         target.create(MODEL_FILE, (model_dir / MANIFEST_FILE).read_bytes())
-    data = spec.model_dump_json(indent=2).encode() + b"\n"
     if find_spec(target) is None:
-        target.create(SPEC_FILE, data)
+        target.create(SPEC_FILE, encode_spec(spec))
     existing = find_spec(target)
     if existing == spec:
         return
@@ -130,7 +130,12 @@ def write_header(target: Target, spec: ExportSpec, model_dir: Path) -> None:
         )
     # Before the spec: the larger export is not whole.
     target.remove(WHOLE_FILE)
-    target.write(SPEC_FILE, data)
+    target.write(SPEC_FILE, encode_spec(spec))
+
+
+def encode_spec(spec: ExportSpec) -> bytes:
+    """Return the content of job.json."""
+    return spec.model_dump_json(indent=2).encode() + b"\n"
 
 
 def write_commit(target: Target, commit: ShardCommit) -> None:

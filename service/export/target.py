@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import fsspec
 
-from models.base import Frozen
+from models.base import Record
 from models.errors import ExportError, GanmintError, InputError
 from models.files import VOLUME_FOLDER, sync_folder
 
@@ -31,7 +31,7 @@ DRAFTS_DIR = f"{PRIVATE}/aside"
 BLOCK_BYTES = 16 << 20
 
 
-class Part(Frozen):
+class Part(Record):
     """What a published file or folder must be; a folder's name ends with a slash.
 
     Attributes:
@@ -39,6 +39,7 @@ class Part(Frozen):
         sha256: of the file; for a folder, of its lines "sha256  name", sorted by name, as sha256sum prints them.
     """
 
+    first_fields = frozenset({"files", "bytes", "sha256"})
     files: int = 1
     bytes: int
     sha256: str
@@ -91,6 +92,11 @@ class Target:
         for parent in root.parents:
             if parent.is_file():
                 raise ExportError(self.url, f"cannot be written: {parent} is a file; choose another --out")
+
+    @property
+    def absolute_url(self) -> str:
+        """The URL, or for a local folder its absolute path."""
+        return self._root if self.local else self.url
 
     def url_of(self, name: str) -> str:
         """The URL of a file in the folder, for messages."""
