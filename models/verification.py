@@ -18,6 +18,7 @@ from pydantic import Field
 from models import images, png
 from models.address import Address
 from models.errors import FileError, InputError, ModelNotFoundError
+from models.manifest import Manifest
 from models.marks import Marks, read_marks
 from models.picture_file import read_picture_file
 
@@ -128,6 +129,20 @@ def _parse(text: str, position: int) -> Address:
     except InputError as error:
         part = "" if error.field == "address" else f".{error.field}"
         raise InputError(error.reason, f"addresses[{position}]{part}") from None
+
+
+def resolve(addresses: list[Address], manifest: Manifest) -> list[Address]:
+    """Return the addresses with their labels resolved, if they are the model's.
+
+    Raises: InputError naming the part at fault, such as addresses[3].label.
+    """
+    resolved: list[Address] = []
+    for address in addresses:
+        try:
+            resolved.append(manifest.check(address))
+        except InputError as error:
+            raise InputError(error.reason, f"addresses[{len(resolved)}].{error.field}") from None
+    return resolved
 
 
 def judge_without_marks(claim: Claim) -> Comparison:

@@ -82,7 +82,7 @@ class _Models:
         if key not in self._samplers:
             self._samplers[key] = artifact.load(store.find_version(*key).path, self._device)
         sampler = self._samplers[key]
-        return sampler.mint([sampler.manifest.check(address) for address in addresses])
+        return sampler.mint(verification.resolve(addresses, sampler.manifest))
 
 
 def _verify(file: Path, models: _Models) -> tuple[dict[str, Any], Comparison | None]:

@@ -14,7 +14,7 @@ from importlib import metadata
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import errors, responses, routes, tracing
+from service import errors, responses, routes, tracing, verify
 from service.auth import Authenticator
 from service.compression import CompressMiddleware
 from service.image_cache import ImageCache
@@ -76,7 +76,9 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
     app.state.metrics = metrics
     app.state.image_cache = ImageCache(settings.cache_mb * 1_000_000, metrics)
     app.state.authenticator = authenticator
+    app.state.large_files = verify.LargeFiles()
     app.include_router(routes.router)
+    app.include_router(verify.router)
     errors.install_handlers(app)
     _add_middleware(app, settings, registry, metrics)
     if settings.tracing:

@@ -117,6 +117,21 @@ class Authenticator:
         except FileError as error:
             log.error("API keys stay as they were: %s", error)
 
+    def check_key(self, authorization: str | None) -> ApiKey | None:
+        """Return the caller's key; None where anyone may call.
+
+        Raises:
+            UnauthorizedError.
+        """
+        if self.is_open:
+            return None
+        scheme, _, token = (authorization or "").partition(" ")
+        key = self._keys.get(_hash_key(token.strip())) if scheme.lower() == "bearer" else None
+        if key is None:
+            reason = "this key is not known" if token else "send a key as Authorization: Bearer KEY"
+            raise UnauthorizedError(reason)
+        return key
+
     def admit(self, authorization: str | None, num_images: int) -> dict[str, str]:
         """Check the caller's key and count a request for `num_images`.
 
@@ -126,19 +141,15 @@ class Authenticator:
         Raises:
             UnauthorizedError, RateLimitedError.
         """
-        if self.is_open:
-            return {}
-        scheme, _, token = (authorization or "").partition(" ")
-        key = self._keys.get(_hash_key(token.strip())) if scheme.lower() == "bearer" else None
+        key = self.check_key(authorization)
         if key is None:
-            reason = "this key is not known" if token else "send a key as Authorization: Bearer KEY"
-            raise UnauthorizedError(reason)
+            return {}
         charges: list[_Charge] = []
         for name, limit, cost in (
             ("requests", key.requests_per_minute, 1),
             ("images", key.images_per_minute, num_images),
         ):
-            if limit:
+            if limit and cost:
                 charges.append(_Charge(name, limit, RateLimitItemPerMinute(limit, namespace=name), cost))
         return self._charge(key.name, charges)
 

@@ -29,7 +29,7 @@ class MalformedBodyError(GanmintError):
 
 
 class BodyTooLargeError(GanmintError):
-    """The body is larger than GANMINT_MAX_BODY_BYTES."""
+    """The body is larger than GANMINT_MAX_BODY_BYTES, or a file than GANMINT_MAX_FILE_BYTES."""
 
 
 class BodyTimeoutError(GanmintError):
@@ -46,7 +46,7 @@ class NotAcceptableError(GanmintError):
 
 
 class UnsupportedMediaTypeError(GanmintError):
-    """The Content-Type is not JSON."""
+    """The Content-Type is none that the route takes."""
 
 
 class UnsupportedEncodingError(UnsupportedMediaTypeError):

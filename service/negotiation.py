@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 from models.errors import InputError
 from service.errors import NotAcceptableError, UnsupportedMediaTypeError
 
 JSON = "application/json"
+BINARY = "application/octet-stream"
 TIMEOUT_HEADER = "Ganmint-Timeout-S"
 # `curl -d` sends this by default; the body is JSON all the same.
 _CURL_DEFAULT = "application/x-www-form-urlencoded"
@@ -48,6 +50,22 @@ def check_json_content_type(content_type: str | None) -> None:
     kind = (content_type or JSON).partition(";")[0].strip().lower()
     if kind not in (JSON, _CURL_DEFAULT) and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaTypeError(f"Content-Type: send the body as {JSON}, not {kind}")
+
+
+def check_picture_content_type(content_type: str | None, media_types: Sequence[str]) -> None:
+    """Accept a body whose Content-Type is a picture's, unspecific, missing, or curl's default.
+
+    What the body is, is then read from its bytes.
+
+    Raises:
+        UnsupportedMediaTypeError: for any other type.
+    """
+    kind = (content_type or BINARY).partition(";")[0].strip().lower()
+    if kind not in (*media_types, BINARY, _CURL_DEFAULT):
+        raise UnsupportedMediaTypeError(
+            f"Content-Type: send the file itself as {', '.join(media_types)}, not {kind}; "
+            "with curl: --data-binary @FILE"
+        )
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:

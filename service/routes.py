@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from importlib import resources
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import HTMLResponse
@@ -25,16 +25,14 @@ from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from models.latents import MAX_INTEGER
 from service import errors, responses
 from service.auth import Authenticator
-from service.batcher import PendingRequest
-from service.errors import ClientGoneError
 from service.image_cache import CachedImage, ImageCache, ImageKey
 from service.metrics import Metrics
 from service.negotiation import JSON, TIMEOUT_HEADER, choose_media_type, etag_matches, parse_timeout_s
 from service.registry import LoadedModel, Registry
 from service.request_body import read_generate_request
+from service.request_state import admit, get_registry, get_settings, wait_while_connected
 from service.responses import NPZ, ZIP, TimeoutStreamingResponse
 from service.schemas import GenerateRequest, GenerateResponse, Problem
-from service.settings import Settings
 
 OFFERS = (JSON, *MEDIA_TYPES, ZIP, NPZ)
 IMAGE_ROUTE = "/v1/images/{model}/{version}/{seed}/{index}.{extension}"
@@ -42,8 +40,6 @@ IMAGE_ROUTE = "/v1/images/{model}/{version}/{seed}/{index}.{extension}"
 IMMUTABLE = "max-age=31536000, immutable"
 # Above this many images, making the addresses would block the event loop for too long.
 MAX_INLINE_ADDRESSES = 64
-# Most responses are complete before this; only for later ones it pays to watch for a disconnect.
-WATCH_AFTER_S = 0.25
 # The page's script and style are inline; nothing else may run or load.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; "
@@ -66,7 +62,6 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 MANIFEST_PROBLEMS: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (404, 422, 503)}
-T = TypeVar("T")
 # For the API description only; models.address refuses what is wrong, with its own error texts.
 NamePath = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"}, examples=["digits"])]
 VersionPath = Annotated[str, Path(json_schema_extra={"pattern": f"^{VERSION.pattern}$"}, examples=["1.0.0"])]
@@ -93,12 +88,12 @@ async def generate(request: Request) -> Response:
     `application/zip` is PNG files with metadata.jsonl, `application/x-npz` NumPy arrays. The header
     `Ganmint-Timeout-S` shortens the time after which the service responds with 504.
     """
-    settings = _get_settings(request)
+    settings = get_settings(request)
     media_type = choose_media_type(request.headers.get("accept"), OFFERS)
     timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s)
     params = await read_generate_request(request, settings, timeout_s)
-    rate_limit_headers = _admit(request, params.n)
-    model = await _get_registry(request).get(params.model, params.version)
+    rate_limit_headers = admit(request, params.n)
+    model = await get_registry(request).get(params.model, params.version)
     # Before the addresses are made: refusals must stay cheap under overload.
     model.batcher.check_room(params.n, timeout_s)
     addresses = await _make_addresses(model, params)
@@ -107,7 +102,7 @@ async def generate(request: Request) -> Response:
         return await _stream_archive(model, addresses, media_type, timeout_s, headers)
     if media_type == JSON:
         with model.batcher.submit(addresses, "image/png", timeout_s) as pending:
-            files = await _wait_while_connected(request, pending, pending.wait_for_files)
+            files = await wait_while_connected(request, pending, pending.wait_for_files)
         body = responses.encode_json(model.manifest, addresses, files)
         return Response(body, media_type=JSON, headers=rate_limit_headers)
     picture_type: MediaType = next(media for media in MEDIA_TYPES if media == media_type)
@@ -139,7 +134,7 @@ async def permanent_image(
     """
     if extension not in EXTENSIONS:
         raise HTTPException(404, f"no such format {extension!r}; the formats are: {', '.join(EXTENSIONS)}")
-    timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), _get_settings(request).timeout_s)
+    timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), get_settings(request).timeout_s)
     # The raw query: an address has no escapes, no unknown parts, nothing twice.
     query = request.scope["query_string"].decode("latin-1")
     text = f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else "")
@@ -147,11 +142,11 @@ async def permanent_image(
     cache: ImageCache = request.app.state.image_cache
     key = ImageKey(text, media_type)
     if cached := cache.find(key):
-        _admit(request, 1)
+        admit(request, 1)
         return _respond_with_image(request, cached, media_type)
     parsed_address = Address.parse(text)
-    _admit(request, 1)
-    loaded_model = await _get_registry(request).get(model, version)
+    admit(request, 1)
+    loaded_model = await get_registry(request).get(model, version)
     address = loaded_model.manifest.check(parsed_address)
     image = CachedImage(str(address), _make_etag(loaded_model, address, media_type), b"")
     if not etag_matches(request.headers.get("if-none-match"), image.etag):
@@ -169,7 +164,7 @@ async def list_models(request: Request) -> dict[str, Any]:
     the reason, and `runtimes` what runs each loaded version here: `padded` says that an image's bits depend on its
     batch, so that every batch is filled up; byte identity is promised within one `fingerprint`.
     """
-    registry = _get_registry(request)
+    registry = get_registry(request)
     return {
         "models": [model.manifest.model_dump(mode="json") for model in registry.list_newest()],
         "broken": _describe_load_errors(registry),
@@ -180,13 +175,13 @@ async def list_models(request: Request) -> dict[str, Any]:
 @router.get("/v1/models/{model}", responses=MANIFEST_PROBLEMS)
 async def newest_manifest(request: Request, model: NamePath) -> dict[str, Any]:
     """Return the manifest of a model's newest version."""
-    return (await _get_registry(request).get(model)).manifest.model_dump(mode="json")
+    return (await get_registry(request).get(model)).manifest.model_dump(mode="json")
 
 
 @router.get("/v1/models/{model}/{version}", responses=MANIFEST_PROBLEMS)
 async def version_manifest(request: Request, model: NamePath, version: VersionPath) -> dict[str, Any]:
     """Return the manifest of one version."""
-    return (await _get_registry(request).get(model, version)).manifest.model_dump(mode="json")
+    return (await get_registry(request).get(model, version)).manifest.model_dump(mode="json")
 
 
 @router.get("/livez")
@@ -198,7 +193,7 @@ async def livez() -> dict[str, str]:
 @router.get("/readyz", responses={503: PROBLEMS[503]})
 async def readyz(request: Request) -> Any:
     """Return 200 once the models are loaded and checked, and 503 before that and while draining."""
-    registry = _get_registry(request)
+    registry = get_registry(request)
     if registry.is_draining:
         return _respond_not_ready("the service is shutting down")
     if not registry.is_ready:
@@ -231,22 +226,6 @@ def find_route(name: str) -> APIRoute:
     return next(route for route in router.routes if isinstance(route, APIRoute) and route.name == name)
 
 
-def _get_registry(request: Request) -> Registry:
-    registry: Registry = request.app.state.registry
-    return registry
-
-
-def _get_settings(request: Request) -> Settings:
-    settings: Settings = request.app.state.settings
-    return settings
-
-
-def _admit(request: Request, num_images: int) -> dict[str, str]:
-    """Check the caller's key and limits; returns the RateLimit headers."""
-    authenticator: Authenticator = request.app.state.authenticator
-    return authenticator.admit(request.headers.get("authorization"), num_images)
-
-
 async def _make_addresses(model: LoadedModel, params: GenerateRequest) -> list[Address]:
     seed = secrets.randbelow(MAX_INTEGER + 1) if params.seed is None else params.seed
     arguments = (seed, params.index, params.n, params.labels, params.psi)
@@ -267,7 +246,7 @@ def _respond_with_image(request: Request, image: CachedImage, media_type: MediaT
     Without RateLimit: a cache would hand one caller's to the next.
     """
     authenticator: Authenticator = request.app.state.authenticator
-    sharing = "public" if authenticator.is_open or _get_settings(request).public_images else "private"
+    sharing = "public" if authenticator.is_open or get_settings(request).public_images else "private"
     headers = {"ETag": image.etag, "Cache-Control": f"{sharing}, {IMMUTABLE}", "Ganmint-Address": image.address}
     if etag_matches(request.headers.get("if-none-match"), image.etag):
         return Response(status_code=304, headers=headers)
@@ -280,9 +259,9 @@ async def _render_picture(
     """Mint the image itself, or a grid of several."""
     if len(addresses) == 1:
         with model.batcher.submit(addresses, media_type, timeout_s) as pending:
-            return (await _wait_while_connected(request, pending, pending.wait_for_files))[0]
+            return (await wait_while_connected(request, pending, pending.wait_for_files))[0]
     with model.batcher.submit(addresses, None, timeout_s) as pending:
-        pixels = await _wait_while_connected(request, pending, pending.wait_for_pixels)
+        pixels = await wait_while_connected(request, pending, pending.wait_for_pixels)
     texts = [str(address) for address in addresses]
     return await asyncio.to_thread(images.encode_one_or_grid, pixels, media_type, texts)
 
@@ -304,31 +283,6 @@ async def _stream_archive(
     # Queue the request before the status is sent: a full queue must give a 429.
     await anext(chunks)
     return TimeoutStreamingResponse(chunks, timeout_s, media_type=media_type, headers=headers)
-
-
-async def _wait_while_connected(
-    request: Request, pending: PendingRequest, wait_for_result: Callable[[], Awaitable[T]]
-) -> T:
-    """Wait for the result; if the client disconnects first, fail the request with ClientGoneError."""
-    watch: asyncio.Task[None] | None = None
-
-    def start_watch() -> None:
-        nonlocal watch
-        watch = asyncio.create_task(_fail_on_disconnect(request, pending))
-
-    timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, start_watch)
-    try:
-        return await wait_for_result()
-    finally:
-        timer.cancel()
-        if watch:
-            watch.cancel()
-
-
-async def _fail_on_disconnect(request: Request, pending: PendingRequest) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    pending.fail(ClientGoneError("the client disconnected"))
 
 
 def _describe_load_errors(registry: Registry) -> list[dict[str, str]]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from models.address import NAME, VERSION
 from models.images import MediaType
 from models.latents import MAX_INTEGER
+from models.verification import Verification
 
 # For the API description only; models.address refuses what is wrong, with its own error texts.
 _NAME: dict[str, Any] = {"pattern": f"^{NAME.pattern}$"}
@@ -77,6 +78,14 @@ class GenerateResponse(BaseModel):
     version: str
     seed: int
     images: list[GeneratedImage]
+
+
+class VerifyResponse(Verification):
+    """The JSON response to POST /v1/verify."""
+
+    difference: str | None = Field(
+        description="where pixels differ: the picture in dark grey with those in red to yellow, a PNG as base64"
+    )
 
 
 class ProblemField(BaseModel):

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     keep_alive_s: float = Field(
         default=75.0, gt=0, description="seconds that a connection stays open without a request; more than a proxy's"
     )
+    max_file_bytes: int = Field(
+        default=16_777_216, ge=1024, description="most bytes in a picture that is sent to /v1/verify"
+    )
     timeout_s: float = Field(default=30.0, gt=0, le=MAX_S, description="most seconds for a request, and the default")
     root_path: str = Field(
         default="",

@@ -225,6 +225,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
             "queueImages": 20_000_000,
             "timeoutSeconds": 2.5,
             "maxBodyBytes": 2_000_000,
+            "maxFileBytes": 3_000_000,
             "maxHeadBytes": 65_536,
             "headTimeoutSeconds": 2.5,
             "keepAliveSeconds": 620,
@@ -242,6 +243,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_chart_settings(values, monkeypatch)
     assert settings.names == {"digits", "faces"} and settings.origins == ["https://a.example", "https://b.example"]
     assert (settings.max_n, settings.queue_images, settings.max_body_bytes) == (65536, 20_000_000, 2_000_000)
+    assert settings.max_file_bytes == 3_000_000
     assert (settings.max_head_bytes, settings.head_timeout_s, settings.keep_alive_s) == (65_536, 2.5, 620)
     assert settings.require_signed and settings.trust.keys
     assert settings.root_path == "/images"

@@ -20,7 +20,7 @@ from models.errors import FileError, InputError, ModelNotFoundError
 from models.images import ADDRESS_KEY, MEDIA_TYPES, MediaType
 from models.marks import read_address, read_marks
 from models.sampler import Sampler
-from models.verification import Comparison, Result, Verification, verify
+from models.verification import Comparison, Result, Verification, resolve, verify
 
 Pixels = NDArray[np.uint8]
 MODELS = ("digits", "faces")
@@ -57,7 +57,7 @@ class Studio:
         manifest = self.sampler.manifest
         if (addresses[0].model, addresses[0].version) != (manifest.name, manifest.version):
             raise ModelNotFoundError("there is no such model")
-        return self.sampler.mint([manifest.check(address) for address in addresses])
+        return self.sampler.mint(resolve(addresses, manifest))
 
     def compare(self, data: bytes) -> Comparison:
         return verify(data, self.mint, 1024)
@@ -261,7 +261,7 @@ def test_an_unknown_model_or_version_is_a_result(digits: Studio, address: str) -
         ("digits/../7/0", "addresses[0].version"),
         ("digits/3.1.0/7/0\ndigits/3.1.0/-7/0", "addresses[1].seed"),
         ("digits/3.1.0/7/0\nfaces/0.2.0/7/0", "addresses"),
-        ("digits/3.1.0/7/0?label=10", "label"),
+        ("digits/3.1.0/7/0?label=1\ndigits/3.1.0/7/0?label=10", "addresses[1].label"),
         ("a" * 65_000, "addresses[0]"),
         ("\n".join(["digits/3.1.0/7/0"] * 1025), "addresses"),
     ],

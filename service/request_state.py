@@ -1,0 +1,68 @@
+"""What routes share: the application's state, admission, and waiting for images while the client is connected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from service.auth import Authenticator
+from service.batcher import PendingRequest
+from service.errors import ClientGoneError
+from service.registry import Registry
+from service.settings import Settings
+
+# Most responses are complete before this; only for later ones it pays to watch for a disconnect.
+WATCH_AFTER_S = 0.25
+T = TypeVar("T")
+
+
+def get_registry(request: Request) -> Registry:
+    """Return the loaded models."""
+    registry: Registry = request.app.state.registry
+    return registry
+
+
+def get_settings(request: Request) -> Settings:
+    """Return the service's settings."""
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+def admit(request: Request, num_images: int) -> dict[str, str]:
+    """Check the caller's key and limits; returns the RateLimit headers."""
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator.admit(request.headers.get("authorization"), num_images)
+
+
+def check_key(request: Request) -> None:
+    """Check the caller's key and count nothing: before a large body is read."""
+    authenticator: Authenticator = request.app.state.authenticator
+    authenticator.check_key(request.headers.get("authorization"))
+
+
+async def wait_while_connected(
+    request: Request, pending: PendingRequest, wait_for_result: Callable[[], Awaitable[T]]
+) -> T:
+    """Wait for the result; if the client disconnects first, fail the request with ClientGoneError."""
+    watch: asyncio.Task[None] | None = None
+
+    def start_watch() -> None:
+        nonlocal watch
+        watch = asyncio.create_task(_fail_on_disconnect(request, pending))
+
+    timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, start_watch)
+    try:
+        return await wait_for_result()
+    finally:
+        timer.cancel()
+        if watch:
+            watch.cancel()
+
+
+async def _fail_on_disconnect(request: Request, pending: PendingRequest) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    pending.fail(ClientGoneError("the client disconnected"))

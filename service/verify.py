@@ -1,0 +1,131 @@
+"""The route that verifies a picture: read it within bounds, mint its addresses again, compare.
+
+Not here: what is compared, and how (models.verification).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request, Response
+
+from models import verification
+from models.errors import FileError, ModelNotFoundError
+from models.images import MEDIA_TYPES
+from models.verification import Claim, Comparison
+from service.compression import decode_body
+from service.errors import InvalidRequestError, QueueFullError
+from service.negotiation import BINARY, JSON, TIMEOUT_HEADER, check_picture_content_type, parse_timeout_s
+from service.request_body import read_body
+from service.request_state import admit, check_key, get_registry, get_settings, wait_while_connected
+from service.routes import PROBLEMS
+from service.schemas import VerifyResponse
+from service.settings import Settings
+
+# A large file takes up to some hundred megabytes while it is verified. Large ones beyond these are refused.
+MAX_LARGE_FILES = 2
+# A file of more images is large, also where it has few bytes.
+MAX_SMALL_IMAGES = 64
+_BINARY_SCHEMA = {"schema": {"type": "string", "format": "binary"}}
+_BODY = {"required": True, "content": dict.fromkeys((*MEDIA_TYPES, BINARY), _BINARY_SCHEMA)}
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    **{status: PROBLEMS[status] for status in (400, 401, 408, 413, 422, 429, 503, 504)},
+    415: {**PROBLEMS[415], "description": "The body is not sent as a picture"},
+}
+T = TypeVar("T")
+router = APIRouter()
+
+
+class LargeFiles:
+    """Counts the large files that are being verified. Used on one event loop."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Count one for as long as the block runs.
+
+        Raises:
+            QueueFullError: there are as many as there may be.
+        """
+        if self._count >= MAX_LARGE_FILES:
+            raise QueueFullError(1)
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+
+
+@router.post("/v1/verify", response_model=VerifyResponse, responses=_PROBLEMS, openapi_extra={"requestBody": _BODY})
+async def verify_picture(request: Request) -> Response:
+    """Tell whether a picture is still what the addresses in it mint.
+
+    The body is the file itself: PNG, JPEG or WebP, one image or a grid. `result` is one of
+
+    - `identical`, `same_pixels`, `close`: it is what its addresses mint,
+    - `altered`, `another_image`: it is not; `detail` says in words what differs, and `difference` shows it,
+    - `no_marks`, `unknown_model`: it cannot be compared.
+
+    A request counts as many images as the file has addresses.
+    """
+    settings = get_settings(request)
+    timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s)
+    check_picture_content_type(request.headers.get("content-type"), MEDIA_TYPES)
+    check_key(request)
+    large_files: LargeFiles = request.app.state.large_files
+    with ExitStack() as stack:
+        is_large = _may_be_large(request, settings)
+        if is_large:
+            stack.enter_context(large_files.admit())
+        data = await read_body(request, settings.max_file_bytes, timeout_s)
+        coding = request.headers.get("content-encoding")
+        data = await asyncio.to_thread(decode_body, data, coding, settings.max_file_bytes)
+        claim = await _in_thread(verification.read_claim, data, settings.max_n)
+        rate_limit_headers = admit(request, len(claim.addresses))
+        if not is_large and len(claim.addresses) > MAX_SMALL_IMAGES:
+            stack.enter_context(large_files.admit())
+        comparison = await _verify(request, claim, timeout_s)
+        body = await asyncio.to_thread(_encode_response, comparison)
+    return Response(body, media_type=JSON, headers=rate_limit_headers)
+
+
+def _may_be_large(request: Request, settings: Settings) -> bool:
+    """Whether the body may be larger than that of any other route: without Content-Length or with a coding, it may."""
+    length = request.headers.get("content-length", "")
+    is_coded = "content-encoding" in request.headers
+    return is_coded or not length.isdecimal() or int(length) > settings.max_body_bytes
+
+
+async def _verify(request: Request, claim: Claim, timeout_s: float) -> Comparison:
+    if not claim.addresses:
+        return verification.judge_without_marks(claim)
+    first = claim.addresses[0]
+    try:
+        model = await get_registry(request).get(first.model, first.version)
+    except ModelNotFoundError as error:
+        return verification.judge_unknown_model(claim, error)
+    addresses = await asyncio.to_thread(verification.resolve, claim.addresses, model.manifest)
+    with model.batcher.submit(addresses, None, timeout_s) as pending:
+        pixels = await wait_while_connected(request, pending, pending.wait_for_pixels)
+    return await _in_thread(verification.compare, claim, pixels)
+
+
+async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """Run what reads the file, beside the event loop; a bad file is an error of the body."""
+    try:
+        return await asyncio.to_thread(function, *arguments)
+    except FileError as error:
+        raise InvalidRequestError([("body", error.reason)]) from None
+
+
+def _encode_response(comparison: Comparison) -> bytes:
+    picture = comparison.difference
+    difference = None if picture is None else base64.b64encode(verification.encode_difference(picture)).decode()
+    fields = {**comparison.verification.model_dump(), "difference": difference}
+    return VerifyResponse.model_validate(fields).model_dump_json().encode()
