@@ -39,7 +39,7 @@ COMMANDS = {
     "movie": LazyCommand("training.commands.runs", "Make a video of a training."),
     "compare": LazyCommand("training.commands.runs", "Show runs side by side."),
     "sweep": LazyCommand("training.commands.sweep", "Train a grid of settings and compare the runs."),
-    "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade and install models."),
+    "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade, install, push and pull models."),
     "sample": LazyCommand("models.commands", "Mint images to files."),
     "inspect": LazyCommand("models.verify_commands", "Print the marks of a picture file."),
     "verify": LazyCommand("models.verify_commands", "Tell whether pictures are what their addresses mint."),

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from models import artifact, images, signing, store
+from models import artifact, images, signing, store, transfer
 from models import upgrade as upgrading
 from models.address import Address
 from models.cli import PATH, device_option, index_option, psi_option, seed_option, write_output
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @click.group()
 def models() -> None:
-    """List, show, verify, sign, upgrade and install models.
+    """List, show, verify, sign, upgrade, install, push and pull models.
 
     They are in the model store: in BENTOML_HOME, or in ~/bentoml.
     """
@@ -163,6 +163,35 @@ def install(folders: tuple[Path, ...]) -> None:
     for folder in folders or store.list_bundled():
         stored = store.install(folder)
         click.echo(f"{stored} is in the store: {stored.path}")
+
+
+@models.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint models push digits s3://bucket/models\n"
+    "  ganmint models push digits/3.1.0 digits.bentomodel"
+)
+@click.argument("model")
+@click.argument("url")
+def push(model: str, url: str) -> None:
+    """Write a model of the store to a URL.
+
+    MODEL is a name or name/version. URL is a folder or a .bentomodel file, on disk or anywhere that fsspec knows
+    (s3://, gs://). The signature goes with it. ganmint models pull fetches it into another store.
+    """
+    stored = store.find_model(model)
+    click.echo(f"{stored} is at {transfer.push(stored, url)}")
+
+
+@models.command(epilog="\b\nExample:\n  ganmint models pull s3://bucket/models/digits-3.1.0.bentomodel")
+@click.argument("url")
+def pull(url: str) -> None:
+    """Fetch a model from a URL into the store.
+
+    URL is a .bentomodel file, as ganmint models push writes it. Hashes, goldens and, with GANMINT_REQUIRE_SIGNED=1,
+    the signature are checked before the model appears in the store.
+    """
+    stored = transfer.pull(url)
+    click.echo(f"{stored} is in the store: {stored.path}")
 
 
 @models.command(
