@@ -196,7 +196,7 @@ def pull(url: str) -> None:
 
 @models.command(
     epilog="\b\nExamples:\n"
-    "  ganmint models upgrade digits\n"
+    "  ganmint models upgrade digits/3.0.0\n"
     "  ganmint models upgrade digits/3.0.0 --to digits-3.1.0 --batch-size 16"
 )
 @click.argument("model")

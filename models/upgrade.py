@@ -5,6 +5,7 @@ Needs torch and onnx. Not here: artifact folders (models.artifact), the store (m
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ import numpy as np
 from models import artifact, signing, store
 from models.artifact_files import ArtifactFiles
 from models.errors import ArtifactError, GanmintError, InputError
-from models.manifest import Manifest
+from models.manifest import Manifest, read_manifest
 from models.network_config import GeneratorConfig
 from models.store import StoredModel
 
@@ -36,7 +37,7 @@ def upgrade(folder: Path, to: Path | None = None, batch_size: int | None = None)
     Returns: the model in the store, or the artifact folder.
     Raises:
         GanmintError: torch or onnx is not installed.
-        InputError: the artifact is of the newest schema.
+        InputError: the artifact is of the newest schema, or the store has an upgraded version of it.
         ArtifactError: the artifact is damaged, or its weights do not make its goldens.
         VersionExistsError, FileError: the store cannot take the new version.
     """
@@ -46,6 +47,11 @@ def upgrade(folder: Path, to: Path | None = None, batch_size: int | None = None)
     if manifest.schema_version == NEWEST_SCHEMA:
         raise InputError(
             f"{manifest.name} {manifest.version} is of schema {NEWEST_SCHEMA}, the newest: there is nothing to upgrade",
+            "MODEL",
+        )
+    if to is None and (done := _find_upgraded(manifest)):
+        raise InputError(
+            f"{manifest.name} {manifest.version} was upgraded before: the store has {done.version}, with the same weights",
             "MODEL",
         )
     upgraded = manifest.model_copy(
@@ -73,6 +79,15 @@ def check_packages() -> None:
     missing = [name for name in ("torch", "onnx") if not find_spec(name)]
     if missing:
         raise GanmintError(f"upgrading a model needs {' and '.join(missing)}; try: {INSTALL}")
+
+
+def _find_upgraded(manifest: Manifest) -> StoredModel | None:
+    """Return the version in the store that was made from this one."""
+    for stored in store.list_versions(manifest.name):
+        with contextlib.suppress(ArtifactError):
+            if read_manifest(stored.path).upgraded_from == manifest.version:
+                return stored
+    return None
 
 
 def _next_minor_version(manifest: Manifest) -> str:

@@ -123,14 +123,15 @@ def _check_startup(settings: Settings) -> None:
 
 
 def check_runtime(runtime: str) -> None:
-    """Check that the package of a runtime is installed; `auto` needs none in particular.
+    """Check that the package of a runtime is installed; for `auto`, that of any.
 
     Raises:
         InputError: names the variable.
     """
-    package = RUNTIME_PACKAGES.get(runtime)
-    if package and not find_spec(package):
-        raise InputError(f"{runtime} needs {package}; install it with: pip install {package}", RUNTIME_VARIABLE)
+    packages = [RUNTIME_PACKAGES[runtime]] if runtime in RUNTIME_PACKAGES else list(RUNTIME_PACKAGES.values())
+    if not any(find_spec(package) for package in packages):
+        needed, first = " or ".join(packages), packages[0]
+        raise InputError(f"{runtime} needs {needed}; install it with: pip install {first}", RUNTIME_VARIABLE)
 
 
 def resolve_host(host: str) -> IPAddress:

@@ -84,21 +84,22 @@ def choose_runtime(folder: Path, manifest: Manifest, device: str, choice: Runtim
         if not has_file:
             raise ArtifactError(
                 folder / ONNX_FILE,
-                "is missing: the model is of schema 1; make a version that has it with: ganmint models upgrade",
+                "is missing: the model is of schema 1; make a version that has it with: ganmint models upgrade "
+                f"{manifest.name}/{manifest.version}",
             )
         return "onnx"
     if choice == "auto" and device == "cpu" and has_file and find_spec("onnxruntime"):
         return "onnx"
-    if choice == "auto" and device == "cpu" and not has_file:
-        log.warning(
-            "%s %s has no %s and runs on TorchScript; ganmint models upgrade makes a version that has it",
-            manifest.name,
-            manifest.version,
-            ONNX_FILE,
-        )
+    prefers_onnx = choice == "auto" and device == "cpu"
     if not find_spec("torch"):
-        remedy = "onnxruntime" if has_file and choice == "auto" and device == "cpu" else "torch"
+        remedy = "onnxruntime" if has_file and prefers_onnx else "torch"
         raise GanmintError(f"{folder}: no runtime that can run this model is installed; try: pip install {remedy}")
+    if prefers_onnx:
+        title = f"{manifest.name}/{manifest.version}"
+        reason = "onnxruntime is not installed; pip install onnxruntime makes it lighter"
+        if not has_file:
+            reason = f"it has no {ONNX_FILE}; ganmint models upgrade {title} makes a version that has it"
+        log.warning("%s runs on TorchScript, because %s", title, reason)
     return "torchscript"
 
 

@@ -56,12 +56,13 @@ def test_an_upgraded_model_makes_the_images_of_the_old_one(old: Path, tmp_path: 
 def test_the_store_gets_the_next_minor_version(store_home: Path, old: Path, command: Command) -> None:
     name = store.install(old).name
 
-    assert upgrade.upgrade(old, batch_size=4).version == "1.1.0"
     result = command("models", "upgrade", f"{name}/1.0.0", "--batch-size", "4")
 
     assert (result.code, result.errors) == (0, "")
-    assert result.output == f"Upgraded {name} 1.0.0 to 1.2.0: {store_home / 'models' / name / '1.2.0'}\n"
-    assert [stored.version for stored in store.list_versions(name)] == ["1.0.0", "1.1.0", "1.2.0"]
+    assert result.output == f"Upgraded {name} 1.0.0 to 1.1.0: {store_home / 'models' / name / '1.1.0'}\n"
+    again = command("models", "upgrade", f"{name}/1.0.0")
+    assert again.code == 2 and "the store has 1.1.0, with the same weights" in again.errors
+    assert [stored.version for stored in store.list_versions(name)] == ["1.0.0", "1.1.0"]
 
 
 def test_what_is_new_is_not_upgraded(tiny_artifact: Path, tmp_path: Path, command: Command) -> None:

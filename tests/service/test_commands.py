@@ -94,10 +94,17 @@ def test_a_runtime_whose_package_is_missing_is_refused(
 ) -> None:
     commands.check_runtime(runtime)
     commands.check_runtime("auto")
-    monkeypatch.setattr(commands, "find_spec", lambda name: None)
+    monkeypatch.setattr(commands, "find_spec", lambda name: name != package)
     with pytest.raises(InputError, match=f"GANMINT_RUNTIME: {runtime} needs {package}; install it with: pip install"):
         commands.check_runtime(runtime)
     commands.check_runtime("auto")
+
+
+def test_auto_needs_one_of_the_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "find_spec", lambda name: None)
+
+    with pytest.raises(InputError, match="auto needs onnxruntime or torch; install it with: pip install onnxruntime"):
+        commands.check_runtime("auto")
 
 
 def test_help_of_serve_lists_every_setting_with_its_default(command: Command) -> None:

@@ -290,11 +290,23 @@ def describe(manifest: Manifest, config: GeneratorConfig) -> Manifest:
 # The choice
 
 
+def test_without_onnxruntime_torchscript_runs_with_a_word(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tiny_artifact: Path
+) -> None:
+    monkeypatch.setattr(loading, "find_spec", lambda name: name != "onnxruntime")
+
+    assert artifact.load(tiny_artifact).runtime.name == "torchscript"
+    assert "tiny/1.0.0 runs on TorchScript, because onnxruntime is not installed; pip install" in caplog.text
+
+
 def test_an_artifact_of_schema_1_runs_on_torchscript_with_a_word(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert artifact.load(OLD).runtime.name == "torchscript"
-    assert "has no generator.onnx and runs on TorchScript; ganmint models upgrade makes a version" in caplog.text
+    assert (
+        "runs on TorchScript, because it has no generator.onnx; ganmint models upgrade olddigits/1.0.0 makes"
+        in caplog.text
+    )
 
     monkeypatch.setenv("GANMINT_RUNTIME", "onnx")
     with pytest.raises(
