@@ -51,7 +51,8 @@ def upgrade(folder: Path, to: Path | None = None, batch_size: int | None = None)
         )
     if to is None and (done := _find_upgraded(manifest)):
         raise InputError(
-            f"{manifest.name} {manifest.version} was upgraded before: the store has {done.version}, with the same weights",
+            f"{manifest.name} {manifest.version} was upgraded before: the store has {done.version}, with "
+            "the same weights",
             "MODEL",
         )
     upgraded = manifest.model_copy(
