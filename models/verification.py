@@ -286,9 +286,11 @@ def _paint(stored: Pixels, by_pixel: Pixels) -> Pixels:
     grey = (stored[..., :3].mean(axis=2) / 4).astype(np.uint8)
     painted = np.repeat(grey[..., None], 3, axis=2)
     changed = by_pixel > 0
+    # The root shows small differences, too: 1 of 255 is a dark red.
+    strength = np.sqrt(by_pixel[changed] / np.float32(255))
     painted[changed] = 0
-    painted[changed, 0] = 160 + by_pixel[changed] * np.float32(95 / 255)
-    painted[changed, 1] = by_pixel[changed] * np.float32(220 / 255)
+    painted[changed, 0] = 80 + 175 * strength
+    painted[changed, 1] = 230 * np.clip(2 * strength - 1, 0, 1)
     return painted
 
 

@@ -6,9 +6,10 @@ import asyncio
 import base64
 import io
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import numpy as np
@@ -19,6 +20,7 @@ from PIL import Image
 from models import artifact, images, png, store
 from models.images import MEDIA_TYPES, MediaType
 from models.sampler import Sampler
+from models.verification import GOOD, Result
 from service import verify
 from service.auth import create_key
 from service.settings import Settings
@@ -260,6 +262,14 @@ def test_large_files_beyond_a_few_are_refused(
         assert (await client.post(URL, content=grid)).json()["result"] == "identical"
 
     serve(scenario)
+
+
+def test_the_page_has_words_for_every_result() -> None:
+    page = (Path(verify.__file__).parent / "static/index.html").read_text()
+    words = page.partition("const RESULTS = {")[2].partition("}")[0]
+    assert set(re.findall(r"(\w+): '", words)) == set(get_args(Result))
+    good = page.partition("const GOOD = [")[2].partition("]")[0]
+    assert set(re.findall(r"'(\w+)'", good)) == GOOD
 
 
 def test_the_description_has_the_route_and_every_field_of_its_answer(serve: Callable[..., None]) -> None:
