@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from models.errors import ArtifactError, FileError
+from models.files import is_temporary
 from models.manifest import MANIFEST_FILE, Manifest, parse_manifest
 
 ONNX_FILE = "generator.onnx"
@@ -72,7 +73,7 @@ def read_files(folder: Path) -> ArtifactFiles:
     contents = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if name == TRAINING_STATE or path.is_dir():
+        if name == TRAINING_STATE or is_temporary(path) or path.is_dir():
             continue
         try:
             contents[name] = path.read_bytes()

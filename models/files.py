@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -9,6 +10,8 @@ from pathlib import Path
 
 # In the root of every ext4 volume, which is empty all the same.
 VOLUME_FOLDER = "lost+found"
+# Path, inode, size, time of the last write and of the last change of each file.
+FileIdentity = tuple[tuple[str, int, int, int, int], ...]
 
 
 def sha256(path: Path) -> str:
@@ -18,6 +21,28 @@ def sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_temporary(path: Path) -> bool:
+    """Tell whether `write_atomically` is just writing this file."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
+def read_file_identity(folder: Path, *files: Path) -> FileIdentity:
+    """Read what changes when one of these files, or a file in the folder, is written, replaced, added or removed.
+
+    Inodes may be reused, and times be set: it is all of them, and the size.
+    Raises: OSError; what is missing is no error.
+    """
+    paths = list(files)
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        paths += sorted(path for path in folder.iterdir() if not is_temporary(path))
+    identity: list[tuple[str, int, int, int, int]] = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            status = path.stat()
+            identity.append((str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+    return tuple(identity)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -33,10 +33,20 @@ class StoredModel:
 
     @property
     def sort_key(self) -> tuple[int, ...]:
-        return tuple(int(part) for part in self.version.split("."))
+        return sort_key(self.version)
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+
+def sort_key(version: str) -> tuple[int, ...]:
+    """Return what versions are sorted by."""
+    return tuple(int(part) for part in version.split("."))
+
+
+def exists() -> bool:
+    """Tell whether there is a model store at all."""
+    return (get_home() / "models").is_dir()
 
 
 def get_home() -> Path:

@@ -200,6 +200,8 @@ async def handle_ganmint_error(request: Request, error: Exception) -> Response:
 
 def describe_load_error(error: GanmintError) -> str:
     """Say why a model is not served, without the server's file paths, which callers must not see."""
+    if isinstance(error, NotReadyError):
+        return str(error)
     if isinstance(error, SignatureError):
         return "this model is not signed by the key that this service trusts, and is not served"
     return "this model failed its checks and is not served; see the server's log or run: ganmint models verify"

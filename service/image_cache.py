@@ -1,7 +1,7 @@
 """Keeps the files of permanent images that were asked for last, so that the next request for one mints nothing.
 
-An image never changes, so an entry is never stale. Entries of a version that is gone are not asked for any more and
-make room in time. Each worker process has a cache of its own.
+An entry holds for the artifact that made it: what a version's files were replaced by has another digest. Entries of a
+version that was withdrawn are not asked for any more and make room in time. Each worker process has a cache of its own.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ class ImageKey(NamedTuple):
     """What was asked for. Asked for in another way (the label left out), the same image is another entry.
 
     Attributes:
-        text: the address as it was asked for. A process never replaces a version that it has loaded.
+        text: the address as it was asked for.
         media_type: of the file.
+        digest: of the artifact that is served under the address's name and version now.
     """
 
     text: str
     media_type: str
+    digest: str
 
 
 class CachedImage(NamedTuple):

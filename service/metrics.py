@@ -61,7 +61,7 @@ class Metrics:
             "ganmint_queue_limit_images", "Images that may wait before requests are refused.", MODEL_LABELS
         )
         self.golden = gauge(
-            "ganmint_model_golden_ok", "1 if hashes and goldens passed, else 0.", MODEL_LABELS, "livemin"
+            "ganmint_model_golden_ok", "1 if signature, hashes and goldens passed, else 0.", MODEL_LABELS, "livemin"
         )
         info_labels = (*MODEL_LABELS, "digest", "device", "runtime", "batch_size")
         self.info = gauge("ganmint_model_info", "Always 1.", info_labels, "livemax")
@@ -86,6 +86,16 @@ class Metrics:
         count, duration = self._request_series[key]
         count.inc()
         duration.observe(seconds)
+
+    def forget_model(self, name: str, version: str) -> None:
+        """Drop what is said of a version while it is loaded or broken; what was counted stays."""
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            # Series in the workers' files cannot be removed; these values say nothing against a version.
+            self.golden.labels(name, version).set(1)
+            self.limit.labels(name, version).set(0)
+            return
+        for gauge in (self.golden, self.limit, self.queue, self.padded, self.info):
+            gauge.remove_by_labels({"model": name, "version": version})
 
     def render(self) -> bytes:
         """Return all workers' metrics in Prometheus' text format."""

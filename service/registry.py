@@ -1,25 +1,29 @@
-"""Loads models from the store, keeps them loaded, and notices new versions.
+"""Loads models from the store, keeps them loaded, and follows what happens to their files.
 
-Not here: HTTP (service.routes), the store itself (models.store).
+A version is served while its files are in the store as they were checked. Every poll looks at the identity of the
+files and of the public keys: what is gone, or fails its checks again, is withdrawn. Withdrawn and unloaded versions
+finish the requests that they have accepted, because those hold them.
+Not here: HTTP (service.routes), the store itself (models.store), loading one version (service.loaded_model).
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-import numpy as np
-
-from models import artifact, images, signing, store
+from models import images, signing, store
 from models.address import check_name, check_version
-from models.errors import ArtifactError, GanmintError, ModelNotFoundError
+from models.errors import ArtifactError, FileError, GanmintError, ModelNotFoundError
+from models.files import FileIdentity, read_file_identity
 from models.manifest import Manifest
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from models.store import StoredModel
 from service.batcher import Batcher
 from service.errors import NotReadyError
+from service.loaded_model import CheckedFiles, LoadedModel, LoadFailure, load_and_warm, make_failure
 from service.metrics import Metrics, ModelMetrics
 from service.settings import Settings
 from service.worker_thread import WorkerThread
@@ -27,38 +31,12 @@ from service.worker_thread import WorkerThread
 log = logging.getLogger("ganmint.service")
 # Name and version.
 ModelKey = tuple[str, str]
-# Inode and change time of the model's folder, then of its signature.
-FileIdentity = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """One loaded version.
-
-    Attributes:
-        manifest: its manifest.
-        digest: hash of the artifact, which its images' bytes depend on.
-        fingerprint: runtime and processor, which they depend on, too.
-        runtime: the runtime's name, onnx or torchscript.
-        batch_size: the most images of a batch.
-        is_padded: whether every batch is filled up, because an image's bits depend on its batch here.
-        batcher: its queue.
-    """
-
-    manifest: Manifest
-    digest: str
-    fingerprint: str
-    runtime: str
-    batch_size: int
-    is_padded: bool
-    batcher: Batcher
 
 
 class Registry:
     """The loaded models. Used on one event loop.
 
     Attributes:
-        is_ready: whether a model is loaded and has passed its checks.
         is_draining: whether the service is about to stop.
     """
 
@@ -66,20 +44,29 @@ class Registry:
         self._settings = settings
         self._metrics = metrics
         self._device = _resolve_device(settings)
-        signing.check_keys(settings.trust.keys)
+        self._trust = settings.trust
+        signing.check_keys(self._trust.keys)
         # One thread each for all models: two forwards at once would share the same cores.
         self._forward_thread = WorkerThread("ganmint-forward")
         self._encode_thread = WorkerThread("ganmint-encode")
+        # The least recently used of the older versions first.
         self._loaded: dict[ModelKey, LoadedModel] = {}
+        self._checked: dict[ModelKey, CheckedFiles] = {}
+        # The newest version of each name that passed its checks; always loaded.
         self._newest: dict[str, StoredModel] = {}
+        self._failures: dict[ModelKey, LoadFailure] = {}
         self._load_tasks: dict[ModelKey, asyncio.Task[LoadedModel]] = {}
-        self._load_errors: dict[ModelKey, tuple[GanmintError, FileIdentity]] = {}
         self._poll_task: asyncio.Task[None] | None = None
-        self.is_ready = False
+        self._has_looked = False
         self.is_draining = False
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the store was looked through and a model has passed its checks."""
+        return self._has_looked and bool(self._newest)
+
     async def start(self) -> None:
-        """Load the newest version of every model that is to be served, then poll the store for new ones."""
+        """Load the newest version of every model that is to be served, then poll the store."""
         await self._refresh_or_log()
         if not self.is_ready:
             log.error("no model could be loaded from %s", store.get_home())
@@ -97,61 +84,111 @@ class Registry:
         self._encode_thread.stop()
 
     async def refresh(self) -> None:
-        """Look for new names and versions in the store, and load those that are newest."""
-        newest = await asyncio.to_thread(self._find_newest)
-        for name, stored in newest.items():
-            if (stored.name, stored.version) not in self._loaded:
-                try:
-                    await self._load(stored)
-                except GanmintError:
-                    continue
-            self._newest[name] = stored
-        self.is_ready = bool(self._loaded)
+        """Withdraw what is gone or no longer good, then serve the newest version of each name that passes."""
+        # What is loaded during the look is left to the next one.
+        failures, checked_files = dict(self._failures), dict(self._checked)
+        found = await asyncio.to_thread(self._look_through_store)
+        for key, failure in failures.items():
+            if self._failures.get(key) is failure and (key not in found or found[key][1] != failure.identity):
+                self._forget_failure(key)
+        for key, checked in checked_files.items():
+            if self._checked.get(key) is not checked:
+                continue
+            if key not in found:
+                self._withdraw(key, "it is no longer in the store")
+            elif found[key][1] != checked.identity:
+                await self._check_again(*found[key])
+        for name in dict.fromkeys(name for name, _ in found):
+            versions = [stored for stored, _ in found.values() if stored.name == name]
+            try:
+                await self._load_newest(versions)
+            except GanmintError:
+                continue
+        for key, failure in list(self._failures.items()):
+            # What is needed was tried again just now; the rest is, when it is asked for.
+            if failure.is_due:
+                self._forget_failure(key)
+        self._unload_least_used()
+        self._has_looked = True
 
     async def get(self, name: str, version: str | None = None) -> LoadedModel:
         """Return a model, loading it first if the store has it and it is not loaded yet.
 
         Args:
             name: the model's name.
-            version: default: the newest.
+            version: default: the newest that passes its checks.
 
         Raises:
             InputError, ModelNotFoundError, NotReadyError, ArtifactError.
         """
-        if version is None and name in self._newest:
+        if version is None and self._has_looked and name in self._newest:
             version = self._newest[name].version
         if version is not None and (name, version) in self._loaded:
-            return self._loaded[name, version]
+            # It was used last, so it comes last.
+            model = self._loaded[name, version] = self._loaded.pop((name, version))
+            return model
+        stored = await self._find(name, version)
+        if version is None:
+            return await self._load_newest(await asyncio.to_thread(store.list_versions, name))
+        model = await self._load(stored)
+        self._promote(stored)
+        self._unload_least_used()
+        return model
+
+    async def get_manifest(self, name: str, version: str | None = None) -> Manifest:
+        """Return the manifest of a version whose files are good, without loading it; arguments and errors as `get`."""
+        if version is None and self._has_looked and name in self._newest:
+            version = self._newest[name].version
+        if version is None or (name, version) not in self._checked:
+            stored = await self._find(name, version)
+            version = stored.version
+            await self._check(stored)
+        return self._checked[name, version].manifest
+
+    def find_digest(self, name: str, version: str) -> str | None:
+        """Return the digest of a version whose files were good at the last look, None for any other."""
+        checked = self._checked.get((name, version))
+        return checked.digest if checked else None
+
+    def list_newest(self) -> list[LoadedModel]:
+        """Return the newest version of each name that passed its checks, sorted by name."""
+        return [self._loaded[stored.name, stored.version] for _, stored in sorted(self._newest.items())]
+
+    def list_loaded(self) -> list[LoadedModel]:
+        """Return every loaded version, sorted by name and version."""
+        return sorted(self._loaded.values(), key=lambda m: (m.manifest.name, store.sort_key(m.manifest.version)))
+
+    def list_load_errors(self) -> dict[ModelKey, GanmintError]:
+        """Return the versions that could not be loaded, with the error of each."""
+        return {key: failure.error for key, failure in self._failures.items()}
+
+    # Looking at the store
+
+    def _look_through_store(self) -> dict[ModelKey, tuple[StoredModel, FileIdentity]]:
+        """Find all versions that may be served, and the identity of their files.
+
+        Raises: FileError where the whole store is gone, which is rather a volume that is away than a withdrawal.
+        """
+        if self._loaded and not store.exists():
+            raise FileError(store.get_home(), "has no model store any more; what is loaded is served on")
+        names = [name for name in store.list_names() if not self._settings.names or name in self._settings.names]
+        versions = [stored for name in names for stored in store.list_versions(name)]
+        return {(stored.name, stored.version): (stored, self._read_identity(stored)) for stored in versions}
+
+    def _read_identity(self, stored: StoredModel) -> FileIdentity:
+        """Read what changes when a file of the version, or a public key, is changed, added or removed."""
+        return read_file_identity(stored.path, *self._trust.keys)
+
+    async def _find(self, name: str, version: str | None) -> StoredModel:
         check_name(name)
         if version is not None:
             check_version(version)
-        if not self.is_ready:
+        elif not self._has_looked:
             raise NotReadyError("the models are still being loaded and checked")
         if self._settings.names and name not in self._settings.names:
             names = ", ".join(self._newest) or "none"
             raise ModelNotFoundError(f"there is no model {name!r}; there are: {names}")
-        stored = await asyncio.to_thread(store.find_version, name, version)
-        model = await self._load(stored)
-        if name not in self._newest or self._newest[name].sort_key < stored.sort_key:
-            self._newest[name] = stored
-        return model
-
-    def list_newest(self) -> list[LoadedModel]:
-        """Return the newest loaded version of each name, sorted by name."""
-        return [self._loaded[stored.name, stored.version] for _, stored in sorted(self._newest.items())]
-
-    def list_loaded(self) -> list[LoadedModel]:
-        """Return every loaded version, sorted by name, then in the order of loading."""
-        return sorted(self._loaded.values(), key=lambda model: model.manifest.name)
-
-    def list_load_errors(self) -> dict[ModelKey, GanmintError]:
-        """Return the versions that failed their checks, with the error of each."""
-        return {key: error for key, (error, _) in self._load_errors.items()}
-
-    def _find_newest(self) -> dict[str, StoredModel]:
-        """Read the newest version of each name from the store."""
-        names = [name for name in store.list_names() if not self._settings.names or name in self._settings.names]
-        return {name: store.list_versions(name)[-1] for name in names}
+        return await asyncio.to_thread(store.find_version, name, version)
 
     async def _poll_store(self) -> None:
         while True:
@@ -171,14 +208,55 @@ class Registry:
         except Exception:
             log.exception("looking for models in %s failed", store.get_home())
 
+    # Checking, loading, withdrawing
+
+    async def _check(self, stored: StoredModel) -> None:
+        """Read a version's files and check signature and hashes, without loading it; raise what is wrong."""
+        key = (stored.name, stored.version)
+        await self._raise_known_failure(stored)
+        identity = await asyncio.to_thread(self._read_identity, stored)
+        try:
+            files = await asyncio.to_thread(store.read_artifact, stored, self._trust)
+        except Exception as cause:
+            raise self._record_failure(stored, cause, identity) from None
+        self._checked[key] = CheckedFiles(identity, files.digest, files.manifest)
+
+    async def _check_again(self, stored: StoredModel, identity: FileIdentity) -> None:
+        """Check a version whose files or keys changed; withdraw it unless they are as good as before."""
+        key = (stored.name, stored.version)
+        try:
+            files = await asyncio.to_thread(store.read_artifact, stored, self._trust)
+        except ArtifactError as error:
+            self._withdraw(key, str(error))
+            self._record_failure(stored, error, identity)
+            return
+        except Exception as cause:
+            log.warning("%s could not be checked again, and is served on until it can: %s", stored, cause)
+            return
+        if files.digest != self._checked[key].digest:
+            self._withdraw(key, "it was replaced")
+        else:
+            self._checked[key] = dataclasses.replace(self._checked[key], identity=identity)
+
+    async def _load_newest(self, versions: Sequence[StoredModel]) -> LoadedModel:
+        """Load the newest of a name's versions that passes its checks; raise the newest one's error if none does."""
+        errors: list[GanmintError] = []
+        for stored in reversed(versions):
+            try:
+                model = self._loaded.get((stored.name, stored.version)) or await self._load(stored)
+            except GanmintError as error:
+                errors.append(error)
+                continue
+            self._promote(stored)
+            return model
+        raise errors[0] if errors else NotReadyError("the model was removed just now")
+
     async def _load(self, stored: StoredModel) -> LoadedModel:
         """Load a version once, however many callers ask; raise the known error while its files are the same."""
         key = (stored.name, stored.version)
-        if key in self._load_errors:
-            error, identity = self._load_errors[key]
-            # Reinstalling a damaged model makes a new folder; signing it makes a new file.
-            if _read_file_identity(stored) == identity:
-                raise error
+        await self._raise_known_failure(stored)
+        if key in self._loaded:
+            return self._loaded[key]
         if key not in self._load_tasks:
             self._load_tasks[key] = asyncio.create_task(self._load_and_register(stored))
         task = self._load_tasks[key]
@@ -189,23 +267,23 @@ class Registry:
             if task.done() and self._load_tasks.get(key) is task:
                 del self._load_tasks[key]
 
+    async def _raise_known_failure(self, stored: StoredModel) -> None:
+        failure = self._failures.get((stored.name, stored.version))
+        if failure and not failure.is_due and await asyncio.to_thread(self._read_identity, stored) == failure.identity:
+            raise failure.error
+
     async def _load_and_register(self, stored: StoredModel) -> LoadedModel:
         key = (stored.name, stored.version)
         # Read before the checks, so that files which change meanwhile are checked again.
-        identity = _read_file_identity(stored)
+        identity = await asyncio.to_thread(self._read_identity, stored)
         try:
-            sampler = await asyncio.to_thread(_load_and_warm, stored, self._device, self._settings)
+            files, sampler = await asyncio.to_thread(load_and_warm, stored, self._device, self._settings)
         except Exception as cause:
-            reason = f"cannot be loaded: {cause}"
-            error = cause if isinstance(cause, GanmintError) else ArtifactError(stored.path, reason)
-            log.error("%s is not served: %s", stored, error)
-            self._load_errors[key] = (error, identity)
-            self._metrics.golden.labels(*key).set(0)
-            raise error from None
-        self._load_errors.pop(key, None)
+            raise self._record_failure(stored, cause, identity) from None
+        self._failures.pop(key, None)
         model = LoadedModel(
             manifest=sampler.manifest,
-            digest=artifact.digest(stored.path),
+            digest=files.digest,
             fingerprint=sampler.fingerprint,
             runtime=sampler.runtime.name,
             batch_size=sampler.batch_size,
@@ -213,8 +291,53 @@ class Registry:
             batcher=self._make_batcher(sampler, key),
         )
         self._loaded[key] = model
+        self._checked[key] = CheckedFiles(identity, files.digest, files.manifest)
         self._record_loaded(model, key)
         return model
+
+    def _record_failure(self, stored: StoredModel, cause: Exception, identity: FileIdentity) -> GanmintError:
+        key = (stored.name, stored.version)
+        failure = make_failure(stored, cause, identity, self._failures.get(key), self._settings.poll_s)
+        log.error("%s is not served: %s", stored, cause if str(cause) else repr(cause))
+        self._failures[key] = failure
+        self._metrics.golden.labels(*key).set(0)
+        return failure.error
+
+    def _forget_failure(self, key: ModelKey) -> None:
+        """Forget a failure of files that are gone or changed; the next load finds out anew."""
+        del self._failures[key]
+        self._metrics.forget_model(*key)
+
+    def _promote(self, stored: StoredModel) -> None:
+        """Serve a loaded version as its name's newest, if it is."""
+        newest = self._newest.get(stored.name)
+        if (stored.name, stored.version) not in self._loaded:
+            # Unloaded by another task since it was loaded.
+            return
+        if newest is None or newest.sort_key < stored.sort_key:
+            self._newest[stored.name] = stored
+
+    def _withdraw(self, key: ModelKey, reason: str) -> None:
+        """Serve a version no longer, and forget what is known of it."""
+        del self._checked[key]
+        if key in self._loaded:
+            log.warning("%s %s is no longer served: %s", *key, reason)
+            self._unload(key)
+
+    def _unload_least_used(self) -> None:
+        newest = {(stored.name, stored.version) for stored in self._newest.values()}
+        older = [key for key in self._loaded if key not in newest]
+        for key in older[: max(0, len(older) - self._settings.loaded_models)]:
+            log.info("%s %s is unloaded: others were used later", *key)
+            self._unload(key)
+
+    def _unload(self, key: ModelKey) -> None:
+        """Drop a version; the requests that it has accepted hold it until they are answered."""
+        del self._loaded[key]
+        name, version = key
+        if name in self._newest and self._newest[name].version == version:
+            del self._newest[name]
+        self._metrics.forget_model(*key)
 
     def _record_loaded(self, model: LoadedModel, key: ModelKey) -> None:
         digest = model.digest[:12]
@@ -251,29 +374,3 @@ def _resolve_device(settings: Settings) -> str:
     if settings.runtime == "onnx" and settings.device == "auto":
         return "cpu"
     return resolve_device(settings.device)
-
-
-def _load_and_warm(stored: StoredModel, device: str, settings: Settings) -> Sampler:
-    """Load a model and check it. Its goldens warm the forward; an image of each format warms Pillow's encoders."""
-    sampler = artifact.load_files(store.read_artifact(stored, settings.trust), device, settings.runtime)
-    if sampler.runtime.name == "torchscript":
-        from models.runtime import torchscript
-
-        torchscript.limit_threads()
-    shape = sampler.manifest.image
-    blank = np.zeros((shape.height, shape.width, shape.channels), np.uint8)
-    for media_type in images.MEDIA_TYPES:
-        images.encode(blank, media_type, "warm")
-    return sampler
-
-
-def _read_file_identity(stored: StoredModel) -> FileIdentity:
-    """Read what changes when the folder is replaced or signed; an inode alone may be reused."""
-    identity: list[int] = []
-    for path in (stored.path, stored.path / signing.SIGNATURE):
-        try:
-            status = path.stat()
-        except OSError:
-            continue
-        identity += [status.st_ino, status.st_ctime_ns]
-    return tuple(identity)

@@ -26,9 +26,10 @@ from models.latents import MAX_INTEGER
 from service import errors, responses
 from service.auth import Authenticator
 from service.image_cache import CachedImage, ImageCache, ImageKey
+from service.loaded_model import LoadedModel
 from service.metrics import Metrics
 from service.negotiation import JSON, TIMEOUT_HEADER, choose_media_type, etag_matches, parse_timeout_s
-from service.registry import LoadedModel, Registry
+from service.registry import Registry
 from service.request_body import read_generate_request
 from service.request_state import admit, get_registry, get_settings, wait_while_connected
 from service.responses import NPZ, ZIP, TimeoutStreamingResponse
@@ -140,19 +141,20 @@ async def permanent_image(
     text = f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else "")
     media_type = EXTENSIONS[extension]
     cache: ImageCache = request.app.state.image_cache
-    key = ImageKey(text, media_type)
-    if cached := cache.find(key):
+    registry = get_registry(request)
+    digest = registry.find_digest(model, version)
+    if digest and (cached := cache.find(ImageKey(text, media_type, digest))):
         admit(request, 1)
         return _respond_with_image(request, cached, media_type)
     parsed_address = Address.parse(text)
     admit(request, 1)
-    loaded_model = await get_registry(request).get(model, version)
+    loaded_model = await registry.get(model, version)
     address = loaded_model.manifest.check(parsed_address)
     image = CachedImage(str(address), _make_etag(loaded_model, address, media_type), b"")
     if not etag_matches(request.headers.get("if-none-match"), image.etag):
         file = await _render_picture(request, loaded_model, [address], media_type, timeout_s)
         image = image._replace(file=file)
-        cache.add(key, image)
+        cache.add(ImageKey(text, media_type, loaded_model.digest), image)
     return _respond_with_image(request, image, media_type)
 
 
@@ -175,13 +177,13 @@ async def list_models(request: Request) -> dict[str, Any]:
 @router.get("/v1/models/{model}", responses=MANIFEST_PROBLEMS)
 async def newest_manifest(request: Request, model: NamePath) -> dict[str, Any]:
     """Return the manifest of a model's newest version."""
-    return (await get_registry(request).get(model)).manifest.model_dump(mode="json")
+    return (await get_registry(request).get_manifest(model)).model_dump(mode="json")
 
 
 @router.get("/v1/models/{model}/{version}", responses=MANIFEST_PROBLEMS)
 async def version_manifest(request: Request, model: NamePath, version: VersionPath) -> dict[str, Any]:
     """Return the manifest of one version."""
-    return (await get_registry(request).get(model, version)).manifest.model_dump(mode="json")
+    return (await get_registry(request).get_manifest(model, version)).model_dump(mode="json")
 
 
 @router.get("/livez")

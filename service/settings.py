@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     cache_mb: int = Field(
         default=64, ge=0, le=1_000_000, description="memory for encoded permanent images, in MB; 0: no cache"
     )
+    loaded_models: int = Field(
+        default=4, ge=1, le=1000, description="most older versions that stay loaded, the least used make room"
+    )
     announce_url: str = Field(
         default="", description="URL printed with a curl command once ready; ganmint serve sets it"
     )

@@ -231,6 +231,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
             "keepAliveSeconds": 620,
             "rootPath": "/images",
             "cacheMegabytes": 2_000,
+            "loadedModels": 2,
             "runtime": "torchscript",
             "corsOrigins": ["https://a.example", "https://b.example"],
             "publicImages": True,
@@ -247,7 +248,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.max_head_bytes, settings.head_timeout_s, settings.keep_alive_s) == (65_536, 2.5, 620)
     assert settings.require_signed and settings.trust.keys
     assert settings.root_path == "/images"
-    assert (settings.cache_mb, settings.runtime) == (2_000, "torchscript")
+    assert (settings.cache_mb, settings.loaded_models, settings.runtime) == (2_000, 2, "torchscript")
     assert settings.public_images
     assert (settings.timeout_s, settings.poll_s, settings.access_log, settings.device) == (2.5, 0.5, True, "cuda")
     (pod,) = iterate_pods(render(values))

@@ -18,11 +18,11 @@ from PIL import Image
 
 from models import artifact, images, marks, store
 from models.errors import FileError
-from models.files import sha256
-from models.manifest import MANIFEST_FILE, dump_manifest, read_manifest
+from models.manifest import read_manifest
 from service.app import create_app
 from service.auth import create_key
 from service.settings import Settings
+from tests.model_copies import install_copy
 from tests.service.app_client import connect, connect_when_ready, wait_until_ready
 from tests.waiting import wait_until_async
 
@@ -631,17 +631,3 @@ def test_the_page_and_the_api_description_are_served(serve: Callable[..., None])
         assert {"/generate", "/v1/models", "/livez", "/readyz"} <= paths.keys()
 
     serve(scenario)
-
-
-def install_copy(source: Path, folder: Path, **changes: str) -> None:
-    """Install the same generator under another name or version, with goldens to match."""
-    changed = read_manifest(source).model_copy(update=changes)
-    folder.mkdir()
-    for name in artifact.FILES:
-        (folder / name).write_bytes((source / name).read_bytes())
-    with np.load(source / artifact.GOLDEN) as golden:
-        texts = [str(t).replace("tiny/1.0.0", f"{changed.name}/{changed.version}") for t in golden["addresses"]]
-        np.savez_compressed(folder / artifact.GOLDEN, addresses=np.array(texts), pixels=golden["pixels"])
-    files = {name: sha256(folder / name) for name in artifact.FILES}
-    (folder / MANIFEST_FILE).write_bytes(dump_manifest(changed.model_copy(update={"files": files})))
-    store.install(folder)

@@ -30,7 +30,7 @@ def read(metrics: Metrics, name: str, **labels: str) -> float:
 
 
 def make_entry(name: str, num_bytes: int = 100) -> tuple[ImageKey, CachedImage]:
-    return ImageKey(name, "image/png"), CachedImage(name, f'"{name}"', name.encode() * num_bytes)
+    return ImageKey(name, "image/png", "digest"), CachedImage(name, f'"{name}"', name.encode() * num_bytes)
 
 
 def test_the_least_recently_used_make_room() -> None:
