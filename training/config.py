@@ -218,6 +218,12 @@ class Config(Frozen):
     )
     objective: Literal["relativistic", "classic"] = "relativistic"
     lr: PositiveSchedule
+    generator_lr_share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="the generator's share of lr; below 1 one that starts trained stays so while D catches up (TTUR)",
+    )
     gamma: PositiveSchedule = Field(description="weight of the R1 and R2 penalties; 0 turns them off")
     beta1: float = Field(default=0.0, ge=0, lt=1, description="Adam's first-moment decay")
     beta2: CosineSchedule = Field(description="Adam's second-moment decay")
