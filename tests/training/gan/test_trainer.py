@@ -266,6 +266,30 @@ def test_learning_rate_and_betas_follow_their_schedules(tiny_config: MakeConfig,
     assert [value for row in seen for value in row] == pytest.approx([value for row in expected for value in row])
 
 
+def test_the_generator_alone_learns_at_its_share_of_the_rate(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    config = tiny_config("generator_lr_share=0.25", "lr={start: 0.004, end: 0.004}", "encoder={}")
+    trainer = Trainer(config, tiny_data, "cpu")
+
+    trainer.step()
+
+    assert trainer.encoder is not None
+    optimizers = (trainer.optimizer_G, trainer.optimizer_D, trainer.encoder.optimizer)
+    assert [optimizer.param_groups[0]["lr"] for optimizer in optimizers] == [0.001, 0.004, 0.004]
+
+
+def test_a_frozen_generator_stays_while_the_others_learn(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    trainer = Trainer(tiny_config("freeze_generator_kimg=0.032", "batch=32", "encoder={}"), tiny_data, "cpu")
+    assert trainer.encoder is not None
+    networks = (trainer.G, trainer.D, trainer.encoder.network)
+    before = [weights(network) for network in networks]
+
+    trainer.step()
+    assert [same(old, weights(network)) for old, network in zip(before, networks)] == [True, False, False]
+
+    trainer.step()
+    assert not same(before[0], weights(trainer.G))
+
+
 def test_the_average_moves_half_way_per_half_life(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     # Two batches a half-life, so each step keeps 2^-0.5 of the average.
     trainer = Trainer(tiny_config("ema_halflife_kimg={start: 0.032, end: 0.032}"), tiny_data, "cpu")
