@@ -27,6 +27,7 @@ from service.middleware import (
     RequestMetricsMiddleware,
     RootPathMiddleware,
 )
+from service.rate_limits import RateLimiter
 from service.registry import Registry
 from service.settings import Settings
 
@@ -43,9 +44,11 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
 
     Raises:
         FileError: when the key file or the public key cannot be used.
+        InputError: when the store of rate limits cannot be used.
     """
     metrics = Metrics()
     authenticator = Authenticator(settings.api_keys_file, settings.api_keys)
+    rate_limiter = RateLimiter(settings, metrics)
     registry = Registry(settings, metrics)
     send_traces: Callable[[], None] | None = None
 
@@ -54,12 +57,13 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
         # In the background: /livez answers while models load, /readyz once they have passed their checks.
         tasks = [
             asyncio.create_task(_load_models(registry, settings, on_loaded)),
-            asyncio.create_task(_watch_keys(authenticator, settings.poll_s)),
+            asyncio.create_task(_watch_keys(authenticator, rate_limiter, settings.poll_s)),
         ]
         yield
         for task in tasks:
             task.cancel()
         await registry.stop()
+        await rate_limiter.stop()
         if send_traces:
             await asyncio.to_thread(send_traces)
 
@@ -77,6 +81,7 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
     app.state.image_cache = ImageCache(settings.cache_mb * 1_000_000, metrics)
     app.state.authenticator = authenticator
     app.state.large_files = verify.LargeFiles()
+    app.state.rate_limiter = rate_limiter
     app.include_router(routes.router)
     app.include_router(verify.router)
     errors.install_handlers(app)
@@ -117,7 +122,8 @@ async def _load_models(registry: Registry, settings: Settings, on_loaded: Callab
         print(f"Ready on {url}\n  curl -fsS {url}/generate -H 'Accept: image/png' -d '{body}' -o grid.png", flush=True)
 
 
-async def _watch_keys(authenticator: Authenticator, poll_s: float) -> None:
+async def _watch_keys(authenticator: Authenticator, rate_limiter: RateLimiter, poll_s: float) -> None:
     while True:
+        await rate_limiter.check_store()
         await asyncio.sleep(poll_s)
         authenticator.reload_if_changed()

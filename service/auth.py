@@ -1,30 +1,23 @@
-"""API keys and their limits.
+"""API keys: who may call.
 
-Only the SHA-256 of a key is kept; keys are long random strings, so a plain hash suffices. Limits are per key and
-minute, and each worker process counts on its own.
+Only the SHA-256 of a key is kept; keys are long random strings, so a plain hash suffices.
+Not here: the limits of keys (service.rate_limits).
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import secrets
-import time
 from pathlib import Path
-from typing import NamedTuple
 
-from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from pydantic import Field, TypeAdapter, ValidationError
 
 from models.base import Frozen, describe_first_problem
 from models.errors import FileError
-from service.errors import RateLimitedError, UnauthorizedError
+from service.errors import UnauthorizedError
 
 log = logging.getLogger("ganmint.service")
-WINDOW_S = 60
 
 
 class ApiKey(Frozen):
@@ -34,15 +27,6 @@ class ApiKey(Frozen):
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="hash of the key; the key itself is not kept")
     requests_per_minute: int | None = Field(default=None, ge=1)
     images_per_minute: int | None = Field(default=None, ge=1)
-
-
-class _Charge(NamedTuple):
-    """What one request takes from one limit."""
-
-    name: str
-    limit: int
-    item: RateLimitItem
-    cost: int
 
 
 _KEYS = TypeAdapter(list[ApiKey])
@@ -80,7 +64,7 @@ def read_keys(path: Path) -> dict[str, ApiKey]:
 
 
 class Authenticator:
-    """Checks callers' keys and counts what they use. Each worker process counts on its own.
+    """Knows the callers' keys.
 
     Args:
         keys_file: read now, and again by `reload_if_changed`.
@@ -95,7 +79,6 @@ class Authenticator:
 
     def __init__(self, keys_file: str = "", keys: str = "") -> None:
         self._path = Path(keys_file) if keys_file else None
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
         self._keys = parse_keys(keys, "GANMINT_API_KEYS") if keys else {}
         self.is_open = not (keys_file or keys)
         self._file_version: tuple[int, int] | None = None
@@ -131,46 +114,6 @@ class Authenticator:
             reason = "this key is not known" if token else "send a key as Authorization: Bearer KEY"
             raise UnauthorizedError(reason)
         return key
-
-    def admit(self, authorization: str | None, num_images: int) -> dict[str, str]:
-        """Check the caller's key and count a request for `num_images`.
-
-        Returns:
-            The RateLimit headers of the response.
-
-        Raises:
-            UnauthorizedError, RateLimitedError.
-        """
-        key = self.check_key(authorization)
-        if key is None:
-            return {}
-        charges: list[_Charge] = []
-        for name, limit, cost in (
-            ("requests", key.requests_per_minute, 1),
-            ("images", key.images_per_minute, num_images),
-        ):
-            if limit and cost:
-                charges.append(_Charge(name, limit, RateLimitItemPerMinute(limit, namespace=name), cost))
-        return self._charge(key.name, charges)
-
-    def _charge(self, caller: str, charges: list[_Charge]) -> dict[str, str]:
-        """Count a request against the caller's limits; returns the RateLimit headers."""
-        # All limits are tested before any is charged, so that a refused request costs nothing.
-        exceeded = [c.name for c in charges if not self._limiter.test(c.item, caller, cost=c.cost)]
-        if not exceeded:
-            for charge in charges:
-                self._limiter.hit(charge.item, caller, cost=charge.cost)
-        windows = {c.name: self._limiter.get_window_stats(c.item, caller) for c in charges}
-        # draft-ietf-httpapi-ratelimit-headers-10: q quota, w window, r remaining, t seconds to reset.
-        resets_s = {name: max(1, math.ceil(stats.reset_time - time.time())) for name, stats in windows.items()}
-        headers = {
-            "RateLimit-Policy": ", ".join(f'"{c.name}";q={c.limit};w={WINDOW_S}' for c in charges),
-            "RateLimit": ", ".join(f'"{name}";r={s.remaining};t={resets_s[name]}' for name, s in windows.items()),
-        }
-        if exceeded:
-            message = f"key {caller!r} has reached its limit of {exceeded[0]} per minute"
-            raise RateLimitedError(message, {**headers, "Retry-After": str(resets_s[exceeded[0]])})
-        return headers if charges else {}
 
 
 def _hash_key(secret: str) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from models.address import Address
 from models.images import MediaType
+from service.deadline import Deadline
 from service.errors import DeadlineError, QueueFullError
 from service.metrics import ModelMetrics
 from service.worker_thread import WorkerThread
@@ -185,17 +186,17 @@ class Batcher:
 
     @contextmanager
     def submit(
-        self, addresses: Sequence[Address], media_type: MediaType | None, timeout_s: float
+        self, addresses: Sequence[Address], media_type: MediaType | None, deadline: Deadline
     ) -> Iterator[PendingRequest]:
         """Queue a request's images; when the block ends, drop those that still wait.
 
-        The request's own methods raise DeadlineError after `timeout_s`, or the error of minting or encoding one of
+        The request's own methods raise DeadlineError at the deadline, or the error of minting or encoding one of
         its images.
 
         Raises:
             QueueFullError: at once, as `check_room` does.
         """
-        self.check_room(len(addresses), timeout_s)
+        self.check_room(len(addresses), deadline.remaining_s)
         pending = PendingRequest(addresses, media_type)
         with self._lock:
             self._queue.append(pending)
@@ -203,7 +204,7 @@ class Batcher:
         if not self._is_minting:
             # In the loop's next turn, so that requests that arrive together share the first batch.
             pending.loop.call_soon(self._start_next_batch)
-        timer = pending.loop.call_later(timeout_s, self._expire, pending, timeout_s)
+        timer = pending.loop.call_later(deadline.remaining_s, self._expire, pending, deadline.timeout_s)
         try:
             yield pending
         finally:
@@ -222,8 +223,16 @@ class Batcher:
 
     def _run_batch(self) -> None:
         """Mint one batch, in the forward thread. The next is a new task, so that models alternate."""
-        batch = self._take_batch()
-        minted_images = self._mint_isolating_failures(batch, self._is_alone())
+        batch: list[Slot] = []
+        minted_images: list[MintedImage] = []
+        try:
+            batch = self._take_batch()
+            minted_images = self._mint_isolating_failures(batch, self._is_alone())
+        except Exception as error:
+            # A fault outside of minting. Without this the model would answer nothing any more.
+            log.exception("a batch failed outside of minting")
+            for pending in dict.fromkeys(pending for pending, _ in batch):
+                _call_on_loop(pending, pending.fail, error)
         to_encode = [item for item in minted_images if item[0].media_type and item[0].is_open]
         pixels = [item for item in minted_images if item[0].media_type is None]
         with self._lock:
@@ -285,18 +294,20 @@ class Batcher:
         """Encode a batch, in the encoder's thread."""
         started_at = time.perf_counter()
         files: list[FinishedImage] = []
-        for pending, position, image in minted_images:
-            try:
-                assert pending.media_type is not None
-                address = str(pending.addresses[position])
-                files.append((pending, position, self._encode(image, pending.media_type, address)))
-            except Exception as error:
-                self._fail_request(pending, error)
-        self._metrics.record_encode(time.perf_counter() - started_at)
-        with self._lock:
-            self._num_encoding -= 1
-        self._start_next_batch()
-        self._deliver(files)
+        try:
+            for pending, position, image in minted_images:
+                try:
+                    assert pending.media_type is not None
+                    address = str(pending.addresses[position])
+                    files.append((pending, position, self._encode(image, pending.media_type, address)))
+                except Exception as error:
+                    self._fail_request(pending, error)
+            self._metrics.record_encode(time.perf_counter() - started_at)
+        finally:
+            with self._lock:
+                self._num_encoding -= 1
+            self._start_next_batch()
+            self._deliver(files)
 
     def _deliver(self, finished_images: Sequence[FinishedImage]) -> None:
         """Hand images to their requests, on the event loop."""
@@ -305,9 +316,9 @@ class Batcher:
 
     def _fail_request(self, pending: PendingRequest, error: Exception) -> None:
         log.error("minting for %s failed", pending.addresses[0], exc_info=error)
-        self._metrics.record_failure()
         self._drop_waiting(pending)
         _call_on_loop(pending, pending.fail, error)
+        self._metrics.record_failure()
 
     def _expire(self, pending: PendingRequest, timeout_s: float) -> None:
         if pending.is_open:

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from models.base import FieldProblem, list_problems
 from models.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError, SignatureError
@@ -21,6 +22,8 @@ from service import http_protocol
 
 MEDIA_TYPE = "application/problem+json"
 EXTENSION_ADVICE = "the URL of an image ends in .png, .jpg or .webp; add one to it"
+# In `state` of a request: the status that the metrics have in place of the one that was sent.
+CUT_STATUS = "cut_status"
 log = logging.getLogger("ganmint.service")
 
 
@@ -92,6 +95,13 @@ class ClientGoneError(GanmintError):
     """The client disconnected; nobody receives the response."""
 
 
+class SlowReaderError(GanmintError):
+    """The client does not read its response; the stream was cut off."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__(f"the client read nothing for {timeout_s:g} s")
+
+
 class UnauthorizedError(GanmintError):
     """The request has no API key, or an unknown one."""
 
@@ -119,6 +129,7 @@ STATUSES: dict[type[GanmintError], tuple[int, str]] = {
     RateLimitedError: (429, "The key's limit is reached"),
     # The client has gone; 499 (nginx's code) only labels the metric.
     ClientGoneError: (499, "Client closed request"),
+    SlowReaderError: (499, "Client reads nothing"),
     NotReadyError: (503, "Not ready"),
     ArtifactError: (503, "The model is broken"),
     DeadlineError: (504, "Too late"),
@@ -131,6 +142,7 @@ SHED_REASONS: dict[type[GanmintError], str] = {
     DeadlineError: "deadline",
     BodyTimeoutError: "body_timeout",
     ClientGoneError: "client_gone",
+    SlowReaderError: "slow_reader",
 }
 
 
@@ -176,11 +188,10 @@ def install_handlers(app: FastAPI) -> None:
 
 async def handle_ganmint_error(request: Request, error: Exception) -> Response:
     """Make the response of a GanmintError, and count it if it sheds load."""
-    kind = next((k for k in type(error).__mro__ if k in STATUSES), None)
+    kind = _find_kind(error)
     if kind is None:
         return await _handle_bug(request, error)
-    if kind in SHED_REASONS:
-        request.app.state.metrics.shed.labels(SHED_REASONS[kind]).inc()
+    _count_shed(request.app, kind)
     status, title = STATUSES[kind]
     headers: dict[str, str] = getattr(error, "headers", {})
     if status == 503:
@@ -196,6 +207,24 @@ async def handle_ganmint_error(request: Request, error: Exception) -> Response:
     if isinstance(error, ArtifactError):
         detail = describe_load_error(error)
     return problem_response(status, title, detail, fields, headers)
+
+
+def note_cut(scope: Scope, error: Exception) -> None:
+    """Note why a response was cut off after its status was sent: for the metrics of the request, and in the log."""
+    kind = _find_kind(error)
+    scope["state"][CUT_STATUS] = STATUSES[kind][0] if kind else 500
+    if kind:
+        _count_shed(scope["app"], kind)
+    log.warning("the response to %s %s was cut off: %s", scope["method"], scope["path"], error)
+
+
+def _find_kind(error: Exception) -> type[GanmintError] | None:
+    return next((kind for kind in type(error).__mro__ if kind in STATUSES), None)
+
+
+def _count_shed(app: FastAPI, kind: type[GanmintError]) -> None:
+    if kind in SHED_REASONS:
+        app.state.metrics.shed.labels(SHED_REASONS[kind]).inc()
 
 
 def describe_load_error(error: GanmintError) -> str:

@@ -76,6 +76,12 @@ class Metrics:
         )
         self.cache_bytes = gauge("ganmint_cache_bytes", "Memory of the cached permanent images.", ())
         self.gpu_memory = gauge("ganmint_gpu_memory_bytes", "Memory reserved by torch on the GPU.", ("device",))
+        self.rate_store_up = gauge(
+            "ganmint_rate_store_up", "1 if the shared store of rate limits answers, else 0.", (), "livemin"
+        )
+        self.rate_store_failures = counter(
+            "ganmint_rate_store_failures", "Questions that the shared store of rate limits did not answer.", ()
+        )
         self._request_series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def record_request(self, route: str, method: str, code: int, seconds: float) -> None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import GanmintError
-from service.errors import handle_ganmint_error, handle_http_exception
+from service.errors import CUT_STATUS, handle_ganmint_error, handle_http_exception
 from service.metrics import Metrics
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -43,10 +43,12 @@ class RequestMetricsMiddleware:
                 status = message["status"]
             await send(message)
 
+        state = scope.setdefault("state", {})
         method = scope["method"] if scope["method"] in _METHODS else "other"
         try:
             await self._app(scope, receive, send_and_note_status)
         finally:
+            status = state.get(CUT_STATUS, status)
             route = getattr(scope.get("route"), "path", "unmatched")
             elapsed_s = time.perf_counter() - started_at
             self._metrics.record_request(route, method, status, elapsed_s)

@@ -12,6 +12,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from models import images, signing, store
 from models.address import check_name, check_version
@@ -29,6 +30,9 @@ from service.settings import Settings
 from service.worker_thread import WorkerThread
 
 log = logging.getLogger("ganmint.service")
+# A GPU that does not answer a probe for so long is lost; for good after so many probes.
+DEVICE_PROBE_S = 10
+LOST_FOR_GOOD_PROBES = 3
 # Name and version.
 ModelKey = tuple[str, str]
 
@@ -57,6 +61,7 @@ class Registry:
         self._failures: dict[ModelKey, LoadFailure] = {}
         self._load_tasks: dict[ModelKey, asyncio.Task[LoadedModel]] = {}
         self._poll_task: asyncio.Task[None] | None = None
+        self._num_failed_probes = 0
         self._has_looked = False
         self.is_draining = False
 
@@ -64,6 +69,16 @@ class Registry:
     def is_ready(self) -> bool:
         """Whether the store was looked through and a model has passed its checks."""
         return self._has_looked and bool(self._newest)
+
+    @property
+    def is_device_lost(self) -> bool:
+        """Whether the GPU refused work when it was last probed."""
+        return self._num_failed_probes > 0
+
+    @property
+    def needs_restart(self) -> bool:
+        """Whether the GPU refuses work for good: only a new process gets it back."""
+        return self._num_failed_probes >= LOST_FOR_GOOD_PROBES
 
     async def start(self) -> None:
         """Load the newest version of every model that is to be served, then poll the store."""
@@ -195,11 +210,21 @@ class Registry:
             await asyncio.sleep(self._settings.poll_s)
             await self._refresh_or_log()
             if self._device.startswith("cuda"):
-                self._record_gpu_memory()
+                await self._check_device()
 
-    def _record_gpu_memory(self) -> None:
+    async def _check_device(self) -> None:
+        """Look whether the GPU still works for this process, and record its memory."""
         from models.runtime import torchscript
 
+        is_lost = True
+        with suppress(asyncio.TimeoutError):
+            probe = asyncio.to_thread(torchscript.is_device_lost, self._device)
+            is_lost = await asyncio.wait_for(probe, DEVICE_PROBE_S)
+        if is_lost != self.is_device_lost:
+            log.error("%s %s", self._device, "refuses all work" if is_lost else "works again")
+        self._num_failed_probes = self._num_failed_probes + 1 if is_lost else 0
+        if is_lost:
+            return
         self._metrics.gpu_memory.labels(self._device).set(torchscript.get_reserved_bytes(self._device))
 
     async def _refresh_or_log(self) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
-import sys
 
 from pydantic import ValidationError
 from starlette.requests import Request
 
 from service.compression import decode_body
+from service.deadline import Deadline
 from service.errors import (
-    BodyTimeoutError,
     BodyTooLargeError,
     ClientGoneError,
     InvalidRequestError,
@@ -23,14 +21,14 @@ from service.schemas import GenerateRequest
 from service.settings import Settings
 
 
-async def read_generate_request(request: Request, settings: Settings, timeout_s: float) -> GenerateRequest:
+async def read_generate_request(request: Request, settings: Settings, deadline: Deadline) -> GenerateRequest:
     """Read the body of POST /generate and validate its fields.
 
     Raises:
         UnsupportedMediaTypeError, MalformedBodyError, InvalidRequestError, and what `read_body` raises.
     """
     check_json_content_type(request.headers.get("content-type"))
-    body = await read_body(request, settings.max_body_bytes, timeout_s)
+    body = await read_body(request, settings.max_body_bytes, deadline)
     body = decode_body(body, request.headers.get("content-encoding"), settings.max_body_bytes)
     # Some editors and shells put it before UTF-8; RFC 8259 lets a parser ignore it.
     body = body.removeprefix(codecs.BOM_UTF8)
@@ -46,35 +44,17 @@ async def read_generate_request(request: Request, settings: Settings, timeout_s:
     return params
 
 
-async def read_body(request: Request, max_bytes: int, timeout_s: float) -> bytes:
-    """Read the whole body.
+async def read_body(request: Request, max_bytes: int, deadline: Deadline) -> bytes:
+    """Read the whole body, within the block of the deadline.
 
     Raises:
         BodyTooLargeError: it has more than `max_bytes`.
-        BodyTimeoutError: it is not complete after `timeout_s`.
         ClientGoneError: the client disconnected before its end.
     """
-    task = asyncio.current_task()
-    assert task is not None
-    is_late = False
-
-    def cancel_read() -> None:
-        nonlocal is_late
-        is_late = True
-        task.cancel()
-
-    # As asyncio.timeout does, which Python 3.10 lacks and which takes twice as long; anyio's takes four times.
-    timer = asyncio.get_running_loop().call_later(timeout_s, cancel_read)
-    try:
-        return await _receive_all(request, max_bytes)
-    except asyncio.CancelledError:
-        if not is_late:
-            raise
-        if sys.version_info >= (3, 11):
-            task.uncancel()
-        raise BodyTimeoutError(timeout_s) from None
-    finally:
-        timer.cancel()
+    deadline.is_reading_body = True
+    body = await _receive_all(request, max_bytes)
+    deadline.is_reading_body = False
+    return body
 
 
 async def _receive_all(request: Request, max_bytes: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What routes share: the application's state, admission, and waiting for images while the client is connected."""
+"""What routes share: the application's state, keys and limits, and waiting for images while the client is connected."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from service.auth import Authenticator
+from service.auth import ApiKey, Authenticator
 from service.batcher import PendingRequest
+from service.deadline import Deadline
 from service.errors import ClientGoneError
+from service.loaded_model import LoadedModel
+from service.rate_limits import RateLimiter
 from service.registry import Registry
 from service.settings import Settings
 
@@ -31,16 +34,27 @@ def get_settings(request: Request) -> Settings:
     return settings
 
 
-def admit(request: Request, num_images: int) -> dict[str, str]:
-    """Check the caller's key and limits; returns the RateLimit headers."""
+def check_key(request: Request) -> ApiKey | None:
+    """Return the caller's key, before anything else of the request is looked at; None where anyone may call."""
     authenticator: Authenticator = request.app.state.authenticator
-    return authenticator.admit(request.headers.get("authorization"), num_images)
+    return authenticator.check_key(request.headers.get("authorization"))
 
 
-def check_key(request: Request) -> None:
-    """Check the caller's key and count nothing: before a large body is read."""
-    authenticator: Authenticator = request.app.state.authenticator
-    authenticator.check_key(request.headers.get("authorization"))
+async def charge(
+    request: Request,
+    key: ApiKey | None,
+    num_images: int = 1,
+    model: LoadedModel | None = None,
+    deadline: Deadline | None = None,
+) -> dict[str, str]:
+    """Charge a valid request to the caller's key; returns the RateLimit headers.
+
+    With a model and a deadline, only where the model's queue has room: what is refused costs nothing.
+    """
+    if model and deadline:
+        model.batcher.check_room(num_images, deadline.remaining_s)
+    limiter: RateLimiter = request.app.state.rate_limiter
+    return await limiter.charge(key, num_images)
 
 
 async def wait_while_connected(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import logging
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -17,14 +16,14 @@ from typing import Any
 import anyio
 import numpy as np
 from fastapi.responses import StreamingResponse
-from starlette.types import Message, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from models.address import Address
 from models.manifest import Manifest
 from service.batcher import PendingRequest
+from service.errors import ClientGoneError, SlowReaderError, note_cut
 from service.npz import EPOCH, make_images_header, write_arrays
 
-log = logging.getLogger("ganmint.service")
 ZIP = "application/zip"
 NPZ = "application/x-npz"
 # A stream of pixels is sent in pieces of at least this size.
@@ -97,25 +96,38 @@ async def stream_npz(manifest: Manifest, pending: PendingRequest) -> AsyncIterat
     yield buffer.take()
 
 
-class TimeoutStreamingResponse(StreamingResponse):
-    """A stream that ends when the client reads nothing for `send_timeout_s`.
+class ArchiveResponse(StreamingResponse):
+    """A stream that is cut off when its images are not made, or when the client reads nothing for `send_timeout_s`.
 
-    Otherwise a client that stops reading would keep the images in memory.
+    Otherwise a client that stops reading would keep the images in memory. The status has been sent by then, so the
+    cut alone tells the client; metrics and the log have the reason.
     """
 
     def __init__(self, chunks: AsyncIterator[bytes], send_timeout_s: float, **arguments: Any) -> None:
         super().__init__(chunks, **arguments)
         self._send_timeout_s = send_timeout_s
+        self._is_whole = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Starlette ends the stream without an error when the client disconnects.
+        cut: Exception = ClientGoneError("the client disconnected")
+        try:
+            await super().__call__(scope, receive, send)
+        except Exception as error:
+            cut = error
+        if not self._is_whole:
+            note_cut(scope, cut)
 
     async def stream_response(self, send: Send) -> None:
         async def send_with_timeout(message: Message) -> None:
-            with anyio.fail_after(self._send_timeout_s):
-                await send(message)
+            try:
+                with anyio.fail_after(self._send_timeout_s):
+                    await send(message)
+            except TimeoutError:
+                raise SlowReaderError(self._send_timeout_s) from None
 
-        try:
-            await super().stream_response(send_with_timeout)
-        except TimeoutError:
-            log.warning("a client read nothing of an archive for %g s; the stream was cut off", self._send_timeout_s)
+        await super().stream_response(send_with_timeout)
+        self._is_whole = True
 
 
 def _describe_image(manifest: Manifest, address: Address) -> dict[str, Any]:

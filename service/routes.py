@@ -1,4 +1,4 @@
-"""The HTTP routes: admit, parse, resolve addresses, mint, respond.
+"""The HTTP routes: identify the caller, parse, resolve addresses, charge, mint, respond.
 
 Not here: batching (service.batcher), loading models (service.registry), response bodies (service.responses),
 error statuses (service.errors).
@@ -25,14 +25,16 @@ from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from models.latents import MAX_INTEGER
 from service import errors, responses
 from service.auth import Authenticator
+from service.deadline import Deadline
 from service.image_cache import CachedImage, ImageCache, ImageKey
 from service.loaded_model import LoadedModel
 from service.metrics import Metrics
 from service.negotiation import JSON, TIMEOUT_HEADER, choose_media_type, etag_matches, parse_timeout_s
+from service.rate_limits import check_cost
 from service.registry import Registry
 from service.request_body import read_generate_request
-from service.request_state import admit, get_registry, get_settings, wait_while_connected
-from service.responses import NPZ, ZIP, TimeoutStreamingResponse
+from service.request_state import charge, check_key, get_registry, get_settings, wait_while_connected
+from service.responses import NPZ, ZIP, ArchiveResponse
 from service.schemas import GenerateRequest, GenerateResponse, Problem
 
 OFFERS = (JSON, *MEDIA_TYPES, ZIP, NPZ)
@@ -90,25 +92,27 @@ async def generate(request: Request) -> Response:
     `Ganmint-Timeout-S` shortens the time after which the service responds with 504.
     """
     settings = get_settings(request)
+    api_key = check_key(request)
     media_type = choose_media_type(request.headers.get("accept"), OFFERS)
-    timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s)
-    params = await read_generate_request(request, settings, timeout_s)
-    rate_limit_headers = admit(request, params.n)
-    model = await get_registry(request).get(params.model, params.version)
-    # Before the addresses are made: refusals must stay cheap under overload.
-    model.batcher.check_room(params.n, timeout_s)
-    addresses = await _make_addresses(model, params)
-    headers = {**responses.make_address_headers(addresses), **rate_limit_headers}
-    if media_type in (ZIP, NPZ):
-        return await _stream_archive(model, addresses, media_type, timeout_s, headers)
-    if media_type == JSON:
-        with model.batcher.submit(addresses, "image/png", timeout_s) as pending:
-            files = await wait_while_connected(request, pending, pending.wait_for_files)
-        body = responses.encode_json(model.manifest, addresses, files)
-        return Response(body, media_type=JSON, headers=rate_limit_headers)
-    picture_type: MediaType = next(media for media in MEDIA_TYPES if media == media_type)
-    picture = await _render_picture(request, model, addresses, picture_type, timeout_s)
-    return Response(picture, media_type=picture_type, headers=headers)
+    with Deadline(parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s)) as deadline:
+        params = await read_generate_request(request, settings, deadline)
+        check_cost(api_key, params.n)
+        model = await get_registry(request).get(params.model, params.version)
+        # Before the addresses are made: refusals must stay cheap under overload.
+        model.batcher.check_room(params.n, deadline.remaining_s)
+        addresses = await _make_addresses(model, params)
+        rate_limit_headers = await charge(request, api_key, params.n, model, deadline)
+        headers = {**responses.make_address_headers(addresses), **rate_limit_headers}
+        if media_type in (ZIP, NPZ):
+            return await _stream_archive(model, addresses, media_type, deadline, headers)
+        if media_type == JSON:
+            with model.batcher.submit(addresses, "image/png", deadline) as pending:
+                files = await wait_while_connected(request, pending, pending.wait_for_files)
+            body = responses.encode_json(model.manifest, addresses, files)
+            return Response(body, media_type=JSON, headers=rate_limit_headers)
+        picture_type: MediaType = next(media for media in MEDIA_TYPES if media == media_type)
+        picture = await _render_picture(request, model, addresses, picture_type, deadline)
+        return Response(picture, media_type=picture_type, headers=headers)
 
 
 @router.get(
@@ -135,7 +139,8 @@ async def permanent_image(
     """
     if extension not in EXTENSIONS:
         raise HTTPException(404, f"no such format {extension!r}; the formats are: {', '.join(EXTENSIONS)}")
-    timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), get_settings(request).timeout_s)
+    api_key = check_key(request)
+    deadline = Deadline(parse_timeout_s(request.headers.get(TIMEOUT_HEADER), get_settings(request).timeout_s))
     # The raw query: an address has no escapes, no unknown parts, nothing twice.
     query = request.scope["query_string"].decode("latin-1")
     text = f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else "")
@@ -143,19 +148,22 @@ async def permanent_image(
     cache: ImageCache = request.app.state.image_cache
     registry = get_registry(request)
     digest = registry.find_digest(model, version)
+    known_etag = request.headers.get("if-none-match")
     if digest and (cached := cache.find(ImageKey(text, media_type, digest))):
-        admit(request, 1)
+        if not etag_matches(known_etag, cached.etag):
+            await charge(request, api_key)
         return _respond_with_image(request, cached, media_type)
     parsed_address = Address.parse(text)
-    admit(request, 1)
-    loaded_model = await registry.get(model, version)
-    address = loaded_model.manifest.check(parsed_address)
-    image = CachedImage(str(address), _make_etag(loaded_model, address, media_type), b"")
-    if not etag_matches(request.headers.get("if-none-match"), image.etag):
-        file = await _render_picture(request, loaded_model, [address], media_type, timeout_s)
-        image = image._replace(file=file)
-        cache.add(ImageKey(text, media_type, loaded_model.digest), image)
-    return _respond_with_image(request, image, media_type)
+    with deadline:
+        loaded_model = await registry.get(model, version)
+        address = loaded_model.manifest.check(parsed_address)
+        image = CachedImage(str(address), _make_etag(loaded_model, address, media_type), b"")
+        if not etag_matches(known_etag, image.etag):
+            await charge(request, api_key, 1, loaded_model, deadline)
+            file = await _render_picture(request, loaded_model, [address], media_type, deadline)
+            image = image._replace(file=file)
+            cache.add(ImageKey(text, media_type, loaded_model.digest), image)
+        return _respond_with_image(request, image, media_type)
 
 
 @router.get("/v1/models")
@@ -186,9 +194,11 @@ async def version_manifest(request: Request, model: NamePath, version: VersionPa
     return (await get_registry(request).get_manifest(model, version)).model_dump(mode="json")
 
 
-@router.get("/livez")
-async def livez() -> dict[str, str]:
-    """Return 200 while the event loop runs."""
+@router.get("/livez", responses={503: PROBLEMS[503]})
+async def livez(request: Request) -> Any:
+    """Return 200 while the event loop runs, and 503 when only a new process can serve: the GPU refuses all work."""
+    if get_registry(request).needs_restart:
+        return errors.problem_response(503, "Not live", "the GPU refuses all work; restart the service")
     return {"status": "live"}
 
 
@@ -198,6 +208,8 @@ async def readyz(request: Request) -> Any:
     registry = get_registry(request)
     if registry.is_draining:
         return _respond_not_ready("the service is shutting down")
+    if registry.is_device_lost:
+        return _respond_not_ready("the GPU refuses work")
     if not registry.is_ready:
         load_errors = _describe_load_errors(registry)
         reasons = [f"{error['model']}/{error['version']}: {error['reason']}" for error in load_errors]
@@ -256,27 +268,27 @@ def _respond_with_image(request: Request, image: CachedImage, media_type: MediaT
 
 
 async def _render_picture(
-    request: Request, model: LoadedModel, addresses: list[Address], media_type: MediaType, timeout_s: float
+    request: Request, model: LoadedModel, addresses: list[Address], media_type: MediaType, deadline: Deadline
 ) -> bytes:
     """Mint the image itself, or a grid of several."""
     if len(addresses) == 1:
-        with model.batcher.submit(addresses, media_type, timeout_s) as pending:
+        with model.batcher.submit(addresses, media_type, deadline) as pending:
             return (await wait_while_connected(request, pending, pending.wait_for_files))[0]
-    with model.batcher.submit(addresses, None, timeout_s) as pending:
+    with model.batcher.submit(addresses, None, deadline) as pending:
         pixels = await wait_while_connected(request, pending, pending.wait_for_pixels)
     texts = [str(address) for address in addresses]
-    return await asyncio.to_thread(images.encode_one_or_grid, pixels, media_type, texts)
+    return await asyncio.to_thread(deadline.call, images.encode_one_or_grid, pixels, media_type, texts)
 
 
 async def _stream_archive(
-    model: LoadedModel, addresses: list[Address], media_type: str, timeout_s: float, headers: dict[str, str]
+    model: LoadedModel, addresses: list[Address], media_type: str, deadline: Deadline, headers: dict[str, str]
 ) -> Response:
     """Respond with an archive that is written while its images are minted."""
     stream_format = responses.stream_zip if media_type == ZIP else responses.stream_npz
 
     async def stream_chunks() -> AsyncIterator[bytes]:
         # Submitted inside the generator, so that the request is dropped whenever the stream ends.
-        with model.batcher.submit(addresses, "image/png" if media_type == ZIP else None, timeout_s) as pending:
+        with model.batcher.submit(addresses, "image/png" if media_type == ZIP else None, deadline) as pending:
             yield b""
             async for chunk in stream_format(model.manifest, pending):
                 yield chunk
@@ -284,7 +296,7 @@ async def _stream_archive(
     chunks = stream_chunks()
     # Queue the request before the status is sent: a full queue must give a 429.
     await anext(chunks)
-    return TimeoutStreamingResponse(chunks, timeout_s, media_type=media_type, headers=headers)
+    return ArchiveResponse(chunks, deadline.timeout_s, media_type=media_type, headers=headers)
 
 
 def _describe_load_errors(registry: Registry) -> list[dict[str, str]]:

@@ -59,6 +59,15 @@ class Settings(BaseSettings):
     cors_origins: str = Field(default="", description="web origins that browsers may call from, comma-separated, or *")
     api_keys_file: str = Field(default="", description="JSON list of API keys (ganmint keys new); empty: open to all")
     api_keys: str = Field(default="", description="the same JSON list, instead of a file")
+    rate_store: str = Field(
+        default="",
+        pattern=r"^((redis|rediss)://.+)?$",
+        description="URL of a Redis or Valkey that counts keys' use for all processes; empty: each counts on its own",
+    )
+    rate_store_down: Literal["open", "closed"] = Field(
+        default="open",
+        description="while the store is away: open, each process counts on its own; closed, refuse with 503",
+    )
     public_images: bool = Field(
         default=False, description="1: with API keys, too, shared caches may give permanent images to anyone"
     )

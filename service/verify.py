@@ -17,11 +17,14 @@ from models import verification
 from models.errors import FileError, ModelNotFoundError
 from models.images import MEDIA_TYPES
 from models.verification import Claim, Comparison
+from service.auth import ApiKey
 from service.compression import decode_body
+from service.deadline import Deadline
 from service.errors import InvalidRequestError, QueueFullError
 from service.negotiation import BINARY, JSON, TIMEOUT_HEADER, check_picture_content_type, parse_timeout_s
+from service.rate_limits import check_cost
 from service.request_body import read_body
-from service.request_state import admit, check_key, get_registry, get_settings, wait_while_connected
+from service.request_state import charge, check_key, get_registry, get_settings, wait_while_connected
 from service.routes import PROBLEMS
 from service.schemas import VerifyResponse
 from service.settings import Settings
@@ -75,22 +78,24 @@ async def verify_picture(request: Request) -> Response:
     A request counts as many images as the file has addresses.
     """
     settings = get_settings(request)
-    timeout_s = parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s)
+    api_key = check_key(request)
+    deadline = Deadline(parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s))
     check_picture_content_type(request.headers.get("content-type"), MEDIA_TYPES)
-    check_key(request)
     large_files: LargeFiles = request.app.state.large_files
     with ExitStack() as stack:
         is_large = _may_be_large(request, settings)
         if is_large:
             stack.enter_context(large_files.admit())
-        data = await read_body(request, settings.max_file_bytes, timeout_s)
+        # What follows runs in threads, which no deadline stops: a large file counts for as long as it is in memory.
+        with deadline:
+            data = await read_body(request, settings.max_file_bytes, deadline)
         coding = request.headers.get("content-encoding")
         data = await asyncio.to_thread(decode_body, data, coding, settings.max_file_bytes)
         claim = await _in_thread(verification.read_claim, data, settings.max_n)
-        rate_limit_headers = admit(request, len(claim.addresses))
+        check_cost(api_key, len(claim.addresses), "body")
         if not is_large and len(claim.addresses) > MAX_SMALL_IMAGES:
             stack.enter_context(large_files.admit())
-        comparison = await _verify(request, claim, timeout_s)
+        comparison, rate_limit_headers = await _verify(request, claim, api_key, deadline)
         body = await asyncio.to_thread(_encode_response, comparison)
     return Response(body, media_type=JSON, headers=rate_limit_headers)
 
@@ -102,18 +107,22 @@ def _may_be_large(request: Request, settings: Settings) -> bool:
     return is_coded or not length.isdecimal() or int(length) > settings.max_body_bytes
 
 
-async def _verify(request: Request, claim: Claim, timeout_s: float) -> Comparison:
+async def _verify(
+    request: Request, claim: Claim, api_key: ApiKey | None, deadline: Deadline
+) -> tuple[Comparison, dict[str, str]]:
+    """Mint the claim's addresses and compare; returns the RateLimit headers, too."""
     if not claim.addresses:
-        return verification.judge_without_marks(claim)
+        return verification.judge_without_marks(claim), await charge(request, api_key, 0)
     first = claim.addresses[0]
     try:
         model = await get_registry(request).get(first.model, first.version)
     except ModelNotFoundError as error:
-        return verification.judge_unknown_model(claim, error)
+        return verification.judge_unknown_model(claim, error), await charge(request, api_key, 0)
     addresses = await asyncio.to_thread(verification.resolve, claim.addresses, model.manifest)
-    with model.batcher.submit(addresses, None, timeout_s) as pending:
+    rate_limit_headers = await charge(request, api_key, len(addresses), model, deadline)
+    with model.batcher.submit(addresses, None, deadline) as pending:
         pixels = await wait_while_connected(request, pending, pending.wait_for_pixels)
-    return await _in_thread(verification.compare, claim, pixels)
+    return await _in_thread(verification.compare, claim, pixels), rate_limit_headers
 
 
 async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:

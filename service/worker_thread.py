@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+
+log = logging.getLogger("ganmint.service")
 
 
 class WorkerThread:
@@ -37,6 +40,9 @@ class WorkerThread:
     def _run(self, function: Callable[..., object], *arguments: object) -> None:
         try:
             function(*arguments)
+        except Exception:
+            # The executor would keep it to itself.
+            log.exception("a task of %s failed", threading.current_thread().name)
         finally:
             with self._lock:
                 self._num_tasks -= 1

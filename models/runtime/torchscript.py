@@ -62,6 +62,17 @@ def get_reserved_bytes(device: str) -> int:
     return torch.cuda.memory_reserved(device)
 
 
+def is_device_lost(device: str) -> bool:
+    """Return whether a GPU refuses all work of this process, as it does for ever after some CUDA errors."""
+    try:
+        torch.zeros(1, device=device).add_(1).cpu()
+    except torch.cuda.OutOfMemoryError:
+        return False
+    except RuntimeError:
+        return True
+    return False
+
+
 def limit_threads() -> None:
     """Let threads that have not used torch yet compute on one thread, so that their forwards need not change it."""
     torch.set_num_threads(THREADS)

@@ -238,7 +238,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
             "accessLog": True,
             "pollSeconds": 0.5,
         },
-        "apiKeys": {"existingSecret": "mine"},
+        "apiKeys": {"existingSecret": "mine", "rateStore": "redis://limits:6379", "rateStoreDown": "closed"},
         "models": {"publicKey": "-----BEGIN PUBLIC KEY-----"},
     }
     settings = read_chart_settings(values, monkeypatch)
@@ -249,6 +249,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.require_signed and settings.trust.keys
     assert settings.root_path == "/images"
     assert (settings.cache_mb, settings.loaded_models, settings.runtime) == (2_000, 2, "torchscript")
+    assert (settings.rate_store, settings.rate_store_down) == ("redis://limits:6379", "closed")
     assert settings.public_images
     assert (settings.timeout_s, settings.poll_s, settings.access_log, settings.device) == (2.5, 0.5, True, "cuda")
     (pod,) = iterate_pods(render(values))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from models.address import Address
 from models.images import MediaType
 from service.batcher import Batcher
+from service.deadline import Deadline
 from service.errors import DeadlineError, QueueFullError
 from service.metrics import Metrics, ModelMetrics
 from service.worker_thread import WorkerThread
@@ -85,7 +87,7 @@ class SimpleBatcher(Batcher):
         )
 
     async def mint(self, addresses: list[Address], timeout_s: float = TIMEOUT_S) -> list[int]:
-        with self.submit(addresses, None, timeout_s) as pending:
+        with self.submit(addresses, None, Deadline(timeout_s)) as pending:
             return [int(value) for value in (await pending.wait_for_pixels()).ravel()]
 
 
@@ -341,7 +343,7 @@ def test_an_encoding_error_fails_its_own_request_only(thread: WorkerThread) -> N
         batcher = SimpleBatcher(Minter(), 8, 100, thread)
 
         async def files(start: int) -> list[bytes]:
-            with batcher.submit(addresses(start, 2), "image/png", TIMEOUT_S) as pending:
+            with batcher.submit(addresses(start, 2), "image/png", Deadline(TIMEOUT_S)) as pending:
                 return await pending.wait_for_files()
 
         good, bad = await asyncio.gather(files(1), files(98), return_exceptions=True)
@@ -374,7 +376,7 @@ def test_images_arrive_in_order_while_the_rest_is_minted(thread: WorkerThread) -
     async def scenario() -> None:
         minter = Minter(free_batches=1)
         batcher = SimpleBatcher(minter, 3, 100, thread)
-        with batcher.submit(addresses(0, 30), "image/png", TIMEOUT_S) as pending:
+        with batcher.submit(addresses(0, 30), "image/png", Deadline(TIMEOUT_S)) as pending:
             files: list[object] = []
             async for file in pending.iterate_in_order():
                 if not files:
@@ -391,7 +393,7 @@ def test_a_request_that_fails_while_it_is_iterated_raises(thread: WorkerThread) 
     async def scenario() -> None:
         batcher = SimpleBatcher(Minter(), 2, 100, thread)
         seen = 0
-        with batcher.submit(addresses(62, 8), None, TIMEOUT_S) as pending:
+        with batcher.submit(addresses(62, 8), None, Deadline(TIMEOUT_S)) as pending:
             images = pending.iterate_in_order()
             with pytest.raises(RuntimeError, match="poisoned"):
                 while True:
@@ -434,3 +436,30 @@ def test_every_request_gets_its_own_images(sizes: list[int], cancelled: set[int]
     assert all(len(batch) <= batch_size for batch in minter.batches)
     minted = [index for batch in minter.batches for index in batch]
     assert len(minted) == len(set(minted))
+
+
+@pytest.mark.parametrize("recorder", ["record_wait", "record_failure", "record_forward", "record_encode"])
+def test_an_error_outside_of_minting_does_not_stop_the_model(
+    recorder: str, thread: WorkerThread, encoder: WorkerThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        batcher = SimpleBatcher(Minter(), 4, 100, thread, encoder)
+
+        async def mint_files(start: int) -> None:
+            files = batcher.submit(addresses(start, 2), "image/png", Deadline(0.2))
+            with suppress(RuntimeError, DeadlineError, OSError), files as pending:
+                await pending.wait_for_files()
+
+        def fail(*_: object) -> None:
+            raise OSError("the disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ModelMetrics, recorder, fail)
+            # More than may wait for the encoder; the poisoned image fails while it is minted.
+            for start in (0, 10, 20, 65):
+                await mint_files(start)
+        assert await batcher.mint(addresses(40, 6)) == [40, 41, 42, 43, 44, 45]
+        with batcher.submit(addresses(50, 2), "image/png", Deadline(TIMEOUT_S)) as pending:
+            assert len(await pending.wait_for_files()) == 2
+
+    asyncio.run(scenario())

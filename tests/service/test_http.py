@@ -569,7 +569,7 @@ def test_with_keys_only_the_operator_makes_images_public(
     serve: Callable[..., None], settings: dict[str, bool], sharing: str
 ) -> None:
     secret, key = create_key("alice")
-    limited = key.model_copy(update={"requests_per_minute": 3})
+    limited = key.model_copy(update={"requests_per_minute": 2})
 
     async def scenario(client: httpx.AsyncClient) -> None:
         headers = {"Authorization": f"Bearer {secret}"}

@@ -7,14 +7,19 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
-from service.responses import TimeoutStreamingResponse
+from service.errors import CUT_STATUS
+from service.metrics import Metrics
+from service.responses import ArchiveResponse
 from tests.waiting import TIMEOUT_S
 
 
 @pytest.mark.parametrize("num_read", [0, 1, 2])
 def test_a_client_that_stops_reading_is_cut_off(num_read: int) -> None:
     is_closed = False
+    metrics = Metrics()
+    state: dict[str, Any] = {}
 
     async def chunks() -> AsyncIterator[bytes]:
         nonlocal is_closed
@@ -36,11 +41,16 @@ def test_a_client_that_stops_reading_is_cut_off(num_read: int) -> None:
             await asyncio.Event().wait()
             raise AssertionError("unreachable")
 
-        scope = {"type": "http", "asgi": {"spec_version": "2.3"}, "method": "POST"}
-        await asyncio.wait_for(TimeoutStreamingResponse(chunks(), 0.05)(scope, receive, send), TIMEOUT_S)
+        app = FastAPI()
+        app.state.metrics = metrics
+        scope: dict[str, Any] = {"type": "http", "asgi": {"spec_version": "2.3"}, "method": "POST"}
+        scope |= {"path": "/generate", "state": state, "app": app}
+        await asyncio.wait_for(ArchiveResponse(chunks(), 0.05)(scope, receive, send), TIMEOUT_S)
         await asyncio.sleep(0)
         return sent
 
     sent = asyncio.run(scenario())
     assert [message["type"] for message in sent] == ["http.response.start"] + ["http.response.body"] * num_read
     assert is_closed or not num_read
+    assert state == {CUT_STATUS: 499}
+    assert metrics.registry.get_sample_value("ganmint_shed_total", {"reason": "slow_reader"}) == 1
