@@ -3,7 +3,7 @@
 A version is served while its files are in the store as they were checked. Every poll looks at the identity of the
 files and of the public keys: what is gone, or fails its checks again, is withdrawn. Withdrawn and unloaded versions
 finish the requests that they have accepted, because those hold them.
-Not here: HTTP (service.routes), the store itself (models.store), loading one version (service.loaded_model).
+Not here: HTTP (service.routes), what the store holds (service.served_store), loading (service.loaded_model).
 """
 
 from __future__ import annotations
@@ -12,27 +12,24 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 
-from models import images, signing, store
-from models.address import check_name, check_version
-from models.errors import ArtifactError, FileError, GanmintError, ModelNotFoundError
-from models.files import FileIdentity, read_file_identity
+from models import images, store
+from models.errors import ArtifactError, GanmintError
+from models.files import FileIdentity
 from models.manifest import Manifest
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from models.store import StoredModel
 from service.batcher import Batcher
+from service.device_probe import DeviceProbe
 from service.errors import NotReadyError
 from service.loaded_model import CheckedFiles, LoadedModel, LoadFailure, load_and_warm, make_failure
 from service.metrics import Metrics, ModelMetrics
+from service.served_store import ServedStore
 from service.settings import Settings
 from service.worker_thread import WorkerThread
 
 log = logging.getLogger("ganmint.service")
-# A GPU that does not answer a probe for so long is lost; for good after so many probes.
-DEVICE_PROBE_S = 10
-LOST_FOR_GOOD_PROBES = 3
 # Name and version.
 ModelKey = tuple[str, str]
 
@@ -41,6 +38,7 @@ class Registry:
     """The loaded models. Used on one event loop.
 
     Attributes:
+        device_probe: whether the device still works; looked at with every poll of the store.
         is_draining: whether the service is about to stop.
     """
 
@@ -48,8 +46,8 @@ class Registry:
         self._settings = settings
         self._metrics = metrics
         self._device = _resolve_device(settings)
-        self._trust = settings.trust
-        signing.check_keys(self._trust.keys)
+        self.device_probe = DeviceProbe(self._device, metrics)
+        self._store = ServedStore(settings)
         # One thread each for all models: two forwards at once would share the same cores.
         self._forward_thread = WorkerThread("ganmint-forward")
         self._encode_thread = WorkerThread("ganmint-encode")
@@ -61,7 +59,6 @@ class Registry:
         self._failures: dict[ModelKey, LoadFailure] = {}
         self._load_tasks: dict[ModelKey, asyncio.Task[LoadedModel]] = {}
         self._poll_task: asyncio.Task[None] | None = None
-        self._num_failed_probes = 0
         self._has_looked = False
         self.is_draining = False
 
@@ -69,16 +66,6 @@ class Registry:
     def is_ready(self) -> bool:
         """Whether the store was looked through and a model has passed its checks."""
         return self._has_looked and bool(self._newest)
-
-    @property
-    def is_device_lost(self) -> bool:
-        """Whether the GPU refused work when it was last probed."""
-        return self._num_failed_probes > 0
-
-    @property
-    def needs_restart(self) -> bool:
-        """Whether the GPU refuses work for good: only a new process gets it back."""
-        return self._num_failed_probes >= LOST_FOR_GOOD_PROBES
 
     async def start(self) -> None:
         """Load the newest version of every model that is to be served, then poll the store."""
@@ -102,7 +89,7 @@ class Registry:
         """Withdraw what is gone or no longer good, then serve the newest version of each name that passes."""
         # What is loaded during the look is left to the next one.
         failures, checked_files = dict(self._failures), dict(self._checked)
-        found = await asyncio.to_thread(self._look_through_store)
+        found = await asyncio.to_thread(self._store.look, bool(self._loaded))
         for key, failure in failures.items():
             if self._failures.get(key) is failure and (key not in found or found[key][1] != failure.identity):
                 self._forget_failure(key)
@@ -177,55 +164,18 @@ class Registry:
         """Return the versions that could not be loaded, with the error of each."""
         return {key: failure.error for key, failure in self._failures.items()}
 
-    # Looking at the store
-
-    def _look_through_store(self) -> dict[ModelKey, tuple[StoredModel, FileIdentity]]:
-        """Find all versions that may be served, and the identity of their files.
-
-        Raises: FileError where the whole store is gone, which is rather a volume that is away than a withdrawal.
-        """
-        if self._loaded and not store.exists():
-            raise FileError(store.get_home(), "has no model store any more; what is loaded is served on")
-        names = [name for name in store.list_names() if not self._settings.names or name in self._settings.names]
-        versions = [stored for name in names for stored in store.list_versions(name)]
-        return {(stored.name, stored.version): (stored, self._read_identity(stored)) for stored in versions}
-
-    def _read_identity(self, stored: StoredModel) -> FileIdentity:
-        """Read what changes when a file of the version, or a public key, is changed, added or removed."""
-        return read_file_identity(stored.path, *self._trust.keys)
-
     async def _find(self, name: str, version: str | None) -> StoredModel:
-        check_name(name)
-        if version is not None:
-            check_version(version)
-        elif not self._has_looked:
+        if version is None and not self._has_looked:
             raise NotReadyError("the models are still being loaded and checked")
-        if self._settings.names and name not in self._settings.names:
-            names = ", ".join(self._newest) or "none"
-            raise ModelNotFoundError(f"there is no model {name!r}; there are: {names}")
-        return await asyncio.to_thread(store.find_version, name, version)
+        return await asyncio.to_thread(self._store.find, name, version)
+
+    # Following the store
 
     async def _poll_store(self) -> None:
         while True:
             await asyncio.sleep(self._settings.poll_s)
             await self._refresh_or_log()
-            if self._device.startswith("cuda"):
-                await self._check_device()
-
-    async def _check_device(self) -> None:
-        """Look whether the GPU still works for this process, and record its memory."""
-        from models.runtime import torchscript
-
-        is_lost = True
-        with suppress(asyncio.TimeoutError):
-            probe = asyncio.to_thread(torchscript.is_device_lost, self._device)
-            is_lost = await asyncio.wait_for(probe, DEVICE_PROBE_S)
-        if is_lost != self.is_device_lost:
-            log.error("%s %s", self._device, "refuses all work" if is_lost else "works again")
-        self._num_failed_probes = self._num_failed_probes + 1 if is_lost else 0
-        if is_lost:
-            return
-        self._metrics.gpu_memory.labels(self._device).set(torchscript.get_reserved_bytes(self._device))
+            await self.device_probe.check()
 
     async def _refresh_or_log(self) -> None:
         try:
@@ -239,9 +189,9 @@ class Registry:
         """Read a version's files and check signature and hashes, without loading it; raise what is wrong."""
         key = (stored.name, stored.version)
         await self._raise_known_failure(stored)
-        identity = await asyncio.to_thread(self._read_identity, stored)
+        identity = await asyncio.to_thread(self._store.read_identity, stored)
         try:
-            files = await asyncio.to_thread(store.read_artifact, stored, self._trust)
+            files = await asyncio.to_thread(store.read_artifact, stored, self._settings.trust)
         except Exception as cause:
             raise self._record_failure(stored, cause, identity) from None
         self._checked[key] = CheckedFiles(identity, files.digest, files.manifest)
@@ -250,7 +200,7 @@ class Registry:
         """Check a version whose files or keys changed; withdraw it unless they are as good as before."""
         key = (stored.name, stored.version)
         try:
-            files = await asyncio.to_thread(store.read_artifact, stored, self._trust)
+            files = await asyncio.to_thread(store.read_artifact, stored, self._settings.trust)
         except ArtifactError as error:
             self._withdraw(key, str(error))
             self._record_failure(stored, error, identity)
@@ -294,13 +244,17 @@ class Registry:
 
     async def _raise_known_failure(self, stored: StoredModel) -> None:
         failure = self._failures.get((stored.name, stored.version))
-        if failure and not failure.is_due and await asyncio.to_thread(self._read_identity, stored) == failure.identity:
+        if (
+            failure
+            and not failure.is_due
+            and await asyncio.to_thread(self._store.read_identity, stored) == failure.identity
+        ):
             raise failure.error
 
     async def _load_and_register(self, stored: StoredModel) -> LoadedModel:
         key = (stored.name, stored.version)
         # Read before the checks, so that files which change meanwhile are checked again.
-        identity = await asyncio.to_thread(self._read_identity, stored)
+        identity = await asyncio.to_thread(self._store.read_identity, stored)
         try:
             files, sampler = await asyncio.to_thread(load_and_warm, stored, self._device, self._settings)
         except Exception as cause:

@@ -197,7 +197,7 @@ async def version_manifest(request: Request, model: NamePath, version: VersionPa
 @router.get("/livez", responses={503: PROBLEMS[503]})
 async def livez(request: Request) -> Any:
     """Return 200 while the event loop runs, and 503 when only a new process can serve: the GPU refuses all work."""
-    if get_registry(request).needs_restart:
+    if get_registry(request).device_probe.needs_restart:
         return errors.problem_response(503, "Not live", "the GPU refuses all work; restart the service")
     return {"status": "live"}
 
@@ -208,7 +208,7 @@ async def readyz(request: Request) -> Any:
     registry = get_registry(request)
     if registry.is_draining:
         return _respond_not_ready("the service is shutting down")
-    if registry.is_device_lost:
+    if registry.device_probe.is_lost:
         return _respond_not_ready("the GPU refuses work")
     if not registry.is_ready:
         load_errors = _describe_load_errors(registry)

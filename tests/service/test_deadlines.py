@@ -177,7 +177,7 @@ def test_a_lost_gpu_makes_the_service_not_ready_then_not_live(
 
     async def scenario(client: httpx.AsyncClient, app: Any) -> None:
         nonlocal is_lost
-        app.state.registry._device = "cuda:0"
+        app.state.registry.device_probe._device = "cuda:0"
         assert (await client.get("/livez")).status_code == 200
         is_lost = True
         await wait_for_readyz(client, 503, "GPU")
