@@ -57,7 +57,8 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
         # In the background: /livez answers while models load, /readyz once they have passed their checks.
         tasks = [
             asyncio.create_task(_load_models(registry, settings, on_loaded)),
-            asyncio.create_task(_watch_keys(authenticator, rate_limiter, settings.poll_s)),
+            asyncio.create_task(_watch_keys(authenticator, rate_limiter, metrics, settings.poll_s)),
+            asyncio.create_task(_watch_readiness(registry, metrics)),
         ]
         yield
         for task in tasks:
@@ -122,8 +123,15 @@ async def _load_models(registry: Registry, settings: Settings, on_loaded: Callab
         print(f"Ready on {url}\n  curl -fsS {url}/generate -H 'Accept: image/png' -d '{body}' -o grid.png", flush=True)
 
 
-async def _watch_keys(authenticator: Authenticator, rate_limiter: RateLimiter, poll_s: float) -> None:
+async def _watch_keys(authenticator: Authenticator, rate_limiter: RateLimiter, metrics: Metrics, poll_s: float) -> None:
     while True:
         await rate_limiter.check_store()
         await asyncio.sleep(poll_s)
-        authenticator.reload_if_changed()
+        metrics.keys_file_ok.set(authenticator.reload_if_changed())
+
+
+async def _watch_readiness(registry: Registry, metrics: Metrics) -> None:
+    """Keep the gauges fresh: of several workers, only one answers a scrape."""
+    while True:
+        routes.record_readiness(registry, metrics)
+        await asyncio.sleep(1)

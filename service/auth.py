@@ -82,23 +82,31 @@ class Authenticator:
         self._keys = parse_keys(keys, "GANMINT_API_KEYS") if keys else {}
         self.is_open = not (keys_file or keys)
         self._file_version: tuple[int, int] | None = None
+        self._is_file_good = True
         if self._path:
             self._keys = read_keys(self._path)
             self._file_version = _read_file_version(self._path)
 
-    def reload_if_changed(self) -> None:
-        """Read the key file if it has changed; keep the present keys while it cannot be used."""
+    def reload_if_changed(self) -> bool:
+        """Read the key file if it has changed; keep the present keys while it cannot be used.
+
+        Returns:
+            Whether the file could be used when it last changed.
+        """
         if self._path is None:
-            return
+            return True
         file_version = _read_file_version(self._path)
         if file_version == self._file_version:
-            return
+            return self._is_file_good
         self._file_version = file_version
         try:
             self._keys = read_keys(self._path)
             log.info("%d API keys read from %s", len(self._keys), self._path)
+            self._is_file_good = True
         except FileError as error:
             log.error("API keys stay as they were: %s", error)
+            self._is_file_good = False
+        return self._is_file_good
 
     def check_key(self, authorization: str | None) -> ApiKey | None:
         """Return the caller's key; None where anyone may call.

@@ -31,7 +31,7 @@ def end_when_a_start_fails() -> None:
 
     BentoML would start it again for ever, behind a port that takes connections and never answers.
     """
-    if _has_arbiter():
+    if has_arbiter():
         return
     os.environ[ARBITER_VARIABLE] = str(os.getpid())
     if sys.platform == "win32" or threading.current_thread() is not threading.main_thread():
@@ -55,12 +55,13 @@ def report_failed_start() -> Iterator[None]:
         if not isinstance(error, GanmintError):
             traceback.print_exc()
         print(f"Error: the service cannot start: {error}", file=sys.stderr, flush=True)
-        if sys.platform != "win32" and _has_arbiter():
+        if sys.platform != "win32" and has_arbiter():
             os.kill(os.getppid(), signal.SIGUSR1)
         sys.exit(1)
 
 
-def _has_arbiter() -> bool:
+def has_arbiter() -> bool:
+    """Return whether BentoML's arbiter, which set the variable, is this process's parent."""
     return os.environ.get(ARBITER_VARIABLE) == str(os.getppid())
 
 

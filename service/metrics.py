@@ -7,6 +7,8 @@ multiprocess mode, when PROMETHEUS_MULTIPROC_DIR is set.
 from __future__ import annotations
 
 import os
+import platform
+from importlib import metadata
 from pathlib import Path
 
 from prometheus_client import (
@@ -18,6 +20,8 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from service.process_metrics import ServiceProcessCollector
 
 # The _created series would double the number of series.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -31,6 +35,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._process_registry = CollectorRegistry()
+        self._process_registry.register(ServiceProcessCollector())
         counter = self._add_counter
         histogram = self._add_histogram
         gauge = self._add_gauge
@@ -82,6 +88,19 @@ class Metrics:
         self.rate_store_failures = counter(
             "ganmint_rate_store_failures", "Questions that the shared store of rate limits did not answer.", ()
         )
+        self.ready = gauge("ganmint_ready", "1 if /readyz is 200, else 0.", (), "livemin")
+        self.draining = gauge(
+            "ganmint_draining", "1 while the service finishes and is about to stop, else 0.", (), "livemax"
+        )
+        self.keys_file_ok = gauge(
+            "ganmint_keys_file_ok",
+            "1 if the file of API keys could be read when it last changed, else 0.",
+            (),
+            "livemin",
+        )
+        self.keys_file_ok.set(1)
+        build = gauge("ganmint_build_info", "Always 1.", ("version", "python", "onnxruntime"), "livemax")
+        build.labels(*map(_find_version, ("ganmint", "python", "onnxruntime"))).set(1)
         self._request_series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def record_request(self, route: str, method: str, code: int, seconds: float) -> None:
@@ -105,9 +124,10 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return all workers' metrics in Prometheus' text format."""
+        processes = generate_latest(self._process_registry)
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         if folder is None:
-            return generate_latest(self.registry)
+            return generate_latest(self.registry) + processes
         for file in Path(folder).glob("gauge_live*_*.db"):
             pid = int(file.stem.rpartition("_")[2])
             if not Path(f"/proc/{pid}").exists():
@@ -115,7 +135,7 @@ class Metrics:
                 mark_process_dead(pid)  # type: ignore[no-untyped-call]
         all_workers = CollectorRegistry()
         MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
-        return generate_latest(all_workers)
+        return generate_latest(all_workers) + processes
 
     def _add_counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -163,3 +183,12 @@ class ModelMetrics:
     def record_failure(self) -> None:
         """Count a request that failed inside the model."""
         self._failures.inc()
+
+
+def _find_version(package: str) -> str:
+    if package == "python":
+        return platform.python_version()
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"

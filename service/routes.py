@@ -206,14 +206,8 @@ async def livez(request: Request) -> Any:
 async def readyz(request: Request) -> Any:
     """Return 200 once the models are loaded and checked, and 503 before that and while draining."""
     registry = get_registry(request)
-    if registry.is_draining:
-        return _respond_not_ready("the service is shutting down")
-    if registry.device_probe.is_lost:
-        return _respond_not_ready("the GPU refuses work")
-    if not registry.is_ready:
-        load_errors = _describe_load_errors(registry)
-        reasons = [f"{error['model']}/{error['version']}: {error['reason']}" for error in load_errors]
-        return _respond_not_ready("; ".join(["no model is loaded and checked yet", *reasons]))
+    if reason := find_unready_reason(registry):
+        return _respond_not_ready(reason)
     return {
         "status": "ready",
         "models": [f"{model.manifest.name}/{model.manifest.version}" for model in registry.list_newest()],
@@ -225,6 +219,7 @@ async def readyz(request: Request) -> Any:
 async def metrics(request: Request) -> Response:
     """Return the metrics in Prometheus' text format."""
     service_metrics: Metrics = request.app.state.metrics
+    record_readiness(get_registry(request), service_metrics)
     return Response(service_metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -233,6 +228,25 @@ async def page() -> Response:
     """Return the page for browsers."""
     text = resources.files("service").joinpath("static").joinpath("index.html").read_text(encoding="utf-8")
     return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+def record_readiness(registry: Registry, service_metrics: Metrics) -> None:
+    """Set the gauges that say whether this worker is ready, and whether it drains."""
+    service_metrics.ready.set(find_unready_reason(registry) is None)
+    service_metrics.draining.set(registry.is_draining)
+
+
+def find_unready_reason(registry: Registry) -> str | None:
+    """Return why the service is not ready; None where it is."""
+    if registry.is_draining:
+        return "the service is shutting down"
+    if registry.device_probe.is_lost:
+        return "the GPU refuses work"
+    if not registry.is_ready:
+        load_errors = _describe_load_errors(registry)
+        reasons = [f"{error['model']}/{error['version']}: {error['reason']}" for error in load_errors]
+        return "; ".join(["no model is loaded and checked yet", *reasons])
+    return None
 
 
 def find_route(name: str) -> APIRoute:

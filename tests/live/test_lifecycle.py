@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -100,6 +101,17 @@ def test_the_metrics_of_two_workers_add_up(home: Path, tmp_path: Path) -> None:
         assert read_metric(server, 'ganmint_images_total{model="tiny",version="1.0.0"}') == 180
         assert read_metric(server, 'ganmint_queue_images{model="tiny",version="1.0.0"}') == 0
         assert read_metric(server, 'ganmint_request_duration_seconds_count{route="/generate"}') == 60
+        assert read_metric(server, "ganmint_ready") == 1
+        # Of the whole service, whichever worker answers: each of the three has files of its own.
+        processes = [psutil.Process(pid) for pid in (server.process.pid, *list_workers(server))]
+        assert len(processes) == 3
+        assert read_metric(server, "process_open_fds") > sum(process.num_fds() for process in processes[:2])
+        assert read_metric(server, "process_resident_memory_bytes") > processes[1].memory_info().rss * 1.5
+        cpu_s = [read_metric(server, "process_cpu_seconds_total") for _ in range(8)]
+        assert cpu_s == sorted(cpu_s)
+        os.kill(processes[2].pid, signal.SIGKILL)
+        wait_until(lambda: not set(list_workers(server)) <= {p.pid for p in processes}, "another worker has started")
+        assert read_metric(server, "process_cpu_seconds_total") >= cpu_s[-1]
 
 
 def test_prometheus_accepts_the_metrics_of_a_used_service(digits_server: Server) -> None:
@@ -108,7 +120,7 @@ def test_prometheus_accepts_the_metrics_of_a_used_service(digits_server: Server)
     text = digits_server.get("/metrics").text
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert len(families) >= 10
-    assert all(name.startswith("ganmint_") and family.documentation for name, family in families.items())
+    assert all(name.startswith(("ganmint_", "process_")) and family.documentation for name, family in families.items())
     assert families["ganmint_requests"].samples
     promtool = shutil.which("promtool")
     if promtool is None:
