@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from pydantic_core import ErrorDetails
 
 
@@ -12,6 +19,16 @@ class Frozen(BaseModel):
     """Immutable data: an unknown field is an error, and every number is finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _read_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
+# For a part that may be None: true turns it on as {} does, with its defaults, and false off.
+SWITCH = BeforeValidator(_read_switch)
 
 
 class Record(Frozen):

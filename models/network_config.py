@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, Field, model_validator
 from typing_extensions import Self
 
-from models.base import Frozen
+from models.base import SWITCH, Frozen
 
 # How much wider a bottleneck is inside.
 EXPANSION = 2
@@ -75,8 +75,8 @@ class ResNetConfig(PyramidConfig):
         validation_alias=AliasChoices("input_layer", "start"),
         description="basis: one learned image per channel, scaled by the latent; dense: linear in the latent",
     )
-    prior: PriorConfig | None = Field(
-        default=None, description="a learned prior, fitted to an encoder when training ends; {} turns it on"
+    prior: Annotated[PriorConfig | None, SWITCH] = Field(
+        default=None, description="a learned prior, fitted to an encoder when training ends; true turns it on"
     )
 
 

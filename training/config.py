@@ -6,9 +6,8 @@ load torch.
 
 from __future__ import annotations
 
-import difflib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,15 +24,16 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from models.base import Frozen, first_problem
+from models.base import SWITCH, Frozen, first_problem
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
 from models.network_config import NetworkConfig, PriorConfig, ResNetConfig
+from training.assignments import assign, suggest
 from training.data.labels import LabelColumn
 from training.discriminator_config import DiscriminatorNetworkConfig, ResNetDiscriminatorConfig
 from training.gate import Bound
 from training.metric_results import MetricName
-from training.old_settings import REMOVED, REMOVED_AUGMENT, check_current, field_names
+from training.old_settings import REMOVED, REMOVED_AUGMENT, field_names
 from training.schedule import CosineSchedule, Weight
 
 # Above this probability, augmentations leak into generated images (Karras et al., arXiv 2006.06676, section 2.2).
@@ -178,14 +178,14 @@ class Config(Frozen):
         ge=0,
         description="images before the generator is trained: with --init, the other networks first catch up with it",
     )
-    augment: AugmentConfig | None = Field(
-        default=None, description="augmentation of D's inputs, for small data sets; {} turns it on"
+    augment: Annotated[AugmentConfig | None, SWITCH] = Field(
+        default=None, description="augmentation of D's inputs, for small data sets; true turns it on"
     )
-    encoder: EncoderConfig | None = Field(
-        default=None, description="half of G's batch reconstructs real images that an encoder reads; {} turns it on"
+    encoder: Annotated[EncoderConfig | None, SWITCH] = Field(
+        default=None, description="half of G's batch reconstructs real images that an encoder reads; true turns it on"
     )
-    projected: ProjectedConfig | None = Field(
-        default=None, description="a second discriminator on a pretrained network's features; {} turns it on"
+    projected: Annotated[ProjectedConfig | None, SWITCH] = Field(
+        default=None, description="a second discriminator on a pretrained network's features; true turns it on"
     )
     clip_fakes: bool = Field(
         default=False,
@@ -271,7 +271,7 @@ class Config(Frozen):
         if self.encoder and not isinstance(self.discriminator, ResNetDiscriminatorConfig):
             raise ValueError("encoder needs a discriminator of kind resnet, because it has the same layers")
         if self.prior and not self.encoder:
-            raise ValueError("generator.prior needs an encoder, to whose latents it is fitted: set encoder={}")
+            raise ValueError("generator.prior needs an encoder, to whose latents it is fitted: set encoder=true")
         if self.prior and self.infogan_codes:
             raise ValueError(
                 "generator.prior moves the latents, so infogan_codes would lose their meaning: turn one off"
@@ -322,7 +322,7 @@ def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
         # The user describes other data, so the preset's name and licence must not stay.
         values["data"] = {k: v for k, v in values["data"].items() if k not in (*DATA_TERMS, "digest")}
     for assignment in assignments:
-        _assign(values, assignment)
+        assign(Config, values, assignment)
     return _validate(values)
 
 
@@ -376,36 +376,6 @@ def dump_config(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
-def _assign(values: dict[str, Any], assignment: str) -> None:
-    path, equals, text = assignment.partition("=")
-    if not equals or not path:
-        raise InputError(f"expected NAME=VALUE, got {assignment!r}", "--set")
-    if path == "preset":
-        raise InputError("preset is not a setting; give another --preset", "--set")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise InputError(f"the value is not valid YAML: {text[:40]!r}", path) from None
-    for name in _flatten(path, value):
-        check_current(Config, name)
-    *parents, leaf = path.split(".")
-    node = values
-    for key in parents:
-        child = node.get(key)
-        if not isinstance(child, dict):
-            raise InputError(f"there is no such setting{_suggest(path)}; --dry-run lists them all", path)
-        node = child
-    node[leaf] = value
-
-
-def _flatten(path: str, value: Any) -> Iterator[str]:
-    """Yield the path of a value and of all values inside it."""
-    yield path
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _flatten(f"{path}.{key}", inner)
-
-
 def _validate(values: Any) -> Config:
     try:
         return Config.model_validate(values)
@@ -415,13 +385,6 @@ def _validate(values: Any) -> Config:
         path = tuple(part for part in problem.path if part not in ("resnet", "mlp", "dcgan"))
         setting = problem._replace(path=path).field or "config"
         if problem.kind == "extra_forbidden":
-            hint = _suggest(setting)
+            hint = suggest(Config, setting)
             raise InputError(f"there is no such setting{hint}; --dry-run lists them all", setting) from None
         raise InputError(problem.message, setting) from None
-
-
-def _suggest(setting: str) -> str:
-    """Return a hint if the name of a setting was mistyped, else an empty text."""
-    known = sorted({*Config.model_fields, *DataConfig.model_fields})
-    matches = difflib.get_close_matches(setting.rpartition(".")[2], known, n=1, cutoff=0.8)
-    return f" (did you mean {matches[0]}?)" if matches else ""

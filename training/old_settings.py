@@ -46,12 +46,13 @@ def _walk_old_names(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, 
         for old in field_names(model, field)[1:]:
             yield prefix + old, field
         any_key = "*." if get_origin(info.annotation) is dict else ""
-        for inner in _find_models(info.annotation):
+        for inner in find_models(info.annotation):
             yield from _walk_old_names(inner, f"{prefix}{field}.{any_key}")
 
 
-def _find_models(annotation: Any) -> Iterator[type[BaseModel]]:
+def find_models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the typed data that a field may hold, inside of unions and dictionaries, too."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
-        yield from _find_models(part)
+        yield from find_models(part)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, model_validator
 
 from models.base import Frozen
 
 
 class CosineSchedule(Frozen):
-    """A value that moves from `start` to `end` along half a cosine, then stays.
+    """A value that moves from `start` to `end` along half a cosine, then stays; one number is a constant.
 
     The schedule of R3GAN (arXiv 2501.05441, appendix D); it spans `Config.schedule_kimg`.
     """
@@ -19,14 +20,28 @@ class CosineSchedule(Frozen):
     start: float
     end: float
 
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_constant(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping | CosineSchedule) else expand(value)
+
     def at(self, progress: float) -> float:
         """Return the value at `progress`, 0 .. 1 of the schedule; beyond 1 it is `end`."""
         weight = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
         return self.end + (self.start - self.end) * weight
 
 
-def _constant(value: Any) -> Any:
-    return {"start": value, "end": value} if isinstance(value, int | float) else value
+def expand(value: Any) -> dict[str, float]:
+    """Return the constant schedule of a number; YAML reads 1e-3 as a text.
+
+    Raises: ValueError.
+    """
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError
+        return {"start": float(value), "end": float(value)}
+    except ValueError:
+        raise ValueError("must be a number, or {start: NUMBER, end: NUMBER}") from None
 
 
 def _not_negative(value: CosineSchedule) -> CosineSchedule:
@@ -35,5 +50,4 @@ def _not_negative(value: CosineSchedule) -> CosineSchedule:
     return value
 
 
-# One number is a constant weight.
-Weight = Annotated[CosineSchedule, BeforeValidator(_constant), AfterValidator(_not_negative)]
+Weight = Annotated[CosineSchedule, AfterValidator(_not_negative)]

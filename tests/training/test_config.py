@@ -45,6 +45,34 @@ def test_a_changed_configuration_survives_a_round_trip(tmp_path: Path) -> None:
     assert load_config(tmp_path / "config.yaml") == config
 
 
+@pytest.mark.parametrize(
+    ("preset", "assignments", "same_as"),
+    [
+        ("toy1d", ("lr=1e-3",), ("lr={start: 0.001, end: 0.001}",)),
+        ("toy1d", ("gamma=0",), ("gamma={start: 0, end: 0}",)),
+        ("toy1d", ("beta2=0.95", "beta2.start=0.5"), ("beta2={start: 0.5, end: 0.95}",)),
+        ("toy1d", ("augment=true",), ("augment={}",)),
+        ("toy1d", ("augment={}", "augment=false"), ()),
+        ("toy1d", ("augment.p.end=0.5",), ("augment={p: {start: 0, end: 0.5}}",)),
+        ("toy1d", ("augment=true", "augment.colour=0"), ("augment={colour: 0}",)),
+        ("toy1d", ("projected=true",), ("projected={}",)),
+        ("digits-info", ("encoder=true",), ("encoder={}",)),
+        ("digits-info", ("encoder.weight=4",), ("encoder={weight: {start: 4, end: 4}}",)),
+        ("digits-info", ("encoder.weight.start=2",), ("encoder={weight: {start: 2, end: 8}}",)),
+        ("digits", ("encoder.weight.start=2",), ("encoder={weight: {start: 2, end: 8}}",)),
+        ("digits", ("generator.prior=true",), ("generator.prior={}",)),
+        ("digits", ("generator.prior.width=8",), ("generator.prior={width: 8}",)),
+        ("digits", ("generator.prior=false",), ()),
+        # It is on already, by the preset's own settings.
+        ("faces-cpu", ("encoder=true", "augment=true"), ()),
+    ],
+)
+def test_settings_mean_what_they_seem_to_mean(
+    preset: str, assignments: tuple[str, ...], same_as: tuple[str, ...]
+) -> None:
+    assert load_preset(preset, assignments) == load_preset(preset, same_as)
+
+
 def test_an_unknown_preset_is_refused_with_the_names_of_all() -> None:
     with pytest.raises(InputError, match=r"preset: no preset 'nosuch'; there are .*digits"):
         load_preset("nosuch")
@@ -112,7 +140,13 @@ def test_the_later_of_two_values_of_a_setting_is_used() -> None:
         ("lr.start=-1", "lr", "from 0 to 1e+09"),
         ("gamma.end=-1", "gamma", "from 0 to 1e+09"),
         ("beta2.end=1", "beta2", "below 1"),
-        ("lr=1", "lr", "mapping"),
+        ("lr=fast", "lr", "must be a number, or {start: NUMBER, end: NUMBER}"),
+        ("lr=true", "lr", "must be a number, or"),
+        ("lr=[1, 2]", "lr", "must be a number, or"),
+        ("encoder=1", "encoder", "must be a mapping"),
+        ("encoder.wieght=4", "encoder.wieght", "did you mean weight?"),
+        ("encoder.weight.nosuch=4", "encoder.weight.nosuch", "no such setting"),
+        ("generator.prior.nosuch=4", "generator.prior.nosuch", "no such setting"),
         ("generator.kind=vit", "generator", "vit"),
         ("generator.widths=[]", "generator.widths", "at least 1"),
         ("generator.width=3", "generator.width", "no such setting"),
