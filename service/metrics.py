@@ -44,6 +44,7 @@ class Metrics:
             "ganmint_requests", "HTTP requests by route, method and status.", ("route", "method", "code")
         )
         self.images = counter("ganmint_images", "Images minted.", MODEL_LABELS)
+        self.key_images = counter("ganmint_key_images", "Images asked for with an API key, by its name.", ("key",))
         self.failures = counter("ganmint_mint_failures", "Requests that failed inside the model.", MODEL_LABELS)
         self.shed = counter("ganmint_shed", "Requests refused or dropped, by reason.", ("reason",))
         self.duration = histogram("ganmint_request_duration_seconds", "Duration of a request.", ("route",))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +18,18 @@ from models.errors import GanmintError
 from service.errors import CUT_STATUS, handle_ganmint_error, handle_http_exception
 from service.metrics import Metrics
 
+# Where in the request's state the routes leave fields for its line of the access log.
+LOG_FIELDS = "log_fields"
+# A caller's request id that may stand in a log; others are replaced.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class RequestMetricsMiddleware:
     """Counts and times requests by route template, and logs them as JSON if `access_log` is set.
 
+    The log's request id is the caller's `X-Request-Id`, or a new one. It is sent back with what no cache keeps: a
+    cache would hand one caller's to the next.
     Raw paths would let callers create any number of series.
     """
 
@@ -36,11 +44,15 @@ class RequestMetricsMiddleware:
             return
         started_at = time.perf_counter()
         status = 500
+        request_id = _read_request_id(scope) if self._access_log else ""
 
         async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headers = message.get("headers", ())
+                if request_id and (b"cache-control", b"no-store") in headers:
+                    message = {**message, "headers": [*headers, (b"x-request-id", request_id.encode())]}
             await send(message)
 
         state = scope.setdefault("state", {})
@@ -53,9 +65,24 @@ class RequestMetricsMiddleware:
             elapsed_s = time.perf_counter() - started_at
             self._metrics.record_request(route, method, status, elapsed_s)
             if self._access_log:
-                client = (scope.get("client") or ("", 0))[0]
-                line = {"time": time.time(), "client": client, "method": scope["method"], "path": scope["path"]}
-                print(json.dumps({**line, "status": status, "seconds": elapsed_s}), file=sys.stderr, flush=True)
+                line = {
+                    "time": time.time(),
+                    "request_id": request_id,
+                    "client": (scope.get("client") or ("", 0))[0],
+                    "method": scope["method"],
+                    "path": scope["path"],
+                    "status": status,
+                    "seconds": elapsed_s,
+                    **state.get(LOG_FIELDS, {}),
+                }
+                print(json.dumps(line), file=sys.stderr, flush=True)
+
+
+def _read_request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return secrets.token_hex(8)
 
 
 class RootPathMiddleware:

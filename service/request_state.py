@@ -13,6 +13,8 @@ from service.batcher import PendingRequest
 from service.deadline import Deadline
 from service.errors import ClientGoneError
 from service.loaded_model import LoadedModel
+from service.metrics import Metrics
+from service.middleware import LOG_FIELDS
 from service.rate_limits import RateLimiter
 from service.registry import Registry
 from service.settings import Settings
@@ -37,7 +39,15 @@ def get_settings(request: Request) -> Settings:
 def check_key(request: Request) -> ApiKey | None:
     """Return the caller's key, before anything else of the request is looked at; None where anyone may call."""
     authenticator: Authenticator = request.app.state.authenticator
-    return authenticator.check_key(request.headers.get("authorization"))
+    key = authenticator.check_key(request.headers.get("authorization"))
+    if key:
+        add_to_log(request, key=key.name)
+    return key
+
+
+def add_to_log(request: Request, **fields: object) -> None:
+    """Add fields to the request's line of the access log; never a key itself."""
+    request.scope["state"].setdefault(LOG_FIELDS, {}).update(fields)
 
 
 async def charge(
@@ -54,7 +64,11 @@ async def charge(
     if model and deadline:
         model.batcher.check_room(num_images, deadline.remaining_s)
     limiter: RateLimiter = request.app.state.rate_limiter
-    return await limiter.charge(key, num_images)
+    headers = await limiter.charge(key, num_images)
+    if key:
+        metrics: Metrics = request.app.state.metrics
+        metrics.key_images.labels(key.name).inc(num_images)
+    return headers
 
 
 async def wait_while_connected(

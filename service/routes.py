@@ -33,7 +33,7 @@ from service.negotiation import JSON, TIMEOUT_HEADER, choose_media_type, etag_ma
 from service.rate_limits import check_cost
 from service.registry import Registry
 from service.request_body import read_generate_request
-from service.request_state import charge, check_key, get_registry, get_settings, wait_while_connected
+from service.request_state import add_to_log, charge, check_key, get_registry, get_settings, wait_while_connected
 from service.responses import NPZ, ZIP, ArchiveResponse
 from service.schemas import GenerateRequest, GenerateResponse, Problem
 
@@ -96,6 +96,7 @@ async def generate(request: Request) -> Response:
     media_type = choose_media_type(request.headers.get("accept"), OFFERS)
     with Deadline(parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s)) as deadline:
         params = await read_generate_request(request, settings, deadline)
+        add_to_log(request, model=params.model, n=params.n)
         check_cost(api_key, params.n)
         model = await get_registry(request).get(params.model, params.version)
         # Before the addresses are made: refusals must stay cheap under overload.
@@ -141,6 +142,7 @@ async def permanent_image(
         raise HTTPException(404, f"no such format {extension!r}; the formats are: {', '.join(EXTENSIONS)}")
     api_key = check_key(request)
     deadline = Deadline(parse_timeout_s(request.headers.get(TIMEOUT_HEADER), get_settings(request).timeout_s))
+    add_to_log(request, model=model, n=1)
     # The raw query: an address has no escapes, no unknown parts, nothing twice.
     query = request.scope["query_string"].decode("latin-1")
     text = f"{model}/{version}/{seed}/{index}" + (f"?{query}" if query else "")
@@ -152,7 +154,7 @@ async def permanent_image(
     if digest and (cached := cache.find(ImageKey(text, media_type, digest))):
         if not etag_matches(known_etag, cached.etag):
             await charge(request, api_key)
-        return _respond_with_image(request, cached, media_type)
+        return _respond_with_image(request, cached, extension)
     parsed_address = Address.parse(text)
     with deadline:
         loaded_model = await registry.get(model, version)
@@ -163,7 +165,7 @@ async def permanent_image(
             file = await _render_picture(request, loaded_model, [address], media_type, deadline)
             image = image._replace(file=file)
             cache.add(ImageKey(text, media_type, loaded_model.digest), image)
-        return _respond_with_image(request, image, media_type)
+        return _respond_with_image(request, image, extension)
 
 
 @router.get("/v1/models")
@@ -268,17 +270,25 @@ def _make_etag(model: LoadedModel, address: Address, media_type: MediaType) -> s
     return f'"{hashlib.sha256(identity.encode()).hexdigest()[:32]}"'
 
 
-def _respond_with_image(request: Request, image: CachedImage, media_type: MediaType) -> Response:
+def _respond_with_image(request: Request, image: CachedImage, extension: str) -> Response:
     """Respond with a permanent image, or say that the client has it.
 
-    Without RateLimit: a cache would hand one caller's to the next.
+    Without RateLimit: a cache would hand one caller's to the next. Content-Location has the canonical URL, so that
+    caches and callers that asked in another way can tell that it is the same image.
     """
     authenticator: Authenticator = request.app.state.authenticator
     sharing = "public" if authenticator.is_open or get_settings(request).public_images else "private"
-    headers = {"ETag": image.etag, "Cache-Control": f"{sharing}, {IMMUTABLE}", "Ganmint-Address": image.address}
+    path, _, query = image.address.partition("?")
+    headers = {
+        "ETag": image.etag,
+        "Cache-Control": f"{sharing}, {IMMUTABLE}",
+        "Ganmint-Address": image.address,
+        "Content-Location": f"{request.scope.get('root_path', '')}/v1/images/{path}.{extension}"
+        + (f"?{query}" if query else ""),
+    }
     if etag_matches(request.headers.get("if-none-match"), image.etag):
         return Response(status_code=304, headers=headers)
-    return Response(image.file, media_type=media_type, headers=headers)
+    return Response(image.file, media_type=EXTENSIONS[extension], headers=headers)
 
 
 async def _render_picture(

@@ -24,7 +24,7 @@ from service.errors import InvalidRequestError, QueueFullError
 from service.negotiation import BINARY, JSON, TIMEOUT_HEADER, check_picture_content_type, parse_timeout_s
 from service.rate_limits import check_cost
 from service.request_body import read_body
-from service.request_state import charge, check_key, get_registry, get_settings, wait_while_connected
+from service.request_state import add_to_log, charge, check_key, get_registry, get_settings, wait_while_connected
 from service.routes import PROBLEMS
 from service.schemas import VerifyResponse
 from service.settings import Settings
@@ -119,6 +119,7 @@ async def _verify(
     except ModelNotFoundError as error:
         return verification.judge_unknown_model(claim, error), await charge(request, api_key, 0)
     addresses = await asyncio.to_thread(verification.resolve, claim.addresses, model.manifest)
+    add_to_log(request, model=model.manifest.name, n=len(addresses))
     rate_limit_headers = await charge(request, api_key, len(addresses), model, deadline)
     with model.batcher.submit(addresses, None, deadline) as pending:
         pixels = await wait_while_connected(request, pending, pending.wait_for_pixels)
