@@ -123,7 +123,12 @@ def bin_dir(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_four_packages_and_their_data(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == set(PACKAGES)
-    assert {"ganmint/py.typed", "service/static/index.html", "models/pretrained/digits/manifest.json"} <= set(names)
+    assert {
+        "ganmint/py.typed",
+        "service/static/index.html",
+        "service/static/play/kernel.wasm",
+        "models/pretrained/digits/manifest.json",
+    } <= set(names)
     assert any(name.startswith("training/presets/") for name in names)
 
 
