@@ -21,7 +21,7 @@ Values = dict[str, Any]
 KEY = {"name": "alice", "sha256": "0" * 64, "requests_per_minute": 60}
 INGRESS = {"enabled": True, "host": "images.example", "className": "nginx", "tlsSecret": "tls"}
 EXPORT = {"enabled": True, "model": "digits", "count": 100_000_000, "out": "s3://bucket/digits"}
-MONITORING = {"monitoring": {"enabled": True}}
+MONITORING = {"monitoring": {"enabled": True}, "export": EXPORT}
 # Values that together cover every template and branch, by name.
 MATRIX: dict[str, Values] = {
     "gpu" * gpu + f" {mode}" + " ingress" * ingress + " monitoring" * monitoring: {
@@ -94,9 +94,9 @@ def iterate_pods(documents: list[Document]) -> Iterator[Document]:
 
 
 def read_rule_groups() -> dict[str, Any]:
-    """Return the content of the alerts' rule file, as the Prometheus operator passes it to Prometheus."""
-    groups: dict[str, Any] = find_one(render(MONITORING), "PrometheusRule")["spec"]
-    return groups
+    """Return the content of the alerts' rule files, as the Prometheus operator passes them to Prometheus."""
+    rules = [document for document in render(MONITORING) if document["kind"] == "PrometheusRule"]
+    return {"groups": [group for document in rules for group in document["spec"]["groups"]]}
 
 
 def list_alerts() -> list[dict[str, Any]]:

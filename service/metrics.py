@@ -100,8 +100,8 @@ class Metrics:
             "livemin",
         )
         self.keys_file_ok.set(1)
-        build = gauge("ganmint_build_info", "Always 1.", ("version", "python", "onnxruntime"), "livemax")
-        build.labels(*map(_find_version, ("ganmint", "python", "onnxruntime"))).set(1)
+        self.build = gauge("ganmint_build_info", "Always 1.", ("version", "python", "onnxruntime"), "livemax")
+        self.build.labels(*map(_find_version, ("ganmint", "python", "onnxruntime"))).set(1)
         self._request_series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def record_request(self, route: str, method: str, code: int, seconds: float) -> None:

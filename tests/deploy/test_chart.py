@@ -295,6 +295,21 @@ def test_one_autoscaler_or_a_fixed_number_of_pods(mode: str, kind: str | None) -
         assert 5 in (scaler["spec"].get("maxReplicas"), scaler["spec"].get("maxReplicaCount"))
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_autoscaler_acts_before_a_worker_fills_its_core(gpu: bool) -> None:
+    """A worker mints on one core, and an HPA acts 10 % above its target: a higher one is never reached."""
+    values = {"gpu": {"enabled": gpu}}
+    (metric,) = find_one(render(values), "HorizontalPodAutoscaler")["spec"]["metrics"]
+    target = metric["resource"]["target"]
+    assert target["type"] == "AverageValue" and int(target["averageValue"].removesuffix("m")) * 1.1 < 1000
+    scaler = find_one(render({**values, "autoscaling": {"mode": "keda"}}), "ScaledObject")
+    by_wait, by_cpu = scaler["spec"]["triggers"]
+    assert (by_cpu["metricType"], by_cpu["metadata"]["value"]) == ("AverageValue", target["averageValue"])
+    # Seconds, so that one threshold suits quick and slow models.
+    assert "ganmint_forward_duration_seconds_sum" in by_wait["metadata"]["query"]
+    assert float(by_wait["metadata"]["threshold"]) == 0.5
+
+
 def test_a_gpu_is_asked_for_only_where_it_is_wanted() -> None:
     for enabled in (False, True):
         (pod,) = iterate_pods(render({"gpu": {"enabled": enabled}}))
@@ -401,6 +416,7 @@ def test_another_export_is_another_job_and_the_same_is_the_same() -> None:
 
     assert names(EXPORT) == names(EXPORT)
     assert not set(names(EXPORT)) & set(names({**EXPORT, "count": 2}))
+    assert names(EXPORT) == names({**EXPORT, "keepSeconds": 60, "parallelism": 2})
 
 
 def test_an_export_survives_a_node_and_fails_on_wrong_usage() -> None:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from service.metrics import Metrics
+from service.process_metrics import ServiceProcessCollector
 from tests.waiting import TIMEOUT_S
 
 pytest.importorskip("helm_python", reason="helm-python-sdk has no wheel for this machine")
@@ -31,6 +32,12 @@ PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="needs promtool, of Debian's package prometheus")
 # Prometheus adds this series for every scrape.
 PROMETHEUS_SERIES = {"up"}
+# kube-state-metrics has these, by its documentation of Pods, HorizontalPodAutoscalers and Jobs.
+CLUSTER_SERIES = {
+    "kube_pod_container_status_restarts_total": {"namespace", "pod", "container"},
+    "kube_horizontalpodautoscaler_status_current_replicas": {"namespace", "horizontalpodautoscaler"},
+    "kube_job_failed": {"namespace", "job_name", "condition"},
+}
 
 
 @pytest.fixture
@@ -88,7 +95,10 @@ def test_every_query_uses_series_and_labels_of_the_service(where: str, query: st
         if hasattr(kind, "_labelnames")
         for name in metrics.registry._get_names(kind)  # type: ignore[no-untyped-call]
     }
-    for name, labels in re.findall(r"\b(ganmint_\w+|up)\{([^}]*)\}", query):
+    names |= CLUSTER_SERIES
+    process_names = {f"{m.name}_total" if m.type == "counter" else m.name for m in ServiceProcessCollector().collect()}
+    names |= {name: {"namespace", "job", "instance"} for name in process_names}
+    for name, labels in re.findall(r"\b((?:ganmint|process|kube)_\w+|up)\{(.*?)\}", query):
         assert name in names or name in PROMETHEUS_SERIES, (where, name)
         query_labels = set(re.findall(r"(\w+)=", labels))
         assert query_labels <= names.get(name, {"namespace", "job"}), (where, name)
@@ -97,8 +107,10 @@ def test_every_query_uses_series_and_labels_of_the_service(where: str, query: st
 
 def test_every_query_is_limited_to_its_release() -> None:
     for where, query in list_queries().items():
-        for labels in re.findall(r"\b(?:ganmint_\w+|up)(\{[^}]*\})", query):
+        for labels in re.findall(r"\b(?:(?:ganmint|process)_\w+|up)(\{[^}]*\})", query):
             assert "namespace=" in labels and ("job=" in labels or where == "job"), where
+        for labels in re.findall(r"\bkube_\w+(\{.*?\})", query):
+            assert 'namespace="images"' in labels and "ganmint" in labels, where
 
 
 def test_dashboard_panels_have_texts_and_do_not_overlap() -> None:

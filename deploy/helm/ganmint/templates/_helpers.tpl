@@ -144,6 +144,13 @@ securityContext:
 {{- end -}}
 {{- end -}}
 
+{{- /* A Job cannot be changed: another export is another Job. How long it is kept and watched makes no other export. */ -}}
+{{- define "ganmint.exportName" -}}
+{{- $export := omit .Values.export "keepSeconds" "parallelism" -}}
+{{- $hash := list $export .Values.image .Values.gpu .Values.models .Chart.AppVersion | toJson | sha256sum | trunc 8 -}}
+{{- printf "%s-%s" (include "ganmint.fullname" .) $hash -}}
+{{- end -}}
+
 {{- define "ganmint.series" -}}
 namespace="{{ .Release.Namespace }}",job="{{ include "ganmint.fullname" . }}"
 {{- end -}}
