@@ -66,6 +66,10 @@ class DataConfig(Frozen):
         validation_alias=AliasChoices("label_columns", "labels"),
         description="csv columns that make the label, joined by a space",
     )
+    unlabelled: bool = Field(default=False, description="read no labels: folders and tables are no classes")
+    test: str = Field(
+        default="", description="path of the test images, read as the data are; without it, the data's own or a share"
+    )
     holdout: float = Field(
         default=0.0, ge=0, lt=1, description="share of the images that is held out as test images, for a release"
     )
@@ -86,6 +90,12 @@ class DataConfig(Frozen):
         validation_alias=AliasChoices("class_sampling_power", "class_power"),
         description="classes are shown in proportion to their size to this power: 1 as they are, 0 equally often",
     )
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> DataConfig:
+        if self.unlabelled and self.label_columns:
+            raise ValueError("data.unlabelled reads no labels; give data.label_columns=[] with it")
+        return self
 
     def without_terms_of_other_data(self, digest: str) -> DataConfig:
         """Return this for data with a digest: without the terms, if they were written for other data."""

@@ -14,6 +14,7 @@ from models.runtime.loading import resolve_device
 from models.runtime.processor import has_bfloat16
 from training.config import PRESET_BY_SIDE, Config, dump_config, find_preset, list_presets, load_preset
 from training.data.dataset import Dataset, toy1d, toy25
+from training.data.layout import describe_unused
 from training.data.loader import load_dataset
 from training.distributed import local_device, main_process_output
 from training.runs.loop import check_shape, describe_data, drop_other_terms, run
@@ -109,6 +110,8 @@ def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> Non
     classes = f"{dataset.num_classes} classes" if dataset.num_classes else "no labels"
     shape = "x".join(map(str, dataset.shape))
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
+    if dataset.unused:
+        click.echo(f"# not used: {describe_unused(dataset.unused)}")
     data_info = describe_data(config, dataset)
     hint = ""
     if data_info["licence"] == "not stated":
@@ -134,7 +137,8 @@ def _resolve(preset: str | None, path: Path | None, assignments: tuple[str, ...]
     if path is None:
         raise InputError(f"give one of {', '.join(list_presets())}, or --data to choose one by the images", "--preset")
     # Any of these presets will do: none of them says what the labels are.
-    dataset = load_dataset(path, load_preset(PRESET_BY_SIDE[28], assignments).data.label_columns)
+    data = load_preset(PRESET_BY_SIDE[28], assignments).data
+    dataset = load_dataset(path, data.label_columns, data.unlabelled)
     name = find_preset(dataset.shape)
     click.echo(f"# preset: {name}, by the images' shape")
     return load_preset(name, assignments), dataset
@@ -151,4 +155,4 @@ def load_data(config: Config, path: Path | None) -> Dataset:
         return TOY_DATASETS[config.data.kind]()
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
-    return load_dataset(path, config.data.label_columns)
+    return load_dataset(path, config.data.label_columns, config.data.unlabelled)

@@ -1,9 +1,11 @@
-"""Open a folder or a zip as one source of named files; nothing is extracted to disk."""
+"""Open a folder or a zip as one source of named files; nothing is extracted to disk.
+
+Names are POSIX names relative to the source, and valid text whatever the encoding on disk or in the archive.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import struct
 import zipfile
@@ -14,6 +16,26 @@ from types import TracebackType
 from typing import BinaryIO, cast
 
 from models.errors import DataError
+
+# In the flags of a zip's member: its name is UTF-8.
+ZIP_UTF8 = 0x800
+
+
+def readable(name: str) -> str:
+    """Return a file name as valid text: a part that is not UTF-8 on disk is read as Windows-1252 or Latin-1."""
+    return "/".join(map(_decode_part, name.split("/")))
+
+
+def _decode_part(part: str) -> str:
+    try:
+        part.encode()
+    except UnicodeEncodeError:
+        raw = os.fsencode(part)
+        try:
+            return raw.decode("cp1252")
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+    return part
 
 
 class Folder:
@@ -27,6 +49,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.csv_beside = path.absolute().parent / (path.absolute().name + ".csv")
+        self._on_disk: dict[str, str] = {}
 
     def names(self) -> list[str]:
         """List the names of all files, in sub-folders too; links are followed.
@@ -37,19 +60,24 @@ class Folder:
         def refuse(error: OSError) -> None:
             raise DataError(Path(error.filename), f"cannot be read: {error.strerror}")
 
-        names: list[str] = []
+        self._on_disk = {}
         visited: set[Path] = set()
         for root, folders, files in os.walk(self.path, onerror=refuse, followlinks=True):
             folder = Path(root)
             visited.add(folder.resolve())
             # A link to a folder that contains the link would never end.
             folders[:] = [child for child in folders if (folder / child).resolve() not in visited]
-            names += [(folder / file).relative_to(self.path).as_posix() for file in files]
-        return names
+            for file in files:
+                on_disk = (folder / file).relative_to(self.path).as_posix()
+                name = readable(on_disk)
+                if name in self._on_disk:
+                    raise DataError(self.path / name, "is the name of two files in different encodings; rename one")
+                self._on_disk[name] = on_disk
+        return list(self._on_disk)
 
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading."""
-        return (self.path / name).open("rb")
+        return (self.path / self._on_disk.get(name, name)).open("rb")
 
 
 class Zip(AbstractContextManager["Zip"]):
@@ -58,6 +86,7 @@ class Zip(AbstractContextManager["Zip"]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.csv_beside = path.with_suffix(".csv")
+        self._members: dict[str, zipfile.ZipInfo] = {}
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
@@ -70,19 +99,31 @@ class Zip(AbstractContextManager["Zip"]):
 
         Raises: DataError.
         """
-        names = [name for name in self._archive.namelist() if not name.endswith("/")]
-        ordered = sorted(names)
-        for name, next_name in itertools.pairwise(ordered):
-            if name == next_name:
+        self._members = {}
+        for member in self._archive.infolist():
+            name = _member_name(member)
+            if member.is_dir() or member.filename.endswith("\\"):
+                continue
+            if name in self._members:
                 raise DataError(self.path / name, "is in the archive twice; make the zip again")
-        return names
+            self._members[name] = member
+        return list(self._members)
 
     def open(self, name: str) -> BinaryIO:
         """Open a member for reading."""
-        return cast(BinaryIO, self._archive.open(name))
+        return cast(BinaryIO, self._archive.open(self._members.get(name, name)))
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self._archive.close()
+
+
+def _member_name(member: zipfile.ZipInfo) -> str:
+    """Return a member's name with slashes; programs write UTF-8 without its flag, and backslashes on Windows."""
+    name = member.filename
+    if not member.flag_bits & ZIP_UTF8:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 FileSource = Folder | Zip

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,12 +29,14 @@ class Dataset:
         images: uint8 (N, H, W, C) for images, float32 (N, dim, 1, 1) for toy data.
         labels: int64 (N,) in 0 .. len(class_names) - 1, or None.
         class_names: one name per class, in label order; empty when unlabelled.
+        unused: names of the files beside the images that were not read; no part of the digest.
     """
 
     name: str
     images: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = field(default=())
+    unused: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.images)
@@ -74,6 +77,17 @@ class Dataset:
         labels = None if self.labels is None else self.labels[indices]
         return dataclasses.replace(self, images=_take_rows(self.images, indices, self.name), labels=labels)
 
+    def with_classes(self, class_names: tuple[str, ...]) -> Dataset:
+        """Return this with its labels numbered by other classes, which include its own."""
+        if self.labels is None or self.class_names == class_names:
+            return self
+        numbers = np.array([class_names.index(name) for name in self.class_names], np.int64)
+        return dataclasses.replace(self, labels=numbers[self.labels], class_names=class_names)
+
+    def without_labels(self) -> Dataset:
+        """Return this without labels and classes."""
+        return dataclasses.replace(self, labels=None, class_names=())
+
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return samples by index.
 
@@ -97,6 +111,21 @@ def _take_rows(
     # With the default mode "raise", numpy would buffer the whole output.
     np.take(images, indices, axis=0, out=rows, mode="clip")
     return rows
+
+
+def number_classes(
+    labels: NDArray[np.int64], names: Sequence[str] | None = None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Number the classes that occur from 0, in order of their labels.
+
+    Args:
+        labels: integers (N,), which may have gaps.
+        names: the name of each label; if not given, labels are their own names.
+    Returns: labels int64 (N,) in 0 .. classes - 1, and the name of each class.
+    """
+    occurring, numbers = np.unique(labels, return_inverse=True)
+    class_names = tuple(str(label) if names is None else str(names[label]) for label in occurring)
+    return numbers.reshape(-1).astype(np.int64), class_names
 
 
 def toy1d() -> Dataset:

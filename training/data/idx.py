@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.errors import DataError
 from training.data.allocation import allocate
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, number_classes
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
@@ -31,7 +31,7 @@ def read_idx_dataset(path: Path) -> Dataset:
     """
     path = plain_or_gzipped(path)
     name = path.name.removesuffix(".gz")
-    labels_name = name.replace("images", "labels").replace("idx3", "idx1")
+    _, labels_name = _files(name)
     if labels_name == name:
         raise DataError(path, "is not named like images-idx3-ubyte; give the file of images")
     labels_path = plain_or_gzipped(path.with_name(labels_name))
@@ -41,8 +41,19 @@ def read_idx_dataset(path: Path) -> Dataset:
     labels = read_idx(labels_path)
     if labels.shape != images.shape[:1]:
         raise DataError(labels_path, f"has labels of shape {labels.shape} for the {len(images)} images of {path.name}")
-    class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
-    return Dataset(path.name, images[..., np.newaxis], labels.astype(np.int64), class_names)
+    numbers, class_names = number_classes(labels.astype(np.int64))
+    return Dataset(path.name, images[..., np.newaxis], numbers, class_names, _list_unused(path.parent))
+
+
+def _list_unused(folder: Path) -> tuple[str, ...]:
+    """List what a folder holds beside MNIST's four files; of a file with and without .gz, the latter is read."""
+    names = {file.name for file in folder.iterdir()}
+    used = {name if name in names else f"{name}.gz" for name in (*_files(TRAIN_IMAGES), *_files(TEST_IMAGES))}
+    return tuple(sorted(names - used))
+
+
+def _files(images_name: str) -> tuple[str, str]:
+    return images_name, images_name.replace("images", "labels").replace("idx3", "idx1")
 
 
 def plain_or_gzipped(path: Path) -> Path:

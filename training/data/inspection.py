@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from models import images
 from models.errors import DataError
-from training.data import image_folder
+from training.data import image_files, image_folder
 from training.data.archive import FileSource, open_source
-from training.data.image_folder import TextLabels
+from training.data.folder_labels import UNLABELLED, FolderLabels
 from training.data.labels import LabelColumn
-from training.data.loader import is_image_folder, load_dataset
+from training.data.layout import find_layout
+from training.data.loader import is_image_folder, load_dataset, load_test_images
 
 Pixels = NDArray[np.uint8]
 
@@ -31,20 +32,24 @@ class DatasetReport:
     """The findings of an inspection.
 
     Attributes:
-        num_images: the number of images, unreadable ones included.
+        num_images: the number of images to train on, unreadable ones included.
+        num_test_images: the same of the data's own test images.
         sizes: the number of images by (width, height, channels).
         classes: the number of images by class, in label order; empty if there are no labels.
         unreadable: one error for each image that cannot be read.
         duplicates: names of images with equal pixels, each group in order.
         labels_error: why labels cannot be read.
+        unused: names of the files that are not used.
     """
 
     num_images: int = 0
+    num_test_images: int = 0
     sizes: Counter[tuple[int, int, int]] = field(default_factory=Counter)
     classes: dict[str, int] = field(default_factory=dict)
     unreadable: list[DataError] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
     labels_error: DataError | None = None
+    unused: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -63,7 +68,8 @@ class DatasetReport:
             obstacles.append(str(self.labels_error))
         if self.unreadable:
             obstacles.append(
-                f"{len(self.unreadable)} of {self.num_images} images cannot be read; replace or remove them"
+                f"{len(self.unreadable)} of {self.num_images + self.num_test_images} images cannot be read; "
+                "replace or remove them"
             )
         if len({size[:2] for size in self.sizes}) > 1:
             obstacles.append("the images have different sizes; resize them to one size")
@@ -81,41 +87,44 @@ class Inspection(NamedTuple):
     sheet: Pixels | None
 
 
-def inspect_dataset(path: Path, label_columns: Sequence[LabelColumn] = ()) -> Inspection:
-    """Inspect every image of a data set.
+def inspect_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False) -> Inspection:
+    """Inspect every image of a data set, its own test images too.
 
-    Args:
-        path: as for training.data.loader.load_dataset.
-        label_columns: which csv columns make the label.
+    Args: as for training.data.loader.load_dataset.
     Raises: DataError when nothing at all can be read.
     """
     try:
         has_image_files = path.exists() and is_image_folder(path)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror or error}") from None
-    return _inspect_files(path, label_columns) if has_image_files else _inspect_array(path, label_columns)
+    inspect = _inspect_files if has_image_files else _inspect_array
+    return inspect(path, label_columns, unlabelled)
 
 
-def _inspect_array(path: Path, label_columns: Sequence[LabelColumn]) -> Inspection:
-    dataset = load_dataset(path, label_columns)
-    labels = None
+def _inspect_array(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) -> Inspection:
+    dataset = load_dataset(path, label_columns, unlabelled)
+    test = load_test_images(path, label_columns, unlabelled)
+    report = DatasetReport(len(dataset), len(test) if test else 0, unused=dataset.unused)
+    labels = UNLABELLED
     if dataset.labels is not None:
-        labels = TextLabels([dataset.class_names[k] for k in dataset.labels], dataset.class_names)
+        labels = FolderLabels([dataset.class_names[k] for k in dataset.labels], dataset.class_names)
     pixels = np.asarray(dataset.images, np.uint8)
     named_images = ((f"image {k}", image) for k, image in enumerate(pixels))
-    return _inspect(DatasetReport(num_images=len(dataset)), named_images, labels)
+    return _inspect(report, named_images, labels)
 
 
-def _inspect_files(path: Path, label_columns: Sequence[LabelColumn]) -> Inspection:
+def _inspect_files(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) -> Inspection:
     with open_source(path) as source:
-        names = image_folder.list_images(source)
-        report = DatasetReport(num_images=len(names))
-        labels = None
+        layout = find_layout(source)
+        test_images = layout.test.images if layout.test else []
+        report = DatasetReport(len(layout.training.images), len(test_images))
+        labels = UNLABELLED
         try:
-            labels = image_folder.read_labels(source, names, label_columns)
+            labels, _, report.unused = image_folder.read_all_labels(source, layout, label_columns, unlabelled)
         except DataError as error:
             report.labels_error = error
-        return _inspect(report, _decode_readable(source, names, report), labels)
+            report.unused = tuple(name for name in layout.list_unused(()) if source.path / name != error.path)
+        return _inspect(report, _decode_readable(source, layout.training.images + test_images, report), labels)
 
 
 def _decode_readable(
@@ -124,24 +133,21 @@ def _decode_readable(
     """Decode each image; yield None for one that cannot be read, after adding its error to the report."""
     for name in names:
         try:
-            mode = "L" if image_folder.read_channels(source, name) == 1 else "RGB"
-            yield name, image_folder.decode(source, name, mode)
+            mode = "L" if image_files.read_channels(source, name) == 1 else "RGB"
+            yield name, image_files.decode(source, name, mode)
         except DataError as error:
             report.unreadable.append(error)
             yield name, None
 
 
 def _inspect(
-    report: DatasetReport, named_images: Iterable[tuple[str, Pixels | None]], labels: TextLabels | None
+    report: DatasetReport, named_images: Iterable[tuple[str, Pixels | None]], labels: FolderLabels
 ) -> Inspection:
-    """Complete the report from the images' pixels."""
-    class_names: tuple[str, ...] = ()
-    if labels is not None:
-        class_names = labels.class_names
-        counts = Counter(labels.texts)
-        report.classes = {name: counts[name] for name in class_names}
+    """Complete the report from the pixels of the training images, and of the test images after them."""
+    counts = Counter(labels.texts)
+    report.classes = {name: counts[name] for name in labels.class_names}
     names_by_digest: dict[bytes, list[str]] = {}
-    sheet = _Sheet(class_names)
+    sheet = _Sheet(labels.class_names)
     for k, (name, pixels) in enumerate(named_images):
         if pixels is None:
             continue
@@ -149,7 +155,8 @@ def _inspect(
         report.sizes[width, height, channels] += 1
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         names_by_digest.setdefault(digest, []).append(name)
-        sheet.add(pixels, None if labels is None else labels.texts[k])
+        if k < report.num_images:
+            sheet.add(pixels, labels.texts[k] if labels.texts else None)
     report.duplicates = [names for names in names_by_digest.values() if len(names) > 1]
     return Inspection(report, sheet.render())
 

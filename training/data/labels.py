@@ -1,9 +1,7 @@
-"""Read labels from a csv and order their classes."""
+"""Read labels from a table and order their classes."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,12 +11,14 @@ from pydantic import Field
 
 from models.base import Frozen
 from models.errors import DataError
+from training.data.tables import Table
 
-FILE_HEADING = "file"
+# The first that a table has; Hugging Face's is file_name.
+FILE_HEADINGS = ("file", "file_name", "filename", "image", "path")
 
 
 class LabelColumn(Frozen):
-    """A column of a labels csv whose values are part of the label.
+    """A column of a labels table whose values are part of the label.
 
     Attributes:
         column: its heading.
@@ -35,7 +35,7 @@ DEFAULT_COLUMNS = (LabelColumn(column="label"),)
 
 
 class LabelRow(NamedTuple):
-    """A row of a labels csv: its line number, its file, and one name per column."""
+    """A row of a labels table: its line number, its file, and one name per column."""
 
     line: int
     file: str
@@ -66,42 +66,41 @@ def derive_class_names(columns: Sequence[LabelColumn], rows: Collection[tuple[st
     return tuple(dict.fromkeys(map(" ".join, distinct)))
 
 
-def read_label_rows(path: Path, content: bytes, columns: Sequence[LabelColumn]) -> Iterator[LabelRow]:
-    """Read the rows of a labels csv.
+def read_label_rows(table: Table, columns: Sequence[LabelColumn]) -> Iterator[LabelRow]:
+    """Read the rows of a labels table, which has a column of file names and the columns that make the label.
 
-    Args:
-        path: the csv's path, for errors.
-        content: the csv's bytes: UTF-8, a heading line with at least `file` and the columns.
-        columns: the columns that make the label.
-    Raises: DataError for path, naming the column or line at fault.
+    Raises: DataError for the table, naming the column or line at fault.
     """
-    try:
-        # Spreadsheets write a byte order mark, and spaces after commas are common.
-        text = io.StringIO(content.decode("utf-8-sig"), newline="")
-        reader = csv.DictReader(text, skipinitialspace=True, strict=True)
-        _check_headings(path, list(reader.fieldnames or ()), columns)
-        for row in reader:
-            file = _value(path, reader.line_num, row, FILE_HEADING)
-            names = tuple(_name(path, reader.line_num, row, column) for column in columns)
-            yield LabelRow(reader.line_num, file, names)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, f"is not a csv in UTF-8: {error}") from None
+    file = table.find_column(*FILE_HEADINGS)
+    places = [table.find_column(column.column) for column in columns]
+    if file is None or None in places:
+        raise _columns_error(table, columns)
+    for line, values in table.rows:
+        names = tuple(_name(table.path, line, values[k or 0], column) for k, column in zip(places, columns))
+        yield LabelRow(line, _require(table.path, line, values[file], table.headings[file]), names)
 
 
-def _check_headings(path: Path, headings: list[str], columns: Sequence[LabelColumn]) -> None:
-    required = [FILE_HEADING, *(column.column for column in columns)]
-    if set(required) <= set(headings):
-        return
-    actual = f"has the columns {', '.join(map(repr, headings))}" if headings else "is empty"
-    raise DataError(
-        path,
+def has_columns(table: Table, columns: Sequence[LabelColumn]) -> bool:
+    """Tell whether `read_label_rows` finds its columns.
+
+    Raises: DataError for a column that the table has twice.
+    """
+    alternatives = [FILE_HEADINGS, *((column.column,) for column in columns)]
+    return all(table.find_column(*headings) is not None for headings in alternatives)
+
+
+def _columns_error(table: Table, columns: Sequence[LabelColumn]) -> DataError:
+    required = [FILE_HEADINGS[0], *(column.column for column in columns)]
+    actual = f"has the columns {', '.join(map(repr, table.headings))}" if table.headings else "is empty"
+    return DataError(
+        table.path,
         f"{actual}; it needs {' and '.join(map(repr, required))}: name the columns to learn from with "
-        "--set 'data.label_columns=[{column: ...}]', or move the csv elsewhere to train without labels",
+        "--set 'data.label_columns=[{column: ...}]', or train without labels: --set data.unlabelled=true",
     )
 
 
-def _name(path: Path, line: int, row: dict[str, str], column: LabelColumn) -> str:
-    value = _value(path, line, row, column.column)
+def _name(path: Path, line: int, value: str, column: LabelColumn) -> str:
+    _require(path, line, value, column.column)
     if column.names and value not in column.names:
         known = ", ".join(map(repr, column.names))
         raise DataError(
@@ -111,8 +110,7 @@ def _name(path: Path, line: int, row: dict[str, str], column: LabelColumn) -> st
     return column.names.get(value, value)
 
 
-def _value(path: Path, line: int, row: dict[str, str], heading: str) -> str:
-    value = (row[heading] or "").strip()
+def _require(path: Path, line: int, value: str, heading: str) -> str:
     if not value:
         raise DataError(path, f"has no {heading} on line {line}; fill it in")
     return value

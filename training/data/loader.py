@@ -6,16 +6,18 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 from models.errors import DataError
 from training.data import idx
+from training.data.archive import readable
 from training.data.dataset import Dataset
 from training.data.image_folder import read_image_folder
 from training.data.labels import LabelColumn
 from training.data.npz import read_npz_dataset
 
 
-def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = ()) -> Dataset:
+def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False) -> Dataset:
     """Read a data set.
 
     Args:
@@ -25,24 +27,29 @@ def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = ()) -> Datas
             a folder or .zip of images (training.data.image_folder has the rules);
             an .npz (training.data.npz has the keys).
         label_columns: which csv columns make the label; for images with a csv only.
+        unlabelled: read no labels.
     Returns: a data set with at least one image; the same content gives the same digest from a folder
     and from a zip.
     Raises: DataError naming the file at fault.
     """
     with _wrap_os_errors(path):
-        return dataclasses.replace(_read(path, label_columns), name=path.resolve().name)
+        dataset = _read(path, label_columns, unlabelled)
+        dataset = dataset.without_labels() if unlabelled else dataset
+        return dataclasses.replace(dataset, name=readable(path.resolve().name))
 
 
-def load_test_images(path: Path) -> Dataset | None:
-    """Read the test images that come with a data set: those of MNIST's folder; None if there are none.
+def load_test_images(path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False) -> Dataset | None:
+    """Read the test images that come with a data set: MNIST's, or those of a folder's test split; None if it has none.
 
+    Args: as for load_dataset. The classes are those of the test images.
     Raises: DataError naming the file at fault.
     """
     with _wrap_os_errors(path):
-        images = path / idx.TEST_IMAGES
-        if not path.is_dir() or not (images.is_file() or images.with_name(images.name + ".gz").is_file()):
+        dataset = _read_test_images(path, label_columns, unlabelled)
+        if dataset is None:
             return None
-        return dataclasses.replace(idx.read_idx_dataset(images), name=f"{path.resolve().name} (test)")
+        dataset = dataset.without_labels() if unlabelled else dataset
+        return dataclasses.replace(dataset, name=f"{readable(path.resolve().name)} (test)")
 
 
 def is_image_folder(path: Path) -> bool:
@@ -63,11 +70,11 @@ def _wrap_os_errors(path: Path) -> Iterator[None]:
         raise DataError(Path(error.filename or path), f"cannot be read: {error.strerror or error}") from None
 
 
-def _read(path: Path, label_columns: Sequence[LabelColumn]) -> Dataset:
+def _read(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) -> Dataset:
     if not path.exists():
         raise DataError(path, "does not exist")
     if is_image_folder(path):
-        return read_image_folder(path, label_columns)
+        return cast(Dataset, read_image_folder(path, label_columns, unlabelled))
     if label_columns:
         headings = ", ".join(repr(column.column) for column in label_columns)
         raise DataError(
@@ -85,3 +92,12 @@ def _read(path: Path, label_columns: Sequence[LabelColumn]) -> Dataset:
         path,
         "is not a data set; give a folder or .zip of images, an .npz, MNIST's folder or its images-idx3-ubyte file",
     )
+
+
+def _read_test_images(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) -> Dataset | None:
+    if is_image_folder(path):
+        return read_image_folder(path, label_columns, unlabelled, is_test=True)
+    images = path / idx.TEST_IMAGES
+    if not path.is_dir() or not (images.is_file() or images.with_name(images.name + ".gz").is_file()):
+        return None
+    return idx.read_idx_dataset(images)

@@ -12,10 +12,12 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from models.errors import DataError
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, number_classes
 
 KEYS = frozenset({"images", "labels", "label_names"})
-# A larger label is a mistake that would ask for as many class names.
+# Where the images of an export come from.
+ADDRESSES = "addresses"
+# More classes are a mistake, such as an identifier for each image.
 MAX_CLASSES = 65536
 
 
@@ -23,21 +25,22 @@ def read_npz_dataset(path: Path) -> Dataset:
     """Read an npz file.
 
     Args: path, a file with `images` uint8 (N, H, W) or (N, H, W, C), C 1 or 3, and optionally
-        `labels`, integers (N,), and `label_names`, text (K,).
+        `labels`, integers (N,), and `label_names`, text (K,). Labels that are all -1 are none, as in exports.
     Raises: DataError for path.
     """
-    arrays = _read_arrays(path)
+    arrays, unused = _read_arrays(path)
     images = _check_images(path, arrays["images"])
     labels = arrays.get("labels")
     label_names = arrays.get("label_names")
-    if labels is None:
-        if label_names is not None:
-            raise DataError(path, "has 'label_names' but no 'labels'")
-        return Dataset(path.name, images)
-    return _with_labels(path, images, labels, label_names)
+    if labels is None and label_names is not None:
+        raise DataError(path, "has 'label_names' but no 'labels'")
+    if labels is None or (labels.shape == (len(images),) and (labels == -1).all()):
+        return Dataset(path.name, images, unused=unused)
+    return Dataset(path.name, images, *_read_labels(path, len(images), labels, label_names), unused)
 
 
-def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+def _read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Return the known arrays by name, and the names of the other files inside."""
     try:
         # Unpickling can run code, so arrays of objects are refused.
         with path.open("rb") as file, NpzFile(file, allow_pickle=False) as archive:
@@ -49,7 +52,7 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(path, f"is not a readable npz file without pickles ({error}); save it again") from None
     if "images" not in arrays:
         raise DataError(path, f"has no 'images' (found {', '.join(keys) or 'nothing'}); save np.savez(images=...)")
-    return arrays
+    return arrays, tuple(f"{key}.npy" for key in keys if key not in (*KEYS, ADDRESSES))
 
 
 def _check_images(path: Path, array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -73,14 +76,15 @@ def _images_remedy(array: NDArray[Any]) -> str:
     return ""
 
 
-def _with_labels(
-    path: Path, images: NDArray[np.uint8], labels: NDArray[Any], label_names: NDArray[Any] | None
-) -> Dataset:
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+def _read_labels(
+    path: Path, count: int, labels: NDArray[Any], label_names: NDArray[Any] | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return labels int64 (N,) from 0 without gaps, and the names of the classes that occur."""
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise DataError(
             path,
-            f"has 'labels' of {labels.dtype} {labels.shape} for {len(images)} images; give integers (N,)"
-            + _labels_remedy(labels, len(images)),
+            f"has 'labels' of {labels.dtype} {labels.shape} for {count} images; give integers (N,)"
+            + _labels_remedy(labels, count),
         )
     if label_names is not None and not _are_distinct_texts(label_names):
         raise DataError(path, f"has 'label_names' of {label_names.dtype} {label_names.shape}; give distinct texts (K,)")
@@ -89,11 +93,7 @@ def _with_labels(
     if len(outside):
         row = outside[0]
         raise DataError(path, f"has label {labels[row]} at image {row}; labels must be in 0 .. {num_classes - 1}")
-    if label_names is None:
-        class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
-    else:
-        class_names = tuple(label_names.tolist())
-    return Dataset(path.name, images, labels.astype(np.int64), class_names)
+    return number_classes(labels.astype(np.int64), None if label_names is None else label_names.tolist())
 
 
 def _labels_remedy(labels: NDArray[Any], count: int) -> str:

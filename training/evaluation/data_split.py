@@ -64,12 +64,14 @@ def load(path: Path, settings: DataConfig, requested: RequestedPart = "validatio
     Raises:
         DataError: the data cannot be read, or its test images do not match its training images.
     """
-    whole = load_dataset(path, settings.label_columns)
+    whole = load_dataset(path, settings.label_columns, settings.unlabelled)
     parts = split_dataset(whole, settings.holdout, settings.validation, settings.stratify_holdout)
-    test_file = load_test_images(path)
+    test_path = Path(settings.test) if settings.test else path
+    load_test = load_dataset if settings.test else load_test_images
+    test_file = load_test(test_path, settings.label_columns, settings.unlabelled)
     if test_file is not None:
-        _check_match(path, whole, test_file)
-        parts = parts._replace(test=test_file)
+        _check_match(test_path, whole, test_file)
+        parts = parts._replace(test=test_file.with_classes(whole.class_names))
     if not len(parts.validation) and not len(parts.test):
         return hold_out_now(whole, share, path, settings.mirror)
     return DataSplit(
@@ -129,5 +131,9 @@ def _choose_part(
 def _check_match(path: Path, whole: Dataset, test: Dataset) -> None:
     if test.shape != whole.shape:
         raise DataError(path, f"has test images of shape {test.shape}, but training images of shape {whole.shape}")
+    if bool(test.class_names) != bool(whole.class_names):
+        raise DataError(
+            path, "has labels for only one of its training and test images; give --set data.unlabelled=true"
+        )
     if not set(test.class_names) <= set(whole.class_names):
         raise DataError(path, "has test images of classes that no training image has")

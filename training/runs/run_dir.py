@@ -52,6 +52,7 @@ MUTABLE_FIELDS = {
     "data.use",
     "data.digest",
     "data.aligned_faces",
+    "data.test",
     "snapshot_kimg",
 }
 

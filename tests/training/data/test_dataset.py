@@ -17,12 +17,12 @@ from training.data.loader import load_dataset
 
 def test_a_batch_of_images_is_scaled_to_minus_one_to_one(tmp_path: Path) -> None:
     images = np.array([0, 255, 51], np.uint8).reshape(1, 1, 1, 3)
-    floats, labels = load_dataset(write_npz(tmp_path / "set.npz", images=images, labels=[1])).batch(np.array([0, 0]))
+    floats, labels = load_dataset(write_npz(tmp_path / "set.npz", images=images, labels=[0])).batch(np.array([0, 0]))
     assert floats.shape == (2, 3, 1, 1)
     assert floats.dtype == np.float32
     assert floats.flags["C_CONTIGUOUS"]
     assert floats[0].ravel().tolist() == pytest.approx([-1.0, 1.0, -0.6])
-    assert labels.tolist() == [1, 1]
+    assert labels.tolist() == [0, 0]
 
 
 def test_the_digest_depends_on_pixels_labels_names_and_shape() -> None:

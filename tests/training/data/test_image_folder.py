@@ -101,14 +101,14 @@ def test_a_csv_may_name_images_in_sub_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "reasons"),
     [
-        ("file,age,sex\n0.png,1,f\n1.png,2,m\n", ["'file', 'age', 'sex'", "'label'", "move the csv elsewhere"]),
+        ("file,age,sex\n0.png,1,f\n1.png,2,m\n", ["'file', 'age', 'sex'", "'label'", "data.unlabelled=true"]),
         ("name,label\n0.png,1\n1.png,2\n", ["'name', 'label'"]),
         ("", ["empty"]),
         ("file,label\n0.png,a\n1.png\n", ["line 3"]),
         ("file,label\n0.png,\n1.png,b\n", ["line 2"]),
         ("file,label\n0.png,a\n1.png,b\n0.png,a\n", ["again", "line 4"]),
         ('file,label\n0.png,"a\n', ["not a csv"]),
-        (b"file,label\n0.png,\xff\n", ["UTF-8"]),
+        (b"file,label\n0.png,\x81\n", ["UTF-8"]),
     ],
 )
 def test_a_csv_without_usable_labels_is_refused(tmp_path: Path, table: str | bytes, reasons: list[str]) -> None:
