@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,8 @@ class Verification(Marks):
     detail: str = Field(description="the result in words")
     changed_pixels: int = Field(default=0, description="how many pixels differ")
     max_difference: int = Field(default=0, description="the largest difference of a value, 0 to 255")
-    box: tuple[int, int, int, int] | None = Field(
+    # A schema of a fixed tuple would have prefixItems, which tools for OpenAPI stumble over.
+    box: Annotated[tuple[int, ...], Field(min_length=4, max_length=4)] | None = Field(
         default=None, description="left, top, right, bottom around the changed pixels; right and bottom lie outside"
     )
     changed_addresses: tuple[str, ...] = Field(
@@ -232,7 +233,7 @@ def _subject(claim: Claim) -> str:
     return "its address would" if count == 1 else f"its {count} addresses would"
 
 
-def _words(box: tuple[int, int, int, int]) -> str:
+def _words(box: tuple[int, ...]) -> str:
     left, top, right, bottom = box
     return f"columns {left} to {right - 1} and rows {top} to {bottom - 1}"
 
