@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from models import artifact, images, store
 from models.address import Address
@@ -32,7 +32,8 @@ class Minted:
 
     Attributes:
         images: uint8 (n, H, W, C), C is 1 for grey and 3 for RGB.
-        labels: int64 (n,), indices into `Model.class_names`; None for a model without classes.
+        labels: int64 (n,), indices into `Model.class_names`; None for a model without classes. Of a mixture of two
+            classes, the first.
         addresses: n addresses, in the same order.
     """
 
@@ -116,11 +117,29 @@ class Model:
     def mint_addresses(self, addresses: Iterable[Address | str]) -> Minted:
         """Mint the images of addresses of this model.
 
-        Args: addresses, as objects or as text such as digits/3.1.0/7/0?label=3.
+        Args: addresses, as objects or as text such as digits/3.1.0/7/0?label=3&to=8.0&at=0.5.
         Raises: InputError naming the part at fault.
         """
         parsed = (Address.parse(address) if isinstance(address, str) else address for address in addresses)
         return self._mint([self.manifest.check(address) for address in parsed])
+
+    def mint_latents(
+        self,
+        latents: Sequence[ArrayLike] | NDArray[np.floating[Any]],
+        *,
+        labels: int | Sequence[int] | NDArray[np.integer[Any]] | Literal["balanced"] | None = None,
+        psi: float = 1.0,
+    ) -> Minted:
+        """Mint the images of latents that are written out; their addresses have the latents in them.
+
+        Args:
+            latents: (n, z_dim), values from -16 to 16; rounded to float32.
+            labels: one label for all images, one per image, or "balanced" (position modulo the number of classes);
+                None only for a model without classes.
+            psi: truncation, in (0, 1]; scales the latents.
+        Raises: InputError naming the argument at fault, such as latents[3].
+        """
+        return self._mint(self.manifest.latent_addresses(latents, _to_label_spec(labels), _to_python(psi)))
 
     def _mint(self, addresses: Sequence[Address]) -> Minted:
         with self._lock:

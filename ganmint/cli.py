@@ -40,7 +40,7 @@ COMMANDS = {
     "compare": LazyCommand("training.commands.runs", "Show runs side by side."),
     "sweep": LazyCommand("training.commands.sweep", "Train a grid of settings and compare the runs."),
     "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade, install, push and pull models."),
-    "sample": LazyCommand("models.commands", "Mint images to files."),
+    "sample": LazyCommand("models.sample_command", "Mint images to files."),
     "inspect": LazyCommand("models.verify_commands", "Print the marks of a picture file."),
     "verify": LazyCommand("models.verify_commands", "Tell whether pictures are what their addresses mint."),
     "export": LazyCommand("service.export.commands", "Write a labelled data set of any size."),

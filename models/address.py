@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from models.errors import InputError
-from models.latents import MAX_INTEGER
+from models.latents import MAX_INTEGER, MAX_VALUE, decode_latent, encode_latent
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 # [0-9], because \d matches the digits of every script.
@@ -17,6 +18,10 @@ _NUMBER = r"(?:0|[1-9][0-9]{0,5})"
 VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 _TEXT = re.compile(r"([^/?#]+)/([^/?#]+)/([^/?#\n]+)/([^/?#\n]+)(?:\?([^#\n]+))?")
 _PSI = re.compile(r"[0-9]*\.?[0-9]+(?:e-[0-9]{1,3})?")
+_DECIMAL = re.compile(r"(?!-0$)-?(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{0,3}[1-9])?")
+_EDIT = re.compile(r"z(0|[1-9][0-9]{0,5})")
+_FORM = "model/version/seed/index?label=L&psi=P or model/version/z/LATENT?label=L&psi=P"
+MAX_LENGTH = 2048
 
 
 def check_name(name: str, field: str = "model") -> str:
@@ -64,21 +69,32 @@ def check_psi(psi: float, field: str = "psi") -> float:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """(model, version, seed, index, label, psi): an image is a pure function of these.
+    """(model, version, seed, index, label, psi) and edits: an image is a pure function of these.
 
     Attributes:
         model, version: which generator.
-        seed, index: 0 .. 2^53 - 1; they choose the latent.
+        seed, index: 0 .. 2^53 - 1; they choose the latent. Both are 0 where `latent` is given.
         label: the class, or None where the model has none.
-        psi: truncation, in (0, 1]; scales the latent.
+        psi: truncation, in (0, 1]; scales the latent, after all edits.
+        latent: float32, little-endian, in place of the one that seed and index choose (`models.latents.pack_latent`).
+        to: seed and index of a second latent, which the first is mixed with.
+        tolabel: the class of the second, where it differs from `label`.
+        at: the share of the second, above 0 and below 1, with at most 4 decimals.
+        z: (dimension, value) of each dimension of the mixed latent that is set, by dimension. Values are from -16
+            to 16, with at most 4 decimals.
     """
 
     model: str
     version: str
-    seed: int
-    index: int
+    seed: int = 0
+    index: int = 0
     label: int | None = None
     psi: float = 1.0
+    latent: bytes | None = None
+    to: tuple[int, int] | None = None
+    tolabel: int | None = None
+    at: float | None = None
+    z: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.model)
@@ -88,13 +104,38 @@ class Address:
         if self.label is not None:
             check_integer(self.label, "label")
         check_psi(self.psi)
+        if self.is_plain:
+            return
+        self._check_latent()
+        self._check_mix()
+        self._check_z()
+        _check_length(str(self))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether seed, index, label and psi say it all."""
+        has_mix = self.to is not None or self.tolabel is not None or self.at is not None
+        return self.latent is None and not has_mix and not self.z
+
+    @property
+    def start(self) -> tuple[int, int] | None:
+        """Seed and index of the first latent; None where it is written out."""
+        return None if self.latent is not None else (self.seed, self.index)
 
     def __str__(self) -> str:
         """Return the canonical text, e.g. digits/1.0.0/7/0?label=3&psi=0.7; psi is left out when it is 1."""
         query = [] if self.label is None else [f"label={self.label}"]
         if self.psi != 1.0:
             query.append(f"psi={float(self.psi)!r}")
-        path = f"{self.model}/{self.version}/{self.seed}/{self.index}"
+        if self.to is not None:
+            query.append(f"to={self.to[0]}.{self.to[1]}")
+        if self.tolabel is not None:
+            query.append(f"tolabel={self.tolabel}")
+        if self.at is not None:
+            query.append(f"at={_format_decimal(self.at)}")
+        query += [f"z{k}={_format_decimal(value)}" for k, value in self.z]
+        start = f"{self.seed}/{self.index}" if self.latent is None else f"z/{encode_latent(self.latent)}"
+        path = f"{self.model}/{self.version}/{start}"
         return f"{path}?{'&'.join(query)}" if query else path
 
     @classmethod
@@ -103,21 +144,75 @@ class Address:
 
         Raises: InputError naming the part at fault.
         """
+        _check_length(text)
         match = _TEXT.fullmatch(text)
         if not match:
-            raise InputError(f"{text!r} is not of the form model/version/seed/index?label=L&psi=P", "address")
+            raise InputError(f"{text!r} is not of the form {_FORM}", "address")
         model, version, seed, index, query = match.groups()
         check_name(model)
         check_version(version)
-        fields = _split_query(query) if query else {}
-        return cls(
-            model=model,
-            version=version,
-            seed=_parse_integer(seed, "seed"),
-            index=_parse_integer(index, "index"),
-            label=_parse_integer(fields["label"], "label") if "label" in fields else None,
-            psi=_parse_psi(fields["psi"]) if "psi" in fields else 1.0,
-        )
+        parts = parse_query(query) if query else {}
+        if seed == "z":
+            return cls(model, version, latent=decode_latent(index), **parts)
+        return cls(model, version, _parse_integer(seed, "seed"), _parse_integer(index, "index"), **parts)
+
+    def _check_latent(self) -> None:
+        if self.latent is None:
+            return
+        if not isinstance(self.latent, bytes):
+            raise InputError("must be bytes, as models.latents.pack_latent makes them", "latent")
+        decode_latent(encode_latent(self.latent))
+        if self.seed or self.index:
+            raise InputError("must be 0 beside a latent that is written out", "seed" if self.seed else "index")
+        if self.z:
+            raise InputError("changes a latent that is written out; write the value into it", f"z{self.z[0][0]}")
+
+    def _check_mix(self) -> None:
+        if self.to is None:
+            for field, value in (("tolabel", self.tolabel), ("at", self.at)):
+                if value is not None:
+                    raise InputError("is of no use without to=SEED.INDEX", field)
+            return
+        if not isinstance(self.to, tuple) or len(self.to) != 2:
+            raise InputError(f"must be a seed and an index, got {self.to!r}", "to")
+        for number in self.to:
+            check_integer(number, "to")
+        if self.at is None:
+            raise InputError("is missing: the share of the second latent, above 0 and below 1, such as 0.5", "at")
+        if not _is_decimal(self.at, 0.0001, 0.9999):
+            raise InputError(f"must be above 0 and below 1, with at most 4 decimals, got {self.at!r}", "at")
+        if self.tolabel is not None:
+            check_integer(self.tolabel, "tolabel")
+        if self.tolabel is not None and self.tolabel == self.label:
+            raise InputError("changes nothing, because it equals label; leave it out", "tolabel")
+        if self.to == self.start and self.tolabel is None:
+            raise InputError("changes nothing, because it is the seed and the index of the address itself", "to")
+
+    def _check_z(self) -> None:
+        if not isinstance(self.z, tuple) or not all(isinstance(edit, tuple) and len(edit) == 2 for edit in self.z):
+            raise InputError(f"must be a tuple of pairs (dimension, value), got {self.z!r}", "z")
+        dimensions = [check_integer(k, "z") for k, _ in self.z]
+        if dimensions != sorted(set(dimensions)):
+            raise InputError("must be in the order of the dimensions, each once", "z")
+        for k, value in self.z:
+            if not _is_decimal(value, -MAX_VALUE, MAX_VALUE):
+                message = f"must be from -{MAX_VALUE} to {MAX_VALUE}, with at most 4 decimals, got {value!r}"
+                raise InputError(message, f"z{k}")
+
+
+def parse_query(query: str) -> dict[str, Any]:
+    """Parse what follows the question mark into `Address`'s arguments.
+
+    Raises: InputError naming the part at fault.
+    """
+    parts: dict[str, Any] = {}
+    edits: dict[int, float] = {}
+    for name, value in _split_query(query).items():
+        if edit := _EDIT.fullmatch(name):
+            edits[int(edit[1])] = _parse_decimal(value, name)
+        else:
+            parts[name] = _PARSERS[name](value, name)
+    return {**parts, "z": tuple(sorted(edits.items()))} if edits else parts
 
 
 def _split_query(query: str) -> dict[str, str]:
@@ -125,12 +220,17 @@ def _split_query(query: str) -> dict[str, str]:
     fields: dict[str, str] = {}
     for part in query.split("&"):
         name, _, value = part.partition("=")
-        if name not in ("label", "psi"):
+        if name not in _PARSERS and not _EDIT.fullmatch(name):
             raise InputError(f"unknown part {part!r}", "address")
         if name in fields:
             raise InputError("is given twice", name)
         fields[name] = value
     return fields
+
+
+def _check_length(text: str) -> None:
+    if len(text) > MAX_LENGTH:
+        raise InputError(f"has {len(text)} characters; an address has at most {MAX_LENGTH}", "address")
 
 
 def _parse_integer(text: str, field: str) -> int:
@@ -140,7 +240,42 @@ def _parse_integer(text: str, field: str) -> int:
     return int(text)
 
 
-def _parse_psi(text: str) -> float:
+def _parse_psi(text: str, field: str) -> float:
     if not _PSI.fullmatch(text):
-        raise InputError(f"must be a number above 0 and at most 1, got {text!r}", "psi")
+        raise InputError(f"must be a number above 0 and at most 1, got {text!r}", field)
     return float(text)
+
+
+def _parse_to(text: str, field: str) -> tuple[int, int]:
+    seed, dot, index = text.partition(".")
+    if not dot:
+        raise InputError(f"must be SEED.INDEX such as 7.0, got {text[:40]!r}", field)
+    return _parse_integer(seed, field), _parse_integer(index, field)
+
+
+def _parse_decimal(text: str, field: str) -> float:
+    if not _DECIMAL.fullmatch(text):
+        message = f"must be a number such as 0.25 with at most 4 decimals and no zeros at its end, got {text[:40]!r}"
+        raise InputError(message, field)
+    return float(text)
+
+
+def _format_decimal(value: float) -> str:
+    # Adding 0.0 turns -0.0 into 0.0.
+    return f"{value + 0.0:.4f}".rstrip("0").rstrip(".")
+
+
+def _is_decimal(value: object, low: float, high: float) -> bool:
+    """Tell whether a value is a number from low to high with at most 4 decimals."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return low <= value <= high and float(f"{value:.4f}") == value
+
+
+_PARSERS = {
+    "label": _parse_integer,
+    "psi": _parse_psi,
+    "to": _parse_to,
+    "tolabel": _parse_integer,
+    "at": _parse_decimal,
+}

@@ -1,4 +1,4 @@
-"""The commands that look after models and mint from them: models, sample."""
+"""The commands that look after models."""
 
 from __future__ import annotations
 
@@ -10,19 +10,15 @@ from typing import TypeVar
 
 import click
 
-from models import artifact, images, signing, store, transfer
+from models import artifact, signing, store, transfer
 from models import upgrade as upgrading
-from models.address import Address
-from models.cli import PATH, device_option, index_option, psi_option, seed_option, write_output
-from models.errors import FileError, InputError
-from models.images import EXTENSIONS
-from models.manifest import LabelSpec, Manifest, dump_manifest, read_manifest
+from models.cli import PATH, device_option
+from models.errors import FileError
+from models.manifest import Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
 from models.runtime.loading import resolve_device
-from models.sampler import Sampler
 from models.store import StoredModel
 
-MAX_GRID_IMAGES = 10_000
 T = TypeVar("T")
 
 
@@ -213,111 +209,6 @@ def upgrade(model: str, to: Path | None, batch_size: int | None) -> None:
     old = read_manifest(folder)
     upgraded = upgrading.upgrade(folder, to, batch_size)
     click.echo(f"Upgraded {old.name} {old.version} to {upgraded.version}: {upgraded.path}")
-
-
-@click.command(
-    epilog="\b\nExamples:\n"
-    "  ganmint sample digits --seed 7 --count 64 --labels balanced --out grid.png\n"
-    "  ganmint sample digits --seed 7 --count 10 --labels 3,1,4,1,5,9,2,6,5,3 --out pictures"
-)
-@click.argument("model")
-@seed_option
-@index_option
-@click.option("--count", type=int, default=1, show_default=True, help="How many images.")
-@click.option("--labels", help='A label, a comma-separated list, or "balanced". Default: drawn from the seed.')
-@psi_option
-@click.option(
-    "--out",
-    type=PATH,
-    required=True,
-    help="A picture (.png, .jpg, .webp) of one image or a grid; otherwise a folder with one file per image.",
-)
-@click.option(
-    "--format",
-    "extension",
-    type=click.Choice(list(EXTENSIONS)),
-    default="png",
-    show_default=True,
-    help="Of the files in a folder.",
-)
-@device_option
-def sample(
-    model: str,
-    seed: int,
-    index: int,
-    count: int,
-    labels: str | None,
-    psi: float,
-    out: Path,
-    extension: str,
-    device: str,
-) -> None:
-    """Mint images to files. MODEL is a name or name/version.
-
-    Each file has the very bytes that the service answers for the same address.
-    """
-    sampler = artifact.load_files(store.read_artifact(store.find_model(model)), resolve_device(device))
-    label_spec = _parse_labels(labels)
-    if out.suffix.removeprefix(".") in EXTENSIONS:
-        if count > MAX_GRID_IMAGES:
-            raise InputError(f"one picture holds at most {MAX_GRID_IMAGES} images, got {count}; give a folder", "n")
-        addresses = sampler.manifest.addresses(seed, index, count, label_spec, psi)
-        _write_picture(sampler, addresses, out)
-        return
-    if out.suffix and not out.is_dir():
-        raise InputError(f"{out.name} is no known picture type; there are: .{', .'.join(EXTENSIONS)}", "--out")
-    _write_files(sampler, seed, index, count, label_spec, psi, out, extension)
-
-
-def _write_picture(sampler: Sampler, addresses: list[Address], out: Path) -> None:
-    media_type = EXTENSIONS[out.suffix.removeprefix(".")]
-    texts = [str(address) for address in addresses]
-    write_output(out, images.encode_one_or_grid(sampler.mint(addresses), media_type, texts))
-    click.echo(f"Wrote {out}: {len(texts)} image{'s' * (len(texts) > 1)} beginning with {texts[0]}")
-
-
-def _write_files(
-    sampler: Sampler,
-    seed: int,
-    index: int,
-    count: int,
-    label_spec: LabelSpec,
-    psi: float,
-    out: Path,
-    extension: str,
-) -> None:
-    manifest = sampler.manifest
-    # The whole request is checked before the first file is written; checking the last address checks the range.
-    manifest.addresses(seed, index + max(count, 1) - 1, 1, None, psi)
-    if isinstance(label_spec, list) or count < 1:
-        manifest.addresses(seed, index, count, label_spec, psi)
-    for start in range(0, count, sampler.batch_size):
-        size = min(sampler.batch_size, count - start)
-        part = label_spec[start : start + size] if isinstance(label_spec, list) else label_spec
-        addresses = manifest.addresses(seed, index + start, size, part, psi)
-        for address, pixels in zip(addresses, sampler.mint(addresses)):
-            write_output(
-                out / f"{_make_file_name(address)}.{extension}",
-                images.encode(pixels, EXTENSIONS[extension], str(address)),
-            )
-    click.echo(f"Wrote {count} images to {out}")
-
-
-def _make_file_name(address: Address) -> str:
-    """Return the whole address as a file's name, so that no two images of a model have the same."""
-    return str(address).translate(str.maketrans("/?&", "___"))
-
-
-def _parse_labels(text: str | None) -> LabelSpec:
-    if text is None:
-        return None
-    if text == "balanced":
-        return "balanced"
-    try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f'must be a label, a comma-separated list or "balanced", got {text!r}', "--labels") from None
-    return values if "," in text else values[0]
 
 
 def _size_text(manifest: Manifest) -> str:

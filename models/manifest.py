@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from numpy.typing import ArrayLike, NDArray
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from models import address
 from models.address import Address
 from models.base import Frozen, describe_first_problem
 from models.errors import ArtifactError, InputError
-from models.latents import MAX_INTEGER, draw_label
+from models.latents import MAX_INTEGER, draw_label, pack_latent
 
 MANIFEST_FILE = "manifest.json"
 DeviceClass = Literal["cpu", "cuda"]
 # One label for all images, one per image, "balanced" (index modulo the number of classes), or drawn from the seed.
 LabelSpec = int | Sequence[int] | Literal["balanced"] | None
+NO_STREAM = "is missing: a latent that is written out has no random stream to draw a label from"
 # The JSON keys of these fields are older than their names.
 ALIASED = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
@@ -179,14 +182,78 @@ class Manifest(Frozen):
             raise InputError(f"must be {self.name!r}, got {requested.model!r}", "model")
         if requested.version != self.version:
             raise InputError(f"must be {self.version!r}, got {requested.version!r}", "version")
+        self._check_latent(requested)
         try:
-            return self.addresses(requested.seed, requested.index, 1, requested.label, requested.psi)[0]
+            plain = self.addresses(requested.seed, requested.index, 1, requested.label, requested.psi)[0]
         except InputError as error:
             raise InputError(error.reason, "label" if error.field == "labels" else error.field) from None
+        if requested.is_plain:
+            return plain
+        return replace(requested, label=plain.label, tolabel=self._resolve_tolabel(requested, plain.label))
+
+    def latent_addresses(
+        self, latents: Sequence[ArrayLike] | NDArray[Any], labels: LabelSpec = None, psi: float = 1.0
+    ) -> list[Address]:
+        """Return the addresses of latents that are written out.
+
+        Args:
+            latents: each z_dim numbers from -16 to 16; rounded to float32.
+            labels: one label for all, one per image, or "balanced" (position modulo the number of classes); None
+                only for a model without classes, because there is no stream to draw one from.
+            psi: as for `addresses`.
+        Raises: InputError naming the field at fault, such as latents[3].
+        """
+        if labels is None and self.class_names:
+            raise InputError(NO_STREAM, "labels")
+        plain = self.addresses(0, 0, len(latents), labels, psi)
+        addresses: list[Address] = []
+        for k, (latent, a) in enumerate(zip(latents, plain)):
+            packed = pack_latent(latent, f"latents[{k}]")
+            self._check_size(packed, f"latents[{k}]")
+            addresses.append(Address(self.name, self.version, label=a.label, psi=a.psi, latent=packed))
+        return addresses
 
     def class_name(self, label: int | None) -> str | None:
         """Return the name of a label's class, None for None."""
         return None if label is None else self.class_names[label]
+
+    def _check_latent(self, requested: Address) -> None:
+        """Check what is said of the latent's own values."""
+        if requested.latent is not None:
+            self._check_size(requested.latent, "latent")
+            if requested.label is None and self.class_names:
+                raise InputError(NO_STREAM, "label")
+        # By dimension, so the last is the largest.
+        if requested.z and (k := requested.z[-1][0]) >= self.latents.z_dim:
+            raise InputError(f"the dimensions of a latent are 0 to {self.latents.z_dim - 1}", f"z{k}")
+
+    def _check_size(self, latent: bytes, field: str) -> None:
+        if (size := len(latent) // 4) != self.latents.z_dim:
+            message = f"has {size} numbers; a latent of {self.name} {self.version} has {self.latents.z_dim}"
+            raise InputError(message, field)
+
+    def _resolve_tolabel(self, requested: Address, label: int | None) -> int | None:
+        """Return the class of the second latent, None where it is the first one's: `label`."""
+        tolabel = requested.tolabel
+        if requested.to is None:
+            return None
+        if not self.class_names:
+            if tolabel is not None:
+                raise InputError(f"{self.name} {self.version} has no classes; leave it out", "tolabel")
+            return None
+        if tolabel is not None:
+            self._check_label(tolabel, "tolabel")
+        elif requested.label is None:
+            tolabel = draw_label(*requested.to, self.latents.z_dim, len(self.class_names))
+        if tolabel is None or tolabel == label:
+            return None
+        if self.schema_version == 1:
+            raise InputError(
+                f"{self.name} {self.version} is of schema 1 and cannot mix classes; give label alone, for both ends, "
+                "or make a version that can: ganmint models upgrade",
+                "tolabel",
+            )
+        return tolabel
 
     def _resolve_labels(self, seed: int, index: int, n: int, label_spec: LabelSpec) -> list[int | None]:
         num_classes = len(self.class_names)

@@ -13,7 +13,7 @@ import PIL
 from numpy.typing import NDArray
 
 from models.address import Address
-from models.latents import draw_latent
+from models.latents import draw_latent, mix_latents, unpack_latent
 from models.manifest import Manifest
 from models.runtime.base import Runtime
 
@@ -62,10 +62,14 @@ class Sampler:
         """Return what the runtime is given: z, float32 (n, z_dim), and class weights, float32 (n, num_classes)."""
         z_dim = self.manifest.latents.z_dim
         z = np.zeros((len(addresses), z_dim), np.float32)
-        for row, a in enumerate(addresses):
-            z[row] = draw_latent(a.seed, a.index, z_dim) * np.float32(a.psi)
         labels = np.array([a.label or 0 for a in addresses], np.int64)
-        return z, one_hot(labels, len(self.manifest.class_names))
+        class_weights = one_hot(labels, len(self.manifest.class_names))
+        for row, a in enumerate(addresses):
+            z[row] = make_latent(a, z_dim) * np.float32(a.psi)
+            if a.tolabel is not None and a.at is not None:
+                class_weights[row, a.label] = 1.0 - a.at
+                class_weights[row, a.tolabel] = a.at
+        return z, class_weights
 
     def render(self, z: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the pixels of latents, also of those that have no address, such as a mixture of two.
@@ -98,6 +102,18 @@ class Sampler:
         padded_weights = np.pad(class_weights, ((0, num_missing), (0, 0)))
         padded_weights[len(z) :, :1] = 1.0
         return self.runtime.run(padded_z, padded_weights)[: len(z)]
+
+
+def make_latent(address: Address, z_dim: int) -> NDArray[np.float32]:
+    """Return z of an address before psi, float32 (z_dim,): drawn or read, mixed, then with single dimensions set."""
+    a = address
+    z = draw_latent(a.seed, a.index, z_dim) if a.latent is None else unpack_latent(a.latent)
+    # A latent that is mixed with itself stays what it is; only the classes are mixed then.
+    if a.to is not None and a.at is not None and a.to != a.start:
+        z = mix_latents(z, draw_latent(*a.to, z_dim), a.at)
+    for k, value in a.z:
+        z[k] = value
+    return z
 
 
 def one_hot(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float32]:

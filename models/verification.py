@@ -38,8 +38,6 @@ CLOSE_JPEG = 16
 # an alteration.
 MIN_CORRELATION = 0.8
 MAX_OTHER_SHARE = 0.05
-# Longer texts are no address; their errors would repeat them.
-MAX_ADDRESS_LENGTH = 2048
 
 
 class Verification(Marks):
@@ -122,9 +120,6 @@ def read_claim(data: bytes, max_images: int, name: str = "image") -> Claim:
 
 
 def _parse(text: str, position: int) -> Address:
-    if len(text) > MAX_ADDRESS_LENGTH:
-        message = f"has {len(text)} characters; an address has at most {MAX_ADDRESS_LENGTH}"
-        raise InputError(message, f"addresses[{position}]")
     try:
         return Address.parse(text)
     except InputError as error:

@@ -38,6 +38,9 @@ async def read_generate_request(request: Request, settings: Settings, deadline: 
         params = GenerateRequest.model_validate_json(body)
     except ValidationError as error:
         raise error_from_validation(error) from None
+    if params.latents is not None and params.num_images > settings.max_n:
+        message = f"must be at most {settings.max_n}, got {params.num_images}; send several requests"
+        raise InvalidRequestError([("latents", message)])
     if params.n > settings.max_n:
         message = f"must be at most {settings.max_n}, got {params.n}; send further requests with a higher index"
         raise InvalidRequestError([("n", message)])

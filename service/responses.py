@@ -42,22 +42,24 @@ HEADERS = (
 def encode_json(manifest: Manifest, addresses: Sequence[Address], files: Sequence[bytes]) -> bytes:
     """Encode a schemas.GenerateResponse of PNG files."""
     images = [
-        {**_describe_image(manifest, address), "media_type": "image/png", "b64": base64.b64encode(file).decode()}
-        for address, file in zip(addresses, files)
+        {**description, "media_type": "image/png", "b64": base64.b64encode(file).decode()}
+        for description, file in zip(_describe_images(manifest, addresses), files)
     ]
-    body = {"model": manifest.name, "version": manifest.version, "seed": addresses[0].seed, "images": images}
+    seed = addresses[0].seed if addresses[0].start else None
+    body = {"model": manifest.name, "version": manifest.version, "seed": seed, "images": images}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
 def make_address_headers(addresses: Sequence[Address]) -> dict[str, str]:
     """Make the headers that reproduce a response: its address, or the parts that several addresses share."""
     first = addresses[0]
+    # Without a seed, only the single addresses tell.
+    headers = {"Ganmint-Seed": str(first.seed)} if first.start else {}
     if len(addresses) == 1:
-        return {"Ganmint-Address": str(first), "Ganmint-Seed": str(first.seed)}
-    headers = {
+        return {"Ganmint-Address": str(first), **headers}
+    headers |= {"Ganmint-Index": str(first.index)} if first.start else {}
+    headers |= {
         "Ganmint-Model": f"{first.model}/{first.version}",
-        "Ganmint-Seed": str(first.seed),
-        "Ganmint-Index": str(first.index),
         "Ganmint-Count": str(len(addresses)),
         "Ganmint-Psi": repr(first.psi),
     }
@@ -68,13 +70,13 @@ def make_address_headers(addresses: Sequence[Address]) -> dict[str, str]:
 
 async def stream_zip(manifest: Manifest, pending: PendingRequest) -> AsyncIterator[bytes]:
     """Write metadata.jsonl, as Hugging Face's imagefolder reads it, then one PNG per image."""
-    rows = [{"file_name": f"{a.index}.png", **_describe_image(manifest, a)} for a in pending.addresses]
+    rows = [{"file_name": f"{d['index']}.png", **d} for d in _describe_images(manifest, pending.addresses)]
     buffer = ZipBuffer()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(_make_entry("metadata.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
         position = 0
         async for file in pending.iterate_in_order():
-            archive.writestr(_make_entry(f"{pending.addresses[position].index}.png"), bytes(file))
+            archive.writestr(_make_entry(rows[position]["file_name"]), bytes(file))
             position += 1
             yield buffer.take()
     yield buffer.take()
@@ -130,14 +132,17 @@ class ArchiveResponse(StreamingResponse):
         self._is_whole = True
 
 
-def _describe_image(manifest: Manifest, address: Address) -> dict[str, Any]:
-    return {
-        "address": str(address),
-        "index": address.index,
-        "label": address.label,
-        "label_name": manifest.class_name(address.label),
-        "psi": address.psi,
-    }
+def _describe_images(manifest: Manifest, addresses: Sequence[Address]) -> list[dict[str, Any]]:
+    return [
+        {
+            "address": str(address),
+            "index": address.index if address.start else position,
+            "label": address.label,
+            "label_name": manifest.class_name(address.label),
+            "psi": address.psi,
+        }
+        for position, address in enumerate(addresses)
+    ]
 
 
 def _make_entry(name: str) -> zipfile.ZipInfo:

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 from importlib import resources
 from typing import Annotated, Any
 
@@ -68,7 +69,15 @@ MANIFEST_PROBLEMS: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] f
 # For the API description only; models.address refuses what is wrong, with its own error texts.
 NamePath = Annotated[str, Path(json_schema_extra={"pattern": f"^{NAME.pattern}$"}, examples=["digits"])]
 VersionPath = Annotated[str, Path(json_schema_extra={"pattern": f"^{VERSION.pattern}$"}, examples=["1.0.0"])]
-IntegerPath = Annotated[str, Path(json_schema_extra={"pattern": "^(0|[1-9][0-9]{0,14})$"}, examples=["7"])]
+SeedPath = Annotated[str, Path(json_schema_extra={"pattern": "^(z|0|[1-9][0-9]{0,14})$"}, examples=["7"])]
+IndexPath = Annotated[str, Path(json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"}, examples=["0"])]
+EDITS = [
+    {"name": "label", "in": "query", "schema": {"type": "integer", "minimum": 0}},
+    {"name": "psi", "in": "query", "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}},
+    {"name": "to", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]{1,16}\.[0-9]{1,16}$"}},
+    {"name": "tolabel", "in": "query", "schema": {"type": "integer", "minimum": 0}},
+    {"name": "at", "in": "query", "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}},
+]
 router = APIRouter()
 
 
@@ -96,13 +105,13 @@ async def generate(request: Request) -> Response:
     media_type = choose_media_type(request.headers.get("accept"), OFFERS)
     with Deadline(parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s)) as deadline:
         params = await read_generate_request(request, settings, deadline)
-        add_to_log(request, model=params.model, n=params.n)
-        check_cost(api_key, params.n)
+        add_to_log(request, model=params.model, n=params.num_images)
+        check_cost(api_key, params.num_images, "n" if params.latents is None else "latents")
         model = await get_registry(request).get(params.model, params.version)
         # Before the addresses are made: refusals must stay cheap under overload.
-        model.batcher.check_room(params.n, deadline.remaining_s)
+        model.batcher.check_room(params.num_images, deadline.remaining_s)
         addresses = await _make_addresses(model, params)
-        rate_limit_headers = await charge(request, api_key, params.n, model, deadline)
+        rate_limit_headers = await charge(request, api_key, params.num_images, model, deadline)
         headers = {**responses.make_address_headers(addresses), **rate_limit_headers}
         if media_type in (ZIP, NPZ):
             return await _stream_archive(model, addresses, media_type, deadline, headers)
@@ -124,19 +133,16 @@ async def generate(request: Request) -> Response:
         304: {"description": "Not modified"},
         **{status: problem for status, problem in PROBLEMS.items() if status not in (400, 406, 408, 413, 415)},
     },
-    openapi_extra={
-        "parameters": [
-            {"name": "label", "in": "query", "schema": {"type": "integer", "minimum": 0}},
-            {"name": "psi", "in": "query", "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}},
-        ]
-    },
+    openapi_extra={"parameters": EDITS},
 )
 async def permanent_image(
-    request: Request, model: NamePath, version: VersionPath, seed: IntegerPath, index: IntegerPath, extension: str
+    request: Request, model: NamePath, version: VersionPath, seed: SeedPath, index: IndexPath, extension: str
 ) -> Response:
     """Return one image at its permanent address.
 
     Any HTTP cache may keep it for ever; with API keys, only the caller's own, unless the operator says otherwise.
+    `to`, `tolabel` and `at` mix the latent and the class with a second one, `zK=V` sets dimension K of the latent to V.
+    In place of seed and index, `z/` and base64url of float32 values are a latent that is written out.
     """
     if extension not in EXTENSIONS:
         raise HTTPException(404, f"no such format {extension!r}; the formats are: {', '.join(EXTENSIONS)}")
@@ -251,17 +257,24 @@ def find_unready_reason(registry: Registry) -> str | None:
     return None
 
 
+def make_image_url(request: Request, address: str, extension: str) -> str:
+    """Return an image's permanent URL, without scheme and host."""
+    path, _, query = address.partition("?")
+    return f"{request.scope.get('root_path', '')}/v1/images/{path}.{extension}" + (f"?{query}" if query else "")
+
+
 def find_route(name: str) -> APIRoute:
     """Return the route of an endpoint in this module."""
     return next(route for route in router.routes if isinstance(route, APIRoute) and route.name == name)
 
 
 async def _make_addresses(model: LoadedModel, params: GenerateRequest) -> list[Address]:
-    seed = secrets.randbelow(MAX_INTEGER + 1) if params.seed is None else params.seed
-    arguments = (seed, params.index, params.n, params.labels, params.psi)
-    if params.n <= MAX_INLINE_ADDRESSES:
-        return model.manifest.addresses(*arguments)
-    return await asyncio.to_thread(model.manifest.addresses, *arguments)
+    if params.latents is None:
+        seed = secrets.randbelow(MAX_INTEGER + 1) if params.seed is None else params.seed
+        make = partial(model.manifest.addresses, seed, params.index, params.n, params.labels, params.psi)
+    else:
+        make = partial(model.manifest.latent_addresses, params.latents, params.labels, params.psi)
+    return make() if params.num_images <= MAX_INLINE_ADDRESSES else await asyncio.to_thread(make)
 
 
 def _make_etag(model: LoadedModel, address: Address, media_type: MediaType) -> str:
@@ -278,13 +291,11 @@ def _respond_with_image(request: Request, image: CachedImage, extension: str) ->
     """
     authenticator: Authenticator = request.app.state.authenticator
     sharing = "public" if authenticator.is_open or get_settings(request).public_images else "private"
-    path, _, query = image.address.partition("?")
     headers = {
         "ETag": image.etag,
         "Cache-Control": f"{sharing}, {IMMUTABLE}",
         "Ganmint-Address": image.address,
-        "Content-Location": f"{request.scope.get('root_path', '')}/v1/images/{path}.{extension}"
-        + (f"?{query}" if query else ""),
+        "Content-Location": make_image_url(request, image.address, extension),
     }
     if etag_matches(request.headers.get("if-none-match"), image.etag):
         return Response(status_code=304, headers=headers)

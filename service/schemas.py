@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from models.address import NAME, VERSION
 from models.images import MediaType
-from models.latents import MAX_INTEGER
+from models.latents import MAX_INTEGER, MAX_VALUE
 from models.verification import Verification
 
 # For the API description only; models.address refuses what is wrong, with its own error texts.
 _NAME: dict[str, Any] = {"pattern": f"^{NAME.pattern}$"}
 _VERSION: dict[str, Any] = {"pattern": f"^{VERSION.pattern}$"}
 Integer = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
+LatentValue = Annotated[float, Field(strict=True, ge=-MAX_VALUE, le=MAX_VALUE, allow_inf_nan=False)]
 
 
 class GenerateRequest(BaseModel):
@@ -45,6 +46,30 @@ class GenerateRequest(BaseModel):
         float,
         Field(strict=True, gt=0, le=1, description="truncation: below 1, images are more typical and less varied"),
     ] = 1.0
+    latents: Annotated[
+        list[list[LatentValue]] | None,
+        Field(
+            min_length=1,
+            description="latents that are written out, one per image, in place of seed, index and n; z_dim numbers "
+            "each, rounded to float32; a model with classes needs labels, too",
+        ),
+    ] = None
+
+    @property
+    def num_images(self) -> int:
+        """The number of images that are asked for."""
+        return self.n if self.latents is None else len(self.latents)
+
+    @field_validator("latents")
+    @classmethod
+    def _check_latents(cls, value: list[list[float]] | None, info: ValidationInfo) -> list[list[float]] | None:
+        if value is None:
+            return None
+        if info.data.get("seed") is not None or info.data.get("index"):
+            raise ValueError("are given beside seed or index; leave these out")
+        if info.data.get("n", 1) not in (1, len(value)):
+            raise ValueError(f"are {len(value)}, but n is {info.data['n']}; leave n out")
+        return value
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -63,7 +88,7 @@ class GeneratedImage(BaseModel):
     """One image of a response; its address reproduces it."""
 
     address: str
-    index: int
+    index: int = Field(description="where latents were given, the position among them")
     label: int | None
     label_name: str | None
     psi: float
@@ -76,7 +101,7 @@ class GenerateResponse(BaseModel):
 
     model: str
     version: str
-    seed: int
+    seed: int | None = Field(description="null where latents were given")
     images: list[GeneratedImage]
 
 

@@ -4,28 +4,83 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import struct
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.address import Address, check_integer, check_name, check_psi, check_version
+from models.address import MAX_LENGTH, NAME, Address, check_integer, check_name, check_psi, check_version
 from models.errors import InputError
-from models.latents import MAX_INTEGER
+from models.latents import MAX_INTEGER, MAX_VALUE, encode_latent, pack_latent
 
 integers = st.integers(0, MAX_INTEGER)
 part = st.integers(0, 999_999)
-addresses = st.builds(
-    Address,
-    model=st.from_regex(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", fullmatch=True),
-    version=st.builds("{}.{}.{}".format, part, part, part),
-    seed=integers,
-    index=integers,
-    label=st.none() | integers,
-    psi=st.just(1.0) | st.floats(0, 1, exclude_min=True),
-)
+decimals = st.integers(-MAX_VALUE * 10_000, MAX_VALUE * 10_000).map(lambda n: n / 10_000)
+shares = st.integers(1, 9999).map(lambda n: n / 10_000)
+edits = st.dictionaries(st.integers(0, 999_999), decimals, max_size=9).map(lambda z: tuple(sorted(z.items())))
+values = st.lists(st.floats(-MAX_VALUE, MAX_VALUE, width=32), min_size=1, max_size=64)
+
+
+@st.composite
+def make_addresses(draw: st.DrawFn) -> Address:
+    """Draw any address: plain, mixed, with dimensions set, or with its latent written out."""
+    version = draw(st.builds("{}.{}.{}".format, part, part, part))
+    parts: dict[str, Any] = {"label": draw(st.none() | integers)}
+    parts["psi"] = draw(st.just(1.0) | st.floats(0, 1, exclude_min=True))
+    if draw(st.booleans()):
+        parts["latent"] = pack_latent(draw(values))
+    else:
+        parts |= {"seed": draw(integers), "index": draw(integers), "z": draw(st.just(()) | edits)}
+    if draw(st.booleans()):
+        parts |= {"to": draw(st.tuples(integers, integers)), "at": draw(shares)}
+        parts["tolabel"] = draw((st.none() | integers).filter(lambda label: label is None or label != parts["label"]))
+        start = (parts.get("seed"), parts.get("index"))
+        assume(parts["to"] != start or parts["tolabel"] is not None)
+    return Address(draw(st.from_regex(NAME, fullmatch=True)), version, **parts)
+
+
+addresses = make_addresses()
+BAD_SHARES = [
+    "",
+    "0",
+    "1",
+    "0.0",
+    "1.0",
+    "0.50",
+    ".5",
+    "0.",
+    "-0.5",
+    "0.12345",
+    "2",
+    "5e-1",
+    "+0.5",
+    "nan",
+    "1/2",
+    "٠.٥",
+]
+BAD_VALUES = [
+    "",
+    "-0",
+    "+1",
+    "1.0",
+    "01",
+    ".5",
+    "1.",
+    "16.0001",
+    "-17",
+    "1.00001",
+    "1e1",
+    "nan",
+    "inf",
+    "-inf",
+    "1_0",
+    "٣",
+]
+LATENT = encode_latent(pack_latent([0.5, -1.0]))
 
 
 @given(addresses)
@@ -34,7 +89,7 @@ def test_an_address_comes_back_from_its_text(address: Address) -> None:
     again = Address.parse(text)
     assert again == address
     assert str(again) == text
-    assert text.isascii() and text.isprintable() and " " not in text
+    assert re.fullmatch(r"[A-Za-z0-9._/?&=-]{1,2048}", text)
 
 
 @given(addresses, addresses)
@@ -54,6 +109,13 @@ def test_two_addresses_never_share_a_text(a: Address, b: Address) -> None:
         ),
         (Address("d", "0.0.0", 0, 0, 0, 1), "d/0.0.0/0/0?label=0"),
         (Address("d", "0.0.0", 0, 0, None, 1e-05), "d/0.0.0/0/0?psi=1e-05"),
+        (Address("d", "0.0.0", 1, 2, to=(3, 4), at=0.5), "d/0.0.0/1/2?to=3.4&at=0.5"),
+        (
+            Address("d", "0.0.0", 1, 2, 3, 0.7, None, (3, 4), 5, 0.0001, ((0, -1.5), (12, 16), (101, 0.0))),
+            "d/0.0.0/1/2?label=3&psi=0.7&to=3.4&tolabel=5&at=0.0001&z0=-1.5&z12=16&z101=0",
+        ),
+        (Address("d", "0.0.0", 1, 2, to=(1, 2), tolabel=5, at=0.25), "d/0.0.0/1/2?to=1.2&tolabel=5&at=0.25"),
+        (Address("d", "0.0.0", label=1, latent=pack_latent([0.5, -1.0])), "d/0.0.0/z/AAAAPwAAgL8?label=1"),
     ],
 )
 def test_the_canonical_text_never_changes(address: Address, text: str) -> None:
@@ -67,6 +129,7 @@ def test_the_canonical_text_never_changes(address: Address, text: str) -> None:
         ("d/1.0.0/7/0?psi=1", "d/1.0.0/7/0"),
         ("d/1.0.0/7/0?psi=1.0&label=3", "d/1.0.0/7/0?label=3"),
         ("d/1.0.0/7/0?psi=0.70&label=3", "d/1.0.0/7/0?label=3&psi=0.7"),
+        ("d/1.0.0/7/0?z9=1&at=0.5&z2=1&to=8.0", "d/1.0.0/7/0?to=8.0&at=0.5&z2=1&z9=1"),
     ],
 )
 def test_other_spellings_of_psi_and_another_order_become_canonical(text: str, canonical: str) -> None:
@@ -148,10 +211,11 @@ def test_a_text_that_is_no_address_is_refused_by_the_part_at_fault(text: str, fi
         ("d/1.0.0/7.0/0", "seed"),
         ("d/1.0.0/7_0/0", "seed"),
         ("d/1.0.0/1٢/0", "seed"),
-        ("d/1.0.0/" + "9" * 5000 + "/0", "seed"),
+        ("d/1.0.0/" + "9" * 2000 + "/0", "seed"),
+        ("d/1.0.0/" + "9" * 5000 + "/0", "address"),
         ("d/1.0.0/7/00", "index"),
         ("d/1.0.0/7/1٢", "index"),
-        ("d/1.0.0/7/" + "9" * 5000, "index"),
+        ("d/1.0.0/7/" + "9" * 2000, "index"),
         ("d/1.0.1٢/7/0", "version"),
         ("d/1.0.0/7/0?label=1٢", "label"),
         ("d/1.0.0/7/0?label=1&label=1", "label"),
@@ -167,6 +231,44 @@ def test_a_text_that_is_no_address_is_refused_by_the_part_at_fault(text: str, fi
         ("d/1.0.0/7/0?&label=1", "address"),
         ("d/1.0.0/7/0?%6Cabel=1", "address"),
         ("d/1.0.0/7/0?label=%31", "label"),
+        ("d/1.0.0/7/0?to=8.0", "at"),
+        ("d/1.0.0/7/0?at=0.5", "at"),
+        ("d/1.0.0/7/0?tolabel=1", "tolabel"),
+        ("d/1.0.0/7/0?to=8&at=0.5", "to"),
+        ("d/1.0.0/7/0?to=8.0.0&at=0.5", "to"),
+        ("d/1.0.0/7/0?to=08.0&at=0.5", "to"),
+        ("d/1.0.0/7/0?to=-8.0&at=0.5", "to"),
+        ("d/1.0.0/7/0?to=8,0&at=0.5", "to"),
+        ("d/1.0.0/7/0?to=9007199254740992.0&at=0.5", "to"),
+        ("d/1.0.0/7/0?to=7.0&at=0.5", "to"),
+        ("d/1.0.0/7/0?label=3&to=7.0&at=0.5", "to"),
+        ("d/1.0.0/7/0?label=3&to=7.0&tolabel=3&at=0.5", "tolabel"),
+        ("d/1.0.0/7/0?label=3&to=8.0&tolabel=3&at=0.5", "tolabel"),
+        ("d/1.0.0/7/0?to=8.0&tolabel=01&at=0.5", "tolabel"),
+        *((f"d/1.0.0/7/0?to=8.0&at={at}", "at") for at in BAD_SHARES),
+        ("d/1.0.0/7/0?to=8.0&at=0.5&at=0.6", "at"),
+        ("d/1.0.0/7/0?to=8.0&to=9.0&at=0.5", "to"),
+        *((f"d/1.0.0/7/0?z3={value}", "z3") for value in BAD_VALUES),
+        ("d/1.0.0/7/0?z3=1&z3=2", "z3"),
+        ("d/1.0.0/7/0?z03=1", "address"),
+        ("d/1.0.0/7/0?z=1", "address"),
+        ("d/1.0.0/7/0?z-1=1", "address"),
+        ("d/1.0.0/7/0?z1000000=1", "address"),
+        ("d/1.0.0/z", "address"),
+        ("d/1.0.0/z/", "address"),
+        ("d/1.0.0/z/AAAAPw==", "latent"),
+        ("d/1.0.0/z/AAAAP", "latent"),
+        ("d/1.0.0/z/AAAAPx", "latent"),
+        ("d/1.0.0/z/AAAA", "latent"),
+        ("d/1.0.0/z/AAAA+w", "latent"),
+        ("d/1.0.0/z/" + encode_latent(struct.pack("<f", -0.0)), "latent"),
+        *(
+            ("d/1.0.0/z/" + encode_latent(struct.pack("<2f", 0, value)), "latent[1]")
+            for value in (math.nan, math.inf, 16.001, -1e30)
+        ),
+        (f"d/1.0.0/z/{LATENT}?z0=1", "z0"),
+        ("d/1.0.0/7/0?" + "&".join(f"z{k}=1" for k in range(400)), "address"),
+        ("d/1.0.0/z/" + "A" * 2048, "address"),
     ],
 )
 def test_a_text_that_looks_like_an_address_is_refused_by_the_part_at_fault(text: str, field: str) -> None:
@@ -175,7 +277,7 @@ def test_a_text_that_looks_like_an_address_is_refused_by_the_part_at_fault(text:
     assert refused.value.field == field
 
 
-@given(st.text(max_size=40) | st.text("d/10.?&=labepsi ", max_size=40))
+@given(st.text(max_size=40) | st.text("d/10.?&=labepsiotz-A ", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         address = Address.parse(text)
@@ -204,6 +306,33 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ({"psi": math.nan}, "psi"),
         ({"psi": True}, "psi"),
         ({"psi": "0.5"}, "psi"),
+        ({"to": (1, 2)}, "at"),
+        ({"to": (1, -2), "at": 0.5}, "to"),
+        ({"to": (1, 2, 3), "at": 0.5}, "to"),
+        ({"to": "1.2", "at": 0.5}, "to"),
+        ({"to": (7, 0), "at": 0.5}, "to"),
+        ({"to": (1, 2), "at": 0.00001}, "at"),
+        ({"to": (1, 2), "at": 1 / 3}, "at"),
+        ({"to": (1, 2), "at": True}, "at"),
+        ({"to": (1, 2), "at": math.nan}, "at"),
+        ({"to": (1, 2), "at": 0.5, "tolabel": 3}, "tolabel"),
+        ({"to": (1, 2), "at": 0.5, "tolabel": -1}, "tolabel"),
+        ({"tolabel": 1}, "tolabel"),
+        ({"at": 0.5}, "at"),
+        ({"z": [(1, 1.0)]}, "z"),
+        ({"z": (1, 1.0)}, "z"),
+        ({"z": ((2, 1.0), (1, 1.0))}, "z"),
+        ({"z": ((1, 1.0), (1, 2.0))}, "z"),
+        ({"z": ((-1, 1.0),)}, "z"),
+        ({"z": ((1, 16.5),)}, "z1"),
+        ({"z": ((1, 10**400),)}, "z1"),
+        ({"z": ((1, "1"),)}, "z1"),
+        ({"z": tuple((k, 0.1234) for k in range(300))}, "address"),
+        ({"latent": b""}, "latent"),
+        ({"latent": b"abc"}, "latent"),
+        ({"latent": "AAAAPw"}, "latent"),
+        ({"latent": struct.pack("<f", 1)}, "seed"),
+        ({"latent": struct.pack("<f", 1), "seed": 0, "index": 1}, "index"),
     ],
 )
 def test_an_address_cannot_be_made_of_a_bad_part(change: dict[str, Any], field: str) -> None:
@@ -233,3 +362,14 @@ def test_an_address_is_a_frozen_value() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         address.seed = 8  # type: ignore[misc]
     assert len({address, Address.parse(str(address))}) == 1
+
+
+def test_zero_has_one_text_whatever_its_sign() -> None:
+    assert str(Address("d", "1.0.0", 7, 0, z=((1, -0.0),))) == "d/1.0.0/7/0?z1=0"
+    assert pack_latent([-0.0]) == pack_latent([0.0])
+
+
+def test_a_latent_of_many_dimensions_has_an_address() -> None:
+    address = Address("d" * 63, "999999.999999.999999", label=MAX_INTEGER, latent=pack_latent([0.1] * 360))
+    assert len(str(address)) <= MAX_LENGTH
+    assert Address.parse(str(address)) == address

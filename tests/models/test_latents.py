@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
 
-from models.latents import MAX_INTEGER, draw_label, draw_latent
+from models.latents import MAX_INTEGER, draw_label, draw_latent, mix_latents
 
 FIRST_FOUR = [
     (0, 0, [0.5854918956756592, 0.7299773693084717, -0.2018883228302002, 2.0534424781799316]),
@@ -93,3 +94,27 @@ def test_a_label_left_out_is_drawn_from_the_samples_own_stream_after_z() -> None
 def test_drawn_labels_are_uniform() -> None:
     counts = np.bincount([draw_label(1, index, 8, 5) for index in range(2000)], minlength=5)
     assert counts.shape == (5,) and counts.min() > 340 and counts.max() < 460
+
+
+@pytest.mark.parametrize("t", [0.0001, 0.25, 0.5, 0.9])
+def test_a_mixture_stays_standard_normal(t: float) -> None:
+    z = mix_latents(draw_latent(1, 0, 20_000), draw_latent(2, 0, 20_000), t)
+    assert z.dtype == np.float32
+    assert abs(z.mean()) < 0.03 and abs(z.std() - 1) < 0.02
+
+
+def test_a_mixture_is_rounded_once() -> None:
+    z0, z1, t = draw_latent(1, 0, 500), draw_latent(2, 0, 500), 0.3
+    with localcontext() as context:
+        context.prec = 60
+        share, other = Decimal(t), 1 - Decimal(t)
+        norm = (share * share + other * other).sqrt()
+        exact = [float((other * Decimal(float(a)) + share * Decimal(float(b))) / norm) for a, b in zip(z0, z1)]
+    mixed = mix_latents(z0, z1, t)
+    # A second rounding, or a step in float32, would move many.
+    np.testing.assert_array_equal(mixed, np.array(exact, np.float32))
+
+
+def test_the_two_ends_of_a_mixture_change_places() -> None:
+    z0, z1 = draw_latent(1, 0, 100), draw_latent(2, 0, 100)
+    np.testing.assert_array_equal(mix_latents(z0, z1, 0.25), mix_latents(z1, z0, 0.75))

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from models.address import Address
 from models.errors import ArtifactError, InputError
-from models.latents import MAX_INTEGER, draw_label
+from models.latents import MAX_INTEGER, draw_label, encode_latent, pack_latent
 from models.manifest import ImageShape, Latents, Manifest, Score, dump_manifest, read_manifest
 
 
@@ -262,3 +263,105 @@ def test_images_are_grey_or_rgb() -> None:
     assert ImageShape(channels=3, height=1, width=2).channels == 3
     with pytest.raises(ValidationError):
         ImageShape(channels=2, height=1, width=2)  # type: ignore[arg-type]
+
+
+def check(manifest: Manifest, query: str, start: str = "7/0") -> str:
+    """Return what an address of a model is resolved to: the text behind its start."""
+    return str(manifest.check(Address.parse(f"tiny/1.0.0/{start}?{query}"))).partition("?")[2]
+
+
+def test_labels_that_are_left_out_of_a_mixture_are_drawn_from_the_stream_of_each_end(tiny_manifest: Manifest) -> None:
+    first, second = (tiny_manifest.addresses(7, index)[0].label for index in (0, 1))
+    assert (first, second) == (1, 2)
+    assert check(tiny_manifest, "to=7.1&at=0.5") == "label=1&to=7.1&tolabel=2&at=0.5"
+    assert check(tiny_manifest, "to=7.2&tolabel=0&at=0.5") == "label=1&to=7.2&tolabel=0&at=0.5"
+
+
+def test_a_label_alone_is_that_of_both_ends(tiny_manifest: Manifest) -> None:
+    assert check(tiny_manifest, "label=0&to=7.2&at=0.5") == "label=0&to=7.2&at=0.5"
+
+
+def test_two_drawn_labels_that_are_equal_are_one(tiny_manifest: Manifest) -> None:
+    seconds = [a for a in tiny_manifest.addresses(8, 0, 20) if a.label == 1]
+    assert check(tiny_manifest, f"to=8.{seconds[0].index}&at=0.5") == f"label=1&to=8.{seconds[0].index}&at=0.5"
+
+
+@given(
+    st.none() | st.integers(0, 2),
+    st.none() | st.integers(0, 2),
+    st.tuples(st.integers(6, 8), st.integers(0, 2)),
+    st.sampled_from([0.0001, 0.25, 0.9999]),
+)
+def test_a_resolved_address_is_resolved_to_itself(
+    tiny_manifest: Manifest, label: int | None, tolabel: int | None, to: tuple[int, int], at: float
+) -> None:
+    try:
+        resolved = tiny_manifest.check(Address("tiny", "1.0.0", 7, 0, label, to=to, tolabel=tolabel, at=at))
+    except InputError:
+        return
+    assert resolved.label is not None
+    assert tiny_manifest.check(Address.parse(str(resolved))) == resolved
+
+
+def test_a_model_without_classes_mixes_latents_only(unconditional: Manifest) -> None:
+    assert check(unconditional, "to=8.0&at=0.5") == "to=8.0&at=0.5"
+    with pytest.raises(InputError, match=r"^tolabel: .*has no classes"):
+        check(unconditional, "to=8.0&tolabel=1&at=0.5")
+
+
+def test_a_model_of_schema_1_mixes_latents_but_no_classes(tiny_manifest: Manifest) -> None:
+    old = tiny_manifest.model_copy(update={"schema_version": 1})
+    assert check(old, "label=1&to=8.0&at=0.5") == "label=1&to=8.0&at=0.5"
+    for query in ("label=1&to=8.0&tolabel=2&at=0.5", "to=7.2&at=0.5"):
+        with pytest.raises(InputError, match=r"^tolabel: .*schema 1.*ganmint models upgrade"):
+            check(old, query)
+
+
+@pytest.mark.parametrize(
+    ("query", "start", "field"),
+    [
+        ("to=8.0&tolabel=3&at=0.5", "7/0", "tolabel"),
+        # The label that is drawn for 7/0 is 1.
+        ("to=7.0&tolabel=1&at=0.5", "7/0", "to"),
+        ("z8=1", "7/0", "z8"),
+        ("z1=1&z999999=1", "7/0", "z999999"),
+        ("label=1", "z/" + encode_latent(pack_latent([0.5] * 7)), "latent"),
+        ("psi=0.5", "z/" + encode_latent(pack_latent([0.5] * 8)), "label"),
+    ],
+)
+def test_an_edit_that_the_model_cannot_make_is_refused_by_its_field(
+    tiny_manifest: Manifest, query: str, start: str, field: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        check(tiny_manifest, query, start)
+    assert refused.value.field == field
+
+
+def test_latents_that_are_written_out_have_addresses(tiny_manifest: Manifest) -> None:
+    addresses = tiny_manifest.latent_addresses(np.full((2, 8), 0.1), "balanced", 0.5)
+    assert [a.label for a in addresses] == [0, 1]
+    assert addresses[1].latent == np.full(8, 0.1, "<f4").tobytes()
+    assert [tiny_manifest.check(Address.parse(str(a))) for a in addresses] == addresses
+
+
+@pytest.mark.parametrize(
+    ("latents", "labels", "field"),
+    [
+        ([[0.0] * 8], None, "labels"),
+        ([[0.0] * 8], 3, "labels"),
+        ([[0.0] * 8, [0.0] * 7], 1, "latents[1]"),
+        ([[0.0] * 8, []], 1, "latents[1]"),
+        ([[0.0] * 8, 1.0], 1, "latents[1]"),
+        ([["a"] * 8], 1, "latents[0]"),
+        ([[0.0] * 7 + [np.nan]], 1, "latents[0][7]"),
+        ([[0.0] * 7 + [np.inf]], 1, "latents[0][7]"),
+        ([[17.0] + [0.0] * 7], 1, "latents[0][0]"),
+        ([], 1, "n"),
+    ],
+)
+def test_a_latent_that_is_none_of_the_model_is_refused_by_name(
+    tiny_manifest: Manifest, latents: Any, labels: Any, field: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        tiny_manifest.latent_addresses(latents, labels)
+    assert refused.value.field == field

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -19,12 +21,14 @@ from models import artifact
 from models.address import Address
 from models.errors import ArtifactError
 from models.latents import MAX_INTEGER, draw_latent
-from models.manifest import ImageShape, Manifest
+from models.manifest import ImageShape, Latents, Manifest
 from models.runtime import loading
 from models.runtime.loading import resolve_device
 from models.runtime.torchscript import Generator, TorchRuntime
 from models.sampler import Sampler
 from tests.samplers import torch_sampler
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "address_vectors.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -320,3 +324,42 @@ def test_a_gpu_sampler_takes_the_gpus_batch_size(manifest: Manifest) -> None:
     assert TorchRuntime(Recorder(), manifest, "cuda").batch_size == 64
     assert TorchRuntime(Recorder(), manifest, "cuda:1").batch_size == 64
     assert TorchRuntime(Recorder(), manifest, "cpu").batch_size == 4
+
+
+def read_float32(text: str) -> list[float]:
+    """Return the float32 values of hexadecimal digits, eight a value, the most significant first."""
+    return [float(value) for value in np.frombuffer(bytes.fromhex(text), ">f4")]
+
+
+@pytest.mark.parametrize("vector", VECTORS["vectors"], ids=lambda vector: vector["address"])
+def test_the_inputs_of_an_address_never_change(manifest: Manifest, vector: dict[str, Any]) -> None:
+    update = {"latents": Latents(z_dim=VECTORS["z_dim"]), "class_names": tuple("0123456789")}
+    model = manifest.model_copy(update=update)
+    address = model.check(Address.parse(vector["asked"]))
+    assert str(address) == vector["address"]
+    z, class_weights = torch_sampler(Recorder(), model).draw_inputs([address])
+    assert z[0].tolist() == read_float32(vector["z"])
+    assert class_weights[0].tolist() == read_float32(vector["class_weights"])
+
+
+def test_a_latent_mixed_with_itself_stays_what_it_is(real: Sampler) -> None:
+    plain, mixed = (Address.parse(f"tiny/1.0.0/7/0?label=1{rest}") for rest in ("", "&to=7.0&tolabel=2&at=0.25"))
+    z, class_weights = real.draw_inputs([plain, mixed])
+    np.testing.assert_array_equal(z[0], z[1])
+    assert class_weights.tolist() == [[0, 1, 0], [0, 0.75, 0.25]]
+
+
+def test_a_drawn_latent_that_is_written_out_is_the_same_image(real: Sampler, manifest: Manifest) -> None:
+    drawn = manifest.addresses(7, 0, 3, labels=1, psi=0.5)
+    written = manifest.latent_addresses([draw_latent(a.seed, a.index, 8) for a in drawn], labels=1, psi=0.5)
+    np.testing.assert_array_equal(real.mint(drawn), real.mint(written))
+
+
+def test_bytes_of_edited_addresses_do_not_depend_on_their_neighbours(real: Sampler, manifest: Manifest) -> None:
+    edits = ["to=8.0&at=0.5", "to=8.1&tolabel=0&at=0.0001&z3=-2.5", "z0=16", "psi=0.5&to=3.3&at=0.75", "label=2&z7=0"]
+    texts = [f"tiny/1.0.0/7/{index}?{edit}" for index in range(3) for edit in edits]
+    addresses = [manifest.check(Address.parse(text)) for text in texts]
+    together = real.mint(addresses)
+    assert len({pixels.tobytes() for pixels in together}) == len(addresses)
+    for address, pixels in zip(addresses, together):
+        np.testing.assert_array_equal(real.mint([address])[0], pixels)

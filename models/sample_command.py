@@ -1,0 +1,157 @@
+"""The command that mints to files: sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from models import artifact, images, store
+from models.address import Address, parse_query
+from models.cli import PATH, device_option, index_option, psi_option, seed_option, write_output
+from models.errors import InputError
+from models.images import EXTENSIONS
+from models.manifest import LabelSpec, Manifest
+from models.runtime.loading import resolve_device
+from models.sampler import Sampler
+
+MAX_GRID_IMAGES = 10_000
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint sample digits --seed 7 --count 64 --labels balanced --out grid.png\n"
+    "  ganmint sample digits --seed 7 --count 10 --labels 3,1,4,1,5,9,2,6,5,3 --out pictures\n"
+    "  ganmint sample digits --seed 7 --labels 3 --to 8.0 --to-label 5 --at 0.5 --out between.png"
+)
+@click.argument("model")
+@seed_option
+@index_option
+@click.option("--count", type=int, default=1, show_default=True, help="How many images.")
+@click.option("--labels", help='A label, a comma-separated list, or "balanced". Default: drawn from the seed.')
+@psi_option
+@click.option("--to", metavar="SEED.INDEX", help="Mix every latent with this one.")
+@click.option("--to-label", metavar="L", help="The class of --to, where it differs from that of --labels.")
+@click.option("--at", metavar="T", help="The share of --to, above 0 and below 1, with at most 4 decimals.")
+@click.option("--z", "edits", metavar="K=V", multiple=True, help="Set dimension K of every latent to V. Repeatable.")
+@click.option(
+    "--out",
+    type=PATH,
+    required=True,
+    help="A picture (.png, .jpg, .webp) of one image or a grid; otherwise a folder with one file per image.",
+)
+@click.option(
+    "--format",
+    "extension",
+    type=click.Choice(list(EXTENSIONS)),
+    default="png",
+    show_default=True,
+    help="Of the files in a folder.",
+)
+@device_option
+def sample(
+    model: str,
+    seed: int,
+    index: int,
+    count: int,
+    labels: str | None,
+    psi: float,
+    to: str | None,
+    to_label: str | None,
+    at: str | None,
+    edits: tuple[str, ...],
+    out: Path,
+    extension: str,
+    device: str,
+) -> None:
+    """Mint images to files. MODEL is a name or name/version.
+
+    Each file has the very bytes that the service answers for the same address.
+    """
+    sampler = artifact.load_files(store.read_artifact(store.find_model(model)), resolve_device(device))
+    mix = {"to": to, "tolabel": to_label, "at": at}
+    query = [f"{name}={value}" for name, value in mix.items() if value is not None] + [f"z{edit}" for edit in edits]
+    batch = _Batch(
+        sampler.manifest, seed, index, count, _parse_labels(labels), psi, parse_query("&".join(query)) if query else {}
+    )
+    if out.suffix.removeprefix(".") in EXTENSIONS:
+        if count > MAX_GRID_IMAGES:
+            raise InputError(f"one picture holds at most {MAX_GRID_IMAGES} images, got {count}; give a folder", "n")
+        _write_picture(sampler, batch.addresses(0, count), out)
+        return
+    if out.suffix and not out.is_dir():
+        raise InputError(f"{out.name} is no known picture type; there are: .{', .'.join(EXTENSIONS)}", "--out")
+    _write_files(sampler, batch, out, extension)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The images that a call of `sample` asks for.
+
+    Attributes:
+        manifest: of the model.
+        seed, index, count, labels, psi: as in `Manifest.addresses`.
+        edits: further arguments of every address.
+    """
+
+    manifest: Manifest
+    seed: int
+    index: int
+    count: int
+    labels: LabelSpec
+    psi: float
+    edits: dict[str, Any]
+
+    def addresses(self, start: int, n: int) -> list[Address]:
+        """Return the addresses of images start .. start + n - 1."""
+        labels = self.labels[start : start + n] if isinstance(self.labels, list) and n < self.count else self.labels
+        plain = self.manifest.addresses(self.seed, self.index + start, n, labels, self.psi)
+        if not self.edits:
+            return plain
+        # Where no label was named, the other end's is drawn, too.
+        unlabelled: dict[str, Any] = {"label": None} if labels is None else {}
+        return [self.manifest.check(replace(address, **self.edits, **unlabelled)) for address in plain]
+
+    def check(self) -> None:
+        """Check the whole request before the first file is written; for plain addresses, the last tells."""
+        self.manifest.addresses(self.seed, self.index + max(self.count, 1) - 1, 1, None, self.psi)
+        if isinstance(self.labels, list) or self.count < 1 or self.edits:
+            self.addresses(0, self.count)
+
+
+def _write_picture(sampler: Sampler, addresses: list[Address], out: Path) -> None:
+    media_type = EXTENSIONS[out.suffix.removeprefix(".")]
+    texts = [str(address) for address in addresses]
+    write_output(out, images.encode_one_or_grid(sampler.mint(addresses), media_type, texts))
+    click.echo(f"Wrote {out}: {len(texts)} image{'s' * (len(texts) > 1)} beginning with {texts[0]}")
+
+
+def _write_files(sampler: Sampler, batch: _Batch, out: Path, extension: str) -> None:
+    batch.check()
+    for start in range(0, batch.count, sampler.batch_size):
+        addresses = batch.addresses(start, min(sampler.batch_size, batch.count - start))
+        for address, pixels in zip(addresses, sampler.mint(addresses)):
+            write_output(
+                out / f"{_make_file_name(address)}.{extension}",
+                images.encode(pixels, EXTENSIONS[extension], str(address)),
+            )
+    click.echo(f"Wrote {batch.count} images to {out}")
+
+
+def _make_file_name(address: Address) -> str:
+    """Return the whole address as a file's name, so that no two images of a model have the same."""
+    return str(address).translate(str.maketrans("/?&", "___"))
+
+
+def _parse_labels(text: str | None) -> LabelSpec:
+    if text is None:
+        return None
+    if text == "balanced":
+        return "balanced"
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f'must be a label, a comma-separated list or "balanced", got {text!r}', "--labels") from None
+    return values if "," in text else values[0]
