@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -200,6 +201,8 @@ def export(
     workers: int = 1,
     engine: EngineName = "local",
     device: str = "auto",
+    c2pa_key: str | os.PathLike[str] | None = None,
+    c2pa_cert: str | os.PathLike[str] | None = None,
     echo: Echo | None = None,
 ) -> ExportSummary:
     """Write a labelled data set of any size, as the command `ganmint export` does.
@@ -219,8 +222,10 @@ def export(
             `if __name__ == "__main__"`, as Python's multiprocessing asks.
         engine: local, or ray: one task a shard.
         device: auto, cpu, cuda or cuda:N.
+        c2pa_key, c2pa_cert: PEM files of a private key and its certificate chain, to sign picture files with Content
+            Credentials (extra `c2pa`); None for files without. Signed files are not the same bytes in another run.
         echo: is called with lines about the progress; None prints nothing.
-    Raises: InputError, ModelNotFoundError, ExportError.
+    Raises: InputError, ModelNotFoundError, ExportError; FileError when the key or its certificates are unusable.
     """
     try:
         store.find_model(model, "model")
@@ -244,6 +249,8 @@ def export(
         workers=workers,
         engine=engine,
         device=device,
+        c2pa_key=None if c2pa_key is None else Path(c2pa_key),
+        c2pa_cert=None if c2pa_cert is None else Path(c2pa_cert),
         echo=echo,
     )
 

@@ -39,10 +39,11 @@ COMMANDS = {
     "movie": LazyCommand("training.commands.runs", "Make a video of a training."),
     "compare": LazyCommand("training.commands.runs", "Show runs side by side."),
     "sweep": LazyCommand("training.commands.sweep", "Train a grid of settings and compare the runs."),
-    "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade, install, push and pull models."),
+    "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade, install, push, pull models."),
     "sample": LazyCommand("models.sample_command", "Mint images to files."),
     "inspect": LazyCommand("models.verify_commands", "Print the marks of a picture file."),
     "verify": LazyCommand("models.verify_commands", "Tell whether pictures are what their addresses mint."),
+    "sign-images": LazyCommand("models.sign_commands", "Sign picture files with Content Credentials (C2PA)."),
     "export": LazyCommand("service.export.commands", "Write a labelled data set of any size."),
     "dataset": LazyCommand("service.export.commands", "Finish and verify the data sets that export writes."),
     "serve": LazyCommand("service.commands", "Serve every model in the store over HTTP."),
@@ -58,7 +59,7 @@ class _LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         with _exit_on_signals():
-            command: click.Command = getattr(import_module(COMMANDS[cmd_name].module), cmd_name)
+            command: click.Command = getattr(import_module(COMMANDS[cmd_name].module), cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

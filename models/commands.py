@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @click.group()
 def models() -> None:
-    """List, show, verify, sign, upgrade, install, push and pull models.
+    """List, show, verify, sign, upgrade, install, push, pull models.
 
     They are in the model store: in BENTOML_HOME, or in ~/bentoml.
     """

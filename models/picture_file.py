@@ -10,6 +10,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeVar
 
 from models import png
@@ -28,10 +29,12 @@ _EXIF_TAG = 0x8769
 _USER_COMMENT_TAG = 0x9286
 # JPEG (ITU-T T.81, table B.1): C0 to CF but these three start a frame.
 _NO_FRAME = (0xC4, 0xC8, 0xCC)
-_APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
+_APP0, _APP1, _APP11, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEB, 0xEE, 0xEF, 0xFE
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _EXIF_HEADER = b"Exif\0\0"
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
+# C2PA 2.2, appendix A.3: what holds Content Credentials in a PNG, a WebP and a JPEG file.
+_PNG_CREDENTIALS, _WEBP_CREDENTIALS, _JUMBF_HEADER = b"caBX", b"C2PA", b"JP"
 
 
 class PictureFile(NamedTuple):
@@ -186,6 +189,46 @@ def _limited(parts: Iterator[T]) -> Iterator[T]:
         if count >= MAX_PARTS:
             raise ValueError(f"has more than {MAX_PARTS} parts")
         yield part
+
+
+def find_credentials(data: bytes) -> list[tuple[int, int]]:
+    """Return start and end of each part of a file that holds Content Credentials (C2PA), in order.
+
+    Raises: ValueError saying what is wrong with the file.
+    """
+    try:
+        if data.startswith(png.SIGNATURE):
+            sizes = ((kind, 12 + len(body)) for kind, body in _limited(_iterate_png_chunks(data)))
+            return _find_spans(sizes, len(png.SIGNATURE), _PNG_CREDENTIALS)
+        if data[:4] == b"RIFF":
+            sizes = ((kind, 8 + len(body) + len(body) % 2) for kind, body in _limited(_iterate_webp_chunks(data)))
+            return _find_spans(sizes, 12, _WEBP_CREDENTIALS)
+        segments = _limited(_iterate_jpeg_segments(data))
+        return [(a, b) for kind, a, b in segments if kind == _APP11 and data.startswith(_JUMBF_HEADER, a + 4)]
+    except (struct.error, IndexError):
+        raise ValueError(_CUT_SHORT) from None
+
+
+def _find_spans(sizes: Iterator[tuple[bytes, int]], start: int, wanted: bytes) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    for kind, size in sizes:
+        if kind == wanted:
+            spans.append((start, start + size))
+        start += size
+    return spans
+
+
+def remove_credentials(data: bytes) -> bytes:
+    """Return a file without its Content Credentials: byte for byte what it was before it was signed.
+
+    Raises: ValueError saying what is wrong with the file.
+    """
+    spans = find_credentials(data)
+    if not spans:
+        return data
+    bare = b"".join(data[end:start] for (_, end), (start, _) in pairwise([(0, 0), *spans, (len(data), 0)]))
+    # A RIFF file begins with its size.
+    return b"RIFF" + struct.pack("<I", len(bare) - 8) + bare[8:] if bare.startswith(b"RIFF") else bare
 
 
 def read_user_comment(exif: bytes) -> bytes:

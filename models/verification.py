@@ -20,7 +20,7 @@ from models.address import Address
 from models.errors import FileError, InputError, ModelNotFoundError
 from models.manifest import Manifest
 from models.marks import Marks, read_marks
-from models.picture_file import read_picture_file
+from models.picture_file import read_picture_file, remove_credentials
 
 Pixels = NDArray[np.uint8]
 # Mints addresses of one model: uint8 (n, H, W, C). Raises ModelNotFoundError, InputError.
@@ -168,6 +168,8 @@ def compare(claim: Claim, minted: Pixels, name: str = "image") -> Comparison:
     encoded = images.encode(picture, marks.media_type, "\n".join(map(str, claim.addresses)))
     if claim.data == encoded:
         return _judge(claim, "identical", f"is byte for byte what {subject} mint")
+    if remove_credentials(claim.data) == encoded:
+        return _judge(claim, "same_pixels", f"is byte for byte what {subject} mint, with Content Credentials added")
     stored = _decode(claim.data, name)
     # What JPEG loses, our own file has lost, too.
     expected = _decode(encoded, name)
@@ -195,15 +197,11 @@ def _judge_difference(
     )
     name: Result
     if worst <= tolerance:
-        name, detail = (
-            "close",
-            f"every value is within {tolerance} of 255 of what {subject} mint, as on another processor",
-        )
+        name = "close"
+        detail = f"every value is within {tolerance} of 255 of what {subject} mint, as on another processor"
     elif share > MAX_OTHER_SHARE and _correlate(stored, expected, shape) < MIN_CORRELATION:
-        name, detail = (
-            "another_image",
-            f"is unlike what {subject} mint: the marks may stand in a foreign picture; {where}",
-        )
+        name = "another_image"
+        detail = f"is unlike what {subject} mint: the marks may stand in a foreign picture; {where}"
     else:
         name, detail = "altered", where
         if len(claim.addresses) > 1:

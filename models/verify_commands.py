@@ -8,11 +8,13 @@ from typing import Any
 
 import click
 
-from models import artifact, store, verification
+from models import artifact, content_credentials, store, verification
 from models.address import Address
 from models.cli import PATH, device_option, write_output
+from models.content_credentials import ContentCredentials
 from models.errors import FileError, GanmintError, InputError
 from models.marks import read_marks
+from models.picture_file import find_credentials
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from models.verification import Comparison, Pixels
@@ -27,18 +29,40 @@ MAX_IMAGES = 65_536
 def inspect(file: Path, as_json: bool) -> None:
     """Print the marks of a picture: the address that mints it, and whether it says that it is synthetic.
 
-    No model is needed, and nothing is compared: ganmint verify does that.
+    Content Credentials (C2PA) are read and checked where the extra c2pa is installed. No model is needed, and nothing
+    is minted and compared: ganmint verify does that.
     """
-    marks = read_marks(_read(file), str(file))
+    data = read_file(file)
+    marks = read_marks(data, str(file))
+    credentials = content_credentials.read(data, marks.media_type) if find_credentials(data) else None
     if as_json:
-        click.echo(json.dumps({"file": str(file), **marks.model_dump(mode="json")}, indent=2))
+        row = {"content_credentials": credentials.model_dump(mode="json") if credentials else None}
+        click.echo(json.dumps({"file": str(file), **marks.model_dump(mode="json"), **row}, indent=2))
         return
     click.echo(f"{file}: {marks.media_type}, {marks.width}x{marks.height}")
     click.echo(f"says that it is synthetic: {'yes' if marks.is_synthetic else 'no'}")
+    if credentials:
+        click.echo(f"Content Credentials: {_printable(_describe_credentials(credentials))}")
     click.echo(f"addresses: {len(marks.addresses) or 'none'}")
     for address in marks.addresses:
-        # A forged address could steer the terminal.
-        click.echo(f"  {address if address.isprintable() else ascii(address)}")
+        click.echo(f"  {_printable(address)}")
+
+
+def _describe_credentials(credentials: ContentCredentials) -> str:
+    problems = ", ".join(credentials.problems)
+    if credentials.is_valid is None:
+        return f"there are some; {problems}"
+    who = f"signed by {credentials.signed_by or 'nobody known'}"
+    if credentials.claim_generator:
+        who += f" with {credentials.claim_generator}"
+    if credentials.is_valid:
+        return f"{who}; the signature is valid; whether to trust the signer was not checked"
+    return f"{who}; the signature is NOT valid: {problems or 'no reason was given'}"
+
+
+def _printable(text: str) -> str:
+    """Return a text out of a file such that it cannot steer the terminal."""
+    return text if text.isprintable() else ascii(text)
 
 
 @click.command(
@@ -57,7 +81,7 @@ def verify(context: click.Context, files: tuple[Path, ...], as_json: bool, diff:
     """
     if diff and len(files) > 1:
         raise InputError("needs one FILE", "--diff")
-    models = _Models(device)
+    models = Models(device)
     results = [_verify(file, models) for file in files]
     if as_json:
         click.echo(json.dumps([row for row, _ in results], indent=2))
@@ -70,7 +94,7 @@ def verify(context: click.Context, files: tuple[Path, ...], as_json: bool, diff:
         context.exit(1)
 
 
-class _Models:
+class Models:
     """The models of the store, each loaded once."""
 
     def __init__(self, device: str) -> None:
@@ -78,17 +102,25 @@ class _Models:
         self._samplers: dict[tuple[str, str], Sampler] = {}
 
     def mint(self, addresses: list[Address]) -> Pixels:
+        """Mint addresses of one model.
+
+        Raises: ModelNotFoundError, InputError, ArtifactError.
+        """
+        sampler = self.load(addresses)
+        return sampler.mint(verification.resolve(addresses, sampler.manifest))
+
+    def load(self, addresses: list[Address]) -> Sampler:
+        """Return the model of these addresses. Raises: ModelNotFoundError, ArtifactError."""
         key = (addresses[0].model, addresses[0].version)
         if key not in self._samplers:
             self._samplers[key] = artifact.load(store.find_version(*key).path, self._device)
-        sampler = self._samplers[key]
-        return sampler.mint(verification.resolve(addresses, sampler.manifest))
+        return self._samplers[key]
 
 
-def _verify(file: Path, models: _Models) -> tuple[dict[str, Any], Comparison | None]:
+def _verify(file: Path, models: Models) -> tuple[dict[str, Any], Comparison | None]:
     """Return the row of a file, and the comparison unless the file cannot be judged."""
     try:
-        comparison = verification.verify(_read(file), models.mint, MAX_IMAGES, str(file))
+        comparison = verification.verify(read_file(file), models.mint, MAX_IMAGES, str(file))
     except GanmintError as error:
         return {"file": str(file), "error": str(error).removeprefix(f"{file}: ")}, None
     return {"file": str(file), **comparison.verification.model_dump(mode="json")}, comparison
@@ -106,7 +138,8 @@ def _write_difference(path: Path, comparison: Comparison | None) -> None:
     click.echo(f"Wrote {path}", err=True)
 
 
-def _read(file: Path) -> bytes:
+def read_file(file: Path) -> bytes:
+    """Read a file. Raises: FileError."""
     try:
         return file.read_bytes()
     except OSError as error:

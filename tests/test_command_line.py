@@ -151,8 +151,10 @@ def test_help_has_an_example_and_shows_only_options_that_exist(path: str, comman
     assert result.code == 0
     assert re.search(r"Examples?:\n {4}ganmint ", result.output)
     real = {option for parameter in COMMANDS[path].params for option in (*parameter.opts, *parameter.secondary_opts)}
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", result.output)) <= real | {"--help"}
-    assert {option for option in real if option.startswith("--")} <= set(re.findall(r"--[a-z][a-z-]*", result.output))
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", result.output)) <= real | {"--help"}
+    assert {option for option in real if option.startswith("--")} <= set(
+        re.findall(r"--[a-z][a-z0-9-]*", result.output)
+    )
 
 
 @pytest.mark.parametrize("path", list(COMMANDS))

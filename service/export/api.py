@@ -6,9 +6,11 @@ summary = export_dataset("digits", count=60_000, out="mnist", format="idx", labe
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from models import artifact, store
+from models.content_credentials import SigningKey, load_signing_key
 from models.errors import InputError
 from models.manifest import read_manifest
 from models.runtime.loading import resolve_device
@@ -56,6 +58,8 @@ def export_dataset(
     workers: int = 1,
     engine: EngineName = "local",
     device: str = "auto",
+    c2pa_key: Path | None = None,
+    c2pa_cert: Path | None = None,
     echo: Echo | None = None,
 ) -> ExportSummary:
     """Write a labelled data set of any size; skip the shards that are there already.
@@ -76,9 +80,12 @@ def export_dataset(
             `if __name__ == "__main__"`, as Python's multiprocessing asks.
         engine: local, or ray: one task a shard.
         device: auto, cpu, cuda or cuda:N.
+        c2pa_key, c2pa_cert: PEM files of a private key and its certificate chain, to sign picture files with Content
+            Credentials; None for files without. Signed files are not the same bytes in another run.
         echo: is called with lines about the progress; None prints nothing.
     Raises:
         InputError: an argument is unusable; nothing has been written.
+        FileError: the key or its certificates are; nothing has been written.
         ModelNotFoundError: the store has no such model.
         ExportError: the target cannot be written or holds something else; committed shards are kept.
     """
@@ -96,6 +103,8 @@ def export_dataset(
         shard_size=shard_size,
         engine=engine,
         device=device,
+        c2pa_key=c2pa_key,
+        c2pa_cert=c2pa_cert,
     )
     make_shards(request, find_engine(engine, workers), echo or _ignore, show_progress=echo is not None)
     return finish_dataset(out)
@@ -116,6 +125,8 @@ def resolve_request(
     shard_size: int,
     engine: EngineName,
     device: str,
+    c2pa_key: Path | None = None,
+    c2pa_cert: Path | None = None,
     shard_group: tuple[int, int] = (0, 1),
 ) -> tuple[ExportRequest, list[str]]:
     """Return what an export has to make, and notes on what is at the target already. Writes nothing.
@@ -123,6 +134,7 @@ def resolve_request(
     Args: as `export_dataset` takes them; shard_group: (i, n) for the shards whose number modulo n is i.
     Raises: as `export_dataset`.
     """
+    signing_key = _load_signing_key(format, engine, c2pa_key, c2pa_cert)
     stored = store.find_model(model)
     requested = ExportSpec(
         model=stored.name,
@@ -137,6 +149,7 @@ def resolve_request(
         image_format=_resolve_image_format(format, image_format),
         shard_size=shard_size,
         split=split,
+        c2pa_signer=signing_key.subject if signing_key else None,
     )
     plan.check_spec(ExportContext(requested, read_manifest(stored.path)))
     formats.require_packages(format)
@@ -145,7 +158,7 @@ def resolve_request(
     # A cluster's devices are looked for there.
     resolved_device = device if engine == "ray" else resolve_device(device)
     shards = tuple(plan.select_group(spec.shards(), *shard_group))
-    return ExportRequest(target.url, spec, stored.path, resolved_device, shards), notes
+    return ExportRequest(target.url, spec, stored.path, resolved_device, shards, signing_key), notes
 
 
 def finish_dataset(url: str, *, thorough: bool = False) -> ExportSummary:
@@ -183,6 +196,19 @@ def _resolve_image_format(format_: Format, image_format: ImageFormat | None) -> 
     if image_format:
         raise InputError(f"{format_} holds pixels, not picture files; leave it out", "--image-format")
     return None
+
+
+def _load_signing_key(format_: Format, engine: EngineName, key: Path | None, cert: Path | None) -> SigningKey | None:
+    if key is None and cert is None:
+        return None
+    if key is None or cert is None:
+        raise InputError(*("needs --c2pa-cert, too", "--c2pa-key") if key else ("needs --c2pa-key, too", "--c2pa-cert"))
+    if format_ in PIXEL_FORMATS:
+        message = f"{format_} holds pixels, not picture files: there is nothing to sign; choose another --format"
+        raise InputError(message, "--c2pa-key")
+    if engine == "ray":
+        raise InputError("the key does not leave this machine; choose --engine local", "--c2pa-key")
+    return load_signing_key(key, cert, "--c2pa-key")
 
 
 def _ignore(_line: str) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, cast, get_args
 
 import click
 
 from models import artifact, store
-from models.cli import device_option, index_option, psi_option, seed_option
+from models.cli import PATH, device_option, index_option, psi_option, seed_option
 from models.errors import InputError
 from models.runtime.loading import resolve_device
 from service.export import api, plan, state
@@ -94,6 +95,12 @@ class _ExportCommand(click.Command):
     help="ray: one task a shard, on RAY_ADDRESS or this machine.",
 )
 @device_option
+@click.option(
+    "--c2pa-key",
+    type=PATH,
+    help="Sign every picture file with Content Credentials (C2PA) by this private key (PEM, not encrypted).",
+)
+@click.option("--c2pa-cert", type=PATH, help="The key's certificate chain (PEM): its own first, then its issuers'.")
 @click.option("--dry-run", is_flag=True, help="Print what would be made, and write nothing.")
 def export(
     model: str,
@@ -111,12 +118,15 @@ def export(
     shard: str | None,
     engine: EngineName,
     device: str,
+    c2pa_key: Path | None,
+    c2pa_cert: Path | None,
     dry_run: bool,
 ) -> None:
     """Write a labelled data set of any size. MODEL is a name or name/version.
 
     Every image is byte for byte what the service answers for the same address. Run again, the same command
-    skips the shards that are complete; a killed export ends with the same bytes as an undisturbed one.
+    skips the shards that are complete; a killed export ends with the same bytes as an undisturbed one. Content
+    Credentials have a random part, and are the exception to both.
 
     Ctrl-C and SIGTERM end every process within seconds, with exit code 130 or 143. A shell makes its background
     jobs ignore Ctrl-C; end those with kill.
@@ -137,6 +147,8 @@ def export(
                 shard_size=shard_size,
                 engine=engine,
                 device=device,
+                c2pa_key=c2pa_key,
+                c2pa_cert=c2pa_cert,
                 shard_group=plan.parse_group(shard) if shard else (0, 1),
             )
             click.echo(_describe(request, shard, f"{engine}, {workers} worker(s), {request.device}"))
@@ -225,7 +237,9 @@ def verify(url: str, sample: int | None, has_digests: bool, device: str) -> None
     progress = ExportProgressBar(images=min(sample or spec.count, spec.count), shards=0, done_images=0, done_shards=0)
     with running.one_thread(sampler):
         result = verifying.verify(target, spec, sampler, sample, lambda n: progress.add(n, 0))
-    click.echo(f"{result.images} images minted again: {result.images - result.close} are the same byte for byte")
+    unsigned = ", without their Content Credentials" if spec.c2pa_signer else ""
+    same = result.images - result.close
+    click.echo(f"{result.images} images minted again: {same} are the same byte for byte{unsigned}")
     if result.close:
         click.echo(
             f"{result.close} are off by at most {result.worst} of 255: made on another kind of machine than this"
@@ -251,6 +265,7 @@ def _describe(request: ExportRequest, shard: str | None, engine: str) -> str:
         "psi": f"{spec.psi:g}",
         "format": f"{spec.format}{f' of {spec.image_format}' if spec.image_format else ''}, split {spec.split}",
         "shards": f"{len(spec.shards())} of up to {spec.shard_size} images{group}",
+        **({"signed by": spec.c2pa_signer} if spec.c2pa_signer else {}),
         "engine": engine,
         "out": request.url,
     }

@@ -71,6 +71,8 @@ def make_readme(context: ExportContext, dataset_manifest: dict[str, Any]) -> str
         else "The format has no place for marks in an image. "
         f"Image k of the data set, counted from 0, is the one at seed {spec.seed} and index {spec.index} + k."
     )
+    if spec.c2pa_signer:
+        marked += f"\nIt has Content Credentials (C2PA), signed by `{spec.c2pa_signer}`; without them:"
     data = model.training.data
     use = f"\n## Use\n\n{data.use}\n" if data.use else ""
     return f"""---
@@ -143,6 +145,7 @@ def _command(spec: ExportSpec, count: int) -> str:
     parts += [f"--labels {spec.labels}"] if spec.labels is not None else []
     parts += [f"--psi {spec.psi:g}"] if spec.psi != 1 else []
     parts += [f"--image-format {spec.image_format}"] if spec.image_format not in (None, "png") else []
+    parts += ["--c2pa-key KEY --c2pa-cert CHAIN"] if spec.c2pa_signer else []
     parts += [f"--split {spec.split}"] if spec.split != "train" else []
     return " ".join([*parts, f"--shard-size {spec.shard_size} --out URL"])
 

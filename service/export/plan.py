@@ -42,6 +42,8 @@ class ExportSpec(Record):
         labels: a class, "balanced" (index modulo the number of classes), or None: drawn from the seed.
         image_format: of the picture files; None where the format holds pixels.
         shard_size: images in a shard, at most.
+        c2pa_signer: whom the certificate of the Content Credentials names; None where files have none. Signatures have
+            a random part: the bytes of these depend on more than the spec.
     """
 
     first_fields = frozenset(
@@ -61,6 +63,7 @@ class ExportSpec(Record):
     image_format: ImageFormat | None
     shard_size: int
     split: Split = "train"
+    c2pa_signer: str | None = None
 
     @property
     def count(self) -> int:
@@ -158,7 +161,12 @@ def _check_idx(manifest: Manifest) -> None:
 
 def find_differences(existing: ExportSpec, requested: ExportSpec) -> list[str]:
     """Return in words how a requested export differs from the existing one; counts are not compared."""
-    options = {"model": "MODEL", "version": "MODEL's version", "model_digest": "the model's digest"}
+    options = {
+        "model": "MODEL",
+        "version": "MODEL's version",
+        "model_digest": "the model's digest",
+        "c2pa_signer": "the signer that --c2pa-cert names",
+    }
     differences = []
     for name in ExportSpec.model_fields:
         a = getattr(existing, name)

@@ -141,7 +141,12 @@ def _make_shards(connection: Connection, request: ExportRequest) -> None:
         while True:
             shard: Shard = connection.recv()
             worker.make_shard(
-                sampler, target, request.spec, shard, lambda images, size: connection.send((images, size))
+                sampler,
+                target,
+                request.spec,
+                shard,
+                lambda images, size: connection.send((images, size)),
+                signing_key=request.signing_key,
             )
             connection.send(None)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models import artifact, store
 from models.artifact_files import ArtifactFiles
+from models.content_credentials import SigningKey
 from models.errors import ArtifactError, ExportError, GanmintError
 from models.sampler import Sampler
 from models.store import StoredModel
@@ -30,6 +31,7 @@ class ExportRequest:
         model_dir: the model's artifact folder.
         device: cpu, cuda or cuda:N.
         shards: this run's share of the export's shards.
+        signing_key: for Content Credentials; None for files without.
     """
 
     url: str
@@ -37,6 +39,7 @@ class ExportRequest:
     model_dir: Path
     device: str
     shards: tuple[Shard, ...]
+    signing_key: SigningKey | None = None
 
 
 # Makes these shards of the request and reports the progress; returns when all are committed.
@@ -112,7 +115,9 @@ def in_this_process(request: ExportRequest, shards: Sequence[Shard], progress: E
     target = Target(request.url)
     with one_thread(sampler):
         for shard in shards:
-            worker.make_shard(sampler, target, request.spec, shard, progress.add, use_all_cores=True)
+            worker.make_shard(
+                sampler, target, request.spec, shard, progress.add, use_all_cores=True, signing_key=request.signing_key
+            )
             progress.add_shards(1)
 
 

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from models import images
 from models.address import Address
+from models.content_credentials import Signer, SigningKey
+from models.errors import ExportError, FileError
+from models.manifest import Manifest
 from models.sampler import Sampler
 from service.export import formats, state
 from service.export.plan import ExportContext, ExportSpec, Shard, chunks
@@ -39,6 +42,7 @@ def make_shard(
     shard: Shard,
     report: ReportCallback | None = None,
     use_all_cores: bool = False,
+    signing_key: SigningKey | None = None,
 ) -> ShardCommit:
     """Mint a shard, publish it, commit it.
 
@@ -46,15 +50,17 @@ def make_shard(
         sampler, target, spec, shard: what is made, and where.
         report: is called with images and bytes as they are written.
         use_all_cores: whether minting may use every core, if that changes no bit; not where other workers do.
+        signing_key: for Content Credentials, which a spec with a signer asks for.
     Raises: ExportError; then the shard is not committed.
     """
     context = ExportContext(spec, sampler.manifest)
+    signer = Signer(signing_key) if signing_key else None
     images_of_class = np.zeros(len(sampler.manifest.class_names), np.int64)
     with target.draft(shard.name) as draft:
         writer = formats.create_writer(draft, context, shard)
         written = 0
         minted = run_ahead(_mint(sampler, context, shard, use_all_cores))
-        for addresses, files in run_ahead(_encode(minted, spec)):
+        for addresses, files in run_ahead(_encode(minted, context, signer)):
             writer.add(addresses, files)
             for address in addresses:
                 if address.label is not None:
@@ -86,13 +92,26 @@ def _mint(sampler: Sampler, context: ExportContext, shard: Shard, use_all_cores:
         yield addresses, sampler.mint(addresses, use_all_cores)
 
 
-def _encode(minted: Generator[Minted, None, None], spec: ExportSpec) -> Generator[Chunk, None, None]:
+def _encode(
+    minted: Generator[Minted, None, None], context: ExportContext, signer: Signer | None
+) -> Generator[Chunk, None, None]:
+    image_format = context.spec.image_format
     for addresses, pixels in minted:
-        if spec.image_format is None:
+        if image_format is None:
             yield addresses, list(pixels)
-        else:
-            media_type = images.EXTENSIONS[spec.image_format]
-            yield addresses, [images.encode(image, media_type, str(a)) for image, a in zip(pixels, addresses)]
+            continue
+        media_type = images.EXTENSIONS[image_format]
+        files = [images.encode(image, media_type, str(a)) for image, a in zip(pixels, addresses)]
+        if signer:
+            files = [_sign(signer, file, media_type, a, context.manifest) for file, a in zip(files, addresses)]
+        yield addresses, files
+
+
+def _sign(signer: Signer, file: bytes, media_type: images.MediaType, address: Address, manifest: Manifest) -> bytes:
+    try:
+        return signer.sign_image(file, media_type, address, manifest)
+    except FileError as error:
+        raise ExportError(error.path, error.reason) from None
 
 
 def run_ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:

@@ -52,6 +52,7 @@ def test_inspect_prints_the_marks_without_a_model(command: Command, picture: Pat
         "height": 8,
         "is_synthetic": True,
         "addresses": ["tiny/1.0.0/7/0?label=2"],
+        "content_credentials": None,
     }
 
 
