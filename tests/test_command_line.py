@@ -274,8 +274,8 @@ def test_without_a_preset_one_is_chosen_by_the_images_shape(command: Command, tm
     result = command("train", "--data", digits, "--out", str(tmp_path / "run"), "--set", "seed=3", "--dry-run")
 
     assert result.code == 0
-    assert "# preset: images28, by the images' shape" in result.output
-    assert "preset: images28" in result.output and "seed: 3" in result.output
+    assert "# preset: own, by the images' shape" in result.output
+    assert "preset: own" in result.output and "seed: 3" in result.output
 
 
 def test_train_refuses_a_device_that_this_machine_lacks(command: Command, tmp_path: Path) -> None:

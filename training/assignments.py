@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
@@ -45,7 +45,7 @@ def assign(config_type: Model, values: dict[str, Any], assignment: str) -> None:
         node[key] = child
         node, model = child, _choose_model(model, key, child)
     # A part that is on already keeps its settings.
-    if not (value is True and isinstance(node.get(leaf), dict)):
+    if not (value is True and isinstance(node.get(leaf), dict) and _is_switch(model, leaf)):
         node[leaf] = value
 
 
@@ -78,6 +78,11 @@ def _read_part(node: dict[str, Any], key: str, model: Model | None) -> dict[str,
             return None
     is_off = child is None or isinstance(child, bool)
     return {} if models and is_off else None
+
+
+def _is_switch(model: Model | None, name: str) -> bool:
+    field = model.model_fields.get(name) if model else None
+    return field is not None and type(None) in get_args(field.annotation)
 
 
 def _choose_model(model: Model | None, key: str, child: dict[str, Any]) -> Model | None:

@@ -27,13 +27,14 @@ from typing_extensions import Self
 from models.base import SWITCH, Frozen, first_problem
 from models.errors import FileError, InputError
 from models.latents import MAX_INTEGER
-from models.network_config import NetworkConfig, PriorConfig, ResNetConfig
+from models.network_config import NetworkConfig, PriorConfig, ResNetConfig, Shape
 from training.assignments import assign, suggest
 from training.data.labels import LabelColumn
 from training.discriminator_config import DiscriminatorNetworkConfig, ResNetDiscriminatorConfig
 from training.gate import Bound
 from training.metric_results import MetricName
 from training.old_settings import REMOVED, REMOVED_AUGMENT, field_names
+from training.own_preset import EXAMPLE_SHAPE, OWN, Compute, check_shape, derive_settings
 from training.schedule import CosineSchedule, Weight
 
 # Above this probability, augmentations leak into generated images (Karras et al., arXiv 2006.06676, section 2.2).
@@ -171,6 +172,10 @@ class Config(Frozen):
     """Everything that decides a training run, except for the data's bytes."""
 
     preset: str
+    compute: Compute | None = Field(
+        default=None,
+        description="of preset own: small has half of medium's channels, large twice as many",
+    )
     description: str = ""
     seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
     total_kimg: float = Field(gt=0, description="length of the run, in thousand real images shown to D")
@@ -202,8 +207,10 @@ class Config(Frozen):
         validation_alias=AliasChoices("clip_fakes", "clip"),
         description="clip generated images to the range of pixels before D sees them",
     )
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="of the convolutions; weights, losses and penalties stay float32"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="float32",
+        description="of the convolutions; weights, losses and penalties stay float32. auto: bfloat16 where the device "
+        "has it, resolved when the run begins",
     )
     threads: int = Field(default=0, ge=0, description="torch threads; 0: torch's default, kept for the whole run")
     z_dim: int = Field(ge=1)
@@ -276,6 +283,8 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _settings_fit_together(self) -> Self:
+        if self.compute and self.preset != OWN:
+            raise ValueError(f"compute is for preset {OWN}; here, set the networks' widths")
         if self.infogan_codes > self.z_dim:
             raise ValueError(f"infogan_codes {self.infogan_codes} must be at most z_dim {self.z_dim}")
         if self.encoder and not isinstance(self.discriminator, ResNetDiscriminatorConfig):
@@ -294,8 +303,8 @@ class Config(Frozen):
         return self
 
 
-# Presets for the user's own images, by the side of the images.
-PRESET_BY_SIDE = {28: "images28", 32: "images32", 64: "images64"}
+# Earlier presets whose place `own` has taken; their runs are resumed by what they saved.
+REPLACED = ("images28", "images32", "images64")
 
 
 def list_presets() -> list[str]:
@@ -309,25 +318,38 @@ def find_preset(shape: tuple[int, int, int]) -> str:
 
     Raises: InputError for --data.
     """
-    _, height, width = shape
-    if height != width or height not in PRESET_BY_SIDE:
-        sides = ", ".join(map(str, PRESET_BY_SIDE))
-        raise InputError(
-            f"its images are {width}x{height}, and there are presets for squares of {sides} pixels a side: "
-            "resize them, or give a --preset and the networks' base and widths by --set",
-            "--data",
-        )
-    return PRESET_BY_SIDE[height]
+    check_shape(shape)
+    return OWN
 
 
-def load_preset(name: str, assignments: tuple[str, ...] = ()) -> Config:
+def load_preset(
+    name: str, assignments: tuple[str, ...] = (), shape: Shape = EXAMPLE_SHAPE, saved: Config | None = None
+) -> Config:
     """Return a preset with `a.b=c` assignments applied.
 
+    Args:
+        name: of a preset, or an earlier name of it.
+        assignments: as --set takes them.
+        shape: of the images, by which the preset `own` chooses some settings.
+        saved: the configuration of the run that is resumed, which keeps what its preset chose.
     Raises: InputError naming the preset or the assignment at fault.
     """
-    if name not in list_presets():
-        raise InputError(f"no preset {name!r}; there are {', '.join(list_presets())}", "preset")
-    values = {"preset": name, **_read_preset(name)}
+    is_saved = saved is not None and saved.preset == name
+    if saved and is_saved and name in REPLACED:
+        values = {**saved.model_dump(mode="json"), "total_kimg": _read_preset(OWN)["total_kimg"]}
+    else:
+        name = OWN if name in REPLACED else name
+        if name not in list_presets():
+            raise InputError(f"no preset {name!r}; there are {', '.join(list_presets())}", "preset")
+        values = {"preset": name, **_read_preset(name)}
+    if name == OWN:
+        for assignment in assignments:
+            if assignment.startswith("compute="):
+                assign(Config, values, assignment)
+        chosen = derive_settings(shape, values["compute"])
+        if saved and is_saved and saved.compute == values["compute"]:
+            chosen = {setting: saved.model_dump(mode="json")[setting] for setting in chosen}
+        values |= chosen
     if any(a.startswith(tuple(f"data.{term}=" for term in DATA_TERMS)) for a in assignments):
         # The user describes other data, so the preset's name and licence must not stay.
         values["data"] = {k: v for k, v in values["data"].items() if k not in (*DATA_TERMS, "digest")}
@@ -354,7 +376,7 @@ def read_gate(saved: Mapping[str, Any]) -> dict[MetricName, Bound]:
     except ValidationError:
         own = {}
     preset = saved.get("preset")
-    return own or (load_preset(preset).gate if preset in list_presets() else {})
+    return own or (load_preset(preset).gate if preset in (*list_presets(), *REPLACED) else {})
 
 
 def read_data_config(saved: Mapping[str, Any]) -> DataConfig:

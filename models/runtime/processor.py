@@ -46,12 +46,12 @@ def describe_processor() -> str:
     return " ".join([platform.machine(), *(name for name in DISPATCHED if _features().get(name))])
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor has instructions for bfloat16; True where it does not say (other systems than Linux)."""
+def has_bfloat16() -> bool | None:
+    """Whether the processor has instructions for bfloat16; None where it does not say (other systems than Linux)."""
     try:
         words = set(CPU_INFO.read_text().split())
     except OSError:
-        return True
+        return None
     # x86 calls it by the first two names, ARM by the last.
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 

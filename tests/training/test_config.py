@@ -226,11 +226,11 @@ def test_no_preset_repeats_another_presets_data() -> None:
     texts = {path.stem: path.read_text() for path in folder.glob("*.yaml")}
     bases = {name: yaml.safe_load(text).get("base") for name, text in texts.items()}
 
-    assert {base for base in bases.values() if base} == {"digits", "faces-cpu", "images28"}
+    assert {base for base in bases.values() if base} == {"digits", "faces-cpu"}
     # One level only.
     assert not any(bases[base] for base in bases.values() if base)
     assert sorted(name for name, text in texts.items() if "\ndata:" in text) == [
-        *("digits", "faces-cpu", "images28", "toy1d", "toy25")
+        *("digits", "faces-cpu", "own", "toy1d", "toy25")
     ]
     assert load_preset("faces").data == load_preset("faces-cpu").data
     assert load_preset("digits-info").encoder is None

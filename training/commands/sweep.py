@@ -73,10 +73,11 @@ def sweep(
     finished runs are skipped.
     """
     require_trackers(track)
-    runs = plan(preset, parse_axes(assignments, seeds))
+    axes = parse_axes(assignments, seeds)
+    dataset = load_data(plan(preset, axes)[0].config, data_path)
+    runs = plan(preset, axes, dataset.shape)
     # Every run is checked before the first one starts.
     check_folders(runs, out)
-    dataset = load_data(runs[0].config, data_path)
     for run in runs:
         loop.check_shape(run.config, dataset)
     resolved_device = resolve_device(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from pathlib import Path
@@ -11,15 +12,16 @@ import click
 from models.cli import PATH, device_option
 from models.errors import InputError
 from models.runtime.loading import resolve_device
-from models.runtime.processor import has_bfloat16
-from training.config import PRESET_BY_SIDE, Config, dump_config, find_preset, list_presets, load_preset
+from training.config import REPLACED, Config, dump_config, find_preset, list_presets, load_preset
 from training.data.dataset import Dataset, toy1d, toy25
 from training.data.layout import describe_unused
 from training.data.loader import load_dataset
 from training.distributed import local_device, main_process_output
+from training.own_preset import OWN
+from training.precision import describe_precision, resolve_precision
 from training.runs.loop import check_shape, describe_data, drop_other_terms, run
 from training.runs.mlflow_logger import TRACKERS, require_trackers
-from training.runs.run_dir import GRIDS_FOLDER, refuse_other_files, suggest_model_name
+from training.runs.run_dir import GRIDS_FOLDER, read_saved, refuse_other_files, suggest_model_name
 
 TOY_DATASETS = {"toy1d": toy1d, "toy25": toy25}
 
@@ -89,13 +91,18 @@ def train(
         require_trackers(track)
         if not dry_run:
             refuse_other_files(out)
-        config, dataset = _resolve(preset, data_path, assignments)
         resolved_device = local_device(resolve_device(device))
+        saved = None
+        # A folder that cannot be read is refused in words when it is locked.
+        with contextlib.suppress(PermissionError):
+            saved = read_saved(out)
+        config, dataset = _resolve(preset, data_path, assignments, saved)
+        config = resolve_precision(config, resolved_device, saved)
         check_shape(config, dataset)
         config = drop_other_terms(config, dataset)
         if dry_run:
             click.echo(dump_config(config), nl=False)
-        _print_plan(config, dataset, resolved_device, out)
+        _print_plan(config, dataset, resolved_device, out, saved is not None)
         if dry_run:
             return
         click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
@@ -106,7 +113,7 @@ def train(
             click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} {options}")
 
 
-def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> None:
+def _print_plan(config: Config, dataset: Dataset, device: str, out: Path, is_resumed: bool) -> None:
     classes = f"{dataset.num_classes} classes" if dataset.num_classes else "no labels"
     shape = "x".join(map(str, dataset.shape))
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
@@ -123,25 +130,29 @@ def _print_plan(config: Config, dataset: Dataset, device: str, out: Path) -> Non
             f"# schedule: lr, gamma and beta2 change over {config.schedule_kimg:g} kimg, this run ends at "
             f"{config.total_kimg:g}; --set schedule_kimg={config.total_kimg:g} fits them to it"
         )
-    click.echo(f"# device: {device}")
-    if device == "cpu" and config.precision == "bfloat16" and not has_bfloat16():
-        click.echo("# precision: this processor has no bfloat16 and imitates it slowly; give --set precision=float32")
+    click.echo(f"# device: {device}, precision {describe_precision(config, device, is_resumed)}")
     click.echo(f"# out: {out}")
 
 
-def _resolve(preset: str | None, path: Path | None, assignments: tuple[str, ...]) -> tuple[Config, Dataset]:
-    """Resolve the configuration and load the data; choose a preset by the data if none is given."""
-    if preset is not None:
-        config = load_preset(preset, assignments)
-        return config, load_data(config, path)
-    if path is None:
+def _resolve(
+    preset: str | None, path: Path | None, assignments: tuple[str, ...], saved: Config | None
+) -> tuple[Config, Dataset]:
+    """Resolve the configuration and load the data; choose a preset by the data if none is given.
+
+    Args: saved, the configuration of the run that is resumed.
+    """
+    if preset is None and path is None:
         raise InputError(f"give one of {', '.join(list_presets())}, or --data to choose one by the images", "--preset")
-    # Any of these presets will do: none of them says what the labels are.
-    data = load_preset(PRESET_BY_SIDE[28], assignments).data
-    dataset = load_dataset(path, data.label_columns, data.unlabelled)
-    name = find_preset(dataset.shape)
-    click.echo(f"# preset: {name}, by the images' shape")
-    return load_preset(name, assignments), dataset
+    # What the labels are does not depend on the images.
+    dataset = load_data(load_preset(preset or OWN, assignments), path)
+    name = preset or find_preset(dataset.shape)
+    if saved and name == OWN and saved.preset in REPLACED:
+        name = saved.preset
+    elif name in REPLACED and not (saved and saved.preset == name):
+        click.echo(f"# preset: {name} is called {OWN} now")
+    elif preset is None:
+        click.echo(f"# preset: {name}, by the images' shape")
+    return load_preset(name, assignments, dataset.shape, saved), dataset
 
 
 def load_data(config: Config, path: Path | None) -> Dataset:

@@ -9,15 +9,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-# Compare images at this resolution, so that small shifts of a stroke cost little.
-MAX_SIDE = 16
+from training.averaging import averaging_factor
 
 
 def average_pixels(images: Tensor) -> Tensor:
     """Halve images, float (N, C, H, W), until the shorter side is at most MAX_SIDE."""
-    factor = 1
-    while min(images.shape[2:]) > MAX_SIDE * factor:
-        factor *= 2
+    factor = averaging_factor(*images.shape[2:])
     return F.avg_pool2d(images, factor) if factor > 1 else images
 
 

@@ -93,6 +93,7 @@ class Trainer:
     """
 
     def __init__(self, config: Config, dataset: Dataset, device: str, group: ProcessGroup = SINGLE) -> None:
+        assert config.precision != "auto", "training.precision comes first"
         self.config = config
         self.group = group
         self.dataset = dataset

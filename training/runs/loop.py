@@ -26,6 +26,7 @@ from training.data.dataset import Dataset
 from training.data.split import count_untrained, split_dataset
 from training.distributed import ProcessGroup
 from training.gan.trainer import STATS, Trainer, discriminator_config, generator_config
+from training.precision import resolve_precision
 from training.runs import ancestry, checkpoint, prior_phase, run_dir
 from training.runs.ancestry import Start
 from training.runs.latent_traversal import write_code_traversals
@@ -84,7 +85,7 @@ def run(
         check_batch_split(config, group)
         if group.is_main:
             stack.enter_context(run_dir.lock_run_dir(out))
-        config = run_dir.resolve_config(config, out)
+        config = run_dir.resolve_config(config, out, device)
         trainer = _create_trainer(config, dataset, device, group)
         start = None
         is_resumed = run_dir.is_run(out)
@@ -127,6 +128,7 @@ def _create_trainer(config: Config, dataset: Dataset, device: str, group: Proces
 
 def measure_rate(config: Config, dataset: Dataset, device: str, seconds: float = 3.0) -> float:
     """Take steps of a new training for some seconds, and throw them away; return the images per second."""
+    config = resolve_precision(config, device)
     config = config.model_copy(update={"threads": config.threads or torch.get_num_threads()})
     trainer = _create_trainer(config, dataset, device, distributed.SINGLE)
 

@@ -32,6 +32,7 @@ from models.errors import FileError, InputError
 from models.files import VOLUME_FOLDER, write_atomically
 from models.manifest import Ancestor
 from training.config import Config, dump_config, load_config
+from training.precision import resolve_precision
 from training.runs import checkpoint
 
 CONFIG_FILE = "config.yaml"
@@ -165,19 +166,28 @@ def _refuse_other_files(out: Path) -> None:
             raise FileError(out, f"is not empty and holds no run (found {name}); choose another --out")
 
 
-def resolve_config(config: Config, out: Path) -> Config:
-    """Resolve the number of threads, and check that the configuration equals the saved one.
+def resolve_config(config: Config, out: Path, device: str = "cpu") -> Config:
+    """Resolve the number of threads and the precision, and check that the configuration equals the saved one.
 
     Returns: the configuration that the run uses.
     Raises: InputError naming a setting in which the saved run differs; FileError.
     """
-    saved = load_config(out / CONFIG_FILE) if (out / CONFIG_FILE).exists() else None
+    saved = read_saved(out)
+    config = resolve_precision(config, device, saved)
     if not config.threads:
         # The number is saved with the run, because the last bits of a result depend on it.
         config = config.model_copy(update={"threads": saved.threads if saved else torch.get_num_threads()})
     if saved:
         _check_equal(config, saved, out)
     return config
+
+
+def read_saved(out: Path) -> Config | None:
+    """Return the configuration of the run in a folder, if it holds one.
+
+    Raises: FileError.
+    """
+    return load_config(out / CONFIG_FILE) if is_run(out) else None
 
 
 def create_run(

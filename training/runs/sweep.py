@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import InputError
+from models.network_config import Shape
 from training.config import Config, load_preset
+from training.own_preset import EXAMPLE_SHAPE
 from training.runs import checkpoint
 from training.runs.run_dir import is_run, resolve_config
 
@@ -93,8 +95,8 @@ def split_values(text: str, name: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def plan(preset: str, axes: Sequence[Axis]) -> list[PlannedRun]:
-    """Make the grid's runs, the last axis fastest; every setting is checked.
+def plan(preset: str, axes: Sequence[Axis], shape: Shape = EXAMPLE_SHAPE) -> list[PlannedRun]:
+    """Make the grid's runs for images of a shape, the last axis fastest; every setting is checked.
 
     Raises: InputError naming the setting at fault.
     """
@@ -102,7 +104,7 @@ def plan(preset: str, axes: Sequence[Axis]) -> list[PlannedRun]:
     for choice in itertools.product(*(range(len(axis.values)) for axis in axes)):
         assignments = tuple(f"{axis.name}={axis.values[k]}" for axis, k in zip(axes, choice))
         parts = [f"{axis.name}={axis.labels[k]}" for axis, k in zip(axes, choice) if len(axis.values) > 1]
-        runs.append(PlannedRun(_shorten(",".join(parts)), assignments, load_preset(preset, assignments)))
+        runs.append(PlannedRun(_shorten(",".join(parts)), assignments, load_preset(preset, assignments, shape)))
     return runs
 
 

@@ -13,9 +13,10 @@ from torch import nn
 
 from models.errors import CheckpointError, InputError
 from models.manifest import ImageShape, Latents, Manifest, TrainingInfo
-from models.network_config import GeneratorConfig
+from models.network_config import GeneratorConfig, Shape
 from models.networks import build_generator
 from training.config import Config, list_presets, load_config, load_preset
+from training.precision import resolve_precision
 from training.runs import checkpoint, run_dir, snapshots
 from training.runs.ancestry import to_data_info
 
@@ -78,7 +79,7 @@ class TrainedRun:
                 kimg=self.kimg,
                 config=self.config.model_dump(mode="json"),
                 data=to_data_info(self.data_info),
-                changed_settings=find_changed_settings(self.config),
+                changed_settings=find_changed_settings(self.config, self.network_config.shape),
                 test_evaluations=len(provenance.test_evaluations),
                 ancestors=ancestors,
             ),
@@ -113,13 +114,19 @@ def load_at(run: Path, kimg: float) -> TrainedRun:
     return _load(run, path)
 
 
-def find_changed_settings(config: Config) -> dict[str, tuple[Any, Any]]:
-    """Return the settings that differ from the preset of this version, with the preset's value and the run's."""
+def find_changed_settings(config: Config, shape: Shape) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ from the preset of this version, with the preset's value and the run's.
+
+    Args: shape, of the images: channels, height, width.
+    """
     if config.preset not in list_presets():
         return {}
+    compute = (f"compute={config.compute}",) if config.compute else ()
+    # A saved precision that the preset leaves open does not differ from it.
+    preset = load_preset(config.preset, compute, shape)
     used, default = (
         run_dir.flatten(one.model_dump(mode="json", exclude={"gate", "threads"}))
-        for one in (config, load_preset(config.preset))
+        for one in (config, resolve_precision(preset, "cpu", config))
     )
     names = sorted((used.keys() | default.keys()) - run_dir.MUTABLE_FIELDS)
     return {name: (default.get(name), used.get(name)) for name in names if default.get(name) != used.get(name)}

@@ -182,7 +182,7 @@ def test_images_are_evaluated_on_the_validation_part(tmp_path: Path, monkeypatch
     settings = ("total_kimg=0.064", "tick_kimg=0.064", "batch=32", "data.validation=0.1")
     small = "{kind: resnet, base: 7, widths: [8, 4, 4], blocks: 1}"
 
-    arguments: list[str | Path] = ["--preset", "images28", "--data", DIGITS, "--out", tmp_path / "s", "--seeds", "0,1"]
+    arguments: list[str | Path] = ["--preset", "own", "--data", DIGITS, "--out", tmp_path / "s", "--seeds", "0,1"]
     for setting in (*settings, f"generator={small}", f"discriminator={small}"):
         arguments += ["--set", setting]
 

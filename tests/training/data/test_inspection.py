@@ -14,10 +14,11 @@ from PIL import Image
 from ganmint.cli import cli
 from models.errors import DataError, InputError
 from training.commands import data
-from training.config import PRESET_BY_SIDE, find_preset, load_preset
+from training.config import find_preset, load_preset
 from training.data.dataset import Dataset
 from training.data.inspection import inspect_dataset
 from training.data.labels import LabelColumn
+from training.own_preset import SIDES
 from training.runs.loop import check_shape
 
 
@@ -176,7 +177,7 @@ def test_the_command_reports_and_suggests_a_training(
         "duplicates: none",
     ]
     assert result.lines[6].startswith("Small data set (under 5,000 images)")
-    ready = f"Ready (preset images28): ganmint train --data {folder} --out runs/mine"
+    ready = f"Ready (preset own): ganmint train --data {folder} --out runs/mine"
     assert result.lines[-1] == ready
     monkeypatch.setattr(data, "SMALL_DATA", 6)
     assert check(folder).lines[5:] == [ready]
@@ -208,7 +209,7 @@ def test_a_size_without_a_preset_is_reported(tmp_path: Path, check: Callable[...
     assert "no preset fits: its images are 30x30" in result.lines[-1]
 
 
-@pytest.mark.parametrize("side", PRESET_BY_SIDE)
+@pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("num_classes", [0, 4])
 def test_the_preset_for_a_shape_fits(side: int, channels: int, num_classes: int) -> None:
@@ -216,12 +217,12 @@ def test_the_preset_for_a_shape_fits(side: int, channels: int, num_classes: int)
     images = np.zeros((4, side, side, channels), np.uint8)
     dataset = Dataset("own", images, np.arange(4) if num_classes else None, names)
 
-    check_shape(load_preset(find_preset(dataset.shape)), dataset)
+    check_shape(load_preset(find_preset(dataset.shape), (), dataset.shape), dataset)
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 32), (3, 30, 30), (1, 1, 1)])
+@pytest.mark.parametrize("shape", [(1, 28, 32), (3, 30, 30), (1, 1, 1), (3, 8, 8), (3, 512, 512)])
 def test_other_shapes_have_no_preset(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(InputError, match="presets for squares of 28, 32, 64") as caught:
+    with pytest.raises(InputError, match=r"takes squares of 16, 20, 24, 28, 32, 40, 48, .* 256 pixels") as caught:
         find_preset(shape)
 
     assert caught.value.field == "--data"

@@ -60,13 +60,13 @@ def test_what_is_not_understood_is_never_called_ready(tmp_path: Path) -> None:
     folder = square_classes(tmp_path / "set")
     (folder / "README.md").write_text("harmless")
     lines = check(folder)
-    assert "not used: README.md" in lines and lines[-2].startswith("Ready (preset images28)")
+    assert "not used: README.md" in lines and lines[-2].startswith("Ready (preset own)")
 
     (folder / "boxes.json").write_text("{}")
     lines = check(folder)
 
     assert "not used: README.md, boxes.json" in lines
-    assert lines[-2].startswith("If you do not miss boxes.json (preset images28): ganmint train")
+    assert lines[-2].startswith("If you do not miss boxes.json (preset own): ganmint train")
     assert not any("Ready" in line for line in lines)
 
 

@@ -55,8 +55,7 @@ def test_every_preset_with_images_keeps_a_tenth_for_choices() -> None:
     by_name = {config.preset: config.data for config in presets if config.data.kind == "images"}
 
     assert all(data.validation == 0.1 for data in by_name.values())
-    for name in ("images28", "images32", "images64"):
-        assert by_name[name].holdout == 0.1 and by_name[name].stratify_holdout
+    assert by_name["own"].holdout == 0.1 and by_name["own"].stratify_holdout
 
 
 @pytest.mark.parametrize("stratify", [True, False])

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from training.averaging import MAX_SIDE
 from training.config import Config
 from training.data.dataset import Dataset
 from training.gan.discriminators import DiscriminatorOutput
-from training.gan.image_ops import MAX_SIDE, average_pixels, clip_pixels
+from training.gan.image_ops import average_pixels, clip_pixels
 from training.gan.trainer import Trainer
 from training.gan.vae_gan import reconstruction_loss
 

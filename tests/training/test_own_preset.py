@@ -1,0 +1,159 @@
+"""The preset for one's own pictures: it fits every side, costs little, and a run keeps what it was begun with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.errors import InputError
+from models.network_config import ResNetConfig
+from tests.training.runs.helpers import train
+from training import own_preset
+from training.config import dump_config, find_preset, load_config, load_preset
+from training.data.dataset import Dataset
+from training.discriminator_config import ResNetDiscriminatorConfig
+from training.gan.image_ops import average_pixels
+from training.gan.trainer import Trainer
+from training.own_preset import SIDES
+from training.precision import resolve_precision
+
+COMPUTES = ("small", "medium", "large")
+
+
+def make_data(side: int, channels: int = 3, count: int = 64) -> Dataset:
+    images = np.random.RandomState(0).randint(0, 256, (count, side, side, channels)).astype(np.uint8)
+    return Dataset("own", images, np.arange(count) % 2, ("a", "b"))
+
+
+def count_weights(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def test_a_side_is_a_base_from_4_to_7_doubled() -> None:
+    assert SIDES == [16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256]
+    for side, base in ((28, 7), (48, 6), (64, 4), (96, 6), (128, 4), (80, 5)):
+        network = load_preset("own", (), (3, side, side)).generator
+        assert isinstance(network, ResNetConfig)
+        assert (network.base, network.base * 2 ** (len(network.widths) - 1)) == (base, side)
+
+
+@pytest.mark.parametrize(
+    ("side", "generator", "discriminator"),
+    [
+        # As the presets for digits and for faces.
+        (28, (96, 48, 24), (64, 32, 16)),
+        (32, (128, 96, 48, 24), (128, 64, 32, 16)),
+        (64, (160, 128, 64, 32, 16), (160, 128, 64, 32, 16)),
+    ],
+)
+def test_medium_has_the_widths_of_the_presets_that_were_trained(
+    side: int, generator: tuple[int, ...], discriminator: tuple[int, ...]
+) -> None:
+    config = load_preset("own", (), (1, side, side))
+
+    assert isinstance(config.generator, ResNetConfig)
+    assert isinstance(config.discriminator, ResNetDiscriminatorConfig)
+    assert (config.generator.widths, config.discriminator.widths) == (generator, discriminator)
+
+
+@pytest.mark.parametrize("compute", COMPUTES)
+@pytest.mark.parametrize("side", SIDES)
+def test_no_networks_weights_explode(side: int, compute: str) -> None:
+    shape = (3, side, side)
+    config = resolve_precision(load_preset("own", (f"compute={compute}",), shape), "cpu")
+    with torch.device("meta"):
+        trainer = Trainer(config, make_data(side, count=2), "meta")
+
+    assert trainer.encoder is not None
+    limit = {"small": 2e6, "medium": 4e6, "large": 12e6}[compute]
+    for network in (trainer.G, trainer.D, trainer.encoder.network):
+        assert count_weights(network) < limit
+    assert isinstance(config.generator, ResNetConfig)
+    if config.generator.input_layer == "dense":
+        first = count_weights(trainer.G.project)  # type: ignore[arg-type]
+        assert first <= own_preset.MAX_DENSE_WEIGHTS
+
+
+def test_more_compute_is_wider_networks() -> None:
+    small, medium, large = (load_preset("own", (f"compute={name}",), (3, 64, 64)) for name in COMPUTES)
+
+    assert medium == load_preset("own", (), (3, 64, 64))
+    for ours, theirs in ((small, medium), (medium, large)):
+        assert isinstance(ours.generator, ResNetConfig) and isinstance(theirs.generator, ResNetConfig)
+        assert all(2 * a == b for a, b in zip(ours.generator.widths, theirs.generator.widths))
+    with pytest.raises(InputError, match="compute: must be 'small', 'medium' or 'large', got 'huge'"):
+        load_preset("own", ("compute=huge",))
+    with pytest.raises(InputError, match="compute is for preset own"):
+        load_preset("digits", ("compute=large",))
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 28), (3, 64), (3, 96), (1, 128), (3, 256)])
+def test_the_encoder_is_held_to_the_prior_in_proportion_to_what_it_is_compared_by(channels: int, side: int) -> None:
+    config = load_preset("own", (), (channels, side, side))
+
+    values = average_pixels(torch.zeros(1, channels, side, side)).numel()
+    assert config.encoder is not None
+    assert config.encoder.kl_weight == pytest.approx(6e-4 * 196 / values)
+
+
+def test_faces_and_digits_have_the_encoders_that_were_measured() -> None:
+    for preset, shape in (("digits", (1, 28, 28)), ("faces-cpu", (3, 64, 64))):
+        measured, own = load_preset(preset).encoder, load_preset("own", (), shape).encoder
+        assert measured and own and own.kl_weight == pytest.approx(measured.kl_weight, rel=0.05)
+
+
+def test_a_setting_of_ones_own_goes_before_the_rule() -> None:
+    config = load_preset("own", ("batch=8", "encoder.kl_weight=1", "generator.widths=[8, 8, 8, 8]"), (3, 48, 48))
+
+    assert config.batch == 8 and config.encoder and config.encoder.kl_weight == 1
+    assert isinstance(config.generator, ResNetConfig) and config.generator.widths == (8, 8, 8, 8)
+
+
+def test_another_side_is_refused_with_the_nearest_ones() -> None:
+    with pytest.raises(InputError, match=r"its images are 100x100, .* resize them, e\.g\. to 96 or 112"):
+        find_preset((3, 100, 100))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [48, 96, 128])
+def test_a_step_is_taken(side: int) -> None:
+    config = load_preset("own", ("compute=small", "batch=8", "precision=float32"), (3, side, side))
+    trainer = Trainer(config, make_data(side), "cpu")
+
+    stats = trainer.step()
+
+    assert trainer.is_finite() and float(stats["recon_loss"]) > 0
+
+
+def test_a_run_keeps_what_the_rule_chose_when_the_rule_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make_data(16, 1)
+    assignments = ("compute=small", "batch=8", "total_kimg=0.008", "data.holdout=0", "data.validation=0")
+    begun = load_preset("own", assignments, data.shape)
+    train(begun, data, tmp_path)
+    saved = load_config(tmp_path / "config.yaml")
+    assert saved.generator == begun.generator
+
+    monkeypatch.setitem(own_preset.WIDTH_FACTORS, "small", 0.75)
+
+    longer = (*assignments[:2], "total_kimg=0.016", *assignments[3:])
+    assert load_preset("own", longer, data.shape).generator != saved.generator
+    resumed = load_preset("own", longer, data.shape, saved)
+    assert resumed.generator == saved.generator
+    train(resumed, data, tmp_path)
+    # Another choice is refused when the run is resumed.
+    assert load_preset("own", ("compute=medium",), data.shape, saved).generator != saved.generator
+
+
+@pytest.mark.parametrize("name", ["images28", "images64"])
+def test_an_earlier_preset_is_read_and_resumed_and_its_name_means_own(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(load_preset("toy1d", ("total_kimg=5",))).replace("preset: toy1d", f"preset: {name}"))
+    saved = load_config(path)
+
+    resumed = load_preset(name, ("total_kimg=7",), (1, 28, 28), saved)
+
+    assert resumed == saved.model_copy(update={"total_kimg": 7})
+    assert load_preset(name, (), (3, 64, 64)) == load_preset("own", (), (3, 64, 64))
