@@ -39,6 +39,11 @@ TEXTS = [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("deploy/*.md"), *ROOT.glob("benc
 NOT_RUN = {
     ("getting-started.md", "$ pipx install .            # or: uv tool install ."): "installs into the user's home",
     ("troubleshooting.md", "$ PIP_EXTRA_INDEX_URL=... make serve"): "needs the network",
+    (
+        "datasets.md",
+        "$ ganmint export digits --count 2000 --labels balanced --format webdataset --out signed --c2pa-key key.pem"
+        " --c2pa-cert chain.pem",
+    ): "needs the key that addresses.md makes",
     ("evaluation.md", "$ ganmint evaluate digits --data path/to/mnist --out report"): "needs MNIST and minutes",
     ("deploying.md", "$ make bento                                  # VARIANT=cuda for GPUs"): "needs Docker",
     (
@@ -238,7 +243,7 @@ def test_commands_that_do_not_run_are_listed_with_a_reason() -> None:
         if block.language == "console"
     }
     assert not_run == set(NOT_RUN)
-    assert {block.language for page in PAGES for block in blocks(page)} == {"sh", "python", "text", "console"}
+    assert {block.language for page in PAGES for block in blocks(page)} == {"sh", "python", "text", "json", "console"}
 
 
 @pytest.mark.parametrize(
