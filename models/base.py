@@ -67,6 +67,7 @@ _MESSAGES = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "string_type": "must be a text",
+    "list_type": "must be a list",
     "dict_type": _MAPPING,
     "model_type": _MAPPING,
 }
