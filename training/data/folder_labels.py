@@ -31,6 +31,7 @@ from training.data.tables import Table, TableRow
 
 # Beside `label` in the metadata of exports.
 LABEL_NAME = "label_name"
+NAMED_COLUMNS = (*DEFAULT_COLUMNS, LabelColumn(column=LABEL_NAME))
 _STORAGE_FOLDER = re.compile(r"[0-9]{5}")
 _NUMBERED_FILE = re.compile(r"(img)?([0-9]{1,18})")
 # FFHQ keeps so many images in a folder, named after the first of them.
@@ -90,17 +91,23 @@ def _by_metadata(files: LabelFiles) -> FolderLabels | None:
     tables = [file for file in files.metadata() if has_columns(file.table, DEFAULT_COLUMNS)]
     if not tables:
         return None
-    if not any(_has_values(file.table, "label") for file in tables):
-        return UNLABELLED._replace(tables=tuple(file.name for file in tables if file.name))
-    if not all(_has_values(file.table, LABEL_NAME) for file in tables):
+    names = tuple(file.name for file in tables if file.name)
+    if not any(has_values(file.table, "label") for file in tables):
+        return UNLABELLED._replace(tables=names)
+    if not all(has_values(file.table, LABEL_NAME) for file in tables):
         return _by_tables(files, tables, DEFAULT_COLUMNS)
-    rows = _rows_of_images(files, tables, (*DEFAULT_COLUMNS, LabelColumn(column=LABEL_NAME)))
-    order = {label: rank for rank, label in enumerate(sort_labels(label for label, _ in rows))}
-    class_names = tuple(dict.fromkeys(name for _, name in sorted(set(rows), key=lambda row: (order[row[0]], row[1]))))
-    return FolderLabels([name for _, name in rows], class_names, tuple(file.name for file in tables if file.name))
+    return name_classes(_rows_of_images(files, tables, NAMED_COLUMNS))._replace(tables=names)
 
 
-def _has_values(table: Table, heading: str) -> bool:
+def name_classes(rows: Sequence[tuple[str, ...]]) -> FolderLabels:
+    """Return labels by their names, in the order of the labels, from rows of NAMED_COLUMNS."""
+    order = {label: rank for rank, label in enumerate(sort_labels(row[0] for row in rows))}
+    distinct = sorted(set(rows), key=lambda row: (order[row[0]], row[1]))
+    return FolderLabels([row[1] for row in rows], tuple(dict.fromkeys(row[1] for row in distinct)))
+
+
+def has_values(table: Table, heading: str) -> bool:
+    """Tell whether a table has a column that is not empty."""
     column = table.find_column(heading)
     return column is not None and any(row.values[column] for row in table.rows)
 

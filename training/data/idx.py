@@ -46,10 +46,9 @@ def read_idx_dataset(path: Path) -> Dataset:
 
 
 def _list_unused(folder: Path) -> tuple[str, ...]:
-    """List what a folder holds beside MNIST's four files; of a file with and without .gz, the latter is read."""
-    names = {file.name for file in folder.iterdir()}
-    used = {name if name in names else f"{name}.gz" for name in (*_files(TRAIN_IMAGES), *_files(TEST_IMAGES))}
-    return tuple(sorted(names - used))
+    """List what a folder holds beside MNIST's four files; one with .gz beside the plain one is the same file."""
+    used = {*_files(TRAIN_IMAGES), *_files(TEST_IMAGES)}
+    return tuple(sorted(file.name for file in folder.iterdir() if file.name.removesuffix(".gz") not in used))
 
 
 def _files(images_name: str) -> tuple[str, str]:

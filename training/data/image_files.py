@@ -12,7 +12,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from PIL import Image, ImageOps
 
 from models.errors import DataError
 from training.data.allocation import allocate
-from training.data.archive import FileSource
 
 SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".webp", ".bmp", ".dib"}
@@ -45,13 +44,22 @@ DAMAGE_ERRORS = (
 )
 
 
+class ImageSource(Protocol):
+    """Named files, such as training.data.archive.FileSource; its path is for errors."""
+
+    @property
+    def path(self) -> Path: ...
+
+    def open(self, name: str) -> BinaryIO: ...
+
+
 def suffix_of(name: str) -> str:
     """Return a file's suffix in lower case; "" if it has none, or only a number as in `frame.0001`."""
     suffix = PurePosixPath(name).suffix.lower()
     return "" if suffix[1:].isdigit() else suffix
 
 
-def is_image(source: FileSource, name: str) -> bool:
+def is_image(source: ImageSource, name: str) -> bool:
     """Tell whether a file is an image that can be read, by its suffix, or by its first bytes if it has none.
 
     Raises: DataError for an image of a format that is not supported.
@@ -64,7 +72,7 @@ def is_image(source: FileSource, name: str) -> bool:
     return suffix in SUFFIXES or (not suffix and _starts_like_image(source, name))
 
 
-def _starts_like_image(source: FileSource, name: str) -> bool:
+def _starts_like_image(source: ImageSource, name: str) -> bool:
     try:
         with source.open(name) as file:
             start = file.read(12)
@@ -75,7 +83,7 @@ def _starts_like_image(source: FileSource, name: str) -> bool:
     return start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or is_bmp or is_webp
 
 
-def are_grey(source: FileSource, names: list[str]) -> bool:
+def are_grey(source: ImageSource, names: list[str]) -> bool:
     """Tell by the headers of images whether all of them are grey.
 
     Raises: DataError for an image.
@@ -83,7 +91,7 @@ def are_grey(source: FileSource, names: list[str]) -> bool:
     return {read_channels(source, name) for name in names} == {1}
 
 
-def decode_all(source: FileSource, names: list[str], mode: str) -> NDArray[np.uint8]:
+def decode_all(source: ImageSource, names: list[str], mode: str) -> NDArray[np.uint8]:
     """Decode images to one uint8 array (N, H, W, C), in mode "L" or "RGB".
 
     Raises: DataError for an image.
@@ -103,7 +111,7 @@ def decode_all(source: FileSource, names: list[str], mode: str) -> NDArray[np.ui
     return images
 
 
-def read_channels(source: FileSource, name: str) -> int:
+def read_channels(source: ImageSource, name: str) -> int:
     """Read an image's header and return its channels: 1 for grey, 3 for colour.
 
     Raises: DataError for the image.
@@ -122,7 +130,7 @@ def read_channels(source: FileSource, name: str) -> int:
     return 1 if mode in GREY_MODES else 3
 
 
-def decode(source: FileSource, name: str, mode: str) -> NDArray[np.uint8]:
+def decode(source: ImageSource, name: str, mode: str) -> NDArray[np.uint8]:
     """Decode one image to uint8 (H, W, C), in mode "L" or "RGB".
 
     Raises: DataError for the image.
@@ -143,7 +151,7 @@ def decode(source: FileSource, name: str, mode: str) -> NDArray[np.uint8]:
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
 
 
-def read_bytes(source: FileSource, name: str) -> bytes:
+def read_bytes(source: ImageSource, name: str) -> bytes:
     """Read a file as a whole.
 
     Raises: DataError for the file.

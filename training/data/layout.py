@@ -26,8 +26,10 @@ TARGET_FOLDERS = frozenset(
 )
 # What people and systems put beside images, and what says nothing about them.
 _HARMLESS = re.compile(
-    r"(readme|licen[cs]e|copying|notice|citation|changelog)([._-].*)?|.*\.(md|rst|pdf)|thumbs\.db|desktop\.ini"
+    r"(croissant|dataset_infos|manifest)\.json|(readme|licen[cs]e|copying|notice|citation|changelog)([._-].*)?|.*\.(md|rst|pdf)|thumbs\.db|desktop\.ini"
 )
+# How the columns of a table that are not read are listed.
+COLUMN = "column "
 # Fewer files of one suffix are named, more are counted.
 MAX_NAMED = 3
 
@@ -154,6 +156,9 @@ def describe_unused(names: Iterable[str]) -> str:
 def _kind(name: str) -> str:
     if is_hidden(name):
         return "hidden"
+    if name.startswith(COLUMN):
+        # A kind of its own, so that it is named.
+        return f".{name}"
     suffix = suffix_of(name)
     if suffix in SUFFIXES:
         return f"images in {name.rpartition('/')[0].split('/')[0] or '.'}/"

@@ -15,6 +15,7 @@ from training.data.dataset import Dataset
 from training.data.image_folder import read_image_folder
 from training.data.labels import LabelColumn
 from training.data.npz import read_npz_dataset
+from training.data.shards import is_sharded, read_sharded
 
 
 def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False) -> Dataset:
@@ -25,7 +26,8 @@ def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabell
             a folder with MNIST's files (`train-images-idx3-ubyte`, plain or .gz, and its labels), of
             which the training split is read; or one such images file, its labels file beside it;
             a folder or .zip of images (training.data.image_folder has the rules);
-            an .npz (training.data.npz has the keys).
+            an .npz (training.data.npz has the keys);
+            .parquet, .tar (WebDataset) or a folder of these or of .npz files (training.data.shards).
         label_columns: which csv columns make the label; for images with a csv only.
         unlabelled: read no labels.
     Returns: a data set with at least one image; the same content gives the same digest from a folder
@@ -55,11 +57,15 @@ def load_test_images(path: Path, label_columns: Sequence[LabelColumn] = (), unla
 def is_image_folder(path: Path) -> bool:
     """Tell whether the path is a zip or a folder of images (training.data.image_folder), not MNIST's folder.
 
-    Raises: OSError.
+    Raises: OSError; DataError.
     """
     if path.is_dir():
-        return not any(file.name.removesuffix(".gz").endswith("-ubyte") for file in path.iterdir())
+        return not _has_idx_files(path) and not is_sharded(path)
     return path.suffix.lower() == ".zip"
+
+
+def _has_idx_files(folder: Path) -> bool:
+    return any(file.name.removesuffix(".gz").endswith("-ubyte") for file in folder.iterdir())
 
 
 @contextmanager
@@ -75,6 +81,8 @@ def _read(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) ->
         raise DataError(path, "does not exist")
     if is_image_folder(path):
         return cast(Dataset, read_image_folder(path, label_columns, unlabelled))
+    if not (path.is_dir() and _has_idx_files(path)) and is_sharded(path):
+        return cast(Dataset, read_sharded(path, label_columns, unlabelled))
     if label_columns:
         headings = ", ".join(repr(column.column) for column in label_columns)
         raise DataError(
@@ -90,14 +98,16 @@ def _read(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) ->
         return idx.read_idx_dataset(path)
     raise DataError(
         path,
-        "is not a data set; give a folder or .zip of images, an .npz, MNIST's folder or its images-idx3-ubyte file",
+        "is not a data set; give a folder or .zip of images, an .npz, .parquet or WebDataset's .tar, MNIST's folder "
+        "or its images-idx3-ubyte file",
     )
 
 
 def _read_test_images(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) -> Dataset | None:
     if is_image_folder(path):
         return read_image_folder(path, label_columns, unlabelled, is_test=True)
-    images = path / idx.TEST_IMAGES
-    if not path.is_dir() or not (images.is_file() or images.with_name(images.name + ".gz").is_file()):
-        return None
-    return idx.read_idx_dataset(images)
+    if path.is_dir() and _has_idx_files(path):
+        images = path / idx.TEST_IMAGES
+        has_test = images.is_file() or images.with_name(images.name + ".gz").is_file()
+        return idx.read_idx_dataset(images) if has_test else None
+    return read_sharded(path, label_columns, unlabelled, is_test=True) if is_sharded(path) else None

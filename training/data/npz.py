@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.npyio import NpzFile
@@ -21,11 +21,38 @@ ADDRESSES = "addresses"
 MAX_CLASSES = 65536
 
 
+class NpzContent(NamedTuple):
+    """The arrays of an npz file.
+
+    Attributes:
+        images: uint8 (N, H, W, C).
+        labels: int64 (N,), or None.
+        label_names: the name of each label, or None.
+        unused: names of the other files inside.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64] | None
+    label_names: tuple[str, ...] | None
+    unused: tuple[str, ...]
+
+
 def read_npz_dataset(path: Path) -> Dataset:
     """Read an npz file.
 
     Args: path, a file with `images` uint8 (N, H, W) or (N, H, W, C), C 1 or 3, and optionally
         `labels`, integers (N,), and `label_names`, text (K,). Labels that are all -1 are none, as in exports.
+    Raises: DataError for path.
+    """
+    content = read_npz(path)
+    if content.labels is None:
+        return Dataset(path.name, content.images, unused=content.unused)
+    return Dataset(path.name, content.images, *number_classes(content.labels, content.label_names), content.unused)
+
+
+def read_npz(path: Path) -> NpzContent:
+    """Read and check the arrays of an npz file.
+
     Raises: DataError for path.
     """
     arrays, unused = _read_arrays(path)
@@ -35,8 +62,10 @@ def read_npz_dataset(path: Path) -> Dataset:
     if labels is None and label_names is not None:
         raise DataError(path, "has 'label_names' but no 'labels'")
     if labels is None or (labels.shape == (len(images),) and (labels == -1).all()):
-        return Dataset(path.name, images, unused=unused)
-    return Dataset(path.name, images, *_read_labels(path, len(images), labels, label_names), unused)
+        return NpzContent(images, None, None, unused)
+    _check_labels(path, len(images), labels, label_names)
+    names = None if label_names is None else tuple(label_names.tolist())
+    return NpzContent(images, labels.astype(np.int64), names, unused)
 
 
 def _read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
@@ -76,10 +105,7 @@ def _images_remedy(array: NDArray[Any]) -> str:
     return ""
 
 
-def _read_labels(
-    path: Path, count: int, labels: NDArray[Any], label_names: NDArray[Any] | None
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return labels int64 (N,) from 0 without gaps, and the names of the classes that occur."""
+def _check_labels(path: Path, count: int, labels: NDArray[Any], label_names: NDArray[Any] | None) -> None:
     if labels.shape != (count,) or labels.dtype.kind not in "iu":
         raise DataError(
             path,
@@ -93,7 +119,6 @@ def _read_labels(
     if len(outside):
         row = outside[0]
         raise DataError(path, f"has label {labels[row]} at image {row}; labels must be in 0 .. {num_classes - 1}")
-    return number_classes(labels.astype(np.int64), None if label_names is None else label_names.tolist())
 
 
 def _labels_remedy(labels: NDArray[Any], count: int) -> str:

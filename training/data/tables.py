@@ -117,6 +117,11 @@ def _read_json_lines(path: Path, text: str) -> Table:
             if not isinstance(row, dict):
                 raise DataError(path, f"is not an object {{name: value}} on line {line}")
             rows.append((line, row))
+    return rows_of_objects(path, rows)
+
+
+def rows_of_objects(path: Path, rows: list[tuple[int, dict[str, object]]]) -> Table:
+    """Return a table of objects, each with the number of its line; its headings are all their keys."""
     headings = list(dict.fromkeys(key for _, row in rows for key in row))
     return Table(path, headings, [TableRow(line, [_text(row.get(key)) for key in headings]) for line, row in rows])
 

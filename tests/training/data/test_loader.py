@@ -29,9 +29,9 @@ def test_a_missing_path_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "set.parquet").write_bytes(b"x")
-    error = load_error(tmp_path / "set.parquet")
-    assert error.path == tmp_path / "set.parquet"
+    (tmp_path / "set.rar").write_bytes(b"x")
+    error = load_error(tmp_path / "set.rar")
+    assert error.path == tmp_path / "set.rar"
     assert ".zip" in error.reason
     assert ".npz" in error.reason
 

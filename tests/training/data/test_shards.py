@@ -1,0 +1,149 @@
+"""Our own exports as data, in each format, and data sets in shards from elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import artifact, store
+from models.sampler import Sampler
+from service.export.plan import FORMATS
+from tests.conftest import Command
+from tests.training.data.samples import load_error, random_pixels, write_npz
+from training.data.inspection import inspect_dataset
+from training.data.labels import LabelColumn
+from training.data.layout import may_matter
+from training.data.loader import load_dataset, load_test_images
+
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def sampler(tiny_artifact: Path) -> Sampler:
+    return artifact.load(tiny_artifact)
+
+
+@pytest.fixture
+def exports(store_home: Path, tiny_artifact: Path, command: Command, tmp_path: Path) -> dict[str, Path]:
+    """The same 30 images of classes a, b and c, in shards of 12, in each format."""
+    store.install(tiny_artifact)
+    options = ("--labels", "balanced", "--seed", "1", "--device", "cpu", "--count", str(COUNT), "--shard-size", "12")
+    for name in FORMATS:
+        assert command("export", "tiny", *options, "--format", name, "--out", str(tmp_path / name)).code == 0
+    return {name: tmp_path / name for name in FORMATS}
+
+
+def test_every_export_is_data(exports: dict[str, Path], sampler: Sampler) -> None:
+    addresses = sampler.manifest.addresses(1, 0, COUNT, "balanced")
+    pixels = sampler.mint(addresses)
+    digests = set()
+    for name, path in exports.items():
+        dataset = load_dataset(path)
+        expected = {(image.tobytes(), address.label) for image, address in zip(pixels, addresses)}
+        assert dataset.labels is not None
+        assert {(image.tobytes(), label) for image, label in zip(dataset.images, dataset.labels)} == expected, name
+        assert dataset.class_names == (("0", "1", "2") if name == "idx" else ("a", "b", "c")), name
+        assert not any(map(may_matter, dataset.unused)), name
+        assert inspect_dataset(path).report.obstacles == [], name
+        if name not in ("imagefolder", "idx"):
+            digests.add(dataset.digest)
+            assert np.array_equal(dataset.images, pixels), name
+    # A folder of pictures is sorted by name, and idx has no names of classes.
+    assert len(digests) == 1
+
+
+def png(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(random_pixels(seed, 5, 4)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def write_parquet(path: Path, columns: dict[str, Any], names: list[str] | None = None) -> Path:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path.parent.mkdir(exist_ok=True)
+    table = pa.table(columns)
+    if names:
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    parquet.write_table(table, path, row_group_size=2)
+    return path
+
+
+def test_a_webdataset_from_elsewhere_is_read(tmp_path: Path) -> None:
+    members = {"a/0001.png": png(1), "a/0001.cls": b"7", "a/0002.png": png(2), "a/0002.cls": b"10", "notes.txt": b"x"}
+    path = write_tar(tmp_path / "set.tar", members)
+    dataset = load_dataset(path)
+    assert dataset.class_names == ("7", "10") and dataset.unused == ("notes.txt",)
+    assert np.array_equal(dataset.images[1, ..., 0], random_pixels(2, 5, 4))
+
+
+def test_columns_of_json_in_a_tar_make_the_label(tmp_path: Path) -> None:
+    members = {
+        f"{k}.{kind}": content for k in (1, 2) for kind, content in (("png", png(k)), ("json", b'{"hair": "red"}'))
+    }
+    dataset = load_dataset(write_tar(tmp_path / "set.tar", members), (LabelColumn(column="hair"),))
+    assert dataset.class_names == ("red",)
+
+
+def test_parquet_of_hugging_face_is_read_with_its_splits(tmp_path: Path) -> None:
+    for name, seeds, labels in (
+        ("train-00000-of-00002", (0, 1, 2), (2, 0, 2)),
+        ("train-00001-of-00002", (3,), (0,)),
+        ("test-00000-of-00001", (4,), (2,)),
+    ):
+        columns = {
+            "image": [{"bytes": png(s), "path": None} for s in seeds],
+            "label": list(labels),
+            "text": ["x"] * len(seeds),
+        }
+        write_parquet(tmp_path / "set" / f"{name}.parquet", columns, ["cat", "dog", "emu"])
+
+    dataset, test = load_dataset(tmp_path / "set"), load_test_images(tmp_path / "set")
+
+    assert dataset.class_names == ("cat", "emu") and dataset.unused == ("column text",)
+    assert dataset.labels is not None and dataset.labels.tolist() == [1, 0, 1, 0]
+    assert test is not None and test.class_names == ("emu",)
+    assert np.array_equal(dataset.images[..., 0], np.stack([random_pixels(k, 5, 4) for k in range(4)]))
+    assert load_dataset(tmp_path / "set", (LabelColumn(column="text"),)).unused == ()
+
+
+def test_npz_files_in_a_folder_are_one_set(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for k, labels in enumerate(([5, 1], [3, 3])):
+        write_npz(tmp_path / "set" / f"{k}.npz", images=random_pixels(k, 2, 5, 4), labels=labels)
+    dataset = load_dataset(tmp_path / "set")
+    assert dataset.class_names == ("1", "3", "5")
+    assert dataset.labels is not None and dataset.labels.tolist() == [2, 0, 1, 1]
+
+
+def test_damaged_shards_are_named(tmp_path: Path) -> None:
+    bad = write_tar(tmp_path / "set" / "a.tar", {"1.png": b"no picture"})
+    assert load_error(tmp_path / "set").path == bad / "1.png"
+    for name in ("b.tar", "b.parquet"):
+        (tmp_path / name).write_bytes(b"hello" * 200)
+        assert load_error(tmp_path / name).path == tmp_path / name
+
+
+def test_pictures_beside_shards_are_read_and_the_shards_named(tmp_path: Path) -> None:
+    write_tar(tmp_path / "set" / "a.tar", {"1.png": png(1)})
+    (tmp_path / "set" / "1.png").write_bytes(png(1))
+    assert load_dataset(tmp_path / "set").unused == ("a.tar",)
