@@ -34,6 +34,7 @@ MATRIX: dict[str, Values] = {
     for gpu, mode, ingress, monitoring in product((False, True), ("off", "hpa", "keda"), (False, True), (False, True))
 } | {
     "defaults": {},
+    "cache": {"cache": {"enabled": True}, "ingress": INGRESS, "apiKeys": {"open": True}, "gpu": {"enabled": True}},
     "export": {"export": EXPORT, "serving": {"enabled": False}},
     "export gpu claim": {
         "gpu": {"enabled": True, "runtimeClassName": "nvidia", "nodeSelector": {"gpu": "yes"}},

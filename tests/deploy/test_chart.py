@@ -112,6 +112,10 @@ def test_a_field_that_the_schema_lacks_is_an_error(kind: str, where: tuple[str, 
         ({"ingress": {"enabled": True}, "apiKeys": {"open": True}}, "ingress.host"),
         ({"ingress": INGRESS}, "ingress.enabled without API keys"),
         ({"apiKeys": {"records": [KEY], "existingSecret": "x"}}, "apiKeys.records and apiKeys.existingSecret"),
+        (
+            {"cache": {"enabled": True}, "apiKeys": {"records": [KEY]}},
+            "cache.enabled has nothing to keep: with API keys images are private",
+        ),
         ({"export": {"enabled": True}}, "export.model"),
         ({"export": {**EXPORT, "count": 0}}, "export.count"),
         ({"export": {**EXPORT, "out": "digits"}}, "export.out"),
@@ -330,6 +334,21 @@ def test_the_ingress_keeps_caching_and_hides_metrics() -> None:
 
     inside = {"/metrics", "/livez", "/readyz"}
     assert {route for route in PATHS if not is_reachable(route)} == inside
+
+
+def test_a_cache_stands_between_the_ingress_and_the_service() -> None:
+    values = {"cache": {"enabled": True, "sizeGigabytes": 3}, "ingress": INGRESS, "apiKeys": {"open": True}}
+    documents = render(values, name="images")
+    backends = {
+        path["backend"]["service"]["name"]
+        for path in find_one(documents, "Ingress")["spec"]["rules"][0]["http"]["paths"]
+    }
+    assert backends == {"images-ganmint-cache"}
+    (configuration,) = [d["data"]["nginx.conf"] for d in documents if "nginx.conf" in d.get("data", {})]
+    assert "server images-ganmint:80;" in configuration and "max_size=3g" in configuration
+    assert "127.0.0.1:3000;" not in configuration
+    pods = [pod for pod in iterate_pods(documents) if pod["containers"][0]["name"] == "cache"]
+    assert pods[0]["containers"][0]["command"][-1] == "/etc/ganmint-cache/nginx.conf"
 
 
 def test_only_named_namespaces_and_neighbours_are_admitted() -> None:

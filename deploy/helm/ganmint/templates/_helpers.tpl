@@ -89,6 +89,10 @@ runtimeClassName: {{ .Values.gpu.runtimeClassName }}
 {{- define "ganmint.container" -}}
 image: {{ include "ganmint.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{ include "ganmint.containerSecurity" . }}
+{{- end -}}
+
+{{- define "ganmint.containerSecurity" -}}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -178,6 +182,9 @@ namespace="{{ .Release.Namespace }}",job="{{ include "ganmint.fullname" . }}"
 {{- end -}}
 {{- if and .ingress.enabled (not .apiKeys.records) (not .apiKeys.existingSecret) (not .apiKeys.open) -}}
 {{- fail "ingress.enabled without API keys lets anyone in: set apiKeys.records (ganmint keys new) or apiKeys.existingSecret, or apiKeys.open=true if it is meant" -}}
+{{- end -}}
+{{- if and .cache.enabled (or .apiKeys.records .apiKeys.existingSecret) (not .settings.publicImages) -}}
+{{- fail "cache.enabled has nothing to keep: with API keys images are private; set settings.publicImages if anyone may have what the cache has" -}}
 {{- end -}}
 {{- if .export.enabled -}}
 {{- if not .export.model -}}{{- fail "export.model must be set where export.enabled" -}}{{- end -}}
