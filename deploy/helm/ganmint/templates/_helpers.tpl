@@ -183,6 +183,9 @@ namespace="{{ .Release.Namespace }}",job="{{ include "ganmint.fullname" . }}"
 {{- if and .ingress.enabled (not .apiKeys.records) (not .apiKeys.existingSecret) (not .apiKeys.open) -}}
 {{- fail "ingress.enabled without API keys lets anyone in: set apiKeys.records (ganmint keys new) or apiKeys.existingSecret, or apiKeys.open=true if it is meant" -}}
 {{- end -}}
+{{- if and (ne .service.type "ClusterIP") (not .apiKeys.records) (not .apiKeys.existingSecret) (not .apiKeys.open) -}}
+{{- fail (printf "service.type %s without API keys lets anyone in: set apiKeys.records (ganmint keys new) or apiKeys.existingSecret, or apiKeys.open=true if it is meant" .service.type) -}}
+{{- end -}}
 {{- if and .cache.enabled (or .apiKeys.records .apiKeys.existingSecret) (not .settings.publicImages) -}}
 {{- fail "cache.enabled has nothing to keep: with API keys images are private; set settings.publicImages if anyone may have what the cache has" -}}
 {{- end -}}
