@@ -156,6 +156,35 @@ def test_a_runtime_whose_bits_depend_on_the_batch_gets_full_batches(
     assert "the bits of onnxruntime depend on the batch here: 4 images on one thread" in caplog.text
 
 
+def test_a_runtime_whose_bits_depend_on_the_batch_for_mixtures_only_gets_full_batches(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_float = OnnxRuntime.run_float
+
+    def run_mixtures_by_batch(
+        self: OnnxRuntime, z: NDArray[np.float32], class_weights: NDArray[np.float32], use_all_cores: bool
+    ) -> NDArray[np.float32]:
+        image = run_float(self, z, class_weights, use_all_cores)
+        is_mixture = (class_weights.max(axis=1) < 1)[:, None, None, None]
+        return np.where(is_mixture & (len(z) > 2), np.nextafter(image, 2), image)
+
+    monkeypatch.setattr(OnnxRuntime, "run_float", run_mixtures_by_batch)
+    assert artifact.load(tiny_artifact).runtime.needs_padding
+
+
+def test_edited_addresses_are_the_same_alone_and_on_both_runtimes(bundled: Path, sampler: Sampler) -> None:
+    manifest = sampler.manifest
+    last = len(manifest.class_names) - 1
+    edits = ["to=8.1&at=0.3333", f"label=0&to=8.1&tolabel={last}&at=0.5", "z3=-2.5&z0=16", "psi=0.5&to=9.9&at=0.9"]
+    texts = [f"{manifest.name}/{manifest.version}/7/{index}?{edit}" for edit in edits for index in range(3)]
+    addresses = [manifest.check(Address.parse(text)) for text in texts]
+    together = sampler.mint(addresses)
+    for address, pixels in zip(addresses, together):
+        assert sampler.mint([address])[0].tobytes() == pixels.tobytes()
+    other = artifact.load(bundled, runtime="torchscript").mint(addresses)
+    assert np.abs(together.astype(int) - other).max() <= 1
+
+
 def test_without_padding_a_run_has_as_many_rows_as_there_are_images(
     tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
