@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ganmint.cli import cli
+from models.errors import InputError
 from tests.training.data.samples import (
     are_equal,
     flat_folder,
@@ -20,7 +21,8 @@ from tests.training.data.samples import (
     write_npz,
     write_zip,
 )
-from training.config import DataConfig
+from training.commands.train import _print_plan
+from training.config import DataConfig, load_preset
 from training.data.layout import describe_unused
 from training.data.loader import load_dataset, load_test_images
 from training.evaluation import data_split
@@ -89,6 +91,21 @@ def test_a_folder_of_arrays_names_what_it_does_not_use(tmp_path: Path) -> None:
 
     assert load_dataset(tmp_path / "digits").unused == ("extra-images-idx3-ubyte",)
     assert load_dataset(archive).unused == ("attributes.npy",)
+
+
+def test_train_names_what_it_does_not_use(tmp_path: Path) -> None:
+    folder = square_classes(tmp_path / "set")
+    (folder / "boxes.json").write_text("{}")
+    plan: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("click.echo", plan.append)
+        _print_plan(load_preset("images28"), load_dataset(folder), "cpu", tmp_path, False)
+    assert "# not used: boxes.json" in plan
+
+
+def test_unlabelled_with_columns_is_refused() -> None:
+    with pytest.raises(InputError, match="reads no labels"):
+        load_preset("faces-cpu", ("data.unlabelled=true",))
 
 
 # Folders that are no classes
