@@ -14,7 +14,7 @@ from importlib import metadata
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import errors, responses, routes, text_seeds, tracing, verify
+from service import errors, play, responses, routes, text_seeds, tracing, verify
 from service.auth import Authenticator
 from service.compression import CompressMiddleware
 from service.image_cache import ImageCache
@@ -86,6 +86,7 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
     app.include_router(routes.router)
     app.include_router(verify.router)
     app.include_router(text_seeds.router)
+    app.include_router(play.router)
     errors.install_handlers(app)
     _add_middleware(app, settings, registry, metrics)
     if settings.tracing:

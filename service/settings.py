@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     public_images: bool = Field(
         default=False, description="1: with API keys, too, shared caches may give permanent images to anyone"
     )
+    share_weights: bool = Field(
+        default=True, description="0: give nobody the models' weights; /play then asks for each image"
+    )
     require_signed: bool = Field(
         default=False, description="1: load only models signed with a private key of GANMINT_PUBLIC_KEY"
     )

@@ -240,6 +240,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
             "runtime": "torchscript",
             "corsOrigins": ["https://a.example", "https://b.example"],
             "publicImages": True,
+            "shareWeights": False,
             "accessLog": True,
             "pollSeconds": 0.5,
         },
@@ -255,7 +256,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.root_path == "/images"
     assert (settings.cache_mb, settings.loaded_models, settings.runtime) == (2_000, 2, "torchscript")
     assert (settings.rate_store, settings.rate_store_down) == ("redis://limits:6379", "closed")
-    assert settings.public_images
+    assert settings.public_images and not settings.share_weights
     assert (settings.timeout_s, settings.poll_s, settings.access_log, settings.device) == (2.5, 0.5, True, "cuda")
     (pod,) = iterate_pods(render(values))
     (keys,) = [volume for volume in pod["volumes"] if volume["name"] == "keys"]

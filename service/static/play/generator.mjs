@@ -119,7 +119,8 @@ export class Generator {
 
   #pack(values, { place, outputs, each, rows, block }) {
     for (let o = 0; o < outputs; o++) {
-      const within = o % each, row = Math.floor(o / each) * rows + (within >> 2), start = place + row * block + (within & 3);
+      const within = o % each, row = Math.floor(o / each) * rows + (within >> 2);
+      const start = place + row * block + (within & 3);
       for (let at = 0; at < block / 4; at++) this.memory.floats[start + 4 * at] = values[o * block / 4 + at];
     }
   }
@@ -143,7 +144,8 @@ export class Generator {
     for (let group = 0; group < groups; group++)
       for (let row = 0; row < rows; row++) {
         const o = group * each + 4 * row, at = first + o * plane, count = Math.min(4, each - 4 * row);
-        const from = bytes(input + first + group * inputs * plane), weights = bytes(place + (group * rows + row) * block);
+        const from = bytes(input + first + group * inputs * plane);
+        const weights = bytes(place + (group * rows + row) * block);
         const biasAt = bias ? bytes(this.layouts[bias].place + o) : 0;
         const residualAt = residual === null ? 0 : bytes(residual + at);
         this.conv(from, weights, biasAt, residualAt, bytes(output + at), inputs, count, plane, stride, run, size);
