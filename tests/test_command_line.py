@@ -340,6 +340,9 @@ def test_a_dry_run_prints_what_it_resolved_and_writes_nothing(command: Command, 
     )
 
     assert result.code == 0
+    assert re.search(r"# networks: generator [\d,]+, discriminator [\d,]+, encoder [\d,]+ weights", result.output)
+    assert re.search(r"# a step needs about \d+\.\d GiB of memory", result.output)
+    assert re.search(r"# speed: \S+ images/s, \S+ s per kimg; 0.128 kimg take about \d+m\d\ds", result.output)
     assert "seed: 17" in result.output and "total_kimg: 0.128" in result.output
     assert "256 samples of 1x8x8, 3 classes, sha256 " in result.output
     assert "# device: cpu" in result.output and f"# out: {tmp_path / 'run'}" in result.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -19,10 +20,15 @@ from training.data.loader import load_dataset
 from training.distributed import local_device, main_process_output
 from training.own_preset import OWN
 from training.precision import describe_precision, resolve_precision
-from training.runs.loop import check_shape, describe_data, drop_other_terms, run
+from training.progress import format_duration
+from training.runs import checkpoint
+from training.runs.cost import describe_weights, outline, process_memory
+from training.runs.loop import check_shape, describe_data, drop_other_terms, measure_rate, run
 from training.runs.mlflow_logger import TRACKERS, require_trackers
 from training.runs.run_dir import GRIDS_FOLDER, read_saved, refuse_other_files, suggest_model_name
 
+# Seconds of steps by which the time to the end is estimated.
+MEASURE_S = 1.0
 TOY_DATASETS = {"toy1d": toy1d, "toy25": toy25}
 
 
@@ -68,7 +74,7 @@ TOY_DATASETS = {"toy1d": toy1d, "toy25": toy25}
     type=click.Choice(sorted(TRACKERS)),
     help="Report to MLflow too: to MLFLOW_TRACKING_URI, or to mlflow.db in the current folder.",
 )
-@click.option("--dry-run", is_flag=True, help="Print the resolved configuration and the data, then stop.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved configuration, the data and the cost, then stop.")
 def train(
     preset: str | None,
     data_path: Path | None,
@@ -103,10 +109,13 @@ def train(
         if dry_run:
             click.echo(dump_config(config), nl=False)
         _print_plan(config, dataset, resolved_device, out, saved is not None)
+        _print_cost(config, dataset, resolved_device, out)
         if dry_run:
             return
         click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
         click.echo(f"# see how it goes in {out / GRIDS_FOLDER}: a picture of samples after every line")
+        if config.encoder:
+            click.echo("# the reconstruction falls as training goes well; the losses need not")
         run(config, dataset, out, resolved_device, shlex.join(["ganmint", *sys.argv[1:]]), track, init, other_classes)
         if config.data.kind == "images":
             options = f"--name {suggest_model_name(out)} --data {shlex.quote(str(data_path))}"
@@ -132,6 +141,24 @@ def _print_plan(config: Config, dataset: Dataset, device: str, out: Path, is_res
         )
     click.echo(f"# device: {device}, precision {describe_precision(config, device, is_resumed)}")
     click.echo(f"# out: {out}")
+
+
+def _print_cost(config: Config, dataset: Dataset, device: str, out: Path) -> None:
+    """Print the size of the networks, the memory, and the time to the end by a few steps that are thrown away."""
+    weights, step_bytes = outline(config, dataset)
+    click.echo(f"# networks: {describe_weights(weights)} weights")
+    place = "of the GPU's memory" if device.startswith("cuda") else "of memory with PyTorch and the data"
+    in_use = 0 if device.startswith("cuda") else process_memory()
+    click.echo(f"# a step needs about {(in_use + step_bytes) / 2**30:.1f} GiB {place}, by its shapes")
+    path = checkpoint.latest_path(out) if out.is_dir() else None
+    left_kimg = config.total_kimg - (checkpoint.count_images(path) / 1000 if path else 0)
+    if left_kimg <= 0 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return
+    rate = measure_rate(config, dataset, device, MEASURE_S)
+    click.echo(
+        f"# speed: {rate:.3g} images/s, {1000 / rate:.3g} s per kimg; {left_kimg:g} kimg take about "
+        f"{format_duration(left_kimg * 1000 / rate)}, by a few steps"
+    )
 
 
 def _resolve(

@@ -7,6 +7,7 @@ Not here: the loop over steps (training.runs.loop).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any, NamedTuple
 
@@ -145,6 +146,12 @@ class Trainer:
         """Return every network that is trained."""
         heads = [self.heads] if self.heads else []
         return [Learner(self.D, self.optimizer_D), *self._generator_learners(), *heads]
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return every network that is trained, by its name in messages."""
+        optional = {"encoder": self.encoder, "projected discriminator": self.heads}
+        networks = {"generator": self.G, "discriminator": self.D}
+        return networks | {name: learner.network for name, learner in optional.items() if learner}
 
     def _optional_parts(self) -> dict[str, dict[str, Any]]:
         """Return the networks and optimisers that only some configurations have."""
@@ -393,8 +400,10 @@ class Trainer:
         colour_share = self.config.augment.colour if with_colour else 0.0
         return augment(images, self.augment_p(), rng, self.group, colour_share)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+    def _autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.config.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
 
     @torch.no_grad()
     def _update_ema(self) -> None:

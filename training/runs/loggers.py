@@ -191,7 +191,9 @@ class Terminal(Logger):
         losses = f"loss G {tick.loss_G:.3f} D {tick.loss_D:.3f}"
         accuracies = f"D right on real {tick.acc_real:.0%} fake {tick.acc_fake:.0%} pairs {tick.acc_pair:.0%}"
         # The reconstruction falls as training goes well; the penalties tell a newcomer little.
-        detail = f"reconstruction {tick.recon_loss:.3g}" if tick.recon_loss else f"R1 {tick.r1:.3g} R2 {tick.r2:.3g}"
+        detail = f"R1 {tick.r1:.3g} R2 {tick.r2:.3g}"
+        if tick.recon_loss:
+            detail = f"reconstruction {tick.recon_loss:.3g} (should fall)"
         text = self._describe_progress(tick.kimg, tick.images_per_second, losses, accuracies, detail)
         print(f"{CLEAR_LINE if self._is_terminal else ''}{text}", flush=True)
 

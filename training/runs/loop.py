@@ -29,6 +29,7 @@ from training.gan.trainer import STATS, Trainer, discriminator_config, generator
 from training.precision import resolve_precision
 from training.runs import ancestry, checkpoint, prior_phase, run_dir
 from training.runs.ancestry import Start
+from training.runs.cost import measure_steps
 from training.runs.latent_traversal import write_code_traversals
 from training.runs.loggers import Logger, LoggerGroup, Tick, create_loggers
 from training.runs.mlflow_logger import TRACKERS
@@ -130,19 +131,7 @@ def measure_rate(config: Config, dataset: Dataset, device: str, seconds: float =
     """Take steps of a new training for some seconds, and throw them away; return the images per second."""
     config = resolve_precision(config, device)
     config = config.model_copy(update={"threads": config.threads or torch.get_num_threads()})
-    trainer = _create_trainer(config, dataset, device, distributed.SINGLE)
-
-    def take_steps() -> None:
-        # The penalties come in one of these steps.
-        for _ in range(config.penalty_every):
-            trainer.step()
-
-    take_steps()
-    first_image = trainer.images_shown
-    start_s = time.perf_counter()
-    while (elapsed_s := time.perf_counter() - start_s) < seconds:
-        take_steps()
-    return (trainer.images_shown - first_image) / elapsed_s
+    return measure_steps(_create_trainer(config, dataset, device, distributed.SINGLE), seconds)
 
 
 def check_batch_split(config: Config, group: ProcessGroup) -> None:

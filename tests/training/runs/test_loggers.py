@@ -77,4 +77,4 @@ def test_with_an_encoder_a_tick_shows_the_reconstruction_instead(capsys: pytest.
     Terminal(total_kimg=1.0, tick_kimg=0.1).log_tick(dataclasses.replace(TICK, recon_loss=0.0625))
 
     line = capsys.readouterr().out
-    assert "  reconstruction 0.0625  " in line and "R1" not in line
+    assert "  reconstruction 0.0625 (should fall)  " in line and "R1" not in line
