@@ -28,7 +28,7 @@ from training.gan.image_ops import clip_pixels
 from training.gan.losses import OBJECTIVES, infogan_loss, zero_centered_gradient_penalty
 from training.gan.projected import FeaturePairs, ProjectedJudge
 from training.gan.vae_gan import ALL_ROWS, ENCODED, SAMPLED, kl_divergence, reconstruction_loss, reparameterize
-from training.gan.widening import load_widened
+from training.gan.widening import adapt_classes, fits, load_widened
 from training.rng import RngStreams
 from training.schedule import CosineSchedule
 
@@ -186,27 +186,32 @@ class Trainer:
             for key, part in parts.items() if state.get(name) else ():
                 part.load_state_dict(state[name][key])
 
-    def start_from(self, state: dict[str, Any]) -> None:
-        """Start a new run from another one's state: its networks, and its averages and optimisers if it has them.
+    def start_from(self, state: dict[str, Any]) -> list[str]:
+        """Start a new run from another one's state: keep what fits of its networks, averages and optimisers.
 
-        A state may hold the generator only; then, or if it is narrower than this one and is widened, the other networks
-        and all optimisers begin anew. The images are counted from 0.
+        A state may hold the generator only, or a narrower one, which is widened; other numbers of classes begin with a
+        fresh embedding. Another network that does not fit begins anew. The images are counted from 0.
 
-        Raises: RuntimeError, ValueError, KeyError: the networks do not fit.
+        Returns: what began anew, in words.
+        Raises: RuntimeError, ValueError, KeyError: the generator does not fit.
         """
-        average = state.get("ema") or state["G"]
-        is_widened = load_widened(self.G, state["G"])
+        weights, has_other_classes = adapt_classes(self.G, state["G"])
+        average, _ = adapt_classes(self.ema, state.get("ema") or state["G"])
+        is_widened = load_widened(self.G, weights)
         load_widened(self.ema, average)
-        if is_widened:
-            return
-        for name in ("D", "optimizer_G", "optimizer_D"):
-            if name in state:
-                getattr(self, name).load_state_dict(state[name])
-        for name, parts in self._optional_parts().items():
-            given = state.get(name) or {}
-            for key, part in parts.items():
-                if key in given:
-                    part.load_state_dict(given[key])
+        anew = ["the generator's embedding of the classes"] if has_other_classes else []
+        if "optimizer_G" in state and not is_widened and not has_other_classes:
+            self.optimizer_G.load_state_dict(state["optimizer_G"])
+        else:
+            anew.append("the generator's optimiser")
+        discriminator = Learner(self.D, self.optimizer_D)
+        anew += _load_fitting("discriminator", discriminator, state.get("D"), state.get("optimizer_D"))
+        encoder, heads = state.get("encoder") or {}, state.get("projected") or {}
+        if self.encoder:
+            anew += _load_fitting("encoder", self.encoder, encoder.get("E"), encoder.get("optimizer_E"))
+        if self.heads:
+            anew += _load_fitting("projected discriminator", self.heads, heads.get("D"), heads.get("optimizer_D"))
+        return anew
 
     def is_finite(self) -> bool:
         """Whether every weight is finite."""
@@ -427,6 +432,22 @@ class Trainer:
             images[flips] = images[flips, :, :, ::-1]
         real = torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
         return real, torch.from_numpy(labels).to(self.device)
+
+
+def _load_fitting(
+    name: str, learner: Learner, weights: dict[str, Tensor] | None, optimizer: dict[str, Any] | None
+) -> list[str]:
+    """Load a network and its optimiser as far as they fit; return what began anew, in words."""
+    adapted, has_other_classes = adapt_classes(learner.network, weights) if weights else ({}, False)
+    if not fits(learner.network, adapted):
+        return [f"the {name}"]
+    learner.network.load_state_dict(adapted)
+    if has_other_classes:
+        return [f"the {name}'s weights of the classes", f"the {name}'s optimiser"]
+    if optimizer is None:
+        return [f"the {name}'s optimiser"]
+    learner.optimizer.load_state_dict(optimizer)
+    return []
 
 
 def _gradient_norm(network: nn.Module) -> Tensor:

@@ -1,4 +1,4 @@
-"""Load a narrower network's weights into a wider one, so that it computes the same (Net2Net, arXiv 1511.05641)."""
+"""Load what fits of another network's weights: into a wider one (Net2Net, arXiv 1511.05641), or for other classes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+
+from training.gan.encoders import ResNetEncoder
 
 
 @torch.no_grad()
@@ -35,3 +37,31 @@ def load_widened(network: nn.Module, weights: Mapping[str, Tensor]) -> bool:
             tensor[: given.shape[0], given.shape[1] :] = 0
         tensor[tuple(slice(0, n) for n in given.shape)] = given
     return any(weights[name].shape != tensor.shape for name, tensor in own.items())
+
+
+def adapt_classes(network: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
+    """Return another network's weights for this one's number of classes, and whether that was another number.
+
+    The embedding of the classes is then this network's own, as are the encoder's weights for them; the rest is kept.
+    """
+    adapted = dict(weights)
+    own = network.state_dict()
+    name = "embed.weight"
+    is_other = name in weights and name in own and weights[name].shape[1] != own[name].shape[1]
+    if is_other:
+        adapted[name] = own[name].clone()
+    if isinstance(network, ResNetEncoder):
+        given, fresh = weights["head.weight"], own["head.weight"].clone()
+        # The classes come after the features.
+        features = fresh.shape[1] - network.num_classes
+        if given.shape[1] != fresh.shape[1] and given.shape[1] >= features and len(given) == len(fresh):
+            fresh[:, :features] = given[:, :features]
+            adapted["head.weight"] = fresh
+            is_other = True
+    return adapted, is_other
+
+
+def fits(network: nn.Module, weights: Mapping[str, Tensor]) -> bool:
+    """Tell whether weights have the names and shapes of this network's."""
+    own = network.state_dict()
+    return own.keys() == weights.keys() and all(weights[name].shape == tensor.shape for name, tensor in own.items())

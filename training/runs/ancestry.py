@@ -74,9 +74,11 @@ def check_class_names(start: Start, class_names: tuple[str, ...], source: str) -
     """
     if start.class_names != class_names:
         theirs, ours = (", ".join(names[:12]) or "none" for names in (start.class_names, class_names))
+        use = "if each class is to take the place of the one with its number"
+        if len(start.class_names) != len(class_names):
+            use = "to keep all but what it knows of the classes"
         raise InputError(
-            f"{source} was trained on other classes ({theirs}) than the data's ({ours}); give --other-classes if each "
-            "class is to take the place of the one with its number",
+            f"{source} was trained on other classes ({theirs}) than the data's ({ours}); give --other-classes {use}",
             OPTION,
         )
 

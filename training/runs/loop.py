@@ -219,11 +219,12 @@ def _start_from(trainer: Trainer, init: str, allow_other_classes: bool) -> Start
     if not allow_other_classes:
         ancestry.check_class_names(start, trainer.dataset.class_names, init)
     try:
-        trainer.start_from(start.state)
+        anew = trainer.start_from(start.state)
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{init} does not fit these settings' networks ({reason})", "--init") from None
     print(f"Starting from {init} after {start.ancestors[0].kimg:g} kimg; images are counted from 0.")
+    print(f"Begun anew: {', '.join(anew)}; all else is kept." if anew else "Its networks and optimisers are kept.")
     return start
 
 

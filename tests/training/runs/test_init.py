@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -108,6 +109,41 @@ def test_other_classes_need_a_word(tmp_path: Path, tiny_config: MakeConfig, tiny
     assert run_dir.read_provenance(tmp_path / "run").ancestors
 
 
+@pytest.mark.parametrize("count", [2, 5])
+def test_another_number_of_classes_keeps_all_but_their_weights(
+    count: int, tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tiny_data.labels is not None
+    labels = (tiny_data.labels + np.arange(256) % 2 * 2) % count
+    other = dataclasses.replace(tiny_data, labels=labels, class_names=tuple("abcde"[:count]))
+    frozen = ("lr={start: 0, end: 0}", "ema_halflife_kimg=0", "encoder={}", "total_kimg=0.064")
+    parent, out = tmp_path / "parent", tmp_path / "run"
+    train(tiny_config("encoder={}", "total_kimg=0.064"), tiny_data, parent)
+    with pytest.raises(InputError, match="--other-classes to keep all but what it knows of the classes"):
+        start(tiny_config(*frozen), other, out, parent)
+
+    start(tiny_config(*frozen), other, out, parent, allow_other_classes=True)
+
+    assert "Begun anew: the generator's embedding of the classes, the generator's optimiser" in capsys.readouterr().out
+    ours, theirs = (checkpoint.load(checkpoint.list_paths(run)[-1])["trainer"] for run in (out, parent))
+    for mine, given in ((ours["G"], theirs["G"]), (ours["D"], theirs["D"])):
+        changed = {name for name in given if mine[name].shape != given[name].shape}
+        assert changed == {"embed.weight"}
+        assert all(torch.equal(mine[name], given[name]) for name in given.keys() - changed)
+    head, given_head = ours["encoder"]["E"]["head.weight"], theirs["encoder"]["E"]["head.weight"]
+    assert torch.equal(head[:, :-count], given_head[:, :-3])
+
+
+def test_a_network_that_does_not_fit_begins_anew_and_is_named(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tiny_config("discriminator.widths=[2, 2]", "encoder={}", "total_kimg=0.064")
+
+    start(config, tiny_data, tmp_path / "run", finished)
+
+    assert "Begun anew: the discriminator, the encoder; all else is kept." in capsys.readouterr().out
+
+
 def test_an_unusable_run_to_start_from_is_refused(
     tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, finished: Path
 ) -> None:
@@ -116,7 +152,6 @@ def test_an_unusable_run_to_start_from_is_refused(
         ("seed=1", tmp_path / "none", "there is no .*none; give the folder of a run, or a model"),
         ("seed=1", tmp_path / "empty", "empty holds no checkpoint"),
         ("generator.widths=[2, 2]", finished, "does not fit these settings' networks"),
-        ("discriminator.widths=[2, 2]", finished, "does not fit these settings' networks"),
     ):
         with pytest.raises(InputError, match=words) as caught:
             start(tiny_config(assignment), tiny_data, tmp_path / "run", init)
