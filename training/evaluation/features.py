@@ -16,7 +16,7 @@ from models.errors import MetricError
 from training import efficientnet
 from training.evaluation.classifier import Classifier, Images
 from training.evaluation.metrics import Features
-from training.parallel import map_in_threads
+from training.parallel import map_in_threads, one_torch_thread
 
 # So few that the Gaussians of the Fréchet distance can be fitted to 100 images; a random projection keeps distances.
 NUM_FEATURES = 64
@@ -96,7 +96,8 @@ class EfficientNetSpace:
 
     def features(self, images: Images) -> Features:
         statistics = _statistics(self._network, images)
-        projected: Features = ((statistics - self._mean) @ self._directions).numpy()
+        with one_torch_thread():
+            projected: Features = ((statistics - self._mean) @ self._directions).numpy()
         return projected
 
 
