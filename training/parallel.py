@@ -5,13 +5,12 @@ Each part runs on one thread of torch, so its bits do not depend on how many par
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
+from models.runtime.torchscript import one_thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,16 +28,5 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
         The results in the order of the items.
     """
     # The pool's threads are new, and take their number of torch's threads from here.
-    with one_torch_thread(), ThreadPoolExecutor(count_cores()) as pool:
+    with one_thread(), ThreadPoolExecutor(count_cores()) as pool:
         return list(pool.map(function, items))
-
-
-@contextlib.contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Run torch on one thread: the last bits of a sum depend on how many share it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import httpx
 import pytest
 
-from models import store
 from service.compression import MIN_BYTES, decode_body
 from service.errors import BodyTooLargeError, MalformedBodyError, UnsupportedEncodingError
 from service.negotiation import accepts_gzip
-from service.settings import Settings
-from tests.service.app_client import connect_when_ready
 
 BODY = json.dumps({"model": "tiny", "seed": 7, "n": 3}).encode()
-
-
-@pytest.fixture
-def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
-    store.install(tiny_artifact)
-
-    def run(scenario: Callable[[httpx.AsyncClient], Awaitable[None]], **settings: Any) -> None:
-        async def main() -> None:
-            async with connect_when_ready(Settings(device="cpu", **settings)) as client:
-                await scenario(client)
-
-        asyncio.run(main())
-
-    return run
 
 
 @pytest.mark.parametrize("coding", [None, "", "identity", "gzip", "X-GZip"])

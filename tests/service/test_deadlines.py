@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from models import images, store
+from models import images
 from models.manifest import Manifest
 from models.runtime import torchscript
-from service.app import create_app
 from service.deadline import Deadline
-from service.settings import Settings
-from tests.service.app_client import connect, wait_for_readyz, wait_until_ready
+from tests.service.app_client import wait_for_readyz
 from tests.waiting import TIMEOUT_S, wait_until_async
-
-
-@pytest.fixture
-def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
-    store.install(tiny_artifact)
-
-    def run(scenario: Callable[..., Awaitable[None]], **settings: Any) -> None:
-        async def main() -> None:
-            app = create_app(Settings(device="cpu", **settings))
-            async with connect(app) as client:
-                await wait_until_ready(client)
-                await scenario(client, app)
-
-        asyncio.run(main())
-
-    return run
 
 
 def read(app: Any, name: str, **labels: str) -> float:
@@ -78,7 +59,7 @@ async def call(app: Any, accept: str, timeout_s: str = "600", goes_away: bool = 
 
 
 @pytest.mark.parametrize(("owner", "name"), [(Manifest, "addresses"), (images, "encode_one_or_grid")])
-def test_the_clock_runs_over_labels_and_the_grid(serve: Callable[..., None], owner: Any, name: str) -> None:
+def test_the_clock_runs_over_labels_and_the_grid(serve_app: Callable[..., None], owner: Any, name: str) -> None:
     async def scenario(client: httpx.AsyncClient, app: Any) -> None:
         gate = threading.Event()
         with pytest.MonkeyPatch.context() as patch:
@@ -90,10 +71,10 @@ def test_the_clock_runs_over_labels_and_the_grid(serve: Callable[..., None], own
         assert read(app, "ganmint_shed_total", reason="deadline") == 1
         assert (await app.state.registry.get("tiny")).batcher.num_waiting == 0
 
-    serve(scenario)
+    serve_app(scenario)
 
 
-def test_the_clock_does_not_begin_again_after_the_body(serve: Callable[..., None]) -> None:
+def test_the_clock_does_not_begin_again_after_the_body(serve_app: Callable[..., None]) -> None:
     async def slow_body() -> AsyncIterator[bytes]:
         yield b'{"model":'
         await asyncio.sleep(0.3)
@@ -113,10 +94,10 @@ def test_the_clock_does_not_begin_again_after_the_body(serve: Callable[..., None
             assert (await client.post("/generate", content=slow_body())).status_code == 200
         assert left_s[0] <= app.state.settings.timeout_s - 0.3
 
-    serve(scenario)
+    serve_app(scenario)
 
 
-def test_a_body_that_is_late_is_the_callers_fault(serve: Callable[..., None]) -> None:
+def test_a_body_that_is_late_is_the_callers_fault(serve_app: Callable[..., None]) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b" "
@@ -126,13 +107,18 @@ def test_a_body_that_is_late_is_the_callers_fault(serve: Callable[..., None]) ->
         response = await client.post("/generate", content=endless(), headers={"Ganmint-Timeout-S": "0.5"})
         assert (response.status_code, "0.5 s" in response.json()["detail"]) == (408, True)
 
-    serve(scenario)
+    serve_app(scenario)
 
 
 @pytest.mark.parametrize("media_type", ["application/zip", "application/x-npz"])
 @pytest.mark.parametrize(("cause", "code", "reason"), [("late", 504, "deadline"), ("broken", 500, "")])
 def test_an_archive_that_is_cut_off_is_not_counted_as_200(
-    serve: Callable[..., None], media_type: str, cause: str, code: int, reason: str, caplog: pytest.LogCaptureFixture
+    serve_app: Callable[..., None],
+    media_type: str,
+    cause: str,
+    code: int,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def scenario(client: httpx.AsyncClient, app: Any) -> None:
         batcher = (await app.state.registry.get("tiny")).batcher
@@ -155,21 +141,21 @@ def test_an_archive_that_is_cut_off_is_not_counted_as_200(
         assert (count(app, 200), count(app, code)) == (0, 1)
         assert not reason or read(app, "ganmint_shed_total", reason=reason) == 1
 
-    serve(scenario, timeout_s=600)
+    serve_app(scenario, timeout_s=600)
     assert "was cut off" in caplog.text
 
 
-def test_an_archive_whose_reader_goes_away_is_counted_so(serve: Callable[..., None]) -> None:
+def test_an_archive_whose_reader_goes_away_is_counted_so(serve_app: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient, app: Any) -> None:
         await call(app, "application/zip", goes_away=True)
         assert (count(app, 200), count(app, 499)) == (0, 1)
         assert read(app, "ganmint_shed_total", reason="client_gone") == 1
 
-    serve(scenario, timeout_s=600)
+    serve_app(scenario, timeout_s=600)
 
 
 def test_a_lost_gpu_makes_the_service_not_ready_then_not_live(
-    serve: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    serve_app: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     is_lost = False
     monkeypatch.setattr(torchscript, "is_device_lost", lambda device: is_lost)
@@ -190,4 +176,4 @@ def test_a_lost_gpu_makes_the_service_not_ready_then_not_live(
 
         await wait_until_async(is_dead, "/livez fails")
 
-    serve(scenario, poll_s=0.05)
+    serve_app(scenario, poll_s=0.05)

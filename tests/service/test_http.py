@@ -23,26 +23,11 @@ from service.app import create_app
 from service.auth import create_key
 from service.settings import Settings
 from tests.model_copies import install_copy
-from tests.service.app_client import connect, connect_when_ready, wait_until_ready
+from tests.service.app_client import connect, wait_until_ready
 from tests.waiting import wait_until_async
 
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
 MAX = 2**53 - 1
-
-
-@pytest.fixture
-def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
-    """Runs a scenario against a ready service with the tiny model installed."""
-    store.install(tiny_artifact)
-
-    def run(scenario: Scenario, **settings: Any) -> None:
-        async def main() -> None:
-            async with connect_when_ready(Settings(device="cpu", **settings)) as client:
-                await scenario(client)
-
-        asyncio.run(main())
-
-    return run
 
 
 def test_json_lists_every_image_with_its_address(serve: Callable[..., None], tiny_artifact: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from models import store
-from service.app import create_app
 from service.auth import Authenticator
 from service.image_cache import ENTRY_OVERHEAD_BYTES, CachedImage, ImageCache, ImageKey
 from service.metrics import Metrics
-from service.settings import Settings
-from tests.service.app_client import connect, wait_until_ready
 
 URL = "/v1/images/tiny/1.0.0/7/0.png"
 Scenario = Callable[[httpx.AsyncClient, FastAPI], Any]
@@ -65,24 +60,7 @@ def test_a_cache_of_no_bytes_is_off_and_counts_nothing() -> None:
     assert read(metrics, "ganmint_cache_requests_total", result="miss") == 0
 
 
-@pytest.fixture
-def serve(store_home: Any, tiny_artifact: Any) -> Callable[..., None]:
-    """Runs a scenario against a ready service with the tiny model installed."""
-    store.install(tiny_artifact)
-
-    def run(scenario: Scenario, **settings: Any) -> None:
-        async def main() -> None:
-            app = create_app(Settings(device="cpu", **settings))
-            async with connect(app) as client:
-                await wait_until_ready(client)
-                await scenario(client, app)
-
-        asyncio.run(main())
-
-    return run
-
-
-def test_a_permanent_image_is_minted_once(serve: Callable[..., None]) -> None:
+def test_a_permanent_image_is_minted_once(serve_app: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
         first, second = await client.get(URL), await client.get(URL)
         assert first.status_code == second.status_code == 200
@@ -94,10 +72,10 @@ def test_a_permanent_image_is_minted_once(serve: Callable[..., None]) -> None:
         assert read(metrics, "ganmint_cache_requests_total", result="hit") == 1
         assert read(metrics, "ganmint_cache_requests_total", result="miss") == 2
 
-    serve(scenario)
+    serve_app(scenario)
 
 
-def test_a_cached_image_keeps_its_rules(serve: Callable[..., None]) -> None:
+def test_a_cached_image_keeps_its_rules(serve_app: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
         etag = (await client.get(URL)).headers["etag"]
         assert (await client.get(URL, headers={"If-None-Match": etag})).status_code == 304
@@ -106,10 +84,10 @@ def test_a_cached_image_keeps_its_rules(serve: Callable[..., None]) -> None:
         app.state.authenticator = Authenticator(keys="[]")
         assert (await client.get(URL)).status_code == 401
 
-    serve(scenario)
+    serve_app(scenario)
 
 
-def test_a_cached_image_needs_no_place_in_the_queue(serve: Callable[..., None]) -> None:
+def test_a_cached_image_needs_no_place_in_the_queue(serve_app: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
         first = await client.get(URL)
         model = await app.state.registry.get("tiny")
@@ -117,10 +95,10 @@ def test_a_cached_image_needs_no_place_in_the_queue(serve: Callable[..., None]) 
             patch.setattr(model.batcher, "submit", None)
             assert (await client.get(URL)).content == first.content
 
-    serve(scenario)
+    serve_app(scenario)
 
 
-def test_only_permanent_images_are_kept(serve: Callable[..., None]) -> None:
+def test_only_permanent_images_are_kept(serve_app: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
         body = {"model": "tiny", "seed": 7}
         for _ in range(2):
@@ -128,13 +106,13 @@ def test_only_permanent_images_are_kept(serve: Callable[..., None]) -> None:
         assert read(app.state.metrics, "ganmint_cache_bytes") == 0
         assert read(app.state.metrics, "ganmint_images_total", model="tiny", version="1.0.0") == 2
 
-    serve(scenario)
+    serve_app(scenario)
 
 
-def test_without_a_cache_every_request_mints(serve: Callable[..., None]) -> None:
+def test_without_a_cache_every_request_mints(serve_app: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient, app: FastAPI) -> None:
         first, second = await client.get(URL), await client.get(URL)
         assert second.content == first.content
         assert read(app.state.metrics, "ganmint_images_total", model="tiny", version="1.0.0") == 2
 
-    serve(scenario, cache_mb=0)
+    serve_app(scenario, cache_mb=0)

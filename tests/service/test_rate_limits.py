@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import store
 from service import rate_limits
-from service.app import create_app
 from service.auth import ApiKey, create_key
 from service.errors import NotReadyError, RateLimitedError
 from service.metrics import Metrics
 from service.rate_limits import WINDOW_S, RateLimiter, Usage
 from service.settings import Settings
 from tests.live.server import find_free_port
-from tests.service.app_client import connect, wait_until_ready
 from tests.waiting import TIMEOUT_S, wait_until_async
 
 SECRET, KEY = create_key("alice")
@@ -35,20 +33,10 @@ IMAGE = "/v1/images/tiny/1.0.0/7/0.png"
 
 
 @pytest.fixture
-def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
+def serve(serve_app: Callable[..., None]) -> Callable[..., None]:
     """Runs a scenario against a service with one limited key, which the client sends."""
-    store.install(tiny_artifact)
-
-    def run(scenario: Callable[..., Awaitable[None]], **settings: Any) -> None:
-        async def main() -> None:
-            app = create_app(Settings(device="cpu", api_keys=json.dumps([LIMITED.model_dump()]), **settings))
-            async with connect(app, headers={"Authorization": f"Bearer {SECRET}"}) as client:
-                await wait_until_ready(client)
-                await scenario(client, app)
-
-        asyncio.run(main())
-
-    return run
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    return functools.partial(serve_app, headers=headers, api_keys=json.dumps([LIMITED.model_dump()]))
 
 
 async def read_left(client: httpx.AsyncClient) -> str:

@@ -17,14 +17,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import artifact, images, png, store
+from models import artifact, images, png
 from models.images import MEDIA_TYPES, MediaType
 from models.sampler import Sampler
 from models.verification import GOOD, Result
 from service import verify
 from service.auth import create_key
-from service.settings import Settings
-from tests.service.app_client import connect_when_ready
 
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
 URL = "/v1/verify"
@@ -33,22 +31,6 @@ URL = "/v1/verify"
 @pytest.fixture(scope="module")
 def sampler(tiny_artifact: Path) -> Sampler:
     return artifact.load(tiny_artifact)
-
-
-@pytest.fixture
-def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
-    """Runs a scenario against a ready service with the tiny model installed."""
-    store.install(tiny_artifact)
-
-    def run(scenario: Scenario, headers: dict[str, str] | None = None, **settings: Any) -> None:
-        async def main() -> None:
-            async with connect_when_ready(Settings(device="cpu", **settings)) as client:
-                client.headers.update(headers or {})
-                await scenario(client)
-
-        asyncio.run(main())
-
-    return run
 
 
 def make(sampler: Sampler, n: int = 1, media_type: MediaType = "image/png", text: str = "") -> bytes:

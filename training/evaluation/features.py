@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import MetricError
+from models.runtime.torchscript import one_thread
 from training import efficientnet
 from training.evaluation.classifier import Classifier, Images
 from training.evaluation.metrics import Features
-from training.parallel import map_in_threads, one_torch_thread
+from training.parallel import map_in_threads
 
 # So few that the Gaussians of the Fréchet distance can be fitted to 100 images; a random projection keeps distances.
 NUM_FEATURES = 64
@@ -96,7 +97,7 @@ class EfficientNetSpace:
 
     def features(self, images: Images) -> Features:
         statistics = _statistics(self._network, images)
-        with one_torch_thread():
+        with one_thread():
             projected: Features = ((statistics - self._mean) @ self._directions).numpy()
         return projected
 

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
-import pytest
 
 from models import store
 from service.auth import create_key
 from service.play import MEDIA_TYPES
-from service.settings import Settings
-from tests.service.app_client import connect_when_ready
 from tests.service.play.node import STATIC
 
 URL = "/v1/models/tiny/1.0.0/generator.safetensors"
-
-
-@pytest.fixture
-def serve(store_home: Path, tiny_artifact: Path) -> Callable[..., None]:
-    """Runs a scenario against a ready service with the tiny model installed."""
-    store.install(tiny_artifact)
-
-    def run(scenario: Callable[[httpx.AsyncClient], Awaitable[None]], **settings: Any) -> None:
-        async def main() -> None:
-            async with connect_when_ready(Settings(device="cpu", **settings)) as client:
-                await scenario(client)
-
-        asyncio.run(main())
-
-    return run
 
 
 def test_weights_are_the_artifacts_and_caches_keep_them(serve: Callable[..., None], tiny_artifact: Path) -> None:
