@@ -235,10 +235,8 @@ class Config(Frozen):
     )
     objective: Literal["relativistic", "classic"] = "relativistic"
     lr: PositiveSchedule
-    generator_lr_share: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
+    generator_lr_share: PositiveSchedule = Field(
+        default=CosineSchedule(start=1.0, end=1.0),
         description="the generator's share of lr; below 1 one that starts trained stays so while D catches up (TTUR)",
     )
     gamma: PositiveSchedule = Field(description="weight of the R1 and R2 penalties; 0 turns them off")

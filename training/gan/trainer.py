@@ -247,7 +247,7 @@ class Trainer:
         betas = (self.config.beta1, self.schedule_value(self.config.beta2))
         for learner in self._learners():
             # Two time scales (Heusel et al., arXiv 1706.08500).
-            share = self.config.generator_lr_share if learner.network is self.G else 1.0
+            share = self.schedule_value(self.config.generator_lr_share) if learner.network is self.G else 1.0
             learner.optimizer.param_groups[0].update(lr=share * lr, betas=betas)
 
     def _update_generator(self, real: Tensor, labels: Tensor) -> Stats:
