@@ -49,6 +49,7 @@ def _check_range(schedule: CosineSchedule, low: float, high: float) -> CosineSch
 
 # The bound is far above anything that trains and far below float32's largest number.
 PositiveSchedule = Annotated[CosineSchedule, AfterValidator(functools.partial(_check_range, low=0, high=1e9))]
+ShareSchedule = Annotated[CosineSchedule, AfterValidator(functools.partial(_check_range, low=0, high=1))]
 
 
 class DataConfig(Frozen):
@@ -235,7 +236,7 @@ class Config(Frozen):
     )
     objective: Literal["relativistic", "classic"] = "relativistic"
     lr: PositiveSchedule
-    generator_lr_share: PositiveSchedule = Field(
+    generator_lr_share: ShareSchedule = Field(
         default=CosineSchedule(start=1.0, end=1.0),
         description="the generator's share of lr; below 1 one that starts trained stays so while D catches up (TTUR)",
     )

@@ -138,6 +138,7 @@ def test_the_later_of_two_values_of_a_setting_is_used() -> None:
         ("seed=-1", "seed", "greater than or equal to 0"),
         ("seed=9007199254740992", "seed", "less than or equal to 9007199254740991"),
         ("lr.start=-1", "lr", "from 0 to 1e+09"),
+        ("generator_lr_share={start: 0.5, end: 2}", "generator_lr_share", "from 0 to 1"),
         ("gamma.end=-1", "gamma", "from 0 to 1e+09"),
         ("beta2.end=1", "beta2", "below 1"),
         ("lr=fast", "lr", "must be a number, or {start: NUMBER, end: NUMBER}"),

@@ -277,6 +277,18 @@ def test_the_generator_alone_learns_at_its_share_of_the_rate(tiny_config: MakeCo
     assert [optimizer.param_groups[0]["lr"] for optimizer in optimizers] == [0.001, 0.004, 0.004]
 
 
+def test_the_generators_share_of_the_rate_follows_its_schedule(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+    settings = ("lr={start: 0.004, end: 0.004}", "generator_lr_share={start: 0.25, end: 0.75}", "schedule_kimg=0.032")
+    trainer = Trainer(tiny_config(*settings), tiny_data, "cpu")
+
+    seen = []
+    for _ in range(3):
+        trainer.step()
+        seen.append([o.param_groups[0]["lr"] for o in (trainer.optimizer_G, trainer.optimizer_D)])
+
+    assert seen == [pytest.approx([lr, 0.004]) for lr in (0.001, 0.002, 0.003)]
+
+
 def test_a_frozen_generator_stays_while_the_others_learn(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config("freeze_generator_kimg=0.032", "batch=32", "encoder={}"), tiny_data, "cpu")
     assert trainer.encoder is not None
