@@ -5,20 +5,15 @@ Each part runs on one thread of torch, so its bits do not depend on how many par
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from models.runtime.processor import count_cores
 from models.runtime.torchscript import one_thread
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def count_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
