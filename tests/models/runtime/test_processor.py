@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ def quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of the control group's quota, on a machine whose affinity is 8 cores."""
     file = tmp_path / "cpu.max"
     monkeypatch.setattr(processor, "CGROUP_QUOTA", file)
-    monkeypatch.setattr(processor.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     return file
 
 
@@ -44,6 +45,6 @@ def test_without_a_control_group_the_affinity_counts(quota: Path) -> None:
 
 
 def test_without_an_affinity_every_core_counts(quota: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(processor.os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(processor.os, "cpu_count", lambda: None)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert processor.count_cores() == 1
