@@ -41,6 +41,7 @@ COMMANDS = {
     "sweep": LazyCommand("training.commands.sweep", "Train a grid of settings and compare the runs."),
     "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade, install, push, pull models."),
     "sample": LazyCommand("models.sample_command", "Mint images to files."),
+    "walk": LazyCommand("models.walk_command", "Make a video of a walk from address to address."),
     "inspect": LazyCommand("models.verify_commands", "Print the marks of a picture file."),
     "verify": LazyCommand("models.verify_commands", "Tell whether pictures are what their addresses mint."),
     "sign-images": LazyCommand("models.sign_commands", "Sign picture files with Content Credentials (C2PA)."),
@@ -100,7 +101,11 @@ def cli() -> None:
 
 
 # The options of the command line for the fields of the HTTP interface.
-OPTIONS = {name: f"--{name}" for name in ("seed", "index", "labels", "psi", "device", "preset")} | {"n": "--count"}
+OPTIONS = {name: f"--{name}" for name in ("seed", "index", "labels", "psi", "device", "preset", "size", "fps")} | {
+    "n": "--count",
+    "frames": "--seconds times --fps",
+    "stops": "ADDRESS",
+}
 
 # What the extra `train` brings, by the name of its module.
 TRAINING_PACKAGES = ("jinja2", "matplotlib", "onnx", "tensorboard", "torch", "yaml")

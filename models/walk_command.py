@@ -1,0 +1,127 @@
+"""The command that makes a video of a walk through the latent space: walk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models import artifact, store
+from models.address import Address
+from models.cli import PATH, device_option, write_output
+from models.errors import InputError
+from models.manifest import Manifest
+from models.runtime.loading import resolve_device
+from models.sampler import Sampler
+from models.video import MAX_FPS, VIDEO_TYPES, VideoType, check_video, encode_video
+from models.walk import plan_walk
+
+RESAMPLINGS = {"nearest": Image.Resampling.NEAREST, "lanczos": Image.Resampling.LANCZOS}
+# Without --size, images are enlarged by a whole factor to at least this.
+SIDE_PIXELS = 256
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint walk 'digits/3.1.0/7/0?label=3' 'digits/3.1.0/8/0?label=5' --out walk.webp\n"
+    "  ganmint walk faces/2.0.0/7/0 faces/2.0.0/8/0 faces/2.0.0/9/0 --loop --resample lanczos --out faces.gif"
+)
+@click.argument("stops", metavar="ADDRESS ADDRESS...", nargs=-1, required=True)
+@click.option("--out", type=PATH, required=True, help="The video to write: .mp4 (extra video), .webp or .gif.")
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), default=6, show_default=True, help="How long it is."
+)
+@click.option("--fps", type=click.FloatRange(1, MAX_FPS), default=24, show_default=True, help="Frames per second.")
+@click.option("--loop", is_flag=True, help="Walk back to the first address, so that the video repeats without a jump.")
+@click.option(
+    "--size",
+    type=click.IntRange(1, 4096),
+    metavar="PIXELS",
+    help=f"Side of the frames. Default: a whole multiple of the images' own, {SIDE_PIXELS} or just above.",
+)
+@click.option(
+    "--resample",
+    type=click.Choice(list(RESAMPLINGS)),
+    default="nearest",
+    show_default=True,
+    help="How images are scaled.",
+)
+@device_option
+def walk(
+    stops: tuple[str, ...],
+    out: Path,
+    seconds: float,
+    fps: float,
+    loop: bool,
+    size: int | None,
+    resample: str,
+    device: str,
+) -> None:
+    """Make a video of a walk through the latent space, from address to address.
+
+    The frames between two addresses mix their latents and their classes; each frame has an address itself.
+    """
+    video_type = _choose_type(out)
+    requested = [_parse_stop(k, stop) for k, stop in enumerate(stops)]
+    files = store.read_artifact(store.find_model(f"{requested[0].model}/{requested[0].version}"))
+    addresses = plan_walk(_resolve(files.manifest, requested), round(seconds * fps), loop)
+    own_side = files.manifest.image.width
+    side = size or own_side * -(-SIDE_PIXELS // own_side)
+    check_video(video_type, side, len(addresses), fps)
+    sampler = artifact.load_files(files, resolve_device(device))
+    with click.progressbar(length=len(addresses), label="Minting frames") as bar:
+        frames = _scale(_mint(sampler, addresses), side, RESAMPLINGS[resample])
+        content = encode_video(_count(frames, bar.update), video_type, side, fps)
+    write_output(out, content)
+    click.echo(f"Wrote {out}: {len(addresses)} frames, {len(content) / 1e6:.1f} MB, beginning with {addresses[0]}")
+
+
+def _choose_type(out: Path) -> VideoType:
+    for video_type in VIDEO_TYPES:
+        if out.suffix.lower() == f".{video_type}":
+            return video_type
+    raise InputError(f"must end in .{', .'.join(VIDEO_TYPES)}, got {out.name}", "--out")
+
+
+def _parse_stop(k: int, text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except InputError as error:
+        raise InputError(error.reason, f"stops[{k}].{error.field}") from None
+
+
+def _resolve(manifest: Manifest, stops: Sequence[Address]) -> list[Address]:
+    """Return the stops with their labels.
+
+    Raises: InputError naming the stop and its part at fault.
+    """
+    resolved: list[Address] = []
+    for k, stop in enumerate(stops):
+        try:
+            resolved.append(manifest.check(stop))
+        except InputError as error:
+            raise InputError(error.reason, f"stops[{k}].{error.field}") from None
+    return resolved
+
+
+def _mint(sampler: Sampler, addresses: Sequence[Address]) -> Iterator[NDArray[np.uint8]]:
+    """Mint batch after batch; yield uint8 (H, W, C) each."""
+    for start in range(0, len(addresses), sampler.batch_size):
+        yield from sampler.mint(addresses[start : start + sampler.batch_size])
+
+
+def _scale(pixels: Iterator[NDArray[np.uint8]], side: int, resampling: Image.Resampling) -> Iterator[NDArray[np.uint8]]:
+    """Scale images to uint8 (side, side, 3)."""
+    for image in pixels:
+        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("RGB")
+        yield np.asarray(picture.resize((side, side), resampling))
+
+
+def _count(frames: Iterator[NDArray[np.uint8]], update: Callable[[int], None]) -> Iterator[NDArray[np.uint8]]:
+    for frame in frames:
+        update(1)
+        yield frame
