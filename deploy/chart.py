@@ -19,8 +19,9 @@ Document = dict[str, Any]
 Values = dict[str, Any]
 
 KEY = {"name": "alice", "sha256": "0" * 64, "requests_per_minute": 60}
+ROUTE = {"enabled": True, "host": "images.example", "parentRefs": [{"name": "public", "namespace": "gateways"}]}
 INGRESS = {"enabled": True, "host": "images.example", "className": "nginx", "tlsSecret": "tls"}
-EXPORT = {"enabled": True, "model": "digits", "count": 100_000_000, "out": "s3://bucket/digits"}
+EXPORT = {"enabled": True, "model": "digits/3.1.0", "count": 100_000_000, "out": "s3://bucket/digits"}
 MONITORING = {"monitoring": {"enabled": True}, "export": EXPORT}
 # Values that together cover every template and branch, by name.
 MATRIX: dict[str, Values] = {
@@ -35,10 +36,23 @@ MATRIX: dict[str, Values] = {
 } | {
     "defaults": {},
     "cache": {"cache": {"enabled": True}, "ingress": INGRESS, "apiKeys": {"open": True}, "gpu": {"enabled": True}},
+    "gateway ipv6": {
+        "cache": {"enabled": True},
+        "httpRoute": {**ROUTE, "annotations": {"a": "b"}},
+        "apiKeys": {"open": True},
+        "service": {"ipFamilyPolicy": "PreferDualStack"},
+    },
     "export": {"export": EXPORT, "serving": {"enabled": False}},
     "export gpu claim": {
         "gpu": {"enabled": True, "runtimeClassName": "nvidia", "nodeSelector": {"gpu": "yes"}},
-        "export": {**EXPORT, "out": "/data/digits", "claim": "sets", "credentialsSecret": "s3", "labels": "balanced"},
+        "export": {
+            **EXPORT,
+            "out": "/data/digits",
+            "claim": "sets",
+            "credentialsSecret": "s3",
+            "labels": "balanced",
+            "queue": "batch",
+        },
     },
     "everything else": {
         "image": {"digest": "sha256:" + "0" * 64, "pullSecrets": ["registry"]},
@@ -48,6 +62,12 @@ MATRIX: dict[str, Values] = {
         "serviceAccount": {"annotations": {"role": "writer"}},
         "service": {"type": "LoadBalancer", "annotations": {"a": "b"}},
         "extraEnv": [{"name": "GANMINT_TRACING", "value": "1"}],
+        "extraArgs": ["--backlog=4096"],
+        "extraVolumes": [{"name": "certificates", "secret": {"secretName": "certificates"}}],
+        "extraVolumeMounts": [{"name": "certificates", "mountPath": "/etc/certificates", "readOnly": True}],
+        "extraInitContainers": [{"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"}],
+        "labels": {"team": "images"},
+        "annotations": {"reloader.stakater.com/auto": "true"},
         "podAnnotations": {"a": "b"},
         "podLabels": {"c": "d"},
         "nodeSelector": {"disk": "fast"},
@@ -92,6 +112,11 @@ def iterate_pods(documents: list[Document]) -> Iterator[Document]:
     for document in documents:
         if document["kind"] in ("Deployment", "Job"):
             yield document["spec"]["template"]["spec"]
+
+
+def read_environment(pod: Document) -> dict[str, str]:
+    """Return the variables of a pod's first container whose values the chart writes."""
+    return {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"] if "value" in variable}
 
 
 def read_rule_groups() -> dict[str, Any]:

@@ -6,13 +6,11 @@ import json
 import math
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from models import store
 from service import routes
 from service.auth import parse_keys
 from service.settings import Settings
@@ -25,10 +23,11 @@ from deploy.chart import (  # noqa: E402
     INGRESS,
     KEY,
     MATRIX,
-    Document,
+    ROUTE,
     Values,
     find_one,
     iterate_pods,
+    read_environment,
     render,
     render_templates,
 )
@@ -60,6 +59,7 @@ def test_every_document_matches_its_published_schema(version: str, kubernetes_va
     assert {document["kind"] for document in documents.values()} == {
         "ConfigMap",
         "Deployment",
+        "HTTPRoute",
         "HorizontalPodAutoscaler",
         "Ingress",
         "Job",
@@ -73,7 +73,9 @@ def test_every_document_matches_its_published_schema(version: str, kubernetes_va
         "ServiceMonitor",
     }
     for document in documents.values():
-        check_schema(document, version)
+        # Its own test has all of it.
+        if document["kind"] != "HTTPRoute":
+            check_schema(document, version)
     assert f">={LOWEST}.0-0" == yaml.safe_load((CHART / "Chart.yaml").read_text())["kubeVersion"]
 
 
@@ -117,8 +119,25 @@ def test_a_field_that_the_schema_lacks_is_an_error(kind: str, where: tuple[str, 
             "cache.enabled has nothing to keep: with API keys images are private",
         ),
         ({"service": {"type": "LoadBalancer"}}, "service.type LoadBalancer without API keys"),
+        ({"service": {"ipFamilyPolicy": "IPv6"}}, "/service/ipFamilyPolicy"),
+        ({"httpRoute": {"enabled": True}, "apiKeys": {"open": True}}, "httpRoute.host and httpRoute.parentRefs"),
+        ({"httpRoute": {"parentRefs": [{"gateway": "public"}]}}, "/httpRoute/parentRefs/0"),
+        ({"httpRoute": ROUTE}, "httpRoute.enabled without API keys"),
+        (
+            {"httpRoute": ROUTE, "ingress": {"paths": [{"path": "/", "pathType": "ImplementationSpecific"}]}},
+            "ingress.paths: / is ImplementationSpecific",
+        ),
+        ({"labels": {"team": 7}}, "/labels/team"),
+        ({"annotations": {"team": 7}}, "/annotations/team"),
+        ({"extraArgs": [8]}, "/extraArgs/0"),
+        ({"extraVolumes": [{"emptyDir": {}}]}, "/extraVolumes/0"),
+        ({"extraVolumeMounts": [{"name": "certificates"}]}, "/extraVolumeMounts/0"),
+        ({"extraInitContainers": [{"name": "proxy"}]}, "/extraInitContainers/0"),
         ({"export": {"enabled": True}}, "export.model"),
+        ({"export": {**EXPORT, "model": "digits"}}, "export.model must name a version, such as digits/1.0.0"),
         ({"export": {**EXPORT, "count": 0}}, "export.count"),
+        ({"export": {**EXPORT, "queue": "My Queue"}}, "/export/queue"),
+        ({"export": {**EXPORT, "finishResources": {"limits": {"cpu": "one"}}}}, "/export/finishResources/limits/cpu"),
         ({"export": {**EXPORT, "out": "digits"}}, "export.out"),
         ({"export": {**EXPORT, "claim": "sets"}}, "export.out must begin with /data/"),
         ({"export": {**EXPORT, "groups": 2}}, "export.parallelism (4) must be at most export.groups (2)"),
@@ -199,10 +218,6 @@ def test_a_pod_has_time_to_complete_accepted_requests(timeout_s: float, pause_s:
     assert pod["terminationGracePeriodSeconds"] > pause_s + drain_s + finish_s
 
 
-def read_environment(pod: Document) -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"] if "value" in variable}
-
-
 def read_chart_settings(values: Values, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Read the service's settings from the chart's variables."""
     for name in [name for name in os.environ if name.startswith("GANMINT_")]:
@@ -268,7 +283,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_signatures_are_required_of_whatever_pod_loads_a_model() -> None:
     key = "-----BEGIN PUBLIC KEY-----"
-    export = {"enabled": True, "model": "digits", "count": 10, "out": "s3://bucket/digits"}
+    export = {"enabled": True, "model": "digits/3.1.0", "count": 10, "out": "s3://bucket/digits"}
     for values in ({"export": export}, {"export": export, "serving": {"enabled": False}}):
         documents = render({**values, "models": {"publicKey": key}})
         for pod in iterate_pods(documents):
@@ -325,46 +340,6 @@ def test_a_gpu_is_asked_for_only_where_it_is_wanted() -> None:
         assert bool(pod.get("tolerations")) == enabled
 
 
-def test_the_ingress_keeps_caching_and_hides_metrics() -> None:
-    ingress = find_one(render({"ingress": INGRESS, "apiKeys": {"records": [KEY]}}), "Ingress")
-    assert "annotations" not in ingress["metadata"]
-    paths = [(p["path"], p["pathType"]) for p in ingress["spec"]["rules"][0]["http"]["paths"]]
-    assert ("/", "Prefix") not in paths
-
-    def is_reachable(route: str) -> bool:
-        return any(route == p or (kind == "Prefix" and route.startswith(p + "/")) for p, kind in paths)
-
-    inside = {"/metrics", "/livez", "/readyz"}
-    assert {route for route in PATHS if not is_reachable(route)} == inside
-
-
-def test_a_cache_stands_between_the_ingress_and_the_service() -> None:
-    values = {"cache": {"enabled": True, "sizeGigabytes": 3}, "ingress": INGRESS, "apiKeys": {"open": True}}
-    documents = render(values, name="images")
-    backends = {
-        path["backend"]["service"]["name"]
-        for path in find_one(documents, "Ingress")["spec"]["rules"][0]["http"]["paths"]
-    }
-    assert backends == {"images-ganmint-cache"}
-    (configuration,) = [d["data"]["nginx.conf"] for d in documents if "nginx.conf" in d.get("data", {})]
-    assert "server images-ganmint:80;" in configuration and "max_size=3g" in configuration
-    assert "127.0.0.1:3000;" not in configuration
-    pods = [pod for pod in iterate_pods(documents) if pod["containers"][0]["name"] == "cache"]
-    assert pods[0]["containers"][0]["command"][-1] == "/etc/ganmint-cache/nginx.conf"
-
-
-def test_only_named_namespaces_and_neighbours_are_admitted() -> None:
-    def peers(values: Values) -> list[str]:
-        rules = find_one(render(values), "NetworkPolicy")["spec"]["ingress"]
-        return [json.dumps(peer) for rule in rules for peer in rule["from"]]
-
-    assert peers({}) == ['{"podSelector": {}}']
-    assert "ingress-nginx" in "".join(peers({"ingress": INGRESS, "apiKeys": {"open": True}}))
-    assert "monitoring" in "".join(peers({"monitoring": {"enabled": True}}))
-    assert "monitoring" in "".join(peers({"autoscaling": {"mode": "keda"}}))
-    assert find_one(render(), "NetworkPolicy")["spec"]["egress"] == []
-
-
 def test_names_stay_within_the_limit_of_kubernetes() -> None:
     for document in render({"export": EXPORT, "autoscaling": {"mode": "keda"}}, name="r" * 53):
         assert len(document["metadata"]["name"]) <= 63, document["kind"]
@@ -379,74 +354,37 @@ def test_the_notes_list_what_is_missing() -> None:
     assert "No" not in whole and "https://images.example/v1/models" in whole
 
 
-def read_job_arguments(values: Values) -> dict[str, list[str]]:
-    """Return the arguments of each Job's container, by its name."""
-    arguments = {}
-    for document in render({"export": values}):
-        if document["kind"] == "Job":
-            (container,) = document["spec"]["template"]["spec"]["containers"]
-            arguments[container["name"]] = container["args"]
-    return arguments
+def test_a_change_of_keys_replaces_the_pods() -> None:
+    def read_checksum(values: Values) -> str:
+        template = find_one(render(values), "Deployment")["spec"]["template"]
+        return str(template["metadata"]["annotations"]["checksum/keys"])
+
+    keys: list[Values] = [
+        {},
+        {"apiKeys": {"records": [KEY]}},
+        {"apiKeys": {"records": [{**KEY, "requests_per_minute": 61}]}},
+        {"models": {"publicKey": "-----BEGIN PUBLIC KEY-----"}},
+    ]
+    assert len({read_checksum(values) for values in keys}) == len(keys)
+    assert read_checksum(keys[1]) == read_checksum({**keys[1], "replicas": 3})
 
 
-def test_the_arguments_of_the_jobs_make_a_whole_data_set(
-    store_home: Path, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.install(tiny_artifact)
-    out = tmp_path / "set"
-    values = {
-        "enabled": True,
-        "model": "tiny",
-        "count": 50,
-        "seed": 2**53 - 1,
-        "labels": 0,
-        "shardSize": 20,
-        "format": "npz",
-        "groups": 2,
-        "parallelism": 2,
-        "claim": "sets",
-        "out": "/data/set",
-        "deadlineSeconds": 5,
-    }
-    arguments = read_job_arguments(values)
-    for part, index in (("export", 0), ("export", 1), ("finish", 0)):
-        line = [a.replace("$(JOB_COMPLETION_INDEX)", str(index)) for a in arguments[part]]
-        assert line[0] == "ganmint"
-        run(monkeypatch, [a.replace("/data/set", str(out)) for a in line[1:]])
-    manifest = json.loads((out / "manifest.json").read_text())
-    assert (manifest["images"], manifest["job"]["seed"], manifest["job"]["labels"]) == (50, 2**53 - 1, 0)
+def test_what_is_added_arrives_in_every_pod_and_object() -> None:
+    values = MATRIX["everything else"]
+    documents = render({**values, "export": EXPORT})
+    for document in documents:
+        assert document["metadata"]["labels"]["team"] == "images", document["kind"]
+        assert document["metadata"]["annotations"]["reloader.stakater.com/auto"] == "true", document["kind"]
+    for pod in iterate_pods(documents):
+        assert values["extraVolumes"][0] in pod["volumes"]
+        assert values["extraVolumeMounts"][0] in pod["containers"][0]["volumeMounts"]
+    pod = find_one(documents, "Deployment")["spec"]["template"]["spec"]
+    assert pod["initContainers"] == values["extraInitContainers"]
+    assert pod["containers"][0]["args"][-1] == "--backlog=4096"
 
 
-def run(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    from ganmint.cli import main
-
-    monkeypatch.setattr("sys.argv", ["ganmint", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    assert not caught.value.code, arguments
-
-
-def test_big_numbers_are_written_out() -> None:
-    arguments = read_job_arguments({**EXPORT, "index": 2**53 - 1})["export"]
-    assert {"--count=100000000", f"--index={2**53 - 1}", "--shard-size=10000"} <= set(arguments)
-
-
-def test_another_export_is_another_job_and_the_same_is_the_same() -> None:
-    def names(export: Values) -> list[str]:
-        return [d["metadata"]["name"] for d in render({"export": export}) if d["kind"] == "Job"]
-
-    assert names(EXPORT) == names(EXPORT)
-    assert not set(names(EXPORT)) & set(names({**EXPORT, "count": 2}))
-    assert names(EXPORT) == names({**EXPORT, "keepSeconds": 60, "parallelism": 2})
-
-
-def test_an_export_survives_a_node_and_fails_on_wrong_usage() -> None:
-    for job in (d for d in render({"export": EXPORT}) if d["kind"] == "Job"):
-        ignore, fail = job["spec"]["podFailurePolicy"]["rules"]
-        assert (ignore["action"], ignore["onPodConditions"][0]["type"]) == ("Ignore", "DisruptionTarget")
-        name = job["spec"]["template"]["spec"]["containers"][0]["name"]
-        assert (fail["action"], fail["onExitCodes"]["values"], fail["onExitCodes"]["containerName"]) == (
-            "FailJob",
-            [2],
-            name,
-        )
+def test_an_objects_own_labels_and_annotations_win() -> None:
+    shared = {"labels": {"release": "all"}, "annotations": {"a": "all"}}
+    documents = render({**shared, "monitoring": {"enabled": True}, "service": {"annotations": {"a": "b"}}})
+    assert find_one(documents, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
+    assert find_one(documents, "Service")["metadata"]["annotations"] == {"a": "b"}

@@ -19,13 +19,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{- /* Context: the root and the component, as a list. */ -}}
+{{- /* Context: a list of the root, the component, and, where the object has them, its own labels and annotations. */ -}}
 {{- define "ganmint.metadata" -}}
 {{- $root := index . 0 -}}
+{{- $own := dict -}}
+{{- if gt (len .) 2 -}}{{- $own = index . 2 -}}{{- end -}}
 namespace: {{ $root.Release.Namespace }}
 labels:
   {{- include "ganmint.labels" $root | nindent 2 }}
   app.kubernetes.io/component: {{ index . 1 }}
+  {{- with merge (dict) (default (dict) $own.labels) $root.Values.labels }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- with merge (dict) (default (dict) $own.annotations) $root.Values.annotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* Where the Ingress and the HTTPRoute lead. */ -}}
+{{- define "ganmint.entrance" -}}
+{{- include "ganmint.fullname" . }}{{ if .Values.cache.enabled }}-cache{{ end }}
 {{- end -}}
 
 {{- define "ganmint.image" -}}
@@ -86,6 +97,13 @@ runtimeClassName: {{ .Values.gpu.runtimeClassName }}
 {{- end }}
 {{- end -}}
 
+{{- /* Of a pod that needs no GPU, whatever the others do. */ -}}
+{{- define "ganmint.podWithoutGpu" -}}
+{{- /* Not by merge, which takes false for a value that is not there. */ -}}
+{{- $values := set (omit .Values "gpu") "gpu" (dict "enabled" false "nodeSelector" (dict) "tolerations" (list)) -}}
+{{- include "ganmint.pod" (dict "Values" $values "Chart" .Chart "Release" .Release) -}}
+{{- end -}}
+
 {{- define "ganmint.container" -}}
 image: {{ include "ganmint.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -122,6 +140,7 @@ securityContext:
 {{- if .Values.models.publicKey }}
 - {name: signer, mountPath: /etc/ganmint-signer, readOnly: true}
 {{- end }}
+{{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 0 }}{{ end }}
 {{- end -}}
 
 {{- define "ganmint.volumes" -}}
@@ -135,6 +154,7 @@ securityContext:
 - name: signer
   configMap: {name: {{ include "ganmint.fullname" . }}-signer}
 {{- end }}
+{{- with .Values.extraVolumes }}{{ toYaml . | nindent 0 }}{{ end }}
 {{- end -}}
 
 {{- /* Context: the root and the resources of the CPU, as a list. */ -}}
@@ -150,7 +170,7 @@ securityContext:
 
 {{- /* A Job cannot be changed: another export is another Job. How long it is kept and watched makes no other export. */ -}}
 {{- define "ganmint.exportName" -}}
-{{- $export := omit .Values.export "keepSeconds" "parallelism" -}}
+{{- $export := omit .Values.export "keepSeconds" "parallelism" "queue" -}}
 {{- $hash := list $export .Values.image .Values.gpu .Values.models .Chart.AppVersion | toJson | sha256sum | trunc 8 -}}
 {{- printf "%s-%s" (include "ganmint.fullname" .) $hash -}}
 {{- end -}}
@@ -180,17 +200,29 @@ namespace="{{ .Release.Namespace }}",job="{{ include "ganmint.fullname" . }}"
 {{- if and .ingress.enabled (not .ingress.host) -}}
 {{- fail "ingress.host must be set where ingress.enabled" -}}
 {{- end -}}
-{{- if and .ingress.enabled (not .apiKeys.records) (not .apiKeys.existingSecret) (not .apiKeys.open) -}}
-{{- fail "ingress.enabled without API keys lets anyone in: set apiKeys.records (ganmint keys new) or apiKeys.existingSecret, or apiKeys.open=true if it is meant" -}}
+{{- if and .httpRoute.enabled (not (and .httpRoute.host .httpRoute.parentRefs)) -}}
+{{- fail "httpRoute.host and httpRoute.parentRefs must be set where httpRoute.enabled" -}}
 {{- end -}}
-{{- if and (ne .service.type "ClusterIP") (not .apiKeys.records) (not .apiKeys.existingSecret) (not .apiKeys.open) -}}
-{{- fail (printf "service.type %s without API keys lets anyone in: set apiKeys.records (ganmint keys new) or apiKeys.existingSecret, or apiKeys.open=true if it is meant" .service.type) -}}
+{{- range .ingress.paths -}}
+{{- if and $.Values.httpRoute.enabled (eq .pathType "ImplementationSpecific") -}}
+{{- fail (printf "ingress.paths: %s is ImplementationSpecific, which an HTTPRoute does not know; use Exact or Prefix" .path) -}}
+{{- end -}}
+{{- end -}}
+{{- $wayIn := "" -}}
+{{- if .ingress.enabled -}}{{- $wayIn = "ingress.enabled" -}}{{- end -}}
+{{- if .httpRoute.enabled -}}{{- $wayIn = "httpRoute.enabled" -}}{{- end -}}
+{{- if ne .service.type "ClusterIP" -}}{{- $wayIn = printf "service.type %s" .service.type -}}{{- end -}}
+{{- if and $wayIn (not .apiKeys.records) (not .apiKeys.existingSecret) (not .apiKeys.open) -}}
+{{- fail (printf "%s without API keys lets anyone in: set apiKeys.records (ganmint keys new) or apiKeys.existingSecret, or apiKeys.open=true if it is meant" $wayIn) -}}
 {{- end -}}
 {{- if and .cache.enabled (or .apiKeys.records .apiKeys.existingSecret) (not .settings.publicImages) -}}
 {{- fail "cache.enabled has nothing to keep: with API keys images are private; set settings.publicImages if anyone may have what the cache has" -}}
 {{- end -}}
 {{- if .export.enabled -}}
 {{- if not .export.model -}}{{- fail "export.model must be set where export.enabled" -}}{{- end -}}
+{{- if not (contains "/" .export.model) -}}
+{{- fail (printf "export.model must name a version, such as %s/1.0.0: a pod that starts later would else take a newer one" .export.model) -}}
+{{- end -}}
 {{- if lt (int .export.count) 1 -}}{{- fail "export.count must be at least 1 where export.enabled" -}}{{- end -}}
 {{- if not .export.out -}}{{- fail "export.out must be set where export.enabled" -}}{{- end -}}
 {{- if and .export.claim (not (hasPrefix "/data/" .export.out)) -}}
