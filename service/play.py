@@ -35,7 +35,19 @@ MEDIA_TYPES = {
     "kernel.wasm": "application/wasm",
     **{
         f"{name}.mjs": "text/javascript; charset=utf-8"
-        for name in ("address", "generator", "latents", "play", "safetensors", "worker")
+        for name in (
+            "address",
+            "dimensions",
+            "generator",
+            "inputs",
+            "latents",
+            "minter",
+            "page",
+            "play",
+            "safetensors",
+            "service",
+            "worker",
+        )
     },
 }
 _BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}

@@ -1,46 +1,110 @@
-// The page's state is an address (docs/addresses.md), whose label may be left open, with edits behind it.
+// Addresses (docs/addresses.md). The page's state is one, whose labels may be left open.
 
-const MAX = Number.MAX_SAFE_INTEGER, MOST = 16, DECIMAL = /^-?(0|[1-9]\d*)(\.\d{0,3}[1-9])?$/;
+import { decodeLatent, drawLabel } from './latents.mjs';
+
+export const MAX = Number.MAX_SAFE_INTEGER;
+const MOST = 16, MAX_LENGTH = 2048, DECIMAL = /^(?!-0$)-?(0|[1-9]\d{0,5})(\.\d{0,3}[1-9])?$/;
 
 function whole(text, what) {
   if (/^(0|[1-9]\d{0,15})$/.test(text) && Number(text) <= MAX) return Number(text);
   throw new Error(`${what}: must be a whole number from 0 to ${MAX}`);
 }
 
-function share(text) {
-  const value = /^[\d.]+(e-\d{1,3})?$/.test(text) ? Number(text) : NaN;
+function truncation(text, what) {
+  const value = /^\d*\.?\d+(e-\d{1,3})?$/.test(text) ? Number(text) : NaN;
   if (value > 0 && value <= 1) return value;
-  throw new Error('psi: must be above 0 and at most 1');
+  throw new Error(`${what}: must be above 0 and at most 1`);
+}
+
+function place(text, what) {
+  const [seed, index, ...rest] = text.split('.');
+  if (index === undefined || rest.length) throw new Error(`${what}: must be SEED.INDEX such as 7.0`);
+  return { seed: whole(seed, what), index: whole(index, what) };
+}
+
+function share(text, what) {
+  if (DECIMAL.test(text) && text > 0 && text < 1) return Number(text);
+  throw new Error(`${what}: must be above 0 and below 1, with at most 4 decimals`);
 }
 
 function decimal(text, what) {
-  if (DECIMAL.test(text) && text !== '-0' && Math.abs(text) <= MOST) return Number(text);
+  if (DECIMAL.test(text) && Math.abs(text) <= MOST) return Number(text);
   throw new Error(`${what}: must be a number from -${MOST} to ${MOST} with at most 4 decimals`);
 }
 
-// Text -> {model, version, seed, index, label, psi, z}: label is null where the stream draws it, and z is the
-// dimensions that are set, {dimension: value}. Two latents that are mixed, and one that is written out, are not known.
-// Throws an Error that names the part at fault.
+const PARSERS = { label: whole, psi: truncation, to: place, tolabel: whole, at: share };
+
+// Text -> {model, version, seed, index, latent, label, psi, to, tolabel, at, z}. What an address leaves out is null;
+// psi is then 1. latent is base64url, and seed and index are null beside it; to is {seed, index}; z is the dimensions
+// that are set, {dimension: value}. Throws an Error that names the part at fault.
 export function parseState(text) {
-  const [path, query = ''] = text.split('?'), parts = path.split('/');
-  if (parts.length !== 4) throw new Error('the address must be model/version/seed/index');
-  const [model, version, seed, index] = parts;
-  const state = { model, version, seed: whole(seed, 'seed'), index: whole(index, 'index'), label: null, psi: 1, z: {} };
-  for (const part of query.split('&').filter(Boolean)) {
-    const [key, value = ''] = part.split('='), dimension = key.match(/^z(0|[1-9]\d{0,5})$/);
-    if (key === 'label') state.label = whole(value, 'label');
-    else if (key === 'psi') state.psi = share(value);
-    else if (dimension) state.z[dimension[1]] = decimal(value, key);
-    else throw new Error(`${key}: this page cannot show an address with this part`);
+  if (text.length > MAX_LENGTH) throw new Error(`address: has more than ${MAX_LENGTH} characters`);
+  const [, model, version, seed, index, query] = text.match(/^([^/?]+)\/([^/?]+)\/([^/?]+)\/([^/?]+)(?:\?([^?]+))?$/) ?? [];
+  if (!model) throw new Error('address: must be model/version/seed/index or model/version/z/LATENT');
+  const start = seed === 'z' ? { seed: null, index: null, latent: index } : { seed: whole(seed, 'seed'), index: whole(index, 'index'), latent: null };
+  const state = { model, version, ...start, label: null, psi: 1, to: null, tolabel: null, at: null, z: {} };
+  const seen = new Set();
+  for (const part of query?.split('&') ?? []) {
+    const [, key, value] = part.match(/^([^=]*)=(.*)$/) ?? [], dimension = key?.match(/^z(0|[1-9]\d{0,5})$/);
+    if (!dimension && !Object.hasOwn(PARSERS, key)) throw new Error(`address: has the part ${part}, which this page does not know`);
+    if (seen.has(key)) throw new Error(`${key}: is given twice`);
+    seen.add(key);
+    if (dimension) state.z[dimension[1]] = decimal(value, key);
+    else state[key] = PARSERS[key](value, key);
   }
+  checkParts(state);
   return state;
 }
 
-// The canonical text: label, psi, then the moved dimensions in their order.
-export function formatState({ model, version, seed, index, label, psi, z = {} }) {
+function checkParts(state) {
+  const { latent, label, to, tolabel, at, z } = state;
+  if (latent !== null) decodeLatent(latent);
+  if (latent !== null && Object.keys(z).length) throw new Error(`z${Object.keys(z)[0]}: changes a latent that is written out; write the value into it`);
+  if (!to && tolabel !== null) throw new Error('tolabel: is of no use without to=SEED.INDEX');
+  if (!to && at !== null) throw new Error('at: is of no use without to=SEED.INDEX');
+  if (!to) return;
+  if (at === null) throw new Error('at: is missing: the share of the second latent, such as 0.5');
+  if (tolabel !== null && tolabel === label) throw new Error('tolabel: changes nothing, because it equals label; leave it out');
+  if (isItself(state) && tolabel === null) throw new Error('to: changes nothing, because it is the seed and the index of the address itself');
+}
+
+// Whether both ends of a mixture are one latent, of which only the classes are mixed.
+export const isItself = ({ seed, index, to }) => to?.seed === seed && to?.index === index;
+
+// As Python writes floats: the shortest digits, and an exponent of two digits below 0.0001.
+const formatPsi = (psi) => (psi < 1e-4 ? psi.toExponential().replace(/-(\d)$/, '-0$1') : `${psi}`);
+
+// The canonical text.
+export function formatState({ model, version, seed, index, latent, label, psi, to, tolabel, at, z }) {
   const query = [];
   if (label !== null) query.push(`label=${label}`);
-  if (psi !== 1) query.push(`psi=${psi}`);
+  if (psi !== 1) query.push(`psi=${formatPsi(psi)}`);
+  if (to) query.push(`to=${to.seed}.${to.index}`);
+  if (tolabel !== null) query.push(`tolabel=${tolabel}`);
+  if (at !== null) query.push(`at=${at}`);
   for (const k of Object.keys(z).sort((a, b) => a - b)) query.push(`z${k}=${z[k]}`);
-  return `${model}/${version}/${seed}/${index}${query.length ? '?' : ''}${query.join('&')}`;
+  const start = latent === null ? `${seed}/${index}` : `z/${latent}`;
+  return `${model}/${version}/${start}${query.length ? '?' : ''}${query.join('&')}`;
+}
+
+// The state with its labels resolved, if it is one of the manifest's; throws an Error that names the part at fault.
+export function resolve(state, { schema_version: schema, labels, truncation: hasTruncation, latents: { z_dim: zDim } }) {
+  const { seed, index, latent, psi, to, z } = state, beyond = Object.keys(z).find((k) => k >= zDim);
+  if (psi !== 1 && !hasTruncation) throw new Error('psi: this model takes no psi other than 1');
+  if (beyond) throw new Error(`z${beyond}: the dimensions of a latent are 0 to ${zDim - 1}`);
+  const size = latent === null ? zDim : decodeLatent(latent).length;
+  if (size !== zDim) throw new Error(`latent: has ${size} numbers; a latent of this model has ${zDim}`);
+  for (const what of ['label', 'tolabel'])
+    if (state[what] !== null && state[what] >= labels.length)
+      throw new Error(`${what}: ${labels.length ? `must be 0 to ${labels.length - 1}` : 'this model has no classes'}`);
+  if (!labels.length) return state;
+  if (latent !== null && state.label === null) throw new Error('label: is missing, because a written latent has no stream to draw one from');
+  const label = state.label ?? drawLabel(seed, index, zDim, labels.length);
+  let { tolabel } = state;
+  if (to && tolabel === null && state.label === null) tolabel = drawLabel(to.seed, to.index, zDim, labels.length);
+  if (tolabel === label) tolabel = null;
+  if (tolabel !== null && schema === 1) throw new Error('tolabel: this model is of schema 1 and cannot mix classes');
+  const resolved = { ...state, label, tolabel };
+  checkParts(resolved);
+  return resolved;
 }

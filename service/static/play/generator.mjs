@@ -8,8 +8,8 @@ const LEAK = 0.2, PAGE = 65536;
 class Memory { // one block of floats, given out from its beginning; places are indices of floats
   constructor(floats) {
     const pages = Math.ceil((4 * floats + 4096) / PAGE);
-    this.wasm = new WebAssembly.Memory({ initial: pages });
-    this.floats = new Float32Array(this.wasm.buffer);
+    this.wasm = globalThis.WebAssembly ? new WebAssembly.Memory({ initial: pages }) : null; // some modes of privacy take it away
+    this.floats = new Float32Array(this.wasm?.buffer ?? pages * PAGE / 4);
     this.next = 512; // below is the kernel's stack
   }
 
@@ -67,7 +67,7 @@ export class Generator {
   // kernel: the bytes of kernel.wasm; without it, or where it may not run, JavaScript does the same more slowly.
   static async load(config, weights, kernel) {
     const generator = new Generator(config, parseSafetensors(weights));
-    if (kernel) await generator.#useKernel(kernel);
+    if (kernel && generator.memory.wasm) await generator.#useKernel(kernel);
     return generator;
   }
 
@@ -257,9 +257,4 @@ export class Generator {
       }
     return rgba;
   }
-}
-
-// Class weights that pick one class: Float32Array(numClasses).
-export function oneHot(label, numClasses) {
-  return Float32Array.from({ length: numClasses }, (_, k) => Number(k === label));
 }

@@ -84,3 +84,29 @@ export function drawLabel(seed, index, zDim, numClasses) {
   for (let k = 0; k < zDim; k++) stream.nextNormal();
   return stream.nextBelow(numClasses);
 }
+
+// ((1 - t) z0 + t z1) / sqrt((1 - t)^2 + t^2) in float64, rounded once: every operation is correctly rounded.
+export function mixLatents(z0, z1, t) {
+  const s = 1 - t, norm = Math.sqrt(s * s + t * t);
+  return z0.map((value, k) => (s * value + t * z1[k]) / norm);
+}
+
+const MOST = 16; // of a value that is not drawn
+
+// base64url of little-endian float32 values -> Float32Array. Throws an Error that says what is wrong.
+export function decodeLatent(text) {
+  let bytes = new Uint8Array(0);
+  if (/^[\w-]+$/.test(text) && text.length % 4 !== 1)
+    bytes = Uint8Array.from(atob(text.replaceAll('-', '+').replaceAll('_', '/')), (character) => character.charCodeAt(0));
+  const values = bytes.length % 4 ? [] : new Float32Array(bytes.buffer);
+  if (!values.length || encodeLatent(values) !== text) throw new Error('latent: must be float32 values, little-endian, as base64url without padding');
+  const wrong = values.findIndex((value) => !(Math.abs(value) <= MOST) || Object.is(value, -0));
+  if (wrong >= 0) throw new Error(`latent[${wrong}]: must be from -${MOST} to ${MOST}, and not -0`);
+  return values;
+}
+
+// Float32Array -> base64url, little-endian, as all processors that run browsers are.
+export function encodeLatent(values) {
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return btoa(String.fromCharCode(...bytes)).replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
+}

@@ -1,0 +1,69 @@
+// Makes images of resolved states, one at a time: in a worker, or by the service where this browser cannot.
+
+import { formatState } from './address.mjs';
+import { BASE, call, imagePath } from './service.mjs';
+
+const KEPT = 128, images = new Map(), urgent = [], patient = [];
+let worker = null, isBusy = false, asked = 0;
+
+// Why the service mints the images of a model: {model/version: reason}.
+export const reasons = new Map();
+export const keyOf = ({ model, version }) => `${model}/${version}`;
+
+// Resolves to an ImageData or ImageBitmap. Urgent ones overtake, and one takes the place of an earlier one that still
+// waits, which resolves to null.
+export function mint(state, manifest, apiKey, isUrgent = false) {
+  return new Promise((done, fail) => {
+    if (isUrgent) for (const earlier of urgent.splice(0)) earlier.done(null);
+    (isUrgent ? urgent : patient).push({ state, manifest, apiKey, done, fail });
+    if (!isBusy) work();
+  });
+}
+
+async function work() {
+  isBusy = true;
+  for (let next; (next = urgent.shift() ?? patient.shift());)
+    await find(next).then(next.done, next.fail);
+  isBusy = false;
+}
+
+async function find(next) {
+  const address = formatState(next.state);
+  const image = images.get(address) ?? await (reasons.has(keyOf(next.state)) ? fetchImage(next) : mintHere(next));
+  images.delete(address); // and put it behind all others
+  images.set(address, image);
+  if (images.size > KEPT) images.delete(images.keys().next().value);
+  return image;
+}
+
+async function mintHere(next) {
+  const { state, manifest: { network: config, image: { width, height } }, apiKey: key } = next;
+  try {
+    return new ImageData(await ask({ id: ++asked, state, config, key }), width, height);
+  } catch (error) {
+    if (error.status === 401) throw error;
+    reasons.set(keyOf(state), error.message);
+    return fetchImage(next);
+  }
+}
+
+function ask(message) {
+  worker ??= new Worker(new URL('worker.mjs', import.meta.url), { type: 'module' });
+  return new Promise((done, fail) => {
+    worker.onerror = (event) => { event.preventDefault(); fail(new Error('the worker did not start')); };
+    worker.onmessage = ({ data: { id, rgba, error } }) => {
+      if (id === message.id) error ? fail(Object.assign(new Error(error.message), error)) : done(rgba);
+    };
+    worker.postMessage(message);
+  });
+}
+
+const fetchImage = async ({ state, apiKey: key }) =>
+  createImageBitmap(await (await call(imagePath(formatState(state)), { key })).blob());
+
+export function paint(canvas, image) {
+  canvas.width = image.width;
+  canvas.height = image.height;
+  const context = canvas.getContext('2d');
+  if (image instanceof ImageData) context.putImageData(image, 0, 0); else context.drawImage(image, 0, 0);
+}

@@ -1,0 +1,17 @@
+// Prints what each case of a JSON list on standard input comes to: its canonical text, and the bits of z and of the class weights, or
+// the error of its address.
+import { readFileSync } from 'node:fs';
+import { formatState, parseState, resolve } from '../../../service/static/play/address.mjs';
+import { makeInputs } from '../../../service/static/play/inputs.mjs';
+
+const bitsOf = (values) => [...new Uint32Array(values.buffer)].map((bits) => bits.toString(16).padStart(8, '0')).join('');
+const { addresses, manifest } = JSON.parse(readFileSync(0, 'utf8'));
+console.log(JSON.stringify(addresses.map((text) => {
+  try {
+    const state = resolve(parseState(text), manifest);
+    const { z, classWeights } = makeInputs(state, manifest.latents.z_dim, manifest.labels.length);
+    return { address: formatState(state), z: bitsOf(z), class_weights: bitsOf(classWeights) };
+  } catch (error) {
+    return { error: error.message };
+  }
+})));

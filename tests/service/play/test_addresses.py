@@ -1,0 +1,98 @@
+"""Addresses in the browser mean what they mean in Python, bit for bit, and the same ones are refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.address import Address
+from models.errors import InputError
+from models.manifest import Manifest
+from tests.service.play.node import run_node
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data" / "address_vectors.json").read_text())
+PLAIN = "tiny/1.0.0/7/0"
+WRITTEN = "tiny/1.0.0/z/AAAAPwAAgL_NzMw9AAAAQAAAgL4AAEBAAACAwQAAgEE"
+# Refused, each with the name of the part at fault.
+REFUSED = {
+    "tiny/1.0.0/7": "address",
+    "tiny/1.0.0/-7/0": "seed",
+    "tiny/1.0.0/7/9007199254740992": "index",
+    f"{PLAIN}?label=10": "label",
+    f"{PLAIN}?label=03": "label",
+    f"{PLAIN}?label=3&label=3": "label",
+    f"{PLAIN}?psi=0": "psi",
+    f"{PLAIN}?psi=1.5": "psi",
+    f"{PLAIN}?psi=.": "psi",
+    f"{PLAIN}?to=8&at=0.5": "to",
+    f"{PLAIN}?to=8.0.0&at=0.5": "to",
+    f"{PLAIN}?to=8.0": "at",
+    f"{PLAIN}?at=0.5": "at",
+    f"{PLAIN}?tolabel=5": "tolabel",
+    f"{PLAIN}?to=8.0&at=0": "at",
+    f"{PLAIN}?to=8.0&at=1": "at",
+    f"{PLAIN}?to=8.0&at=0.50": "at",
+    f"{PLAIN}?to=7.0&at=0.5": "to",
+    f"{PLAIN}?to=7.0&at=0.5&tolabel=1": "to",
+    f"{PLAIN}?label=5&to=8.0&tolabel=5&at=0.5": "tolabel",
+    f"{PLAIN}?label=5&to=8.0&tolabel=10&at=0.5": "tolabel",
+    f"{PLAIN}?z8=1": "z8",
+    f"{PLAIN}?z1=-0": "z1",
+    f"{PLAIN}?z1=16.0001": "z1",
+    f"{PLAIN}?z1=1.00001": "z1",
+    f"{PLAIN}?z01=1": "address",
+    f"{PLAIN}?toString=1": "address",
+    f"{PLAIN}?": "address",
+    f"{PLAIN}?label=3&": "address",
+    WRITTEN: "label",
+    f"{WRITTEN}?label=1&z1=1": "z1",
+    f"{WRITTEN}A?label=1": "latent",
+    f"{WRITTEN[:-6]}?label=1": "latent",
+    "tiny/1.0.0/z/AAAAPw?label=1": "latent",
+    "tiny/1.0.0/z/AADAfwAAgL_NzMw9AAAAQAAAgL4AAEBAAACAwQAAgEE?label=1": "latent[0]",
+}
+# Asked -> canonical.
+ACCEPTED = [f"{PLAIN}?label=3&psi={psi}" for psi in ("0.70", "1.0", "0.0001", "0.00001234", "1e-5", "5e-324")] + [
+    f"{PLAIN}?at=0.5&tolabel=2&to=8.0&label=2".replace("&tolabel=2", "&tolabel=4"),
+    f"{PLAIN}?z5=-0.0001&z0=12&psi=0.5",
+]
+
+
+@pytest.fixture
+def manifest(tiny_manifest: Manifest) -> Manifest:
+    return tiny_manifest.model_copy(update={"class_names": tuple("0123456789")})
+
+
+def _read(addresses: list[str], manifest: Manifest) -> list[dict[str, str]]:
+    results: list[dict[str, str]] = run_node(
+        "inputs_of.mjs", {"addresses": addresses, "manifest": manifest.model_dump(mode="json")}
+    )
+    return results
+
+
+def test_vectors(manifest: Manifest) -> None:
+    results = _read([vector["asked"] for vector in VECTORS["vectors"]], manifest)
+    for vector, result in zip(VECTORS["vectors"], results, strict=True):
+        assert result == {name: vector[name] for name in ("address", "z", "class_weights")}, vector["asked"]
+
+
+def test_canonical_texts_are_pythons(manifest: Manifest) -> None:
+    expected = [str(manifest.check(Address.parse(text))) for text in ACCEPTED]
+    assert [result.get("address", result) for result in _read(ACCEPTED, manifest)] == expected
+
+
+def test_what_python_refuses_is_refused_with_the_same_part_named(manifest: Manifest) -> None:
+    for (text, part), result in zip(REFUSED.items(), _read(list(REFUSED), manifest), strict=True):
+        with pytest.raises(InputError) as caught:
+            manifest.check(Address.parse(text))
+        assert caught.value.field == part, text
+        assert result["error"].startswith(f"{part}: "), (text, result)
+
+
+def test_a_model_of_schema_1_mixes_latents_and_no_classes(manifest: Manifest) -> None:
+    old = manifest.model_copy(update={"schema_version": 1})
+    mixed, refused = _read([f"{PLAIN}?label=3&to=8.0&at=0.5", f"{PLAIN}?to=8.0&at=0.5"], old)
+    assert mixed["address"] and refused["error"].startswith("tolabel: ")
