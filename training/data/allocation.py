@@ -1,4 +1,4 @@
-"""Allocate arrays that may be larger than memory."""
+"""Allocate arrays that may be larger than memory, and fill them from streams."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from models.errors import DataError
 
 # A larger array is mapped from a temporary file.
 MAPPED_ABOVE_BYTES = 2 * 1024**3
+READ_BYTES = 1 << 20
 
 
 def allocate(shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
@@ -42,3 +44,16 @@ def allocate(shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         folder = tempfile.gettempdir()
         raise DataError(path, f"{demand} in {folder} ({error.strerror}); set TMPDIR to a disk with room") from None
+
+
+def fill(array: NDArray[np.uint8], stream: IO[bytes]) -> int:
+    """Read a stream into a contiguous array, in chunks, so that a large file is in memory only once.
+
+    Returns: how many bytes were read: less than the array has if the stream ends before.
+    """
+    buffer = array.reshape(-1).data
+    size = 0
+    while size < len(buffer) and (chunk := stream.read(min(READ_BYTES, len(buffer) - size))):
+        buffer[size : size + len(chunk)] = chunk
+        size += len(chunk)
+    return size

@@ -1,24 +1,41 @@
-"""Open a folder or a zip as one source of named files; nothing is extracted to disk.
+"""Open a folder, a zip or a tar as one source of named files; nothing is extracted to disk.
 
 Names are POSIX names relative to the source, and valid text whatever the encoding on disk or in the archive.
 """
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
+import lzma
 import os
+import shutil
 import struct
+import tarfile
+import tempfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from models.errors import DataError
 
 # In the flags of a zip's member: its name is UTF-8.
 ZIP_UTF8 = 0x800
+COMPRESSED_TARS: dict[str, Callable[..., Any]] = {
+    ".tar.gz": gzip.open,
+    ".tgz": gzip.open,
+    ".tar.bz2": bz2.open,
+    ".tbz2": bz2.open,
+    ".tar.xz": lzma.open,
+    ".txz": lzma.open,
+}
+# What a tar, or its compression, was observed to raise on damaged files.
+TAR_ERRORS = (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 
 
 def readable(name: str) -> str:
@@ -123,17 +140,99 @@ def _member_name(member: zipfile.ZipInfo) -> str:
     if not member.flag_bits & ZIP_UTF8:
         with contextlib.suppress(UnicodeError):
             name = name.encode("cp437").decode()
+    return _with_slashes(name)
+
+
+def _with_slashes(name: str) -> str:
     return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
-FileSource = Folder | Zip
+class Tar(AbstractContextManager["Tar"]):
+    """The members of a tar archive, with the interface of `Folder`.
+
+    A compressed one is unpacked into an unlinked temporary file, because its members can only be read in order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.csv_beside = path.with_name(path.name[: -len(archive_suffix(path))] + ".csv")
+        self._members: dict[str, tarfile.TarInfo] = {}
+        self._stack = contextlib.ExitStack()
+        try:
+            file = self._stack.enter_context(self._open_uncompressed(path))
+            self._archive = self._stack.enter_context(tarfile.open(fileobj=file, mode="r:"))  # noqa: SIM115
+        except TAR_ERRORS as error:
+            self._stack.close()
+            raise _tar_error(path, error) from None
+
+    @staticmethod
+    def _open_uncompressed(path: Path) -> IO[bytes]:
+        decompress = COMPRESSED_TARS.get(archive_suffix(path))
+        if decompress is None:
+            return path.open("rb")
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+        with decompress(path) as packed:
+            shutil.copyfileobj(packed, file)
+        file.seek(0)
+        return file
+
+    def names(self) -> list[str]:
+        """List the names of all members that are files or links to them, in their order.
+
+        Raises: DataError.
+        """
+        self._members = {}
+        try:
+            members = self._archive.getmembers()
+        except TAR_ERRORS as error:
+            raise _tar_error(self.path, error) from None
+        for member in members:
+            if member.isfile() or member.islnk() or member.issym():
+                name = _with_slashes(readable(member.name))
+                if name in self._members:
+                    raise DataError(self.path / name, "is in the archive twice; make the tar again")
+                self._members[name] = member
+        return list(self._members)
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a member for reading.
+
+        Raises: OSError for a link to something else than a file of the archive.
+        """
+        try:
+            file = self._archive.extractfile(self._members[name])
+        except (KeyError, RecursionError):
+            file = None
+        if file is None:
+            raise OSError("a link to no file in the archive")
+        return cast(BinaryIO, file)
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._stack.close()
+
+
+def _tar_error(path: Path, error: BaseException) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return DataError(path, f"cannot be read as a tar ({reason}); make or fetch it again")
+
+
+FileSource = Folder | Zip | Tar
+
+
+def archive_suffix(path: Path) -> str:
+    """Return the suffix that says which archive a file is, such as ".zip" or ".tar.gz"; "" if it is none."""
+    name = path.name.lower()
+    return next((suffix for suffix in (".zip", ".tar", *COMPRESSED_TARS) if name.endswith(suffix)), "")
 
 
 @contextlib.contextmanager
 def open_source(path: Path) -> Iterator[FileSource]:
-    """Open a folder or zip.
+    """Open a folder, zip or tar.
 
     Raises: DataError.
     """
-    with contextlib.ExitStack() as stack:
-        yield Folder(path) if path.is_dir() else stack.enter_context(Zip(path))
+    if path.is_dir():
+        yield Folder(path)
+        return
+    with Zip(path) if archive_suffix(path) == ".zip" else Tar(path) as archive:
+        yield archive

@@ -13,6 +13,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.errors import DataError
 from training.data.archive import FileSource
 from training.data.image_files import read_bytes
@@ -50,6 +53,13 @@ class FolderLabels(NamedTuple):
     texts: list[str]
     class_names: tuple[str, ...]
     tables: tuple[str, ...] = ()
+
+    def number(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+        """Return the class of each image, int64 (N,), and the names of the classes; None and () without labels."""
+        if not self.texts:
+            return None, ()
+        ids = {name: k for k, name in enumerate(self.class_names)}
+        return np.array([ids[text] for text in self.texts], np.int64), self.class_names
 
 
 UNLABELLED = FolderLabels([], ())

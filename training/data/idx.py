@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DataError
-from training.data.allocation import allocate
+from training.data.allocation import allocate, fill
 from training.data.dataset import Dataset, number_classes
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 # Deflate cannot compress by more (zlib.net, "Maximum Compression Factor").
 GZIP_MAX_RATIO = 1032
-READ_BYTES = 1 << 20
 
 
 def read_idx_dataset(path: Path) -> Dataset:
@@ -88,7 +87,6 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 
 
 def _read_stream(path: Path, stream: BinaryIO, limit: int) -> NDArray[np.uint8]:
-    """Read in chunks into one array, so that a large file is in memory only once."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:3] != b"\x00\x00\x08":
         raise DataError(path, "is not an IDX file of unsigned bytes")
@@ -101,11 +99,7 @@ def _read_stream(path: Path, stream: BinaryIO, limit: int) -> NDArray[np.uint8]:
     if expected > limit:
         raise DataError(path, f"is truncated: too short for the {expected} bytes that its header states")
     array = allocate(shape, path)
-    buffer = array.reshape(-1).data
-    size = 0
-    while size < expected and (chunk := stream.read(min(READ_BYTES, expected - size))):
-        buffer[size : size + len(chunk)] = chunk
-        size += len(chunk)
+    size = fill(array, stream)
     if size < expected:
         raise DataError(path, f"is truncated: {size} bytes of data, its header states {expected}; fetch it again")
     if stream.read(1):

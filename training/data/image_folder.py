@@ -14,8 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from training.data.archive import FileSource, open_source
 from training.data.dataset import Dataset
 from training.data.folder_labels import UNLABELLED, FolderLabels, read_labels
@@ -57,11 +55,7 @@ def read_image_folder(
         is_grey = are_grey(source, layout.training.images)
         images = decode_all(source, part.images, "L" if is_grey and are_grey(source, part.images) else "RGB")
     labels = folder.test if is_test else folder.training
-    if not labels.texts:
-        return Dataset(path.name, images, unused=folder.unused)
-    ids = {name: k for k, name in enumerate(labels.class_names)}
-    numbers = np.array([ids[text] for text in labels.texts], np.int64)
-    return Dataset(path.name, images, numbers, labels.class_names, folder.unused)
+    return Dataset(path.name, images, *labels.number(), folder.unused)
 
 
 def read_all_labels(

@@ -22,7 +22,7 @@ from training.data.archive import FileSource, open_source
 from training.data.folder_labels import UNLABELLED, FolderLabels
 from training.data.labels import LabelColumn
 from training.data.layout import find_layout
-from training.data.loader import is_image_folder, load_dataset, load_test_images
+from training.data.loader import Kind, find_kind, load_dataset, load_test_images
 
 Pixels = NDArray[np.uint8]
 
@@ -94,10 +94,10 @@ def inspect_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlab
     Raises: DataError when nothing at all can be read.
     """
     try:
-        has_image_files = path.exists() and is_image_folder(path)
+        kind = find_kind(path)
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror or error}") from None
-    inspect = _inspect_files if has_image_files else _inspect_array
+    inspect = _inspect_files if kind is Kind.IMAGES else _inspect_array
     return inspect(path, label_columns, unlabelled)
 
 

@@ -26,7 +26,7 @@ TARGET_FOLDERS = frozenset(
 )
 # What people and systems put beside images, and what says nothing about them.
 _HARMLESS = re.compile(
-    r"(croissant|dataset_infos|manifest)\.json|(readme|licen[cs]e|copying|notice|citation|changelog)([._-].*)?|.*\.(md|rst|pdf)|thumbs\.db|desktop\.ini"
+    r"(croissant|dataset_infos?|dataset_dict|state|manifest)\.json|cache-.*\.arrow|.*~|(readme|licen[cs]e|copying|notice|citation|changelog)([._-].*)?|.*\.(md|rst|pdf)|thumbs\.db|desktop\.ini"
 )
 # How the columns of a table that are not read are listed.
 COLUMN = "column "

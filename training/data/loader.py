@@ -5,17 +5,32 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum, auto
 from pathlib import Path
 from typing import cast
 
 from models.errors import DataError
 from training.data import idx
-from training.data.archive import readable
+from training.data.archive import archive_suffix, open_source, readable
+from training.data.cifar import is_cifar, read_cifar
 from training.data.dataset import Dataset
 from training.data.image_folder import read_image_folder
 from training.data.labels import LabelColumn
 from training.data.npz import read_npz_dataset
+from training.data.record_images import records_to_dataset
 from training.data.shards import is_sharded, read_sharded
+from training.data.stl10 import is_stl10, read_stl10
+
+
+class Kind(Enum):
+    """The kinds of data sets, each with its reader."""
+
+    IMAGES = auto()
+    SHARDS = auto()
+    CIFAR = auto()
+    STL10 = auto()
+    IDX = auto()
+    NPZ = auto()
 
 
 def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False) -> Dataset:
@@ -25,9 +40,10 @@ def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabell
         path: one of
             a folder with MNIST's files (`train-images-idx3-ubyte`, plain or .gz, and its labels), of
             which the training split is read; or one such images file, its labels file beside it;
-            a folder or .zip of images (training.data.image_folder has the rules);
+            a folder, .zip or .tar, also .tar.gz, of images (training.data.image_folder has the rules);
+            the same of CIFAR's or STL-10's files (training.data.cifar, training.data.stl10);
             an .npz (training.data.npz has the keys);
-            .parquet, .tar (WebDataset) or a folder of these or of .npz files (training.data.shards).
+            .parquet, .arrow, .tar (WebDataset) or a folder of these or of .npz files (training.data.shards).
         label_columns: which csv columns make the label; for images with a csv only.
         unlabelled: read no labels.
     Returns: a data set with at least one image; the same content gives the same digest from a folder
@@ -35,7 +51,7 @@ def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabell
     Raises: DataError naming the file at fault.
     """
     with _wrap_os_errors(path):
-        dataset = _read(path, label_columns, unlabelled)
+        dataset = cast(Dataset, _read(path, label_columns, unlabelled, is_test=False))
         dataset = dataset.without_labels() if unlabelled else dataset
         return dataclasses.replace(dataset, name=readable(path.resolve().name))
 
@@ -47,25 +63,38 @@ def load_test_images(path: Path, label_columns: Sequence[LabelColumn] = (), unla
     Raises: DataError naming the file at fault.
     """
     with _wrap_os_errors(path):
-        dataset = _read_test_images(path, label_columns, unlabelled)
+        dataset = _read(path, label_columns, unlabelled, is_test=True)
         if dataset is None:
             return None
         dataset = dataset.without_labels() if unlabelled else dataset
         return dataclasses.replace(dataset, name=f"{readable(path.resolve().name)} (test)")
 
 
-def is_image_folder(path: Path) -> bool:
-    """Tell whether the path is a zip or a folder of images (training.data.image_folder), not MNIST's folder.
+def find_kind(path: Path) -> Kind:
+    """Tell which kind of data set a path holds.
 
     Raises: OSError; DataError.
     """
-    if path.is_dir():
-        return not _has_idx_files(path) and not is_sharded(path)
-    return path.suffix.lower() == ".zip"
-
-
-def _has_idx_files(folder: Path) -> bool:
-    return any(file.name.removesuffix(".gz").endswith("-ubyte") for file in folder.iterdir())
+    if not path.exists():
+        raise DataError(path, "does not exist")
+    if path.is_dir() and any(file.name.removesuffix(".gz").endswith("-ubyte") for file in path.iterdir()):
+        return Kind.IDX
+    if is_sharded(path):
+        return Kind.SHARDS
+    if path.is_dir() or archive_suffix(path):
+        with open_source(path) as source:
+            names = source.names()
+        return Kind.CIFAR if is_cifar(names) else Kind.STL10 if is_stl10(names) else Kind.IMAGES
+    if path.suffix.lower() == ".npz":
+        return Kind.NPZ
+    if "ubyte" in path.name:
+        return Kind.IDX
+    remedy = "; read it with scipy.io.loadmat and save an npz" if path.suffix.lower() == ".mat" else ""
+    raise DataError(
+        path,
+        "is not a data set; give a folder, .zip or .tar of images, an .npz, .parquet or .arrow, MNIST's, CIFAR's or "
+        f"STL-10's files, or WebDataset's .tar{remedy}",
+    )
 
 
 @contextmanager
@@ -76,13 +105,17 @@ def _wrap_os_errors(path: Path) -> Iterator[None]:
         raise DataError(Path(error.filename or path), f"cannot be read: {error.strerror or error}") from None
 
 
-def _read(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) -> Dataset:
-    if not path.exists():
-        raise DataError(path, "does not exist")
-    if is_image_folder(path):
-        return cast(Dataset, read_image_folder(path, label_columns, unlabelled))
-    if not (path.is_dir() and _has_idx_files(path)) and is_sharded(path):
-        return cast(Dataset, read_sharded(path, label_columns, unlabelled))
+def _read(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool, is_test: bool) -> Dataset | None:
+    kind = find_kind(path)
+    if kind is Kind.IMAGES:
+        return read_image_folder(path, label_columns, unlabelled, is_test)
+    if kind is Kind.SHARDS:
+        return read_sharded(path, label_columns, unlabelled, is_test)
+    if kind in (Kind.CIFAR, Kind.STL10):
+        with open_source(path) as source:
+            is_cifar_set = kind is Kind.CIFAR
+            records = read_cifar(source, is_test) if is_cifar_set else read_stl10(source, is_test, unlabelled)
+        return None if records is None else records_to_dataset(path, records, label_columns, unlabelled)
     if label_columns:
         headings = ", ".join(repr(column.column) for column in label_columns)
         raise DataError(
@@ -90,24 +123,14 @@ def _read(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) ->
             f"is not a folder or zip of images, so it has no csv with {headings}; "
             "use its own labels: --set data.label_columns=[]",
         )
-    if path.is_dir():
-        return idx.read_idx_dataset(path / idx.TRAIN_IMAGES)
-    if path.suffix.lower() == ".npz":
-        return read_npz_dataset(path)
-    if "ubyte" in path.name:
-        return idx.read_idx_dataset(path)
-    raise DataError(
-        path,
-        "is not a data set; give a folder or .zip of images, an .npz, .parquet or WebDataset's .tar, MNIST's folder "
-        "or its images-idx3-ubyte file",
-    )
+    if kind is Kind.NPZ:
+        return None if is_test else read_npz_dataset(path)
+    return _read_idx(path, is_test)
 
 
-def _read_test_images(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) -> Dataset | None:
-    if is_image_folder(path):
-        return read_image_folder(path, label_columns, unlabelled, is_test=True)
-    if path.is_dir() and _has_idx_files(path):
-        images = path / idx.TEST_IMAGES
-        has_test = images.is_file() or images.with_name(images.name + ".gz").is_file()
-        return idx.read_idx_dataset(images) if has_test else None
-    return read_sharded(path, label_columns, unlabelled, is_test=True) if is_sharded(path) else None
+def _read_idx(path: Path, is_test: bool) -> Dataset | None:
+    if not path.is_dir():
+        return None if is_test else idx.read_idx_dataset(path)
+    images = path / (idx.TEST_IMAGES if is_test else idx.TRAIN_IMAGES)
+    is_missing = not images.is_file() and not images.with_name(images.name + ".gz").is_file()
+    return None if is_test and is_missing else idx.read_idx_dataset(images)
