@@ -1,247 +1,126 @@
-"""Read image files from a folder or zip: which files are images, and their pixels.
+"""Read data sets in shards: WebDataset's tar files, Hugging Face's parquet and Arrow files, folders of npz files.
 
-Bilevel and grey files make a grey set if all files are grey; else all become RGB, palettes too. An alpha channel is
-dropped if it is opaque, and needs a background if it is not (training.data.fitting). 16-bit grey, float, CMYK and
-animations are refused; Pillow itself keeps the upper 8 bits of 16-bit RGB. EXIF rotation is applied.
+A shard belongs to the split that is a word of its name, such as `cifar10-test-00000.parquet`, or of its folder's. The
+images keep the order of their shards, sorted by name, and of their rows in them.
 """
 
 from __future__ import annotations
 
-import io
-import struct
-import zipfile
-import zlib
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple, Protocol
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from models.errors import DataError
+from training.data.archive import Folder
+from training.data.arrow import ArrowFiles
+from training.data.dataset import Dataset
+from training.data.folder_labels import UNLABELLED
+from training.data.image_files import SUFFIXES, are_grey, decode_all, suffix_of
+from training.data.labels import LabelColumn
+from training.data.layout import COLUMN, SPLITS, is_hidden
+from training.data.npz import read_npz_datasets
+from training.data.row_labels import name_values, read_row_labels
+from training.data.webdataset import WebDatasetFiles, has_labels_beside_images
 
-from models.errors import DamagedFileError, DataError
-from training.data.allocation import allocate
-from training.data.dataset import Origins
-from training.data.decoding import AS_THEY_ARE, Box, Decoding, Size
-from training.data.fitting import find_box, fit_image, is_enlarged, put_on_background
-
-SUFFIXES = frozenset(
-    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".webp", ".bmp", ".dib"}
-)
-REFUSED_SUFFIXES = frozenset({".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".jp2", ".ppm", ".pgm", ".tga"})
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-GREY_MODES = frozenset({"1", "L", "LA"})
-COLOUR_MODES = frozenset({"RGB", "RGBA", "P", "PA"})
-# What Pillow and zipfile were observed to raise on damaged files.
-DAMAGE_ERRORS = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    Image.DecompressionBombError,
-)
+SHARD_SUFFIXES = frozenset({".tar", ".parquet", ".arrow", ".npz"})
+# Beside Hugging Face's Arrow files: which of them are the data.
+STATE = "state.json"
 
 
-class ImageSource(Protocol):
-    """Named files, such as training.data.archive.FileSource; its path is for errors."""
+def is_sharded(path: Path) -> bool:
+    """Tell whether a path is a shard, or a folder with shards and without image files.
 
-    @property
-    def path(self) -> Path: ...
-
-    def open(self, name: str) -> BinaryIO: ...
-
-
-def suffix_of(name: str) -> str:
-    """Return a file's suffix in lower case; "" if it has none, or only a number as in `frame.0001`."""
-    suffix = PurePosixPath(name).suffix.lower()
-    return "" if suffix[1:].isdigit() else suffix
-
-
-def is_image(source: ImageSource, name: str) -> bool:
-    """Tell whether a file is an image that can be read, by its suffix, or by its first bytes if it has none.
-
-    Raises: DataError for an image of a format that is not supported.
+    Raises: DataError.
     """
-    suffix = suffix_of(name)
-    if suffix in REFUSED_SUFFIXES:
-        raise DataError(
-            source.path / name, f"is a {suffix} image, which is not supported; convert it to .png or remove it"
-        )
-    return suffix in SUFFIXES or (not suffix and _starts_like_image(source, name))
+    if not path.is_dir():
+        suffix = path.suffix.lower()
+        return suffix in (".parquet", ".arrow") or (suffix == ".tar" and has_labels_beside_images(path))
+    names = [name for name in Folder(path).names() if not is_hidden(name)]
+    suffixes = set(map(suffix_of, names))
+    return bool(suffixes & SHARD_SUFFIXES) and not suffixes & SUFFIXES
 
 
-def _starts_like_image(source: ImageSource, name: str) -> bool:
-    try:
-        with source.open(name) as file:
-            start = file.read(12)
-    except DAMAGE_ERRORS:
-        return False
-    is_bmp = start[:2] == b"BM" and start[6:10] == bytes(4)
-    is_webp = start[:4] == b"RIFF" and start[8:] == b"WEBP"
-    return start.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) or is_bmp or is_webp
+def read_sharded(
+    path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False, is_test: bool = False
+) -> Dataset | None:
+    """Read the training or the test images of a data set in shards.
 
-
-class Picture(NamedTuple):
-    """One decoded image.
-
-    Attributes:
-        pixels: uint8 (H, W, C).
-        original: the size of the file's image, upright.
-        box: the part of it that was used.
+    Args: as for training.data.image_folder.read_image_folder; the columns are those of the parquet files, or of the
+        `.json` beside each image in tar files.
+    Raises: DataError naming the file at fault.
     """
-
-    pixels: NDArray[np.uint8]
-    original: Size
-    box: Box
-
-
-class Pictures(NamedTuple):
-    """All images of a set.
-
-    Attributes:
-        images: uint8 (N, H, W, C).
-        rows: int64 (N,), which of the names they are; all, unless damaged ones were skipped.
-        origins: where they come from, if they were brought to one size.
-        skipped: names of the damaged ones.
-    """
-
-    images: NDArray[np.uint8]
-    rows: NDArray[np.int64]
-    origins: Origins | None
-    skipped: tuple[str, ...]
-
-
-def choose_mode(channels: int, decoding: Decoding) -> str:
-    """Return the mode to decode in, "L" or "RGB", from what `read_channels` found."""
-    return "L" if channels == 1 and not decoding.is_coloured else "RGB"
-
-
-def are_grey(source: ImageSource, names: list[str], decoding: Decoding = AS_THEY_ARE) -> bool:
-    """Tell by the headers of images whether all of them are grey.
-
-    Raises: DataError for an image.
-    """
-    found = set()
-    for name in names:
-        try:
-            found.add(read_channels(source, name))
-        except DamagedFileError:
-            if not decoding.skip_damaged:
-                raise
-    return found == {1}
-
-
-def decode_all(source: ImageSource, names: list[str], is_grey: bool, decoding: Decoding = AS_THEY_ARE) -> Pictures:
-    """Decode images to one array, grey or RGB.
-
-    Raises: DataError for an image.
-    """
-    mode = choose_mode(1 if is_grey else 3, decoding)
-    images: NDArray[np.uint8] | None = None
-    rows: list[int] = []
-    boxes = np.empty((len(names), 4), np.int32)
-    for k, name in enumerate(names):
-        try:
-            picture = decode(source, name, mode, decoding)
-        except DamagedFileError:
-            if not decoding.skip_damaged:
-                raise
-            continue
-        if images is None:
-            images = allocate((len(names), *picture.pixels.shape), source.path)
-        if picture.pixels.shape != images.shape[1:]:
-            raise _size_error(source.path / name, picture.pixels, names[rows[0]], images)
-        images[len(rows)], boxes[len(rows)] = picture.pixels, picture.box
-        rows.append(k)
-    if images is None:
-        raise DataError(source.path, f"holds no image that can be read: all {len(names)} are damaged; fetch them again")
-    read = set(rows)
-    skipped = tuple(name for k, name in enumerate(names) if k not in read)
-    return Pictures(images[: len(rows)], np.array(rows, np.int64), _find_origins(names, rows, boxes, decoding), skipped)
-
-
-def _find_origins(names: list[str], rows: list[int], boxes: NDArray[np.int32], decoding: Decoding) -> Origins | None:
-    if decoding.size is None:
+    training, test, unused = _find_shards(path)
+    shards = test if is_test else training
+    if not shards:
         return None
-    used = boxes[: len(rows)]
-    return Origins(tuple(names[k] for k in rows), used, sum(is_enlarged(tuple(box), decoding) for box in used.tolist()))
+    if shards[0].suffix.lower() == ".npz":
+        if label_columns:
+            raise DataError(
+                path, "holds npz files, which have no columns; use their labels: --set data.label_columns=[]"
+            )
+        dataset = read_npz_datasets(path, shards)
+        return dataclasses.replace(dataset, unused=unused + dataset.unused)
+    with WebDatasetFiles(path, shards) if shards[0].suffix.lower() == ".tar" else ArrowFiles(path, shards) as source:
+        names = source.names()
+        if not names:
+            raise DataError(path, f"holds no images in {shards[0].name}; give shards that do")
+        columns = name_values(label_columns, source.class_names)
+        labels = UNLABELLED if unlabelled else read_row_labels(source.table(), columns)
+        images = decode_all(source, names, "L" if are_grey(source, names) else "RGB")
+        chosen = {COLUMN + column.column for column in label_columns}
+        unused += tuple(name for name in source.unused if name not in chosen)
+    return Dataset(path.name, images, *labels.number(), unused)
 
 
-def _size_error(path: Path, pixels: NDArray[np.uint8], first_name: str, images: NDArray[np.uint8]) -> DataError:
-    (height, width), (first_height, first_width) = pixels.shape[:2], images.shape[1:3]
-    return DataError(
-        path,
-        f"is {width}x{height} pixels, but {first_name} is {first_width}x{first_height}; bring all to one size, e.g. "
-        "--set data.size=64 (with data.fit=crop, pad or stretch)",
-    )
+def _find_shards(path: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:
+    """Return the shards to train on, those to test on, and the names of all other files."""
+    if not path.is_dir():
+        return [path], [], ()
+    names = sorted(Folder(path).names())
+    shards = [name for name in names if not is_hidden(name) and suffix_of(name) in SHARD_SUFFIXES]
+    shards = _without_caches(path, names, shards)
+    if len(kinds := sorted(set(map(suffix_of, shards)))) > 1:
+        raise DataError(path, f"holds {' and '.join(kinds)} files; give one kind only")
+    by_purpose: dict[str, list[str]] = {}
+    for name in shards:
+        by_purpose.setdefault(_purpose(path, name), []).append(name)
+    first = next((key for key in ("training", "", "test", "validation") if key in by_purpose), "")
+    if first == "training" and "" in by_purpose:
+        raise DataError(path / by_purpose[""][0], "belongs to no split, but other files do; rename or remove it")
+    training = by_purpose.pop(first)
+    test = by_purpose.pop("test", by_purpose.pop("validation", []))
+    unused = tuple(name for name in names if name not in {*training, *test})
+    return [path / name for name in training], [path / name for name in test], unused
 
 
-def read_channels(source: ImageSource, name: str) -> int:
-    """Read an image's header and return its channels: 1 for grey, 3 for colour.
+def _purpose(path: Path, name: str) -> str:
+    """Return the split of a shard: the one that its own name says, else the folder around it, and so on; "" if none."""
+    for part in reversed(name.lower().split("/")):
+        found = {SPLITS[word] for word in re.split(r"[^a-z]+", part) if word in SPLITS}
+        if len(found) > 1:
+            raise DataError(path / name, f"has the names of two splits, {' and '.join(sorted(found))}; rename it")
+        if found:
+            return found.pop()
+    return ""
 
-    Raises: DataError for the image.
+
+def _without_caches(path: Path, names: list[str], shards: list[str]) -> list[str]:
+    """Leave out Arrow files that Hugging Face's state.json beside them does not list: caches of other operations.
+
+    Raises: DataError for one that is listed and missing.
     """
-    try:
-        with source.open(name) as file, Image.open(file, formats=FORMATS) as image:
-            mode = image.mode
-            # A JPEG may carry a preview as a second image, which is not an animation.
-            frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
-    except DAMAGE_ERRORS as error:
-        raise damage_error(source.path / name, error) from None
-    if mode not in GREY_MODES | COLOUR_MODES:
-        raise DataError(source.path / name, f"has pixels of kind {mode!r}; convert it to 8-bit grey or RGB")
-    if frames > 1:
-        raise DataError(source.path / name, f"is an animation of {frames} frames; keep one")
-    return 1 if mode in GREY_MODES else 3
-
-
-def decode(source: ImageSource, name: str, mode: str, decoding: Decoding = AS_THEY_ARE) -> Picture:
-    """Decode one image in mode "L" or "RGB".
-
-    Raises: DataError for the image.
-    """
-    try:
-        # Reading to the end makes zipfile check the member's CRC.
-        with Image.open(io.BytesIO(read_bytes(source, name)), formats=FORMATS) as image:
-            upright: Any = ImageOps.exif_transpose(image)
-            if upright.has_transparency_data:
-                upright = _make_opaque(upright, source.path / name, decoding)
-            original = Size(*upright.size)
-            pixels = np.asarray(fit_image(upright.convert(mode), decoding))
-    except DAMAGE_ERRORS as error:
-        raise damage_error(source.path / name, error) from None
-    return Picture(pixels[..., np.newaxis] if pixels.ndim == 2 else pixels, original, find_box(original, decoding))
-
-
-def _make_opaque(image: Image.Image, path: Path, decoding: Decoding) -> Image.Image:
-    image = image.convert("RGBA")
-    if image.getchannel("A").getextrema() == (255, 255):
-        return image
-    if decoding.background is None:
-        raise DataError(path, "is partly transparent; name the colour behind it, e.g. --set data.background=white")
-    return put_on_background(image, decoding.background)
-
-
-def read_bytes(source: ImageSource, name: str) -> bytes:
-    """Read a file as a whole.
-
-    Raises: DataError for the file.
-    """
-    try:
-        with source.open(name) as file:
-            return file.read()
-    except DAMAGE_ERRORS as error:
-        raise damage_error(source.path / name, error) from None
-
-
-def damage_error(path: Path, error: BaseException) -> DamagedFileError:
-    """Return the error for a file that could not be read."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    # Pillow names the stream that it was given, which does not help the user.
-    reason = "no image of a known format" if "cannot identify" in reason else reason
-    return DamagedFileError(path, f"cannot be read ({reason}); replace it or remove it")
+    kept = list(shards)
+    for state in (name for name in names if name.split("/")[-1] == STATE):
+        folder = state.removesuffix(STATE)
+        try:
+            content = json.loads((path / state).read_bytes())
+            listed = [folder + str(file["filename"]) for file in content["_data_files"]]
+        except (ValueError, LookupError, TypeError):
+            continue
+        for name in listed:
+            if name not in shards:
+                raise DataError(path / name, f"is missing, but {state} lists it; fetch it again")
+        kept = [name for name in kept if name.rpartition("/")[0] + "/" != (folder or "/") or name in listed]
+    return kept

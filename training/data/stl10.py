@@ -1,59 +1,55 @@
-"""Bring an image to a size and onto a background.
+"""Read STL-10's binary version, with its images without labels.
 
-An image is cropped to the wanted aspect, put on bars of the background, or stretched; then it is reduced by averaging
-whole blocks of pixels, and by an antialiased bicubic filter for the rest, below a factor of 2 (Pillow's reducing_gap;
-Dhariwal and Nichol, arXiv 2105.05233, read ImageNet so).
+Source of the format: cs.stanford.edu/~acoates/stl10. Pixels are stored column by column, labels begin at 1.
 """
 
 from __future__ import annotations
 
-from PIL import Image, ImageOps
+from collections.abc import Collection
+from pathlib import PurePosixPath
 
-from training.data.decoding import Box, Colour, Decoding, Size
+import numpy as np
 
+from models.errors import DataError
+from training.data.archive import FileSource
+from training.data.image_files import read_bytes
+from training.data.record_images import Records, planes_to_images, read_records
 
-def put_on_background(image: Image.Image, background: Colour) -> Image.Image:
-    """Return an image with transparent pixels as RGB, blended with a background."""
-    below = Image.new("RGBA", image.size, background)
-    below.alpha_composite(image.convert("RGBA"))
-    return below.convert("RGB")
-
-
-def find_box(size: Size, decoding: Decoding) -> Box:
-    """Return the part of an image of this size that is used."""
-    width, height = size
-    if decoding.size is None or decoding.fit != "crop":
-        return (0, 0, width, height)
-    wanted = decoding.size
-    inner_width = min(width, max(round(height * wanted.width / wanted.height), 1))
-    inner_height = min(height, max(round(width * wanted.height / wanted.width), 1))
-    left, top = (width - inner_width) // 2, (height - inner_height) // 2
-    return (left, top, left + inner_width, top + inner_height)
+SIDE = 96
+PIXEL_BYTES = 3 * SIDE * SIDE
+TRAIN, TEST, UNLABELLED, NAMES = "train", "test", "unlabeled_X.bin", "class_names.txt"
 
 
-def is_enlarged(box: Box, decoding: Decoding) -> bool:
-    """Tell whether a part of an image has fewer pixels than it is brought to, along either side."""
-    if decoding.size is None:
-        return False
-    left, top, right, bottom = box
-    has_few = (right - left < decoding.size.width, bottom - top < decoding.size.height)
-    return all(has_few) if decoding.fit == "pad" else any(has_few)
+def is_stl10(names: Collection[str]) -> bool:
+    """Tell by the names of files whether they are STL-10's."""
+    return bool({"train_X.bin", UNLABELLED} & {PurePosixPath(name).name for name in names})
 
 
-def fit_image(image: Image.Image, decoding: Decoding) -> Image.Image:
-    """Bring an upright image of mode "L" or "RGB" to the wanted size."""
-    size = decoding.size
-    if size is None:
-        return image
-    # Cropped first: so the averaged blocks begin at the box.
-    image = image.crop(find_box(Size(*image.size), decoding))
-    if decoding.fit == "pad":
-        scale = min(size.width / image.width, size.height / image.height)
-        inner = Size(*(max(round(side * scale), 1) for side in image.size))
-        colour = decoding.background or (0, 0, 0)
-        return ImageOps.pad(_resize(image, inner), size, color=colour[0] if image.mode == "L" else colour)
-    return _resize(image, size)
+def read_stl10(source: FileSource, is_test: bool = False, unlabelled: bool = False) -> Records | None:
+    """Read the training or the test images.
 
+    Without labels, training has those of `unlabeled_X.bin` as well, after the others.
 
-def _resize(image: Image.Image, size: Size) -> Image.Image:
-    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=1.0)
+    Returns: None if there are no test images.
+    Raises: DataError naming the file at fault.
+    """
+    names = source.names()
+    by_base = {PurePosixPath(name).name: name for name in sorted(names)}
+    split = TEST if is_test else TRAIN
+    images, labels = (by_base.get(f"{split}_{kind}.bin") for kind in "Xy")
+    if is_test and images is None:
+        return None
+    with_others = UNLABELLED in by_base and not is_test and (unlabelled or images is None)
+    files = [*([images] if images else []), *([by_base[UNLABELLED]] if with_others else [])]
+    planes = [read_records(source, name, PIXEL_BYTES) for name in files]
+    pixels = planes_to_images(source.path, planes, (SIDE, SIDE), columns_first=True)
+    used = {f"{split}_{kind}.bin" for split in (TRAIN, TEST) for kind in "Xy"}
+    used |= {NAMES, UNLABELLED} if with_others else {NAMES}
+    unused = tuple(sorted(name for base, name in by_base.items() if base not in used))
+    if unlabelled or with_others or labels is None:
+        return Records(pixels, {}, {}, unused)
+    numbers = np.frombuffer(read_bytes(source, labels), np.uint8).astype(np.int64)
+    if len(numbers) != len(pixels) or not numbers.all():
+        raise DataError(source.path / labels, f"has no label from 1 to 255 for each of the {len(pixels)} images")
+    class_names = read_bytes(source, by_base[NAMES]).decode("utf-8", "replace").split() if NAMES in by_base else []
+    return Records(pixels, {"label": numbers}, {"label": ["", *class_names] if class_names else []}, unused)
