@@ -151,10 +151,18 @@ def judge_unknown_model(claim: Claim, error: ModelNotFoundError) -> Comparison:
     return _judge(claim, "unknown_model", f"cannot be minted again here: {error}")
 
 
-def compare(claim: Claim, minted: Pixels, name: str = "image") -> Comparison:
-    """Compare a file with the pixels that its addresses mint, uint8 (n, H, W, C).
+def compare(
+    claim: Claim, minted: Pixels, name: str = "image", check_time: Callable[[], None] = lambda: None
+) -> Comparison:
+    """Compare a file with the pixels that its addresses mint.
 
     A file is decoded only if it has the very size of those pixels.
+
+    Args:
+        claim: the file.
+        minted: uint8 (n, H, W, C).
+        name: of the file, for errors.
+        check_time: called between the steps; raises an error of its own to end the comparison.
     Raises: FileError when the file's pixels are damaged.
     """
     marks, subject = claim.marks, _subject(claim)
@@ -166,16 +174,20 @@ def compare(claim: Claim, minted: Pixels, name: str = "image") -> Comparison:
         return _judge(claim, "another_image", "has several frames; a picture of Ganmint has one")
     picture = images.grid(minted, columns)
     encoded = images.encode(picture, marks.media_type, "\n".join(map(str, claim.addresses)))
+    check_time()
     if claim.data == encoded:
         return _judge(claim, "identical", f"is byte for byte what {subject} mint")
     if remove_credentials(claim.data) == encoded:
         return _judge(claim, "same_pixels", f"is byte for byte what {subject} mint, with Content Credentials added")
     stored = _decode(claim.data, name)
+    check_time()
     # What JPEG loses, our own file has lost, too.
     expected = _decode(encoded, name)
+    check_time()
     difference = np.maximum(stored, expected) - np.minimum(stored, expected)
     if not difference.any():
         return _judge(claim, "same_pixels", f"has every pixel that {subject} mint, in a file that was written anew")
+    check_time()
     return _judge_difference(claim, stored, expected, difference, minted.shape)
 
 
@@ -247,6 +259,9 @@ def _decode(data: bytes, name: str) -> Pixels:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(file.essence), formats=(file.format,)) as picture:
+                # Of several headers, decoders take the last.
+                if picture.size != (file.width, file.height):
+                    raise ValueError("says two different sizes")
                 if picture.mode[0] in "FI":
                     raise ValueError("has more than 8 bits a value; no picture of Ganmint has")
                 return np.asarray(picture.convert("RGBA"))

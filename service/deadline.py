@@ -37,14 +37,22 @@ class Deadline:
         """Seconds that are left, at least 0."""
         return max(0.0, self._ends_at - time.monotonic())
 
-    def call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """Call a function unless it is too late: for threads, which begin when one is free.
+    def check(self) -> None:
+        """Do nothing while there is time: for threads, which nothing ends from outside, between their steps.
 
         Raises:
             DeadlineError.
         """
         if not self.remaining_s:
             raise DeadlineError(self.timeout_s)
+
+    def call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """Call a function unless it is too late: for threads, which begin when one is free.
+
+        Raises:
+            DeadlineError.
+        """
+        self.check()
         return function(*arguments, **options)
 
     def __enter__(self) -> Deadline:

@@ -68,7 +68,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_refused:
             return
         self._unreported_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
         if self._unreported_bytes > self.limits.max_head_bytes:
             self._refuse_size()
         # Most requests arrive whole, and need no timer.
@@ -96,7 +102,6 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unreported_bytes = 0
         self._stop_timer()
         super().on_headers_complete()
-        # The parser reads no further request behind an Upgrade, which this service ignores, as it may.
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
@@ -106,15 +111,30 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unreported_bytes = 0
-        super().on_message_complete()
+        # Behind an Upgrade the parser reports the end at once; the body is still to come.
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         # Raising in a callback, as `_count` does, ends here, too.
         if not self._is_refused:
             self._refuse(HTTPStatus.BAD_REQUEST, "bad_request", "this is not HTTP/1.1")
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Log nothing: some clients ask for an upgrade with every request."""
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Go on reading the body: a server may ignore an Upgrade (RFC 9110, section 7.8), after which a parser stops.
+
+        Java's own client asks for h2c with its first request, body and all.
+
+        Args: rest, what came behind the head.
+        """
+        self.parser = httptools.HttpRequestParser(_BodyOnly(self))
+        framing = [pair for pair in self.headers if pair[0] in (b"content-length", b"transfer-encoding")]
+        lines = [b"POST / HTTP/1.1", *(b"%s: %s" % pair for pair in framing)]
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]))
+        try:
+            self.parser.feed_data(rest)
+        except httptools.HttpParserError:
+            self.send_400_response("")
 
     def _has_answered(self) -> bool:
         """Return whether no request is being answered, so that what comes is a head or a rest that nobody reads."""
@@ -165,6 +185,32 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+class _BodyOnly:
+    """Hands a parser's reports of a body, its trailers and its end to a protocol that has had the head."""
+
+    def __init__(self, protocol: BoundedProtocol) -> None:
+        self._protocol = protocol
+        self._is_in_body = False
+        self._has_ended = False
+
+    def on_headers_complete(self) -> None:
+        self._is_in_body = not self._has_ended
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_in_body:
+            self._protocol.on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        if self._is_in_body:
+            self._protocol.on_body(body)
+
+    def on_message_complete(self) -> None:
+        # The connection ends behind this request; a next one is not read.
+        if self._is_in_body:
+            self._is_in_body, self._has_ended = False, True
+            self._protocol.on_message_complete()
 
 
 def install(limits: Limits, on_refused: Callable[[str], None]) -> None:

@@ -13,13 +13,15 @@ from starlette.exceptions import HTTPException
 from models.address import Address
 from models.errors import InputError
 from models.images import EXTENSIONS
-from service.request_state import check_key, get_registry
+from service.deadline import Deadline
+from service.negotiation import TIMEOUT_HEADER, parse_timeout_s
+from service.request_state import charge, check_key, get_registry, get_settings
 from service.routes import EDITS, PROBLEMS, NamePath, make_image_url
 
 MAX_TEXT_LENGTH = 256
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     307: {"description": "The image's permanent URL"},
-    **{status: PROBLEMS[status] for status in (401, 404, 422, 503)},
+    **{status: PROBLEMS[status] for status in (401, 404, 422, 429, 503, 504)},
 }
 router = APIRouter()
 
@@ -37,15 +39,19 @@ async def image_of_text(request: Request, model: NamePath, text: str, extension:
     The seed is the first 53 bits of the SHA-256 of the text in NFC as UTF-8; the index is 0. A text has 1 to 256
     characters. The query may have what the image's own may have.
     """
-    check_key(request)
+    api_key = check_key(request)
+    deadline = Deadline(parse_timeout_s(request.headers.get(TIMEOUT_HEADER), get_settings(request).timeout_s))
     if extension not in EXTENSIONS:
         raise HTTPException(404, f"no such format {extension!r}; the formats are: {', '.join(EXTENSIONS)}")
     seed = make_seed(text)
-    manifest = await get_registry(request).get_manifest(model)
+    with deadline:
+        manifest = await get_registry(request).get_manifest(model)
     query = request.scope["query_string"].decode("latin-1")
     requested = f"{model}/{manifest.version}/{seed}/0" + (f"?{query}" if query else "")
     address = manifest.check(Address.parse(requested))
-    return RedirectResponse(make_image_url(request, str(address), extension))
+    # The image itself is charged where it is asked for.
+    headers = await charge(request, api_key, 0)
+    return RedirectResponse(make_image_url(request, str(address), extension), headers=headers)
 
 
 def make_seed(text: str) -> int:

@@ -9,7 +9,8 @@ import asyncio
 import base64
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
@@ -40,6 +41,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     415: {**PROBLEMS[415], "description": "The body is not sent as a picture"},
 }
 T = TypeVar("T")
+P = ParamSpec("P")
 router = APIRouter()
 
 
@@ -65,6 +67,45 @@ class LargeFiles:
             self._count -= 1
 
 
+class _ThreadWork:
+    """Reads and compares one file in threads, beside the event loop.
+
+    Nothing ends a thread from outside: at the deadline the caller gets its answer, and the thread ends after the step
+    that it is at. Until then the file is in memory, and stays admitted.
+
+    Args:
+        deadline: of the request.
+        admission: closed when the request, and the thread that it left behind, have ended.
+    """
+
+    def __init__(self, deadline: Deadline, admission: ExitStack) -> None:
+        self.deadline = deadline
+        self._admission = admission
+
+    async def run(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+        """Call a function in a thread.
+
+        Raises:
+            InvalidRequestError: the file is bad.
+        """
+        call = partial(self.deadline.call, function, *arguments, **options)
+        future = asyncio.get_running_loop().run_in_executor(None, call)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            admission = self._admission.pop_all()
+
+            def release(ended: asyncio.Future[T]) -> None:
+                admission.close()
+                # Nobody waits for it; asyncio would log an error that nobody fetches.
+                _ = ended.cancelled() or ended.exception()
+
+            future.add_done_callback(release)
+            raise
+        except FileError as error:
+            raise InvalidRequestError([("body", error.reason)]) from None
+
+
 @router.post("/v1/verify", response_model=VerifyResponse, responses=_PROBLEMS, openapi_extra={"requestBody": _BODY})
 async def verify_picture(request: Request) -> Response:
     """Tell whether a picture is still what the addresses in it mint.
@@ -82,21 +123,20 @@ async def verify_picture(request: Request) -> Response:
     deadline = Deadline(parse_timeout_s(request.headers.get(TIMEOUT_HEADER), settings.timeout_s))
     check_picture_content_type(request.headers.get("content-type"), MEDIA_TYPES)
     large_files: LargeFiles = request.app.state.large_files
-    with ExitStack() as stack:
+    with ExitStack() as admission, deadline:
         is_large = _may_be_large(request, settings)
         if is_large:
-            stack.enter_context(large_files.admit())
-        # What follows runs in threads, which no deadline stops: a large file counts for as long as it is in memory.
-        with deadline:
-            data = await read_body(request, settings.max_file_bytes, deadline)
+            admission.enter_context(large_files.admit())
+        work = _ThreadWork(deadline, admission)
+        data = await read_body(request, settings.max_file_bytes, deadline)
         coding = request.headers.get("content-encoding")
-        data = await asyncio.to_thread(decode_body, data, coding, settings.max_file_bytes)
-        claim = await _in_thread(verification.read_claim, data, settings.max_n)
+        data = await work.run(decode_body, data, coding, settings.max_file_bytes)
+        claim = await work.run(verification.read_claim, data, settings.max_n)
         check_cost(api_key, len(claim.addresses), "body")
         if not is_large and len(claim.addresses) > MAX_SMALL_IMAGES:
-            stack.enter_context(large_files.admit())
-        comparison, rate_limit_headers = await _verify(request, claim, api_key, deadline)
-        body = await asyncio.to_thread(_encode_response, comparison)
+            admission.enter_context(large_files.admit())
+        comparison, rate_limit_headers = await _verify(request, claim, api_key, work)
+        body = await work.run(_encode_response, comparison)
     return Response(body, media_type=JSON, headers=rate_limit_headers)
 
 
@@ -108,7 +148,7 @@ def _may_be_large(request: Request, settings: Settings) -> bool:
 
 
 async def _verify(
-    request: Request, claim: Claim, api_key: ApiKey | None, deadline: Deadline
+    request: Request, claim: Claim, api_key: ApiKey | None, work: _ThreadWork
 ) -> tuple[Comparison, dict[str, str]]:
     """Mint the claim's addresses and compare; returns the RateLimit headers, too."""
     if not claim.addresses:
@@ -118,20 +158,13 @@ async def _verify(
         model = await get_registry(request).get(first.model, first.version)
     except ModelNotFoundError as error:
         return verification.judge_unknown_model(claim, error), await charge(request, api_key, 0)
-    addresses = await asyncio.to_thread(verification.resolve, claim.addresses, model.manifest)
+    addresses = await work.run(verification.resolve, claim.addresses, model.manifest)
     add_to_log(request, model=model.manifest.name, n=len(addresses))
-    rate_limit_headers = await charge(request, api_key, len(addresses), model, deadline)
-    with model.batcher.submit(addresses, None, deadline) as pending:
+    rate_limit_headers = await charge(request, api_key, len(addresses), model, work.deadline)
+    with model.batcher.submit(addresses, None, work.deadline) as pending:
         pixels = await wait_while_connected(request, pending, pending.wait_for_pixels)
-    return await _in_thread(verification.compare, claim, pixels), rate_limit_headers
-
-
-async def _in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """Run what reads the file, beside the event loop; a bad file is an error of the body."""
-    try:
-        return await asyncio.to_thread(function, *arguments)
-    except FileError as error:
-        raise InvalidRequestError([("body", error.reason)]) from None
+    comparison = await work.run(verification.compare, claim, pixels, check_time=work.deadline.check)
+    return comparison, rate_limit_headers
 
 
 def _encode_response(comparison: Comparison) -> bytes:

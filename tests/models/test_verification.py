@@ -20,7 +20,7 @@ from models.errors import FileError, InputError, ModelNotFoundError
 from models.images import ADDRESS_KEY, MEDIA_TYPES, MediaType
 from models.marks import read_address, read_marks
 from models.sampler import Sampler
-from models.verification import Comparison, Result, Verification, resolve, verify
+from models.verification import Comparison, Result, Verification, compare, read_claim, resolve, verify
 
 Pixels = NDArray[np.uint8]
 MODELS = ("digits", "faces")
@@ -279,6 +279,31 @@ def claimed_size(data: bytes, width: int, height: int) -> bytes:
         return data[:8] + png.make_chunk(b"IHDR", header) + data[33:]
     at = data.index(b"\xff\xc0") + 5
     return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+def test_a_second_header_of_a_monstrous_size_is_not_decoded(digits: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = digits.file()
+    header_end = len(png.SIGNATURE) + 25
+    second = png.make_chunk(b"IHDR", struct.pack(">II", 13_000, 13_000) + file[24:29])
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(FileError, match="two different sizes"):
+        digits.judge(file[:header_end] + second + file[header_end:])
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_comparison_ends_at_the_step_that_has_no_time_left(digits: Studio, step: int) -> None:
+    steps = iter(range(10))
+
+    def check_time() -> None:
+        if next(steps) == step:
+            raise TimeoutError
+
+    changed = digits.picture()
+    changed[3, 5] ^= 0x80
+    claim = read_claim(images.encode(changed, "image/png", digits.text()), 1)
+    with pytest.raises(TimeoutError):
+        compare(claim, digits.mint(claim.addresses), check_time=check_time)
+    assert next(steps) == step + 1
 
 
 @pytest.mark.parametrize("media_type", ["image/png", "image/jpeg"])

@@ -263,3 +263,46 @@ def test_an_upgrade_is_ignored_and_ends_the_connection(run: Callable[..., None])
             writer.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+@pytest.mark.parametrize("is_split", [False, True])
+def test_the_body_of_an_upgrade_is_read(run: Callable[..., None], is_chunked: bool, is_split: bool) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: t\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    if is_chunked:
+        head += b"Transfer-Encoding: chunked\r\n\r\n"
+        body = b"6\r\nabcdef\r\n3\r\nghi\r\n0\r\nX-Trailer: 1\r\n\r\n"
+    else:
+        head, body = head + b"Content-Length: 9\r\n\r\n", b"abcdefghi"
+
+    async def scenario(service: Service) -> None:
+        reader, writer = await service.connect()
+        if is_split:
+            for byte in head[:-2], head[-2:], *(body[at : at + 1] for at in range(len(body))):
+                writer.write(byte)
+                await writer.drain()
+                await asyncio.sleep(0.001)
+        else:
+            writer.write(head + body + GET + b"\r\n")
+        response = await read_response(reader)
+        assert json.loads(response.body) == {"body": 9, "headers": 4}
+        assert response.headers["connection"] == "close"
+        # A request behind it is not answered: the client that asked for another protocol may have meant that.
+        assert await reader.read() == b""
+        writer.close()
+
+    run(scenario)
+
+
+def test_a_body_that_is_broken_behind_an_upgrade_is_refused(run: Callable[..., None]) -> None:
+    async def scenario(service: Service) -> None:
+        for is_split in (False, True):
+            reader, writer = await service.connect()
+            writer.write(CHUNKED.replace(b"Host: t", b"Connection: Upgrade\r\nUpgrade: h2c"))
+            if is_split:
+                await asyncio.sleep(0.01)
+            writer.write(b"zz\r\n")
+            assert (await read_response(reader)).status == 400
+            writer.close()
+
+    run(scenario)

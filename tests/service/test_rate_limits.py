@@ -70,6 +70,16 @@ def test_what_is_not_served_costs_nothing(serve: Callable[..., None]) -> None:
     serve(scenario, cache_mb=0)
 
 
+def test_a_text_that_leads_to_an_image_costs_a_request_and_no_image(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient, app: Any) -> None:
+        for left in range(4, -1, -1):
+            response = await client.get("/v1/of/tiny/hello.png")
+            assert (response.status_code, response.headers["ratelimit"].split(";")[1]) == (307, f"r={left}")
+        assert (await client.get("/v1/of/tiny/hello.png")).status_code == 429
+
+    serve(scenario)
+
+
 def test_more_images_than_the_limit_are_refused_naming_it(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient, app: Any) -> None:
         refusal = await client.post("/generate", json={"model": "tiny", "n": 51})

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -17,12 +18,13 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import artifact, images, png
+from models import artifact, images, png, verification
 from models.images import MEDIA_TYPES, MediaType
 from models.sampler import Sampler
 from models.verification import GOOD, Result
 from service import verify
 from service.auth import create_key
+from tests.waiting import TIMEOUT_S, wait_until_async
 
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
 URL = "/v1/verify"
@@ -242,6 +244,40 @@ def test_large_files_beyond_a_few_are_refused(
         assert [response.status_code for response in responses[3:]] == [200, 200]
         # Each made room when it ended.
         assert (await client.post(URL, content=grid)).json()["result"] == "identical"
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize("step", ["read_claim", "compare"])
+def test_a_late_thread_is_answered_for_and_its_file_counts_until_it_ends(
+    serve: Callable[..., None], sampler: Sampler, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(verify, "MAX_LARGE_FILES", 1)
+    grid = make(sampler, verify.MAX_SMALL_IMAGES + 1)
+    function = getattr(verification, step)
+    gate = threading.Event()
+
+    def wait_and_call(*arguments: Any, **options: Any) -> Any:
+        gate.wait(TIMEOUT_S)
+        return function(*arguments, **options)
+
+    async def unknown_length() -> Any:
+        yield grid
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(verification, step, wait_and_call)
+                late = await client.post(URL, content=unknown_length(), headers={"Ganmint-Timeout-S": "0.5"})
+            assert (late.status_code, "0.5 s" in late.json()["detail"]) == (504, True)
+            assert (await client.post(URL, content=unknown_length())).status_code == 429
+        finally:
+            gate.set()
+
+        async def has_room() -> bool:
+            return (await client.post(URL, content=unknown_length())).status_code == 200
+
+        await wait_until_async(has_room, "the thread has ended")
 
     serve(scenario)
 
