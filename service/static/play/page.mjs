@@ -1,11 +1,12 @@
 // The page's state: an address in the URL's hash, what it resolves to, and whom to tell of a change.
 
 import { formatState, isItself, parseState, resolve } from './address.mjs';
+import { keepKey, readKey } from './key.mjs';
 import { keyOf } from './minter.mjs';
 import { call } from './service.mjs';
 
-const MERGE_MS = 2000, WRITE_MS = 100, manifests = new Map(), listeners = [];
-let lastEdit = { id: '', at: 0 }, writing = 0;
+const MERGE_MS = 2000, WRITE_MS = 100, STILL_MS = 150, manifests = new Map(), listeners = [], patientListeners = [];
+let lastEdit = { id: '', at: 0 }, writing = 0, waiting = 0;
 
 export const $ = (id) => document.getElementById(id);
 export const el = (tag, properties, ...children) => {
@@ -14,16 +15,20 @@ export const el = (tag, properties, ...children) => {
   return element;
 };
 
-// state: as the user left it; resolved: the same with its labels; manifest: of its model.
-export const page = { state: null, resolved: null, manifest: null };
+// state: as the user left it; resolved: the same with its labels; manifest: of its model; apiKey: '' without one.
+export const page = { state: null, resolved: null, manifest: null, apiKey: readKey() };
 
+// Called at each change with the page, and with what to call where it fails.
 export const onChange = (listener) => listeners.push(listener);
+// The same, once the page is still for a moment.
+export const onStill = (listener) => patientListeners.push(listener);
 
 export const listManifests = () => [...manifests.values()];
 
 export function complain(error) {
   $('trouble').hidden = !error;
-  $('trouble').textContent = error?.message ?? '';
+  $('trouble').textContent = error?.status === 401 ? 'This service asks for an API key that it knows.' : error?.message ?? '';
+  if (error?.status === 401) $('key-form').hidden = false;
   $('picture').classList.toggle('stale', !!error);
 }
 
@@ -31,14 +36,21 @@ export function complain(error) {
 function tidy(state) {
   const { tolabel, label, to } = state;
   if (to && tolabel !== null && tolabel === label) return tidy({ ...state, tolabel: null });
-  return isItself(state) && tolabel === null ? { ...state, to: null, at: null } : state;
+  return isItself(state) && (tolabel === null || label === null) ? { ...state, ...without } : state;
 }
 
 export const without = { to: null, tolabel: null, at: null }; // a mixture
 
+// Where only the classes are mixed, the end goes with the start.
+function follow(changes) {
+  const next = { ...page.state, ...changes }, hasMoved = ['seed', 'index', 'latent'].some((what) => what in changes);
+  if (!isItself(page.state) || 'to' in changes || !hasMoved) return next;
+  return next.latent === null ? { ...next, to: { seed: next.seed, index: next.index } } : { ...next, ...without };
+}
+
 // Changes the state; id: the control, whose successive changes are one step of the back button.
 export async function change(changes, id) {
-  const next = tidy({ ...page.state, ...changes }), now = Date.now();
+  const next = tidy(follow(changes)), now = Date.now();
   const isSame = lastEdit.id === id && now - lastEdit.at < MERGE_MS;
   lastEdit = { id, at: now };
   if (!await go(next)) return;
@@ -67,7 +79,9 @@ async function go(next) {
     complain(error);
     return false;
   }
-  for (const listener of listeners) listener(page);
+  for (const listener of listeners) listener(page, complain);
+  clearTimeout(waiting);
+  waiting = setTimeout(() => patientListeners.forEach((listener) => listener(page, complain)), STILL_MS);
   return true;
 }
 
@@ -87,3 +101,9 @@ export async function fromUrl() {
 }
 
 addEventListener('popstate', fromUrl);
+$('key-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  page.apiKey = $('key').value.trim();
+  keepKey(page.apiKey);
+  fromUrl();
+});

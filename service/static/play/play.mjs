@@ -1,10 +1,14 @@
 // The page: the picture, the form of what it depends on, and the lines that name it.
 
 import './dimensions.mjs';
+import './following.mjs';
+import './walk.mjs';
 import { MAX, formatState } from './address.mjs';
 import { $, change, complain, el, fromUrl, listManifests, onChange, page, shareLink, without } from './page.mjs';
 import { keyOf, mint, paint, reasons } from './minter.mjs';
-import { BASE, imagePath } from './service.mjs';
+import { makeSeed, readInteger } from './seeds.mjs';
+import { BASE, call, imagePath } from './service.mjs';
+import { nameOf } from './thumbnails.mjs';
 
 const picture = $('picture');
 
@@ -13,16 +17,12 @@ const picture = $('picture');
 onChange(async ({ resolved, manifest }) => {
   fill();
   try {
-    const image = await mint(resolved, manifest, '', true);
+    const image = await mint(resolved, manifest, page.apiKey, true);
     if (image) show(image, resolved, manifest);
   } catch (error) {
     if (resolved === page.resolved) complain(error);
   }
 });
-
-function nameOf({ label, tolabel }, { labels }) {
-  return label === null ? '' : [label, tolabel].filter((k) => k !== null).map((k) => labels[k]).join(' and ');
-}
 
 function show(image, resolved, manifest) {
   const name = nameOf(resolved, manifest), { seed, index, latent, to } = resolved, where = $('where');
@@ -41,9 +41,10 @@ function show(image, resolved, manifest) {
 function showLines(resolved) {
   const address = formatState(resolved), path = imagePath(address), { model, seed, index, latent } = resolved;
   const file = `${model}-${latent === null ? `${seed}-${index}` : 'latent'}.png`, reason = reasons.get(keyOf(resolved));
-  Object.assign($('permanent'), { textContent: address, href: BASE + path });
+  $('permanent').textContent = address;
+  if (page.apiKey) $('permanent').removeAttribute('href'); else $('permanent').href = BASE + path; // a link carries no key
   $('note').textContent = `Permanent address: always the same bytes.${reason ? ` Minted by the service: ${reason}.` : ''}`;
-  $('curl').textContent = `curl -fsS '${BASE}${path}' -o ${file}`;
+  $('curl').textContent = `curl -fsS ${page.apiKey && '-H "Authorization: Bearer $KEY" '}'${BASE}${path}' -o ${file}`;
   $('python').textContent = `ganmint.load("${keyOf(resolved)}").mint_addresses(["${address}"])`;
   Object.assign($('download'), { download: file, href: BASE + path });
 }
@@ -80,12 +81,10 @@ const step = (by) => {
   if (page.state.latent === null && index >= 0 && index <= MAX) change({ index, z: {} }, 'index');
 };
 
-function drawSeed() {
-  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
-  change({ seed: (high % 2 ** 21) * 2 ** 32 + low, index: 0, latent: null, z: {} }, 'random');
-}
+const drawSeed = () => change({ seed: makeSeed(), index: 0, latent: null, z: {} }, 'random');
 
-$('form').addEventListener('input', ({ target: { id, value } }) => {
+$('form').addEventListener('input', async ({ target }) => {
+  const { id, value } = target;
   if (id === 'model') {
     const [model, version] = value.split('/'), { seed, index } = page.state;
     const start = { seed: seed ?? 7, index: index ?? 0, latent: null };
@@ -93,11 +92,10 @@ $('form').addEventListener('input', ({ target: { id, value } }) => {
   }
   if (id === 'psi') return change({ psi: Number(value) }, id);
   if (id === 'label') return change({ label: value === '' ? null : Number(value) }, id);
-  const isWhole = /^\d{1,16}$/.test(value.trim()) && Number(value) <= MAX;
-  $(id).ariaInvalid = isWhole ? null : 'true';
-  if (!isWhole) return complain(new Error(`${id}: must be a whole number from 0 to ${MAX}`));
-  const index = id === 'seed' ? page.state.index ?? 0 : Number(value);
-  return change({ index, latent: null, z: {}, ...(id === 'seed' ? { seed: Number(value) } : {}) }, id);
+  const integer = await readInteger(target, id === 'seed');
+  if (integer === null) return;
+  const { seed, index } = page.state, start = { seed: seed ?? 0, index: index ?? 0, latent: null, z: {} };
+  return change({ ...start, [id]: integer }, id);
 });
 $('form').addEventListener('submit', (event) => event.preventDefault());
 $('random').addEventListener('click', drawSeed);
@@ -114,7 +112,18 @@ picture.addEventListener('keydown', (event) => {
   event.preventDefault();
 });
 
-// --- copying
+// --- taking it along
+
+$('download').addEventListener('click', async (event) => {
+  if (!page.apiKey) return;
+  event.preventDefault();
+  try {
+    const { href, download } = event.currentTarget, answer = await call(href.slice(BASE.length), { key: page.apiKey });
+    const url = URL.createObjectURL(await answer.blob());
+    el('a', { href: url, download }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  } catch (error) { complain(error); }
+});
 
 async function copy(text, button) {
   const done = await navigator.clipboard?.writeText(text).then(() => true, () => false), label = button.textContent;

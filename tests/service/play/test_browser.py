@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ from PIL import Image
 
 from models import store
 from service.app import create_app
+from service.auth import create_key
 from service.settings import Settings
+from service.text_seeds import make_seed
 from tests.service.play.node import STATIC
 from tests.waiting import wait_until
 
@@ -128,12 +131,18 @@ class Tab:
         """Wait until the picture is that of an address."""
         self.page.wait_for_selector(f'body[data-ready="{address}"]', state="attached", timeout=60_000)
 
-    def read_picture(self) -> NDArray[np.uint8]:
-        """Return the pixels of the canvas: uint8 (H, W, 3)."""
-        height, width, *values = self.page.locator("#picture").evaluate(READ_CANVAS)
+    def read_picture(self, canvas: str = "#picture") -> NDArray[np.uint8]:
+        """Return the pixels of a canvas: uint8 (H, W, 3)."""
+        height, width, *values = self.page.locator(canvas).evaluate(READ_CANVAS)
         pixels = np.array(values, np.uint8).reshape(height, width, 4)
         assert (pixels[..., 3] == 255).all()
         return pixels[..., :3]
+
+    def wait_for_thumbnails(self, name: str, count: int) -> Any:
+        """Wait until a list of small pictures is whole; returns their links."""
+        links = self.page.locator(f"#{name} a:not(.waiting)")
+        playwright.expect(links).to_have_count(count, timeout=60_000)
+        return links
 
     def close(self) -> None:
         """End, and fail where the page did what it must not."""
@@ -148,8 +157,8 @@ def _fetch(url: str, address: str) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def _largest_difference(tab: Tab, address: str) -> int:
-    return int(np.abs(tab.read_picture().astype(int) - _fetch(tab.url, address)).max())
+def _largest_difference(tab: Tab, address: str, canvas: str = "#picture") -> int:
+    return int(np.abs(tab.read_picture(canvas).astype(int) - _fetch(tab.url, address)).max())
 
 
 def _full(part: str) -> str:
@@ -208,6 +217,88 @@ def test_a_link_restores_all_of_the_page(browser: Any, service: str) -> None:
     tab.wait_for(_full("12/3?label=2&psi=0.5"))
     tab.close()
     other.close()
+
+
+def test_the_next_images_are_shown_and_chosen(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    tab.show(_full("7/0?label=1&z0=2"))
+    links = tab.wait_for_thumbnails("following-list", 12)
+    assert _largest_difference(tab, _full("7/12?label=1"), "#following-list li:last-child canvas") <= 1
+    links.nth(1).click()
+    tab.wait_for(_full("7/2?label=1"))
+    tab.page.check("#as-end")
+    tab.wait_for_thumbnails("following-list", 12).first.click()
+    tab.wait_for(_full("7/2?label=1&to=7.3&at=0.5"))
+    tab.page.focus("#picture")
+    tab.page.keyboard.press("ArrowLeft")
+    tab.wait_for(_full("7/1?label=1&to=7.3&at=0.5"))
+    tab.close()
+
+
+def test_a_text_is_the_seed_that_the_service_makes_of_it(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    tab.show(_full("7/3"))
+    # In NFC, the last two characters are one.
+    tab.page.fill("#seed", "Ann/Lee e\u0301")
+    tab.wait_for(_full(f"{make_seed('Ann/Lee é')}/3"))
+    tab.page.fill("#to-seed", "Bo")
+    tab.wait_for(_full(f"{make_seed('Ann/Lee é')}/3?to={make_seed('Bo')}.0&at=0.5"))
+    tab.page.fill("#seed", "x" * 257)
+    assert "at most 256 characters" in tab.page.locator("#trouble").inner_text()
+    tab.close()
+
+
+def test_a_walk_has_an_end_classes_and_steps(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    tab.show(_full("7/0?label=1"))
+    tab.page.click("#class-end")
+    tab.wait_for(_full("7/0?label=1&to=7.0&tolabel=2&at=0.5"))
+    tab.page.click("#next")
+    tab.wait_for(_full("7/1?label=1&to=7.1&tolabel=2&at=0.5"))
+    tab.page.fill("#to-seed", "8")
+    tab.page.select_option("#tolabel", "0")
+    tab.page.locator("#at").fill("0.25")
+    tab.wait_for(_full("7/1?label=1&to=8.1&tolabel=0&at=0.25"))
+    before = tab.read_picture().astype(int)
+    tab.page.click("#swap")
+    tab.wait_for(_full("8/1?label=0&to=7.1&tolabel=1&at=0.75"))
+    assert np.abs(tab.read_picture() - before).max() <= 1
+    links = tab.wait_for_thumbnails("walk-list", 9)
+    assert links.nth(6).get_attribute("aria-current") == "true"
+    assert _largest_difference(tab, _full("7/1?label=1"), "#walk-list li:last-child canvas") <= 1
+    links.nth(1).click()
+    tab.wait_for(_full("8/1?label=0&to=7.1&tolabel=1&at=0.125"))
+    assert _largest_difference(tab, _full("8/1?label=0&to=7.1&tolabel=1&at=0.125")) <= 1
+    links.last.click()
+    tab.wait_for(_full("7/1?label=1"))
+    assert not tab.page.locator("#walk-list").is_visible()
+    tab.close()
+
+
+@pytest.mark.parametrize("has_storage", [True, False])
+def test_with_a_key_the_page_shows_and_saves_images(
+    browser: Any, start_app: Callable[..., str], has_storage: bool
+) -> None:
+    secret, key = create_key("alice")
+    tab = Tab(browser, start_app(api_keys=json.dumps([key.model_dump()])), may_log="401")
+    if not has_storage:
+        off = "Object.defineProperty(window, 'sessionStorage', { get() { throw new Error('off'); } })"
+        tab.page.add_init_script(off)
+    tab.page.goto(f"{tab.url}/play#{_full('7/0?label=1')}")
+    tab.page.fill("#key", secret)
+    tab.page.press("#key", "Enter")
+    tab.wait_for(_full("7/0?label=1"))
+    tab.wait_for_thumbnails("following-list", 12)
+    with tab.page.expect_download() as download:
+        tab.page.click("#download")
+    with Image.open(download.value.path()) as image:
+        assert image.info["ganmint:address"] == _full("7/0?label=1")
+    assert secret not in tab.page.content() + tab.page.url
+    tab.page.reload()
+    # The browser kept the weights. The permanent link is no link where a key is in use, because it would carry none.
+    tab.wait_for(_full("7/0?label=1"))
+    assert tab.page.locator("#permanent[href]").count() == (0 if has_storage else 1)
+    tab.close()
 
 
 def test_an_address_that_cannot_be_shown_says_why(browser: Any, service: str) -> None:

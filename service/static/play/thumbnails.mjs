@@ -1,0 +1,46 @@
+// A row of small pictures, each a link to its address.
+
+import { formatState } from './address.mjs';
+import { el, page } from './page.mjs';
+import { keyOf, mint, paint } from './minter.mjs';
+
+// Shows resolved states in a list, one after the other once the page is still. items: [{state, title}].
+export function makeThumbnails(list) {
+  let turn = 0, shown = '';
+  const show = async (items, onError) => {
+    const mine = ++turn, manifest = page.manifest, key = JSON.stringify(items);
+    if (key === shown) return;
+    shown = key;
+    resize(list, items.length);
+    items.forEach(({ state, title }, k) => {
+      const link = list.children[k].firstChild;
+      link.href = `#${formatState(state)}`;
+      link.title = title;
+      link.firstChild.ariaLabel = `${title}, ${nameOf(state, manifest) || keyOf(state)}`;
+      link.classList.add('waiting');
+    });
+    try {
+      for (const [k, { state }] of items.entries()) {
+        const image = await mint(state, manifest, page.apiKey);
+        if (mine !== turn) return;
+        const link = list.children[k].firstChild;
+        paint(link.firstChild, image);
+        link.classList.remove('waiting');
+      }
+    } catch (error) {
+      shown = '';
+      onError(error);
+    }
+  };
+  return { show, stop() { turn++; shown = ''; } };
+}
+
+function resize(list, count) {
+  while (list.children.length > count) list.lastChild.remove();
+  while (list.children.length < count)
+    list.append(el('li', {}, el('a', {}, el('canvas', { width: 1, height: 1, role: 'img' }))));
+}
+
+// The class of a resolved state, or both of them; '' without classes.
+export const nameOf = ({ label, tolabel }, { labels }) =>
+  [label, tolabel].filter((k) => k !== null).map((k) => labels[k]).join(' and ');

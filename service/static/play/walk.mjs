@@ -1,0 +1,96 @@
+// The way from the image to a second one: its end, how far along, and pictures on the way.
+
+import { isItself } from './address.mjs';
+import { $, change, el, onChange, onStill, page, without } from './page.mjs';
+import { makeSeed, readInteger } from './seeds.mjs';
+import { makeThumbnails, nameOf } from './thumbnails.mjs';
+
+const STEPS = 8, list = $('walk-list'), thumbnails = makeThumbnails(list);
+const round = (share) => Number(share.toFixed(4));
+
+onChange(({ state, resolved, manifest }) => {
+  const { to, at, latent } = state, isMixed = to !== null, { labels } = manifest;
+  $('way').hidden = !isMixed;
+  $('walk-hint').hidden = isMixed;
+  $('swap').disabled = !isMixed || latent !== null || isItself(state);
+  $('stop').disabled = !isMixed;
+  $('next-end').disabled = latent !== null;
+  $('class-end').hidden = labels.length < 2 || manifest.schema_version === 1;
+  $('class-end').disabled = latent !== null;
+  for (const id of ['to-seed', 'to-index'])
+    if (document.activeElement !== $(id)) $(id).value = to?.[id.slice(3)] ?? '';
+  $('tolabel').parentElement.hidden = !labels.length;
+  const open = state.label === null ? 'drawn from its seed' : 'the same';
+  $('tolabel').replaceChildren(el('option', { value: '', textContent: open }), ...labels.map((name, k) => el('option', { value: k, textContent: name })));
+  $('tolabel').value = state.tolabel ?? '';
+  $('tolabel').disabled = !isMixed;
+  if (!isMixed) return;
+  $('at').value = at;
+  const share = `${Math.round(at * 10000) / 100}%`;
+  $('at-value').textContent = share;
+  $('at').ariaValueText = `${share} of the way${resolved.tolabel === null ? '' : `, ${nameOf(resolved, manifest)}`}`;
+  mark(at);
+});
+
+const mark = (at) => [...list.children].forEach(({ firstChild: link }, k) => {
+  link.ariaCurrent = Math.abs(k / STEPS - at) <= 0.5 / STEPS ? 'true' : null;
+});
+
+// Resolved states from the start to the end; the two themselves are no mixtures.
+function makeSteps({ latent, ...state }) {
+  const { to, label, tolabel } = state, end = { ...to, label: tolabel ?? label, latent: null, ...without };
+  return Array.from({ length: STEPS + 1 }, (_, k) => {
+    const at = k / STEPS;
+    if (!k) return { state: { ...state, latent, ...without }, title: 'the start' };
+    if (k === STEPS) return { state: { ...state, ...end }, title: 'the end' };
+    return { state: { ...state, latent, at }, title: `${100 * at}% of the way` };
+  });
+}
+
+onStill(({ resolved }, onError) => {
+  if (!resolved.to) return thumbnails.stop();
+  thumbnails.show(makeSteps(resolved), onError);
+  mark(resolved.at);
+});
+
+list.addEventListener('click', (event) => {
+  const item = event.target.closest('li');
+  if (!item || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const k = [...list.children].indexOf(item), { to, label, latent, z } = page.resolved, { tolabel } = page.resolved;
+  if (k && k < STEPS) return change({ at: k / STEPS }, 'at');
+  if (!k) return change(without, 'start');
+  const isDrawn = page.state.label === null && page.state.tolabel === null;
+  change({ ...to, latent: null, z: latent === null ? z : {}, label: isDrawn ? null : tolabel ?? label, ...without }, 'end');
+});
+
+function swap() { // the same image, seen from its other end
+  const { state, resolved } = page, { seed, index, to, at } = state;
+  const isDrawn = state.label === null && state.tolabel === null, hasTwo = resolved.tolabel !== null;
+  const classes = isDrawn || !hasTwo ? {} : { label: resolved.tolabel, tolabel: resolved.label };
+  change({ ...to, to: { seed, index }, at: round(1 - at), ...classes }, 'swap');
+}
+
+function mixClasses() { // of one latent
+  const { seed, index, at } = page.state, { label } = page.resolved, { labels } = page.manifest;
+  change({ label, to: { seed, index }, tolabel: (label + 1) % labels.length, at: at ?? 0.5 }, 'class-end');
+}
+
+const walkTo = (to, id) => change({ to, tolabel: null, at: page.state.at ?? 0.5 }, id);
+
+$('swap').addEventListener('click', swap);
+$('stop').addEventListener('click', () => change(without, 'stop'));
+$('class-end').addEventListener('click', mixClasses);
+$('next-end').addEventListener('click', () => {
+  const { to, seed, index } = page.state, from = to ?? { seed, index };
+  walkTo({ ...from, index: from.index + 1 }, 'next-end');
+});
+$('random-end').addEventListener('click', () => walkTo({ seed: makeSeed(), index: 0 }, 'random-end'));
+$('at').addEventListener('input', ({ target }) => change({ at: round(Number(target.value)) }, 'at'));
+$('tolabel').addEventListener('change', ({ target: { value } }) => change({ tolabel: value === '' ? null : Number(value) }, 'tolabel'));
+for (const id of ['to-seed', 'to-index']) $(id).addEventListener('input', async ({ target }) => {
+  const value = await readInteger(target, id === 'to-seed');
+  if (value === null) return;
+  const to = page.state.to ?? { seed: page.state.seed ?? 0, index: 0 };
+  walkTo({ ...to, [id.slice(3)]: value }, id);
+});
