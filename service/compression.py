@@ -9,7 +9,7 @@ import zlib
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLargeError, MalformedBodyError, UnsupportedEncodingError
+from service.errors import BodyTooLargeError, MalformedGzipError, UnsupportedEncodingError
 from service.negotiation import accepts_gzip
 
 # Below it, compression takes more time than it saves on the way.
@@ -27,7 +27,7 @@ def decode_body(body: bytes, content_encoding: str | None, max_bytes: int) -> by
 
     Raises:
         UnsupportedEncodingError: it is neither gzip nor identity.
-        MalformedBodyError: the body is not one whole gzip stream.
+        MalformedGzipError: the body is not one whole gzip stream.
         BodyTooLargeError: decoded, it has more than `max_bytes`.
     """
     coding = (content_encoding or "identity").strip().lower()
@@ -39,11 +39,11 @@ def decode_body(body: bytes, content_encoding: str | None, max_bytes: int) -> by
     try:
         decoded = decoder.decompress(body, max_bytes + 1)
     except zlib.error as error:
-        raise MalformedBodyError(f"Content-Encoding says gzip, but the body is not: {error}") from None
+        raise MalformedGzipError(f"Content-Encoding says gzip, but the body is not: {error}") from None
     if len(decoded) > max_bytes:
         raise BodyTooLargeError(f"the decoded body is larger than {max_bytes} bytes")
     if not decoder.eof or decoder.unused_data:
-        raise MalformedBodyError("Content-Encoding says gzip, but the body is not one whole stream")
+        raise MalformedGzipError("Content-Encoding says gzip, but the body is not one whole stream")
     return decoded
 
 

@@ -31,6 +31,10 @@ class MalformedBodyError(GanmintError):
     """The body is not JSON."""
 
 
+class MalformedGzipError(GanmintError):
+    """Content-Encoding says gzip, but the body is not one whole gzip stream."""
+
+
 class BodyTooLargeError(GanmintError):
     """The body is larger than GANMINT_MAX_BODY_BYTES, or a file than GANMINT_MAX_FILE_BYTES."""
 
@@ -117,10 +121,11 @@ class RateLimitedError(GanmintError):
 # Status and title of each exception.
 STATUSES: dict[type[GanmintError], tuple[int, str]] = {
     MalformedBodyError: (400, "The body is not JSON"),
+    MalformedGzipError: (400, "The body is not gzip"),
     UnauthorizedError: (401, "An API key is needed"),
-    ModelNotFoundError: (404, "No such model"),
+    ModelNotFoundError: (404, "No such model or version"),
     NotAcceptableError: (406, "Not acceptable"),
-    BodyTimeoutError: (408, "The body did not arrive"),
+    BodyTimeoutError: (408, "The body did not arrive in time"),
     BodyTooLargeError: (413, "The body is too large"),
     UnsupportedMediaTypeError: (415, "Unsupported media type"),
     InputError: (422, "Invalid input"),
@@ -132,7 +137,12 @@ STATUSES: dict[type[GanmintError], tuple[int, str]] = {
     SlowReaderError: (499, "Client reads nothing"),
     NotReadyError: (503, "Not ready"),
     ArtifactError: (503, "The model is broken"),
-    DeadlineError: (504, "Too late"),
+    DeadlineError: (504, "The images were not ready in time"),
+}
+# The titles of each status.
+TITLES = {
+    status: "; ".join(dict.fromkeys(title for other, title in STATUSES.values() if other == status))
+    for status, _ in STATUSES.values()
 }
 # The errors that ganmint_shed counts as load shedding, by reason.
 SHED_REASONS: dict[type[GanmintError], str] = {

@@ -1,7 +1,7 @@
 """Defines and records the service's Prometheus metrics.
 
-Label values are bounded: route templates, never raw paths. Several workers add up by prometheus_client's
-multiprocess mode, when PROMETHEUS_MULTIPROC_DIR is set.
+Label values are bounded: route templates, never raw paths. Several workers add up (service.worker_metrics) when
+PROMETHEUS_MULTIPROC_DIR is set.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from service import worker_metrics
 from service.process_metrics import ServiceProcessCollector
 
 # The _created series would double the number of series.
@@ -102,6 +102,8 @@ class Metrics:
         self.keys_file_ok.set(1)
         self.build = gauge("ganmint_build_info", "Always 1.", ("version", "python", "onnxruntime"), "livemax")
         self.build.labels(*map(_find_version, ("ganmint", "python", "onnxruntime"))).set(1)
+        # Of each loaded version, its labels of `info` beside name and version.
+        self._infos: dict[tuple[str, str], tuple[str, ...]] = {}
         self._request_series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def record_request(self, route: str, method: str, code: int, seconds: float) -> None:
@@ -113,30 +115,38 @@ class Metrics:
         count.inc()
         duration.observe(seconds)
 
+    def record_loaded(self, name: str, version: str, queue_images: int, is_padded: bool, *info: str) -> None:
+        """Say of a version that it is loaded.
+
+        Args:
+            name, version: of the model.
+            queue_images: how many images may wait for it.
+            is_padded: whether its batches are filled up.
+            info: digest, device, runtime, batch size.
+        """
+        self.golden.labels(name, version).set(1)
+        self.limit.labels(name, version).set(queue_images)
+        self.padded.labels(name, version).set(is_padded)
+        self.info.labels(name, version, *info).set(1)
+        self._infos[name, version] = info
+
     def forget_model(self, name: str, version: str) -> None:
         """Drop what is said of a version while it is loaded or broken; what was counted stays."""
+        info = self._infos.pop((name, version), None)
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-            # Series in the workers' files cannot be removed; these values say nothing against a version.
+            # Series in the workers' files cannot be removed; service.worker_metrics leaves these out.
             self.golden.labels(name, version).set(1)
-            self.limit.labels(name, version).set(0)
+            if info:
+                self.info.labels(name, version, *info).set(0)
             return
         for gauge in (self.golden, self.limit, self.queue, self.padded, self.info):
             gauge.remove_by_labels({"model": name, "version": version})
 
     def render(self) -> bytes:
         """Return all workers' metrics in Prometheus' text format."""
-        processes = generate_latest(self._process_registry)
         folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        if folder is None:
-            return generate_latest(self.registry) + processes
-        for file in Path(folder).glob("gauge_live*_*.db"):
-            pid = int(file.stem.rpartition("_")[2])
-            if not Path(f"/proc/{pid}").exists():
-                # The gauges of a worker that was killed would count for ever.
-                mark_process_dead(pid)  # type: ignore[no-untyped-call]
-        all_workers = CollectorRegistry()
-        MultiProcessCollector(all_workers)  # type: ignore[no-untyped-call]
-        return generate_latest(all_workers) + processes
+        metrics = generate_latest(self.registry) if folder is None else worker_metrics.render(Path(folder))
+        return metrics + generate_latest(self._process_registry)
 
     def _add_counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

@@ -320,10 +320,8 @@ class Registry:
 
     def _record_loaded(self, model: LoadedModel, key: ModelKey) -> None:
         digest = model.digest[:12]
-        self._metrics.golden.labels(*key).set(1)
-        self._metrics.limit.labels(*key).set(self._settings.queue_images)
-        self._metrics.info.labels(*key, digest, self._device, model.runtime, str(model.batch_size)).set(1)
-        self._metrics.padded.labels(*key).set(model.is_padded)
+        info = (digest, self._device, model.runtime, str(model.batch_size))
+        self._metrics.record_loaded(*key, self._settings.queue_images, model.is_padded, *info)
         log.info(
             "serving %s %s (%s) by %s, %s, on %s",
             *key,

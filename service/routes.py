@@ -51,19 +51,8 @@ PAGE_POLICY = (
 )
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": title, "content": {errors.MEDIA_TYPE: {}}}
-    for status, title in {
-        400: "The body is not JSON",
-        401: "An API key is needed",
-        404: "No such model or version",
-        406: "Not acceptable",
-        408: "The body did not arrive within the request's time",
-        413: "The body is too large",
-        415: "The body is not sent as JSON",
-        422: "A field is wrong; `errors` names it",
-        429: "Too many images are waiting, or the key's limit is reached",
-        503: "Not ready",
-        504: "Not ready within the request's time",
-    }.items()
+    for status, title in errors.TITLES.items()
+    if status != 499
 }
 MANIFEST_PROBLEMS: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (404, 422, 503)}
 # For the API description only; models.address refuses what is wrong, with its own error texts.

@@ -21,7 +21,7 @@ from models.verification import Claim, Comparison
 from service.auth import ApiKey
 from service.compression import decode_body
 from service.deadline import Deadline
-from service.errors import InvalidRequestError, QueueFullError
+from service.errors import STATUSES, InvalidRequestError, MalformedGzipError, QueueFullError
 from service.negotiation import BINARY, JSON, TIMEOUT_HEADER, check_picture_content_type, parse_timeout_s
 from service.rate_limits import check_cost
 from service.request_body import read_body
@@ -37,8 +37,8 @@ MAX_SMALL_IMAGES = 64
 _BINARY_SCHEMA = {"schema": {"type": "string", "format": "binary"}}
 _BODY = {"required": True, "content": dict.fromkeys((*MEDIA_TYPES, BINARY), _BINARY_SCHEMA)}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    **{status: PROBLEMS[status] for status in (400, 401, 408, 413, 422, 429, 503, 504)},
-    415: {**PROBLEMS[415], "description": "The body is not sent as a picture"},
+    **{status: PROBLEMS[status] for status in (401, 408, 413, 415, 422, 429, 503, 504)},
+    400: {**PROBLEMS[400], "description": STATUSES[MalformedGzipError][1]},
 }
 T = TypeVar("T")
 P = ParamSpec("P")

@@ -87,6 +87,15 @@ def test_an_image_is_minted_once_however_many_ask_and_however_they_write_it(home
         assert "immutable" in image.headers["cache-control"] and "x-request-id" not in image.headers
         unchanged = client.get(f"{IMAGES}/7/0.png?label=1", headers={"If-None-Match": image.headers["etag"]})
         assert unchanged.status_code == 304
+        # Edits may stand in any order; only a query that is valid shares a key.
+        mixed = "to=8.0&label=1&z3=0.5&z5=-1&tolabel=2&at=0.5&psi=0.50"
+        first = client.get(f"{IMAGES}/7/0.png?{mixed}")
+        canonical = first.headers["content-location"]
+        assert canonical == f"{IMAGES}/7/0.png?label=1&psi=0.5&to=8.0&tolabel=2&at=0.5&z3=0.5&z5=-1"
+        for query in (mixed, "psi=.5&at=0.5&tolabel=2&to=8.0&z3=0.5&z5=-1&label=1", canonical.partition("?")[2]):
+            assert ask(client, f"{IMAGES}/7/0.png?{query}") == (200, "HIT", first.content), query
+        for query in ("label=1&label=1", "label=1&", "label=1&psi=1.", "label=1&at=0.5", f"{mixed}&z3=0.5", "label=01"):
+            assert ask(client, f"{IMAGES}/7/0.png?{query}")[0] == 422, query
         # Others are other images.
         assert ask(client, f"{IMAGES}/7/0.png?psi=0.5&label=1")[1] == "MISS"
         assert ask(client, f"{IMAGES}/7/0.png?label=1&psi=0.5")[1] == "HIT"

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.compression import MIN_BYTES, decode_body
-from service.errors import BodyTooLargeError, MalformedBodyError, UnsupportedEncodingError
+from service.errors import BodyTooLargeError, MalformedGzipError, UnsupportedEncodingError
 from service.negotiation import accepts_gzip
 
 BODY = json.dumps({"model": "tiny", "seed": 7, "n": 3}).encode()
@@ -37,7 +37,7 @@ def test_a_body_of_the_largest_size_is_decoded_and_a_larger_one_refused_unread()
     ids=["empty", "plain", "cut", "more", "twice", "zlib"],
 )
 def test_what_is_not_one_whole_gzip_stream_is_malformed(body: bytes) -> None:
-    with pytest.raises(MalformedBodyError, match="gzip"):
+    with pytest.raises(MalformedGzipError, match="gzip"):
         decode_body(body, "gzip", 1000)
 
 
@@ -63,6 +63,9 @@ def test_bodies_may_be_zipped_and_may_begin_with_a_byte_order_mark(serve: Callab
         marked = await client.post("/generate", content=codecs.BOM_UTF8 + BODY)
         zipped = await client.post("/generate", content=gzip.compress(BODY), headers={"Content-Encoding": "gzip"})
         assert marked.json() == zipped.json() == expected
+        for content, coding, title in ((BODY, "gzip", "The body is not gzip"), (b"{", "", "The body is not JSON")):
+            broken = await client.post("/generate", content=content, headers={"Content-Encoding": coding})
+            assert (broken.status_code, broken.json()["title"]) == (400, title)
         other = await client.post("/generate", content=BODY, headers={"Content-Encoding": "br"})
         assert (other.status_code, other.headers["accept-encoding"]) == (415, "gzip, identity")
         bomb = gzip.compress(bytes(50_000_000), 1)[:60_000]
