@@ -42,6 +42,15 @@ MATRIX: dict[str, Values] = {
         "apiKeys": {"open": True},
         "service": {"ipFamilyPolicy": "PreferDualStack"},
     },
+    "sources": {
+        "models": {
+            "sources": ["s3://bucket/models", "s3://bucket/digits-3.1.0.bentomodel"],
+            "sourcesSecret": "s3",
+            "pullSeconds": 60,
+            "publicKey": "-----BEGIN PUBLIC KEY-----",
+        },
+        "export": {**EXPORT, "claim": "sets", "out": "/data/digits"},
+    },
     "export": {"export": EXPORT, "serving": {"enabled": False}},
     "export gpu claim": {
         "gpu": {"enabled": True, "runtimeClassName": "nvidia", "nodeSelector": {"gpu": "yes"}},
@@ -77,6 +86,10 @@ MATRIX: dict[str, Values] = {
         "disruption": {"maxUnavailable": "25%"},
     },
 }
+
+
+# From Kubernetes 1.33.
+IMAGE_VOLUME: Values = {"models": {"image": "registry.example/digits:3.1.0"}}
 
 
 @functools.cache

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +16,7 @@ import click
 from models import artifact, signing, store, transfer
 from models import upgrade as upgrading
 from models.cli import PATH, device_option
-from models.errors import FileError
+from models.errors import FileError, GanmintError
 from models.manifest import Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
 from models.runtime.loading import resolve_device
@@ -178,16 +181,62 @@ def push(model: str, url: str) -> None:
     click.echo(f"{stored} is at {transfer.push(stored, url)}")
 
 
-@models.command(epilog="\b\nExample:\n  ganmint models pull s3://bucket/models/digits-3.1.0.bentomodel")
-@click.argument("url")
-def pull(url: str) -> None:
-    """Fetch a model from a URL into the store.
+@models.command(
+    epilog="\b\nExamples:\n"
+    "  ganmint models pull s3://bucket/models/digits-3.1.0.bentomodel\n"
+    "  ganmint models pull s3://bucket/models --every 60",
+)
+@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(1),
+    metavar="SECONDS",
+    help="Go on, and look so often for files that are new or have changed. SIGTERM ends it.",
+)
+def pull(urls: tuple[str, ...], every_s: float | None) -> None:
+    """Fetch models from URLs into the store.
 
-    URL is a .bentomodel file, as ganmint models push writes it. Hashes, goldens and, with GANMINT_REQUIRE_SIGNED=1,
-    the signature are checked before the model appears in the store.
+    URL is a .bentomodel file, as ganmint models push writes it, or a folder of them. Hashes, goldens and, with
+    GANMINT_REQUIRE_SIGNED=1, the signature are checked before a model appears in the store. In a folder, a file that
+    fails is named and left out; the exit code is 1 where a URL has no model that passes.
     """
-    stored = transfer.pull(url)
-    click.echo(f"{stored} is in the store: {stored.path}")
+    pulled: dict[str, str] = {}
+    if every_s is None:
+        for url in urls:
+            _pull_changes(url, pulled)
+        return
+    # The first process of a container ignores SIGTERM, unless it says otherwise.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    while True:
+        for url in urls:
+            try:
+                _pull_changes(url, pulled)
+            except GanmintError as error:
+                click.echo(f"Not pulled: {error}", err=True)
+        time.sleep(every_s)
+
+
+def _pull_changes(url: str, pulled: dict[str, str]) -> None:
+    """Pull the models at a URL that are not in `pulled` as they are now, and note them there.
+
+    Raises: the first error, when none of them passes.
+    """
+    archives = {file: state for file, state in transfer.list_archives(url).items() if pulled.get(file) != state}
+    errors = []
+    for file, state in archives.items():
+        try:
+            stored = transfer.pull(file)
+        except GanmintError as error:
+            errors.append(error)
+            continue
+        pulled[file] = state
+        click.echo(f"{stored} is in the store: {stored.path}")
+    is_without_model = len(errors) == len(archives)
+    for error in errors[1:] if is_without_model else errors:
+        click.echo(f"Not pulled: {error}", err=True)
+    if errors and is_without_model:
+        raise errors[0]
 
 
 @models.command(

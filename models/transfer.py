@@ -58,6 +58,24 @@ def push(stored: StoredModel, url: str) -> str:
     return url
 
 
+def list_archives(url: str) -> dict[str, str]:
+    """List the models at a URL: that file, or every .bentomodel file of a folder.
+
+    Returns: by the file's URL, a text that changes when the file does.
+    Raises: FileError when the URL cannot be read, or is a folder without a model.
+    """
+    fs, path = _open_url(url)
+    with _wrap_errors(url, "cannot be read"):
+        fs.invalidate_cache()
+        if url.endswith(EXTENSION):
+            return {url: str(fs.info(path))}
+        entries = sorted(fs.ls(path, detail=True), key=lambda entry: str(entry["name"]))
+    entries = [entry for entry in entries if entry["name"].endswith(EXTENSION)]
+    if not entries:
+        raise FileError(url, f"has no {EXTENSION} file")
+    return {f"{url.rstrip('/')}/{PurePosixPath(entry['name']).name}": str(entry) for entry in entries}
+
+
 def pull(url: str) -> StoredModel:
     """Fetch a model that `push` or `bentoml models export` wrote, check it, and install it.
 
@@ -69,7 +87,8 @@ def pull(url: str) -> StoredModel:
         except FileError as error:
             # The folder is gone when the message is read.
             if Path(error.path).is_relative_to(folder):
-                raise type(error)(url, f"{Path(error.path).relative_to(folder)} {error.reason}") from None
+                file = str(Path(error.path).relative_to(folder))
+                raise type(error)(url, error.reason if file == "." else f"{file} {error.reason}") from None
             raise
 
 

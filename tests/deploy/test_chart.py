@@ -19,7 +19,9 @@ helm = pytest.importorskip("helm_python", reason="helm-python-sdk has no wheel f
 
 from deploy.chart import (  # noqa: E402
     CHART,
+    DEPLOY,
     EXPORT,
+    IMAGE_VOLUME,
     INGRESS,
     KEY,
     MATRIX,
@@ -55,7 +57,8 @@ def test_helm_lint_has_no_warnings() -> None:
 def test_every_document_matches_its_published_schema(version: str, kubernetes_validate: Any) -> None:
     if version == "newest":
         version = kubernetes_validate.latest_version()
-    documents = {json.dumps(document, sort_keys=True): document for v in MATRIX.values() for document in render(v)}
+    combinations = [*MATRIX.values(), *([] if version == LOWEST else [IMAGE_VOLUME])]
+    documents = {json.dumps(document, sort_keys=True): document for v in combinations for document in render(v)}
     assert {document["kind"] for document in documents.values()} == {
         "ConfigMap",
         "Deployment",
@@ -127,6 +130,17 @@ def test_a_field_that_the_schema_lacks_is_an_error(kind: str, where: tuple[str, 
             {"httpRoute": ROUTE, "ingress": {"paths": [{"path": "/", "pathType": "ImplementationSpecific"}]}},
             "ingress.paths: / is ImplementationSpecific",
         ),
+        ({"models": {"sources": ["models/digits"]}}, "/models/sources/0"),
+        ({"models": {"sourcesSecret": "My Secret"}}, "/models/sourcesSecret"),
+        ({"models": {"pullSeconds": 1.5}}, "/models/pullSeconds"),
+        ({"models": {"pullSeconds": 60}}, "models.pullSeconds looks at models.sources, of which there are none"),
+        ({"models": {"pullResources": {"limits": {"cpu": "one"}}}}, "/models/pullResources/limits/cpu"),
+        ({"models": {"egress": ["443"]}}, "/models/egress/0"),
+        ({"models": {"image": "digits 3"}}, "/models/image"),
+        (
+            {"models": {"image": "digits:3", "claim": "store"}},
+            "models.claim, models.image and models.sources: give one",
+        ),
         ({"labels": {"team": 7}}, "/labels/team"),
         ({"annotations": {"team": 7}}, "/annotations/team"),
         ({"extraArgs": [8]}, "/extraArgs/0"),
@@ -172,7 +186,8 @@ def test_pods_have_the_least_privileges(values: Values) -> None:
         assert security["runAsNonRoot"] is True and security["runAsUser"] > 0
         assert security["seccompProfile"] == {"type": "RuntimeDefault"}
         assert pod["automountServiceAccountToken"] is False and pod["enableServiceLinks"] is False
-        for container in pod["containers"]:
+        own = [c for c in pod.get("initContainers", []) if c["image"] == pod["containers"][0]["image"]]
+        for container in (*pod["containers"], *own):
             inside = container["securityContext"]
             assert inside["readOnlyRootFilesystem"] is True and inside["allowPrivilegeEscalation"] is False
             assert inside["capabilities"] == {"drop": ["ALL"]}
@@ -388,3 +403,14 @@ def test_an_objects_own_labels_and_annotations_win() -> None:
     documents = render({**shared, "monitoring": {"enabled": True}, "service": {"annotations": {"a": "b"}}})
     assert find_one(documents, "ServiceMonitor")["metadata"]["labels"]["release"] == "prometheus"
     assert find_one(documents, "Service")["metadata"]["annotations"] == {"a": "b"}
+
+
+def test_the_readme_has_every_value() -> None:
+    text = (DEPLOY / "README.md").read_text()
+    names = {name.lstrip(".") for name in re.findall(r"`([\w.]+)`", text)}
+    names |= {name.rpartition(".")[2] for name in names}
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    for name, value in values.items():
+        inner = {f"{name}.{key}": key for key in value} if isinstance(value, dict) else {}
+        assert any(n.partition(".")[0] == name for n in names), name
+        assert [path for path, key in inner.items() if key not in names] == [] or name == "resources"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import secrets
+import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +19,7 @@ from models.errors import ArtifactError, FileError, SignatureError, VersionExist
 from models.store import StoredModel
 from tests.conftest import Command
 from tests.signing_keys import make_key_pair
+from tests.waiting import TIMEOUT_S
 
 
 @pytest.fixture
@@ -144,3 +148,70 @@ def write_archive(url: str, content: dict[str, bytes]) -> None:
     fs, path = fsspec.core.url_to_fs(url)
     fs.makedirs(path.rpartition("/")[0], exist_ok=True)
     fs.pipe_file(path, buffer.getvalue())
+
+
+@pytest.fixture
+def shared(tiny: StoredModel, tmp_path: Path, other_store: Callable[[], Path]) -> str:
+    """A folder's URL with the tiny model and a file that is no model; the store is another one, and empty."""
+    url = f"file://{tmp_path}/shared"
+    transfer.push(tiny, url)
+    (tmp_path / "shared" / "broken-1.0.0.bentomodel").write_bytes(b"no archive")
+    other_store()
+    return url
+
+
+def test_of_a_folder_what_passes_is_pulled_and_what_fails_is_named(shared: str, command: Command) -> None:
+    pulled = command("models", "pull", shared)
+    assert pulled.code == 0 and "tiny 1.0.0 is in the store" in pulled.output
+    assert f"Not pulled: {shared}/broken-1.0.0.bentomodel: is no exported model" in pulled.errors
+    assert store.list_names() == ["tiny"]
+
+
+@pytest.mark.parametrize("names", [["broken-1.0.0.bentomodel"], ["notes.txt"], []])
+def test_a_url_without_a_model_that_passes_is_an_error(names: list[str], tmp_path: Path, command: Command) -> None:
+    (tmp_path / "shared").mkdir()
+    for name in names:
+        (tmp_path / "shared" / name).write_bytes(b"no archive")
+    pulled = command("models", "pull", f"{tmp_path}/shared")
+    assert pulled.code == 1 and pulled.errors.startswith(f"Error: {tmp_path}/shared")
+
+
+def test_pulled_again_are_only_files_that_have_changed(
+    shared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    file = tmp_path / "shared" / "tiny-1.0.0.bentomodel"
+    fetched: list[str] = []
+
+    def pull(url: str) -> StoredModel:
+        fetched.append(url)
+        return pull_for_real(url)
+
+    def sleep(seconds: float) -> None:
+        steps = [lambda: None, lambda: file.write_bytes(file.read_bytes()), lambda: shutil.rmtree(file.parent)]
+        if len(slept) == len(steps):
+            raise SystemExit(143)
+        steps[len(slept)]()
+        slept.append(seconds)
+
+    pull_for_real, slept = transfer.pull, list[float]()
+    monkeypatch.setattr(transfer, "pull", pull)
+    monkeypatch.setattr("models.commands.time.sleep", sleep)
+    monkeypatch.setattr("models.commands.signal.signal", lambda *_: None)
+    pulled = command("models", "pull", shared, "--every", "7")
+    # A folder that is gone does not end it.
+    assert (pulled.code, slept) == (143, [7, 7, 7]) and f"Not pulled: {shared}: cannot be read" in pulled.errors
+    assert [url.rpartition("/")[2][:4] for url in fetched] == ["brok", "tiny", "brok", "brok", "tiny"]
+
+
+def test_a_pull_that_goes_on_takes_what_appears_and_ends_by_sigterm(shared: str, tmp_path: Path) -> None:
+    file = tmp_path / "shared" / "tiny-1.0.0.bentomodel"
+    aside = file.rename(tmp_path / file.name)
+    line = [sys.executable, "-m", "ganmint", "models", "pull", shared, "--every", "1"]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr and process.stdout
+        assert process.stderr.readline().startswith("Not pulled: ")
+        aside.rename(file)
+        assert process.stdout.readline().startswith("tiny 1.0.0 is in the store")
+        process.terminate()
+        assert process.wait(TIMEOUT_S) == 143
+    assert store.list_names() == ["tiny"]

@@ -121,8 +121,10 @@ securityContext:
 {{- define "ganmint.env" -}}
 - {name: HOME, value: /tmp}
 - {name: GANMINT_DEVICE, value: {{ ternary "cuda" "cpu" .Values.gpu.enabled }}}
-{{- if .Values.models.claim }}
+{{- with .Values.models }}
+{{- if or .claim .image .sources }}
 - {name: BENTOML_HOME, value: /store}
+{{- end }}
 {{- end }}
 {{- if .Values.models.publicKey }}
 - {name: GANMINT_REQUIRE_SIGNED, value: "1"}
@@ -130,13 +132,32 @@ securityContext:
 {{- end }}
 {{- end -}}
 
+{{- /* The whole store is writable: a model is renamed into its place. */ -}}
+{{- define "ganmint.scratchMounts" -}}
+- {name: scratch, mountPath: /tmp, subPath: tmp}
+- {name: scratch, mountPath: /store, subPath: store}
+{{ include "ganmint.fileMounts" . }}
+{{- end -}}
+
 {{- /* /store is writable but for the models: BentoML makes folders of its own in its home. */ -}}
 {{- define "ganmint.mounts" -}}
 - {name: scratch, mountPath: /tmp, subPath: tmp}
-{{- if .Values.models.claim }}
+{{- with .Values.models }}
+{{- if or .claim .image .sources }}
 - {name: scratch, mountPath: /store, subPath: store}
-- {name: store, mountPath: /store/models, subPath: models, readOnly: true}
 {{- end }}
+{{- if .claim }}
+- {name: store, mountPath: /store/models, subPath: models, readOnly: true}
+{{- else if .image }}
+- {name: store, mountPath: /store/models, readOnly: true}
+{{- else if .sources }}
+- {name: scratch, mountPath: /store/models, subPath: store/models, readOnly: true}
+{{- end }}
+{{- end }}
+{{ include "ganmint.fileMounts" . }}
+{{- end -}}
+
+{{- define "ganmint.fileMounts" -}}
 {{- if .Values.models.publicKey }}
 - {name: signer, mountPath: /etc/ganmint-signer, readOnly: true}
 {{- end }}
@@ -150,11 +171,37 @@ securityContext:
 - name: store
   persistentVolumeClaim: {claimName: {{ . }}, readOnly: true}
 {{- end }}
+{{- with .Values.models.image }}
+- name: store
+  image: {reference: {{ . | quote }}, pullPolicy: {{ $.Values.image.pullPolicy }}}
+{{- end }}
 {{- if .Values.models.publicKey }}
 - name: signer
   configMap: {name: {{ include "ganmint.fullname" . }}-signer}
 {{- end }}
 {{- with .Values.extraVolumes }}{{ toYaml . | nindent 0 }}{{ end }}
+{{- end -}}
+
+{{- /* Fetches models.sources. Context: the root, the container's name and its further arguments, as a list. */ -}}
+{{- define "ganmint.puller" -}}
+{{- $root := index . 0 -}}
+{{- $models := $root.Values.models -}}
+name: {{ index . 1 }}
+{{ include "ganmint.container" $root }}
+args:
+  {{- range concat (list "ganmint" "models" "pull") $models.sources (index . 2) }}
+  - {{ . | quote }}
+  {{- end }}
+env:
+  {{- include "ganmint.env" $root | nindent 2 }}
+  {{- with $root.Values.extraEnv }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- with $models.sourcesSecret }}
+envFrom:
+  - secretRef: {name: {{ . }}}
+{{- end }}
+resources: {{- toYaml $models.pullResources | nindent 2 }}
+volumeMounts:
+  {{- include "ganmint.scratchMounts" $root | nindent 2 }}
 {{- end -}}
 
 {{- /* Context: the root and the resources of the CPU, as a list. */ -}}
@@ -171,7 +218,8 @@ securityContext:
 {{- /* A Job cannot be changed: another export is another Job. How long it is kept and watched makes no other export. */ -}}
 {{- define "ganmint.exportName" -}}
 {{- $export := omit .Values.export "keepSeconds" "parallelism" "queue" -}}
-{{- $hash := list $export .Values.image .Values.gpu .Values.models .Chart.AppVersion | toJson | sha256sum | trunc 8 -}}
+{{- $models := omit .Values.models "pullSeconds" "pullResources" "egress" -}}
+{{- $hash := list $export .Values.image .Values.gpu $models .Chart.AppVersion | toJson | sha256sum | trunc 8 -}}
 {{- printf "%s-%s" (include "ganmint.fullname" .) $hash -}}
 {{- end -}}
 
@@ -190,6 +238,12 @@ namespace="{{ .Release.Namespace }}",job="{{ include "ganmint.fullname" . }}"
 {{- end -}}
 {{- if lt (int .autoscaling.maxReplicas) (int .autoscaling.minReplicas) -}}
 {{- fail (printf "autoscaling.maxReplicas (%d) must be at least autoscaling.minReplicas (%d)" (int .autoscaling.maxReplicas) (int .autoscaling.minReplicas)) -}}
+{{- end -}}
+{{- if gt (len (compact (list .models.claim .models.image (join "" .models.sources)))) 1 -}}
+{{- fail "models.claim, models.image and models.sources: give one of them" -}}
+{{- end -}}
+{{- if and .models.pullSeconds (not .models.sources) -}}
+{{- fail "models.pullSeconds looks at models.sources, of which there are none" -}}
 {{- end -}}
 {{- if and .apiKeys.records .apiKeys.existingSecret -}}
 {{- fail "apiKeys.records and apiKeys.existingSecret: give one of them" -}}
