@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 
 from models import artifact, store
-from training.config import DataConfig, load_preset
+from training.config_files import load_preset
+from training.data_config import DataConfig
 from training.evaluation import data_split, features
 from training.evaluation.classifier import Images
 from training.evaluation.data_split import DataSplit

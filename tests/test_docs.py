@@ -30,7 +30,7 @@ from service.settings import Settings
 from tests.conftest import Command
 from tests.live.server import NO_TLS, find_free_port, make_environment
 from tests.waiting import TIMEOUT_S, wait_until
-from training.config import list_presets
+from training.config_files import list_presets
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,172 +1,28 @@
-"""The training configuration: its settings with their bounds, presets, `--set`, and saved configurations.
+"""The training configuration: its settings with their bounds.
 
 Old names of settings are aliases, so saved configurations stay readable. Importing this module does not
-load torch.
+load torch. Not here: presets and saved configurations (training.config_files).
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from typing_extensions import Self
 
-from models.base import SWITCH, Frozen, first_problem
-from models.errors import FileError, InputError
+from models.base import SWITCH, Frozen
 from models.latents import MAX_INTEGER
-from models.network_config import NetworkConfig, PriorConfig, ResNetConfig, Shape
-from training.assignments import assign, suggest
-from training.data.labels import LabelColumn
+from models.network_config import NetworkConfig, PriorConfig, ResNetConfig
+from training.data_config import DataConfig
 from training.discriminator_config import DiscriminatorNetworkConfig, ResNetDiscriminatorConfig
 from training.gate import Bound
 from training.metric_results import MetricName
-from training.old_settings import REMOVED, REMOVED_AUGMENT, field_names
-from training.own_preset import EXAMPLE_SHAPE, OWN, Compute, check_shape, derive_settings
-from training.schedule import CosineSchedule, Weight
-
-# Above this probability, augmentations leak into generated images (Karras et al., arXiv 2006.06676, section 2.2).
-MAX_AUGMENT_P = 0.8
-
-
-def _check_range(schedule: CosineSchedule, low: float, high: float) -> CosineSchedule:
-    if not low <= min(schedule.start, schedule.end) <= max(schedule.start, schedule.end) <= high:
-        raise ValueError(f"start and end must be from {low:g} to {high:g}")
-    return schedule
-
-
-# The bound is far above anything that trains and far below float32's largest number.
-PositiveSchedule = Annotated[CosineSchedule, AfterValidator(functools.partial(_check_range, low=0, high=1e9))]
-ShareSchedule = Annotated[CosineSchedule, AfterValidator(functools.partial(_check_range, low=0, high=1))]
-
-
-class DataConfig(Frozen):
-    """The data: what it is called, under which terms it may be used, and how training reads it."""
-
-    kind: Literal["images", "toy1d", "toy25"] = "images"
-    name: str = ""
-    licence: str = ""
-    attribution: str = ""
-    use: str = Field(default="", description="caveats, and what the images are not for; part of the model card")
-    digest: str = Field(default="", description="if given, the four above are for data with this sha256 only")
-    aligned_faces: bool = Field(default=False, description="the evaluation compares skin tones as well")
-    mirror: bool = Field(default=False, description="flip each real image with probability 1/2")
-    label_columns: tuple[LabelColumn, ...] = Field(
-        default=(),
-        validation_alias=AliasChoices("label_columns", "labels"),
-        description="csv columns that make the label, joined by a space",
-    )
-    unlabelled: bool = Field(default=False, description="read no labels: folders and tables are no classes")
-    test: str = Field(
-        default="", description="path of the test images, read as the data are; without it, the data's own or a share"
-    )
-    holdout: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the images that is held out as test images, for a release"
-    )
-    # Off unless it is stated, because configurations of earlier versions do not have it.
-    stratify_holdout: bool = Field(
-        default=False, description="take the holdout's share of each class instead of all images together"
-    )
-    validation: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        description="share of each class's other images that is held out for choices: settings, snapshots",
-    )
-    class_sampling_power: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        validation_alias=AliasChoices("class_sampling_power", "class_power"),
-        description="classes are shown in proportion to their size to this power: 1 as they are, 0 equally often",
-    )
-
-    @model_validator(mode="after")
-    def _check_labels(self) -> DataConfig:
-        if self.unlabelled and self.label_columns:
-            raise ValueError("data.unlabelled reads no labels; give data.label_columns=[] with it")
-        return self
-
-    def without_terms_of_other_data(self, digest: str) -> DataConfig:
-        """Return this for data with a digest: without the terms, if they were written for other data."""
-        if self.digest in ("", digest):
-            return self
-        return self.model_copy(update=dict.fromkeys((*DATA_TERMS, "digest"), ""))
-
-
-# If one of these is set, none of the preset's stays.
-DATA_TERMS = ("name", "licence", "attribution", "use")
-
-
-class AugmentConfig(Frozen):
-    """Augmentation of D's inputs: its probability follows a fixed schedule, as in R3GAN's own code."""
-
-    p: Weight = Field(default=CosineSchedule(start=0.0, end=0.3), description="probability of each transformation")
-    colour: float = Field(
-        default=0.5, ge=0, le=1, description="probability of the colour transformations, as a share of p"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_not_adaptive(cls, values: Any) -> Any:
-        for name in REMOVED_AUGMENT:
-            if isinstance(values, Mapping) and name in values:
-                raise ValueError(
-                    f"{name} was removed, because p follows a schedule now; set augment: {{p: 0.3}} or null"
-                )
-        return values
-
-    @field_validator("p")
-    @classmethod
-    def _does_not_leak(cls, value: CosineSchedule) -> CosineSchedule:
-        return _check_range(value, 0, MAX_AUGMENT_P)
-
-
-class EncoderConfig(Frozen):
-    """The reconstruction of real images from latents that an encoder infers (training.gan.vae_gan)."""
-
-    weight: Weight = Field(
-        default=CosineSchedule(start=8.0, end=8.0),
-        description="of the reconstruction loss, a squared distance of averaged pixels in -1 .. 1",
-    )
-    kl_weight: float = Field(
-        default=6e-4,
-        ge=0,
-        validation_alias=AliasChoices("kl_weight", "divergence"),
-        description="of the latents' KL divergence from the prior, in nats, relative to the reconstruction loss",
-    )
-
-
-class ProjectedConfig(Frozen):
-    """A second discriminator, which sees features of a pretrained network (training.gan.projected)."""
-
-    weight: Weight = Field(default=CosineSchedule(start=0.0, end=0.1), description="of its loss for G")
-    pixel_weight: Weight = Field(
-        default=CosineSchedule(start=1.0, end=1.0),
-        description="of the discriminator that sees pixels, in G's loss; 0 leaves that one out",
-    )
-    gamma: Weight = Field(
-        default=CosineSchedule(start=0.05, end=0.05), description="weight of its R1 and R2 penalties, by its features"
-    )
-    scale: int = Field(default=1, ge=1, le=4, description="images are enlarged so many times before they are read")
-    width: int = Field(default=64, ge=1, description="channels of the mixed features and of the heads")
-
-    @property
-    def replaces_pixels(self) -> bool:
-        """Whether it is the only discriminator."""
-        return self.pixel_weight.start == self.pixel_weight.end == 0
+from training.old_settings import REMOVED
+from training.optional_parts import AugmentConfig, EncoderConfig, ProjectedConfig
+from training.own_preset import OWN, Compute
+from training.schedule import CosineSchedule, PositiveSchedule, ShareSchedule
 
 
 class Config(Frozen):
@@ -300,122 +156,3 @@ class Config(Frozen):
             why = "twice minibatch_group, because of the encoder" if self.encoder else "minibatch_group"
             raise ValueError(f"batch {self.batch} must be a multiple of {self.batch_unit}: {why}")
         return self
-
-
-# Earlier presets whose place `own` has taken; their runs are resumed by what they saved.
-REPLACED = ("images28", "images32", "images64")
-
-
-def list_presets() -> list[str]:
-    """Return the names of the presets, sorted."""
-    folder = resources.files("training").joinpath("presets")
-    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
-
-
-def find_preset(shape: tuple[int, int, int]) -> str:
-    """Return the preset for images of this shape (channels, height, width).
-
-    Raises: InputError for --data.
-    """
-    check_shape(shape)
-    return OWN
-
-
-def load_preset(
-    name: str, assignments: tuple[str, ...] = (), shape: Shape = EXAMPLE_SHAPE, saved: Config | None = None
-) -> Config:
-    """Return a preset with `a.b=c` assignments applied.
-
-    Args:
-        name: of a preset, or an earlier name of it.
-        assignments: as --set takes them.
-        shape: of the images, by which the preset `own` chooses some settings.
-        saved: the configuration of the run that is resumed, which keeps what its preset chose.
-    Raises: InputError naming the preset or the assignment at fault.
-    """
-    is_saved = saved is not None and saved.preset == name
-    if saved and is_saved and name in REPLACED:
-        values = {**saved.model_dump(mode="json"), "total_kimg": _read_preset(OWN)["total_kimg"]}
-    else:
-        name = OWN if name in REPLACED else name
-        if name not in list_presets():
-            raise InputError(f"no preset {name!r}; there are {', '.join(list_presets())}", "preset")
-        values = {"preset": name, **_read_preset(name)}
-    if name == OWN:
-        for assignment in assignments:
-            if assignment.startswith("compute="):
-                assign(Config, values, assignment)
-        chosen = derive_settings(shape, values["compute"])
-        if saved and is_saved and saved.compute == values["compute"]:
-            chosen = {setting: saved.model_dump(mode="json")[setting] for setting in chosen}
-        values |= chosen
-    if any(a.startswith(tuple(f"data.{term}=" for term in DATA_TERMS)) for a in assignments):
-        # The user describes other data, so the preset's name and licence must not stay.
-        values["data"] = {k: v for k, v in values["data"].items() if k not in (*DATA_TERMS, "digest")}
-    for assignment in assignments:
-        assign(Config, values, assignment)
-    return _validate(values)
-
-
-def _read_preset(name: str) -> dict[str, Any]:
-    """Return a preset's settings; those that it does not state are its base's."""
-    text = resources.files("training").joinpath("presets").joinpath(f"{name}.yaml").read_text()
-    values: dict[str, Any] = yaml.safe_load(text)
-    base = values.pop("base", None)
-    return {**_read_preset(base), **values} if base else values
-
-
-def read_gate(saved: Mapping[str, Any]) -> dict[MetricName, Bound]:
-    """Return the thresholds of a saved configuration, or its preset's if it has none.
-
-    Args: saved, as `Config.model_dump` makes it and manifests keep it; older versions' are read, too.
-    """
-    try:
-        own = TypeAdapter(dict[MetricName, Bound]).validate_python(saved.get("gate") or {})
-    except ValidationError:
-        own = {}
-    preset = saved.get("preset")
-    return own or (load_preset(preset).gate if preset in (*list_presets(), *REPLACED) else {})
-
-
-def read_data_config(saved: Mapping[str, Any]) -> DataConfig:
-    """Return how training read its data, from a saved configuration of this or an older version."""
-    known = {name for field in DataConfig.model_fields for name in field_names(DataConfig, field)}
-    data = saved.get("data")
-    values = {k: v for k, v in data.items() if k in known} if isinstance(data, Mapping) else {}
-    try:
-        return DataConfig.model_validate(values)
-    except ValidationError:
-        return DataConfig()
-
-
-def load_config(path: Path) -> Config:
-    """Return the configuration that a run saved in its folder.
-
-    Raises: FileError.
-    """
-    try:
-        return _validate(yaml.safe_load(path.read_text()))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileError(path, f"is damaged: {str(error).splitlines()[0]}") from None
-    except InputError as error:
-        raise FileError(path, f"does not suit this version: {error}") from None
-
-
-def dump_config(config: Config) -> str:
-    """Return YAML that `load_config` reads back to an equal configuration."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def _validate(values: Any) -> Config:
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        problem = first_problem(error)
-        # pydantic puts the kind of the network into the path; no setting is called so.
-        path = tuple(part for part in problem.path if part not in ("resnet", "mlp", "dcgan"))
-        setting = problem._replace(path=path).field or "config"
-        if problem.kind == "extra_forbidden":
-            hint = suggest(Config, setting)
-            raise InputError(f"there is no such setting{hint}; --dry-run lists them all", setting) from None
-        raise InputError(problem.message, setting) from None

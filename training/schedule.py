@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -44,6 +45,16 @@ def expand(value: Any) -> dict[str, float]:
         raise ValueError("must be a number, or {start: NUMBER, end: NUMBER}") from None
 
 
+def check_range(schedule: CosineSchedule, low: float, high: float) -> CosineSchedule:
+    """Return a schedule that stays from `low` to `high`.
+
+    Raises: ValueError.
+    """
+    if not low <= min(schedule.start, schedule.end) <= max(schedule.start, schedule.end) <= high:
+        raise ValueError(f"start and end must be from {low:g} to {high:g}")
+    return schedule
+
+
 def _not_negative(value: CosineSchedule) -> CosineSchedule:
     if min(value.start, value.end) < 0:
         raise ValueError("start and end must not be negative")
@@ -51,3 +62,6 @@ def _not_negative(value: CosineSchedule) -> CosineSchedule:
 
 
 Weight = Annotated[CosineSchedule, AfterValidator(_not_negative)]
+# The bound is far above anything that trains and far below float32's largest number.
+PositiveSchedule = Annotated[CosineSchedule, AfterValidator(functools.partial(check_range, low=0, high=1e9))]
+ShareSchedule = Annotated[CosineSchedule, AfterValidator(functools.partial(check_range, low=0, high=1))]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import Config, load_preset
+from training.config import Config
+from training.config_files import load_preset
 from training.data.dataset import Dataset
 from training.runs import loop
 

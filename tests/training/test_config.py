@@ -17,7 +17,8 @@ import training.config
 from models.errors import FileError, InputError
 from models.network_config import ResNetConfig
 from tests.waiting import TIMEOUT_S
-from training.config import Config, dump_config, list_presets, load_config, load_preset
+from training.config import Config
+from training.config_files import dump_config, list_presets, load_config, load_preset
 from training.schedule import CosineSchedule
 
 
@@ -238,7 +239,7 @@ def test_no_preset_repeats_another_presets_data() -> None:
 
 
 def test_reading_a_configuration_does_not_load_torch() -> None:
-    script = "import sys, training.config; print({'torch', 'PIL'} & set(sys.modules))"
+    script = "import sys, training.config_files; print({'torch', 'PIL'} & set(sys.modules))"
 
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
 

@@ -13,7 +13,7 @@ import torch
 
 from models import artifact
 from models.network_config import GeneratorConfig, ResNetConfig
-from training.config import load_config, read_data_config, read_gate
+from training.config_files import load_config, read_data_config, read_gate
 from training.data.labels import LabelColumn
 from training.data.loader import load_dataset
 from training.gate import Bound

@@ -12,7 +12,7 @@ from models.errors import InputError
 from models.network_config import ResNetConfig
 from tests.training.runs.helpers import train
 from training import own_preset
-from training.config import dump_config, find_preset, load_config, load_preset
+from training.config_files import dump_config, find_preset, load_config, load_preset
 from training.data.dataset import Dataset
 from training.discriminator_config import ResNetDiscriminatorConfig
 from training.gan.image_ops import average_pixels
@@ -67,13 +67,13 @@ def test_no_networks_weights_explode(side: int, compute: str) -> None:
     with torch.device("meta"):
         trainer = Trainer(config, make_data(side, count=2), "meta")
 
-    assert trainer.encoder is not None
+    assert trainer.learners.encoder is not None
     limit = {"small": 2e6, "medium": 4e6, "large": 12e6}[compute]
-    for network in (trainer.G, trainer.D, trainer.encoder.network):
+    for network in (trainer.learners.G, trainer.learners.D, trainer.learners.encoder.network):
         assert count_weights(network) < limit
     assert isinstance(config.generator, ResNetConfig)
     if config.generator.input_layer == "dense":
-        first = count_weights(trainer.G.project)  # type: ignore[arg-type]
+        first = count_weights(trainer.learners.G.project)  # type: ignore[arg-type]
         assert first <= own_preset.MAX_DENSE_WEIGHTS
 
 
@@ -125,7 +125,7 @@ def test_a_step_is_taken(side: int) -> None:
 
     stats = trainer.step()
 
-    assert trainer.is_finite() and float(stats["recon_loss"]) > 0
+    assert trainer.learners.is_finite() and float(stats["recon_loss"]) > 0
 
 
 def test_a_run_keeps_what_the_rule_chose_when_the_rule_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

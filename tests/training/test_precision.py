@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.runtime import processor
-from training.config import list_presets, load_preset
+from training.config_files import list_presets, load_preset
 from training.precision import describe_precision, resolve_precision
 
 

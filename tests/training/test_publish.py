@@ -29,7 +29,8 @@ from models.manifest import GateRecord
 from models.manifest import read_manifest as read_manifest
 from models.network_config import GeneratorConfig
 from models.networks import build_generator
-from training.config import Config, load_preset
+from training.config import Config
+from training.config_files import load_preset
 from training.data.dataset import Dataset
 from training.evaluation.classifier import Recipe
 from training.evaluation.protocol import Protocol

@@ -12,7 +12,7 @@ from PIL import Image
 
 from models.cli import PATH, write_output
 from models.errors import GanmintError, InputError
-from training.config import find_preset
+from training.config_files import find_preset
 from training.data.archive import readable
 from training.data.inspection import DatasetReport, Pixels, inspect_dataset
 from training.data.labels import LabelColumn

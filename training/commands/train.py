@@ -13,7 +13,8 @@ import click
 from models.cli import PATH, device_option
 from models.errors import InputError
 from models.runtime.loading import resolve_device
-from training.config import REPLACED, Config, dump_config, find_preset, list_presets, load_preset
+from training.config import Config
+from training.config_files import REPLACED, dump_config, find_preset, list_presets, load_preset
 from training.data.dataset import Dataset, toy1d, toy25
 from training.data.layout import describe_unused
 from training.data.loader import load_dataset

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from models.errors import DataError
-from training.config import DataConfig
 from training.data.dataset import Dataset
 from training.data.loader import load_dataset, load_test_images
 from training.data.split import Parts, split_dataset
+from training.data_config import DataConfig
 
 RequestedPart = Literal["validation", "test"]
 Part = Literal["validation", "test", "training"]

@@ -17,7 +17,8 @@ from models.errors import InputError
 from models.manifest import MANIFEST_FILE, Manifest
 from models.runtime.torchscript import TorchRuntime
 from models.sampler import Sampler
-from training.config import DataConfig, read_data_config, read_gate
+from training.config_files import read_data_config, read_gate
+from training.data_config import DataConfig
 from training.gate import Bound
 from training.metric_results import MetricName
 from training.progress import ProgressCallback, ignore_progress

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from models import images
-from training.config import read_gate
+from training.config_files import read_gate
 from training.data.dataset import toy1d, toy25
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.metrics import Features, modes_kept

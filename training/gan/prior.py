@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from models.latents import MAX_INTEGER
 from models.network_config import PriorConfig
 from models.networks import LearnedPrior, one_hot
-from training.config import DataConfig
 from training.data.dataset import Dataset
+from training.data_config import DataConfig
 from training.gan.encoders import Posterior
 from training.gan.vae_gan import reparameterize
 from training.rng import PRIOR, stream

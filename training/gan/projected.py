@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from models.errors import InputError
 from models.networks import GAIN, LEAK, conv, linear
-from training.config import ProjectedConfig
 from training.discriminator_config import DiscriminatorConfig, ResNetDiscriminatorConfig
 from training.efficientnet import CHANNELS, HOW_TO_INSTALL, EfficientNetLite0, is_installed, load_efficientnet
 from training.gan.discriminators import MinibatchStd
 from training.gan.losses import Objective
+from training.optional_parts import ProjectedConfig
 
 # A head halves its map until the side is at most this.
 HEAD_SIDE = 4

@@ -28,6 +28,18 @@ def reparameterize(posterior: Posterior, normal: Tensor) -> Tensor:
     return posterior.mean + (0.5 * posterior.log_variance).exp() * normal
 
 
+def insert_encoded(z: Tensor, posterior: Posterior, std: float) -> Tensor:
+    """Replace the rows ENCODED of latents by samples of the posterior.
+
+    Args:
+        z: (N, z_dim), drawn from a prior of this standard deviation.
+        posterior: of the rows ENCODED; its samples are scaled as the prior is.
+    """
+    z = z.clone()
+    z[ENCODED] = std * reparameterize(posterior, z[ENCODED] / std)
+    return z
+
+
 def kl_divergence(posterior: Posterior) -> Tensor:
     """Return the KL divergence from the standard normal prior, in nats, float (N,).
 

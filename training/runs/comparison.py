@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from models.errors import FileError, InputError
-from training.config import load_config
+from training.config_files import load_config
 from training.metric_results import MetricResult, is_metric
 from training.runs.run_dir import CONFIG_FILE, MUTABLE_FIELDS, STATS_FILE, flatten, require_run
 from training.runs.score_record import ScoreRecord, read_score_records

@@ -11,21 +11,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from training.config import Config
 from training.data.dataset import Dataset
+from training.gan.learners import Learner
 from training.gan.trainer import Trainer
 
 # Measured at 96x96 pixels: the process grew by so many times the bytes of its tensors.
 WORKSPACE = 1.4
 
 
-def count_weights(networks: Mapping[str, nn.Module]) -> dict[str, int]:
+def count_weights(learners: Mapping[str, Learner]) -> dict[str, int]:
     """Return the number of parameters of each network."""
-    return {name: sum(weight.numel() for weight in network.parameters()) for name, network in networks.items()}
+    return {name: sum(w.numel() for w in learner.network.parameters()) for name, learner in learners.items()}
 
 
 def outline(config: Config, dataset: Dataset) -> tuple[dict[str, int], int]:
@@ -43,7 +44,7 @@ def outline(config: Config, dataset: Dataset) -> tuple[dict[str, int], int]:
     with _PeakMemory() as memory, torch.device("meta"):
         trainer = Trainer(config, shapes, "meta")
         trainer.step()
-    return count_weights(trainer.networks()), round(WORKSPACE * memory.peak)
+    return count_weights(trainer.learners.by_name()), round(WORKSPACE * memory.peak)
 
 
 def describe_weights(weights: Mapping[str, int]) -> str:

@@ -1,6 +1,6 @@
 """Train: from a configuration and data to a run folder with checkpoints.
 
-Not here: the mathematics of a step (training.gan.trainer), the folder's files (training.runs.run_dir),
+Not here: the mathematics of a step (training.gan.updates), the folder's files (training.runs.run_dir),
 how progress is shown (training.runs.loggers).
 """
 
@@ -21,11 +21,14 @@ from models.base import first_problem
 from models.errors import CheckpointError, InputError, TrainingDivergedError
 from models.network_config import DCGANConfig
 from training import distributed
-from training.config import Config, find_preset
+from training.config import Config
+from training.config_files import find_preset
 from training.data.dataset import Dataset
 from training.data.split import count_untrained, split_dataset
 from training.distributed import ProcessGroup
-from training.gan.trainer import STATS, Trainer, discriminator_config, generator_config
+from training.gan.learners import discriminator_config, generator_config
+from training.gan.trainer import Trainer
+from training.gan.updates import STATS
 from training.precision import resolve_precision
 from training.runs import ancestry, checkpoint, prior_phase, run_dir
 from training.runs.ancestry import Start
@@ -267,12 +270,13 @@ def _train_tick(trainer: Trainer, logger: Logger, stop: StopRequest) -> Tick | N
         logger.log_step(trainer.images_shown, trainer.images_shown - first_image, time.perf_counter() - start_s)
     if not steps:
         return None
+    inputs = trainer.inputs()
     return Tick(
         kimg=trainer.images_shown / 1000,
         images_per_second=(trainer.images_shown - first_image) / (time.perf_counter() - start_s),
-        lr=trainer.schedule_value(config.lr),
-        gamma=trainer.schedule_value(config.gamma),
-        augment_p=trainer.augment_p(),
+        lr=inputs.scheduled(config.lr),
+        gamma=inputs.scheduled(config.gamma),
+        augment_p=inputs.augment_p,
         **dict(zip(STATS, (sums / steps).tolist())),
     )
 
@@ -290,7 +294,7 @@ def _check_finite(trainer: Trainer, tick: Tick) -> None:
     """Check the losses, which cover the steps so far, and the weights, which include the last update."""
     stats = {name: getattr(tick, name) for name in STATS}
     broken = next((name for name, value in stats.items() if not math.isfinite(value)), None)
-    if broken is None and not trainer.is_finite():
+    if broken is None and not trainer.learners.is_finite():
         broken = "a weight"
     if broken:
         values = ", ".join(f"{name} {value:.3g}" for name, value in stats.items())
@@ -323,10 +327,10 @@ def _save(trainer: Trainer, data_info: dict[str, Any], out: Path) -> None:
     """Save the tick's grid, checkpoint and, if it is due, snapshot."""
     config = trainer.config
     dataset = trainer.dataset
-    write_grid(trainer.ema, dataset, config.z_dim, run_dir.grid_path(out, trainer.images_shown))
+    write_grid(trainer.learners.ema, dataset, config.z_dim, run_dir.grid_path(out, trainer.images_shown))
     if config.infogan_codes and dataset.has_images:
         path = out / run_dir.CODES_FILE
-        write_code_traversals(trainer.ema, config.z_dim, dataset.num_classes, config.infogan_codes, path)
+        write_code_traversals(trainer.learners.ema, config.z_dim, dataset.num_classes, config.infogan_codes, path)
     state = _checkpoint_state(trainer, data_info)
     if dataset.has_images:
         save_if_due(out, trainer.images_shown, config.snapshot_kimg, state)

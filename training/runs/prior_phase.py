@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from training.gan.learners import generator_config
 from training.gan.prior import encode_images, fit_prior
-from training.gan.trainer import Trainer, generator_config
+from training.gan.trainer import Trainer
 from training.progress import format_duration
 from training.runs import checkpoint, run_dir
 from training.runs.tick_grids import write_grid
@@ -35,7 +36,7 @@ def add_prior(trainer: Trainer, out: Path, is_stop_requested: Callable[[], bool]
     """
     config, dataset = trainer.config, trainer.dataset
     assert config.prior
-    assert trainer.encoder
+    assert trainer.learners.encoder
     start_s = time.monotonic()
 
     def check_stop(*_: int) -> None:
@@ -44,7 +45,7 @@ def add_prior(trainer: Trainer, out: Path, is_stop_requested: Callable[[], bool]
             raise KeyboardInterrupt
 
     print(f"Fitting the prior to what the encoder reads from {len(dataset)} images.", flush=True)
-    encoded = encode_images(trainer.encoder.network, dataset, trainer.device, config.data, check_stop)
+    encoded = encode_images(trainer.learners.encoder.network, dataset, trainer.device, config.data, check_stop)
     prior = fit_prior(config.prior, encoded, dataset.num_classes, config.latent_std, config.seed, check_stop)
     path = checkpoint.latest_path(out)
     assert path is not None

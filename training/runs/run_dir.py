@@ -31,7 +31,8 @@ from models.base import Frozen
 from models.errors import FileError, InputError
 from models.files import VOLUME_FOLDER, write_atomically
 from models.manifest import Ancestor
-from training.config import Config, dump_config, load_config
+from training.config import Config
+from training.config_files import dump_config, load_config
 from training.precision import resolve_precision
 from training.runs import checkpoint
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from models.errors import InputError
 from models.network_config import Shape
-from training.config import Config, load_preset
+from training.config import Config
+from training.config_files import load_preset
 from training.own_preset import EXAMPLE_SHAPE
 from training.runs import checkpoint
 from training.runs.run_dir import is_run, resolve_config

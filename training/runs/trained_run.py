@@ -15,7 +15,8 @@ from models.errors import CheckpointError, InputError
 from models.manifest import ImageShape, Latents, Manifest, TrainingInfo
 from models.network_config import GeneratorConfig, Shape
 from models.networks import build_generator
-from training.config import Config, list_presets, load_config, load_preset
+from training.config import Config
+from training.config_files import list_presets, load_config, load_preset
 from training.precision import resolve_precision
 from training.runs import checkpoint, run_dir, snapshots
 from training.runs.ancestry import to_data_info

@@ -14,7 +14,7 @@ from PIL import Image
 from ganmint.cli import cli
 from models.errors import DataError, InputError
 from training.commands import data
-from training.config import find_preset, load_preset
+from training.config_files import find_preset, load_preset
 from training.data.dataset import Dataset
 from training.data.inspection import inspect_dataset
 from training.data.labels import LabelColumn

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from models.errors import DataError
-from training.config import load_preset
+from training.config_files import load_preset
 from training.data.labels import LabelColumn, derive_class_names
 from training.data.loader import load_dataset
 

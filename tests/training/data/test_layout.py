@@ -22,9 +22,10 @@ from tests.training.data.samples import (
     write_zip,
 )
 from training.commands.train import _print_plan
-from training.config import DataConfig, load_preset
+from training.config_files import load_preset
 from training.data.layout import describe_unused
 from training.data.loader import load_dataset, load_test_images
+from training.data_config import DataConfig
 from training.evaluation import data_split
 
 

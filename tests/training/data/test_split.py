@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from training.config import list_presets, load_preset, read_data_config
+from training.config_files import list_presets, load_preset, read_data_config
 from training.data.dataset import Dataset, toy25
 from training.data.split import count_untrained, split_dataset
 

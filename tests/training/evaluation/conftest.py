@@ -14,7 +14,7 @@ from models import artifact
 from models.runtime.torchscript import Generator
 from models.sampler import Sampler
 from tests.samplers import torch_runtime, torch_sampler
-from training.config import DataConfig
+from training.data_config import DataConfig
 from training.evaluation import data_split
 from training.evaluation.classifier import Recipe
 from training.evaluation.data_split import DataSplit

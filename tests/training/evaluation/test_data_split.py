@@ -9,10 +9,10 @@ import pytest
 
 from models.errors import DataError
 from tests.training.evaluation.conftest import DIGITS
-from training.config import DataConfig
 from training.data.dataset import Dataset
 from training.data.loader import load_dataset
 from training.data.split import split_dataset
+from training.data_config import DataConfig
 from training.evaluation import data_split
 from training.evaluation.data_split import RequestedPart
 

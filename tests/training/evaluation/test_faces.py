@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models import images
-from training.config import DataConfig
+from training.data_config import DataConfig
 from training.evaluation import classifier, data_split, html_report, skin_tone
 from training.evaluation.classifier import Recipe
 from training.evaluation.evaluate import evaluate

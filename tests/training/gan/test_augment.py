@@ -10,8 +10,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from training.config import AugmentConfig
 from training.gan.augment import augment, recolour, warp
+from training.optional_parts import AugmentConfig
 from training.schedule import CosineSchedule
 
 

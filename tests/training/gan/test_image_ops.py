@@ -48,14 +48,14 @@ def test_the_discriminator_is_shown_clipped_images_where_that_is_asked(
 ) -> None:
     trainer = Trainer(tiny_config(f"clip_fakes={clip}"), tiny_data, "cpu")
     seen: list[Tensor] = []
-    forward = trainer.D.forward
+    forward = trainer.learners.D.forward
 
     def watched(images: Tensor, labels: Tensor) -> DiscriminatorOutput:
         seen.append(images.detach())
         output: DiscriminatorOutput = forward(images, labels)
         return output
 
-    trainer.D.forward = watched
+    trainer.learners.D.forward = watched
     trainer.step()
 
     assert len(seen) == 4

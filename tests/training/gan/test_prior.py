@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from models.network_config import PriorConfig
 from models.networks import LearnedPrior, one_hot
-from training.config import Config, DataConfig
+from training.config import Config
 from training.data.dataset import Dataset
+from training.data_config import DataConfig
 from training.gan import prior as fitting
 from training.gan.encoders import Posterior
 from training.gan.prior import EncodedImages, encode_images, fit_prior, flow_matching_loss

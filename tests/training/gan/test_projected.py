@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import InputError
-from training.config import Config, ProjectedConfig
+from training.config import Config
 from training.data.dataset import Dataset
 from training.discriminator_config import DiscriminatorConfig, ResNetDiscriminatorConfig
 from training.efficientnet import CHANNELS
@@ -17,6 +17,7 @@ from training.gan import projected
 from training.gan.losses import OBJECTIVES
 from training.gan.projected import FeaturePairs, ProjectedJudge, feature_gradient_penalty
 from training.gan.trainer import Trainer
+from training.optional_parts import ProjectedConfig
 
 MakeConfig = Callable[..., Config]
 PROJECTED = "projected={scale: 2, width: 4, weight: 0.1}"
@@ -102,16 +103,16 @@ def test_the_heads_learn_to_rank_real_above_generated_images() -> None:
 
 def test_a_step_trains_the_heads_and_leaves_what_is_fixed(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config(PROJECTED), tiny_data, "cpu")
-    assert trainer.judge
-    before = weights(trainer.judge.discriminator)
-    backbone = weights(trainer.judge.backbone)
+    assert trainer.learners.judge
+    before = weights(trainer.learners.judge.discriminator)
+    backbone = weights(trainer.learners.judge.backbone)
 
     stats = trainer.step()
 
-    after = weights(trainer.judge.discriminator)
+    after = weights(trainer.learners.judge.discriminator)
     unchanged = {name for name, value in after.items() if torch.equal(value, before[name])}
     assert unchanged == {name for name in before if name.startswith("mixer.")}
-    assert all(torch.equal(value, backbone[name]) for name, value in weights(trainer.judge.backbone).items())
+    assert all(torch.equal(value, backbone[name]) for name, value in weights(trainer.learners.judge.backbone).items())
     assert float(stats["loss_D_projected"]) > 0 and float(stats["penalty_projected"]) > 0
 
 
@@ -119,25 +120,25 @@ def test_its_weight_decides_how_much_the_generator_follows_it(tiny_config: MakeC
     def trained(weight: float) -> dict[str, Tensor]:
         trainer = Trainer(tiny_config(f"projected={{scale: 2, width: 4, weight: {weight}}}"), tiny_data, "cpu")
         trainer.step()
-        return weights(trainer.G)
+        return weights(trainer.learners.G)
 
     plain = Trainer(tiny_config(), tiny_data, "cpu")
     plain.step()
     without, with_weight = trained(0), trained(1)
 
-    assert all(torch.equal(value, without[name]) for name, value in weights(plain.G).items())
+    assert all(torch.equal(value, without[name]) for name, value in weights(plain.learners.G).items())
     assert not all(torch.equal(value, without[name]) for name, value in with_weight.items())
 
 
 def test_alone_it_leaves_the_discriminator_of_pixels_out(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     config = tiny_config("projected={scale: 2, width: 4, weight: 1, pixel_weight: 0}")
     trainer = Trainer(config, tiny_data, "cpu")
-    d, g = weights(trainer.D), weights(trainer.G)
+    d, g = weights(trainer.learners.D), weights(trainer.learners.G)
 
     stats = trainer.step()
 
-    assert all(torch.equal(value, d[name]) for name, value in weights(trainer.D).items())
-    assert not all(torch.equal(value, g[name]) for name, value in weights(trainer.G).items())
+    assert all(torch.equal(value, d[name]) for name, value in weights(trainer.learners.D).items())
+    assert not all(torch.equal(value, g[name]) for name, value in weights(trainer.learners.G).items())
     assert float(stats["loss_D"]) == 0
 
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from models.networks import one_hot
 from training.config import Config
 from training.data.dataset import Dataset
-from training.gan.trainer import PROJECTED_STATS, STATS, Trainer
+from training.gan.trainer import Trainer
+from training.gan.updates import STATS, update_discriminator, update_generator
 from training.runs import checkpoint
 
 MakeConfig = Callable[..., Config]
@@ -55,6 +56,10 @@ def shown(config: Config, data: Recording, steps: int) -> list[int]:
 def step(trainer: Trainer) -> dict[str, float]:
     """One step's results as numbers."""
     return {name: float(value) for name, value in trainer.step().items()}
+
+
+def optimizers(trainer: Trainer) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+    return trainer.learners.generator.optimizer, trainer.learners.discriminator.optimizer
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -124,8 +129,8 @@ def test_a_trainer_does_not_use_the_global_generators(tiny_config: MakeConfig, t
 def test_another_seed_begins_with_other_weights(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     one, other = (Trainer(tiny_config(f"seed={seed}"), tiny_data, "cpu") for seed in (1, 2))
 
-    assert not same(weights(one.G), weights(other.G))
-    assert not same(weights(one.D), weights(other.D))
+    assert not same(weights(one.learners.G), weights(other.learners.G))
+    assert not same(weights(one.learners.D), weights(other.learners.D))
 
 
 @pytest.mark.parametrize("settings", ["data.mirror=true", "data.class_sampling_power=0.5", "encoder={}"])
@@ -161,57 +166,54 @@ def test_a_step_counts_its_images_and_returns_all_stats(tiny_config: MakeConfig,
 
 def test_the_generators_update_changes_the_generator_alone(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config(), tiny_data, "cpu")
-    d, g, ema = weights(trainer.D), weights(trainer.G), weights(trainer.ema)
+    d, g, ema = weights(trainer.learners.D), weights(trainer.learners.G), weights(trainer.learners.ema)
 
-    trainer._update_generator(*trainer._real_batch())
+    update_generator(trainer.learners, trainer.inputs(), *trainer.inputs().real_batch())
 
-    assert same(weights(trainer.D), d)
-    assert all(p.grad is None for p in trainer.D.parameters())
-    assert not same(weights(trainer.G), g)
-    assert same(weights(trainer.ema), ema)
+    assert same(weights(trainer.learners.D), d)
+    assert all(p.grad is None for p in trainer.learners.D.parameters())
+    assert not same(weights(trainer.learners.G), g)
+    assert same(weights(trainer.learners.ema), ema)
 
 
 def test_the_discriminators_update_changes_the_discriminator_alone(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config(), tiny_data, "cpu")
-    d, g, ema = weights(trainer.D), weights(trainer.G), weights(trainer.ema)
+    d, g, ema = weights(trainer.learners.D), weights(trainer.learners.G), weights(trainer.learners.ema)
 
-    trainer._update_discriminator(*trainer._real_batch())
+    update_discriminator(trainer.learners, trainer.inputs(), *trainer.inputs().real_batch())
 
-    assert not same(weights(trainer.D), d)
-    assert same(weights(trainer.G), g)
-    assert all(p.grad is None for p in trainer.G.parameters())
-    assert same(weights(trainer.ema), ema)
+    assert not same(weights(trainer.learners.D), d)
+    assert same(weights(trainer.learners.G), g)
+    assert all(p.grad is None for p in trainer.learners.G.parameters())
+    assert same(weights(trainer.learners.ema), ema)
 
 
 def test_a_step_trains_every_weight_of_both_networks(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config(), tiny_data, "cpu")
-    d, g = weights(trainer.D), weights(trainer.G)
+    d, g = weights(trainer.learners.D), weights(trainer.learners.G)
 
     # The last convolutions of residual blocks begin at zero, so what is before them moves from the second step on.
     trainer.step()
     trainer.step()
 
-    assert [name for name, value in weights(trainer.D).items() if torch.equal(value, d[name])] == []
-    assert [name for name, value in weights(trainer.G).items() if torch.equal(value, g[name])] == []
+    assert [name for name, value in weights(trainer.learners.D).items() if torch.equal(value, d[name])] == []
+    assert [name for name, value in weights(trainer.learners.G).items() if torch.equal(value, g[name])] == []
 
 
 def test_the_generator_follows_the_gradient_of_its_relativistic_loss(
     tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:
     trainer = Trainer(tiny_config(), tiny_data, "cpu")
-    real, labels = trainer._real_batch()
-    fake = trainer.G(trainer._latents(0), one_hot(labels, tiny_data.num_classes))
-    loss = F.softplus(trainer.D(real, labels).logits - trainer.D(fake, labels).logits).mean()
-    expected = torch.autograd.grad(loss, list(trainer.G.parameters()))
+    real, labels = trainer.inputs().real_batch()
+    fake = trainer.learners.G(trainer.inputs().latents(0), one_hot(labels, tiny_data.num_classes))
+    loss = F.softplus(trainer.learners.D(real, labels).logits - trainer.learners.D(fake, labels).logits).mean()
+    expected = torch.autograd.grad(loss, list(trainer.learners.G.parameters()))
 
-    stats = trainer._update_generator(real, labels)
+    stats, _ = update_generator(trainer.learners, trainer.inputs(), real, labels)
 
     norm = torch.cat([gradient.flatten() for gradient in expected]).norm().item()
-    assert dict(stats) == pytest.approx(
-        {"loss_G": loss.item(), "grad_norm_G": norm, "recon_loss": 0, "kl": 0, **dict.fromkeys(PROJECTED_STATS, 0)},
-        rel=1e-4,
-    )
-    for parameter, gradient in zip(trainer.G.parameters(), expected, strict=True):
+    assert dict(stats) == pytest.approx({"loss_G": loss.item(), "grad_norm_G": norm}, rel=1e-4)
+    for parameter, gradient in zip(trainer.learners.G.parameters(), expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-4, atol=1e-7)
 
@@ -220,23 +222,27 @@ def test_the_discriminator_follows_its_loss_plus_half_gamma_of_both_penalties(
     tiny_config: MakeConfig, tiny_data: Dataset
 ) -> None:
     trainer = Trainer(tiny_config("gamma={start: 3, end: 3}"), tiny_data, "cpu")
-    real, labels = trainer._real_batch()
+    real, labels = trainer.inputs().real_batch()
     x = real.clone().requires_grad_()
-    y = trainer.G(trainer._latents(1), one_hot(labels, tiny_data.num_classes)).detach().requires_grad_()
-    loss = F.softplus(trainer.D(y, labels).logits - trainer.D(x, labels).logits).mean()
-    (by_x,) = torch.autograd.grad(trainer.D(x, labels).logits.sum(), x, create_graph=True)
-    (by_y,) = torch.autograd.grad(trainer.D(y, labels).logits.sum(), y, create_graph=True)
+    y = (
+        trainer.learners.G(trainer.inputs().latents(1), one_hot(labels, tiny_data.num_classes))
+        .detach()
+        .requires_grad_()
+    )
+    loss = F.softplus(trainer.learners.D(y, labels).logits - trainer.learners.D(x, labels).logits).mean()
+    (by_x,) = torch.autograd.grad(trainer.learners.D(x, labels).logits.sum(), x, create_graph=True)
+    (by_y,) = torch.autograd.grad(trainer.learners.D(y, labels).logits.sum(), y, create_graph=True)
     r1, r2 = by_x.square().sum() / 16, by_y.square().sum() / 16
-    expected = torch.autograd.grad(loss + 1.5 * r1 + 1.5 * r2, list(trainer.D.parameters()))
+    expected = torch.autograd.grad(loss + 1.5 * r1 + 1.5 * r2, list(trainer.learners.D.parameters()))
 
-    stats = trainer._update_discriminator(real, labels)
+    stats = update_discriminator(trainer.learners, trainer.inputs(), real, labels)
 
     norm = torch.cat([gradient.flatten() for gradient in expected]).norm().item()
     expected_stats = {"loss_D": loss.item(), "grad_norm_D": norm, "loss_codes": 0, "r1": r1.item(), "r2": r2.item()}
     assert {name: value for name, value in stats.items() if name in expected_stats} == pytest.approx(
         expected_stats, rel=1e-4
     )
-    for parameter, gradient in zip(trainer.D.parameters(), expected, strict=True):
+    for parameter, gradient in zip(trainer.learners.D.parameters(), expected, strict=True):
         assert parameter.grad is not None
         assert torch.allclose(parameter.grad, gradient, rtol=1e-3, atol=1e-6)
 
@@ -246,7 +252,7 @@ def test_no_two_updates_share_their_latents(tiny_config: MakeConfig, tiny_data: 
     drawn = []
     for images_shown in (0, 16, 2**40):
         trainer.images_shown = images_shown
-        drawn += [trainer._latents(0), trainer._latents(1)]
+        drawn += [trainer.inputs().latents(0), trainer.inputs().latents(1)]
 
     rows = torch.cat(drawn)
     assert len({tuple(row) for row in rows.tolist()}) == len(rows) == 6 * 16
@@ -258,7 +264,10 @@ def test_learning_rate_and_betas_follow_their_schedules(tiny_config: MakeConfig,
     seen = []
     for _ in range(4):
         trainer.step()
-        groups = [optimizer.param_groups[0] for optimizer in (trainer.optimizer_G, trainer.optimizer_D)]
+        groups = [
+            optimizer.param_groups[0]
+            for optimizer in (trainer.learners.generator.optimizer, trainer.learners.discriminator.optimizer)
+        ]
         assert groups[0]["lr"] == groups[1]["lr"] and groups[0]["betas"] == groups[1]["betas"]
         seen.append((groups[0]["lr"], *groups[0]["betas"]))
 
@@ -272,8 +281,12 @@ def test_the_generator_alone_learns_at_its_share_of_the_rate(tiny_config: MakeCo
 
     trainer.step()
 
-    assert trainer.encoder is not None
-    optimizers = (trainer.optimizer_G, trainer.optimizer_D, trainer.encoder.optimizer)
+    assert trainer.learners.encoder is not None
+    optimizers = (
+        trainer.learners.generator.optimizer,
+        trainer.learners.discriminator.optimizer,
+        trainer.learners.encoder.optimizer,
+    )
     assert [optimizer.param_groups[0]["lr"] for optimizer in optimizers] == [0.001, 0.004, 0.004]
 
 
@@ -284,51 +297,56 @@ def test_the_generators_share_of_the_rate_follows_its_schedule(tiny_config: Make
     seen = []
     for _ in range(3):
         trainer.step()
-        seen.append([o.param_groups[0]["lr"] for o in (trainer.optimizer_G, trainer.optimizer_D)])
+        seen.append(
+            [
+                o.param_groups[0]["lr"]
+                for o in (trainer.learners.generator.optimizer, trainer.learners.discriminator.optimizer)
+            ]
+        )
 
     assert seen == [pytest.approx([lr, 0.004]) for lr in (0.001, 0.002, 0.003)]
 
 
 def test_a_frozen_generator_stays_while_the_others_learn(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config("freeze_generator_kimg=0.032", "batch=32", "encoder={}"), tiny_data, "cpu")
-    assert trainer.encoder is not None
-    networks = (trainer.G, trainer.D, trainer.encoder.network)
+    assert trainer.learners.encoder is not None
+    networks = (trainer.learners.G, trainer.learners.D, trainer.learners.encoder.network)
     before = [weights(network) for network in networks]
 
     trainer.step()
     assert [same(old, weights(network)) for old, network in zip(before, networks)] == [True, False, False]
 
     trainer.step()
-    assert not same(before[0], weights(trainer.G))
+    assert not same(before[0], weights(trainer.learners.G))
 
 
 def test_the_average_moves_half_way_per_half_life(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     # Two batches a half-life, so each step keeps 2^-0.5 of the average.
     trainer = Trainer(tiny_config("ema_halflife_kimg={start: 0.032, end: 0.032}"), tiny_data, "cpu")
-    expected = {name: value.double() for name, value in weights(trainer.G).items()}
+    expected = {name: value.double() for name, value in weights(trainer.learners.G).items()}
 
     for _ in range(3):
         trainer.step()
-        for name, value in weights(trainer.G).items():
+        for name, value in weights(trainer.learners.G).items():
             expected[name] = expected[name] * 2**-0.5 + value.double() * (1 - 2**-0.5)
 
-    for name, value in trainer.ema.state_dict().items():
+    for name, value in trainer.learners.ema.state_dict().items():
         assert torch.allclose(value.double(), expected[name], atol=1e-6)
-    assert not same(weights(trainer.ema), weights(trainer.G))
+    assert not same(weights(trainer.learners.ema), weights(trainer.learners.G))
 
 
 def test_with_a_half_life_of_0_the_average_is_the_generator(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config("ema_halflife_kimg={start: 0, end: 0}"), tiny_data, "cpu")
     trainer.step()
 
-    assert same(weights(trainer.ema), weights(trainer.G))
+    assert same(weights(trainer.learners.ema), weights(trainer.learners.G))
 
 
 def test_mirroring_flips_half_of_the_images_left_to_right_and_nothing_else(tiny_config: MakeConfig) -> None:
     images = np.arange(256 * 64, dtype=np.uint32).reshape(256, 8, 8, 1).astype(np.uint8)
     data = Dataset("ramps", images, np.arange(256, dtype=np.int64) % 3, ("a", "b", "c"))
     plain, mirrored = (
-        Trainer(tiny_config("batch=256", f"data.mirror={mirror}"), data, "cpu")._real_batch()
+        Trainer(tiny_config("batch=256", f"data.mirror={mirror}"), data, "cpu").inputs().real_batch()
         for mirror in ("false", "true")
     )
 
@@ -350,10 +368,10 @@ def test_mirroring_leaves_the_data_set_as_it_was(tiny_config: MakeConfig, tiny_d
 
 def test_each_epoch_flips_other_images(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config("data.mirror=true", "batch=256"), tiny_data, "cpu")
-    first = {image.tobytes() for image in trainer._real_batch()[0].numpy()}
+    first = {image.tobytes() for image in trainer.inputs().real_batch()[0].numpy()}
     trainer.images_shown = 256
 
-    second = {image.tobytes() for image in trainer._real_batch()[0].numpy()}
+    second = {image.tobytes() for image in trainer.inputs().real_batch()[0].numpy()}
 
     assert 60 < len(first & second) < 196
 
@@ -395,6 +413,19 @@ def test_every_switch_resumes_bit_for_bit(
     assert same(whole.state(), resumed.state())
 
 
+@pytest.mark.parametrize("with_parts", [False, True])
+def test_a_state_has_the_keys_of_every_earlier_checkpoint(
+    with_parts: bool, tiny_config: MakeConfig, tiny_data: Dataset
+) -> None:
+    settings = ("encoder={}", "projected={scale: 2, width: 4}") if with_parts else ()
+
+    state = Trainer(tiny_config(*settings), tiny_data, "cpu").state()
+
+    assert state.keys() == {"images_shown", "G", "D", "ema", "optimizer_G", "optimizer_D", "encoder", "projected"}
+    assert state["encoder"].keys() == ({"E", "optimizer_E"} if with_parts else set())
+    assert state["projected"].keys() == ({"D", "optimizer_D"} if with_parts else set())
+
+
 def test_lazy_penalties_have_the_same_total_weight(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     every, third = (Trainer(tiny_config(f"penalty_every={k}"), tiny_data, "cpu") for k in (1, 3))
 
@@ -429,7 +460,7 @@ def test_d_sees_each_image_augmented_in_four_ways(
     plain, augmented = (Trainer(tiny_config(f"augment={value}"), tiny_data, "cpu") for value in ("null", "{p: 0.8}"))
     seen: dict[int, list[Tensor]] = {0: [], 1: []}
     for k, trainer in enumerate((plain, augmented)):
-        trainer.D.register_forward_pre_hook(lambda _, inputs, k=k: seen[k].append(inputs[0].detach().clone()))
+        trainer.learners.D.register_forward_pre_hook(lambda _, inputs, k=k: seen[k].append(inputs[0].detach().clone()))
         trainer.step()
 
     real_for_g, fake_for_g, real_for_d, fake_for_d = seen[1]
@@ -468,9 +499,9 @@ def test_dcgans_average_has_the_running_statistics(tiny_config: MakeConfig, tiny
     for _ in range(3):
         trainer.step()
 
-    for average, running in zip(trainer.ema.buffers(), trainer.G.buffers(), strict=True):
+    for average, running in zip(trainer.learners.ema.buffers(), trainer.learners.G.buffers(), strict=True):
         assert torch.equal(average, running)
-    assert not trainer.ema.training and trainer.G.training
+    assert not trainer.learners.ema.training and trainer.learners.G.training
 
 
 def test_the_probability_of_augmentation_follows_its_schedule(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
@@ -478,15 +509,17 @@ def test_the_probability_of_augmentation_follows_its_schedule(tiny_config: MakeC
 
     seen = []
     for _ in range(6):
-        seen.append(trainer.augment_p())
+        seen.append(trainer.inputs().augment_p)
         trainer.step()
 
     assert seen == pytest.approx([0.3 * (1 - math.cos(math.pi * k / 4)) / 2 for k in range(5)] + [0.3])
-    assert Trainer(tiny_config(), tiny_data, "cpu").augment_p() == 0
+    assert Trainer(tiny_config(), tiny_data, "cpu").inputs().augment_p == 0
 
 
 def test_a_smaller_latent_deviation_scales_the_same_latents(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
-    usual, smaller = (Trainer(tiny_config(f"latent_std={std}"), tiny_data, "cpu")._latents(0) for std in (1.0, 0.5))
+    usual, smaller = (
+        Trainer(tiny_config(f"latent_std={std}"), tiny_data, "cpu").inputs().latents(0) for std in (1.0, 0.5)
+    )
 
     assert torch.equal(smaller, 0.5 * usual)
 

@@ -11,13 +11,16 @@ from pydantic import ValidationError
 from torch.distributions import Normal, kl_divergence
 
 from models.errors import InputError
-from training.config import Config, EncoderConfig, load_preset
+from training.config import Config
+from training.config_files import load_preset
 from training.data.dataset import Dataset
+from training.gan import updates
 from training.gan.encoders import Posterior
 from training.gan.image_ops import average_pixels
 from training.gan.trainer import Trainer
+from training.gan.vae_gan import insert_encoded, reparameterize
 from training.gan.vae_gan import kl_divergence as kl_from_prior
-from training.gan.vae_gan import reparameterize
+from training.optional_parts import EncoderConfig
 
 MakeConfig = Callable[..., Config]
 
@@ -50,19 +53,18 @@ def test_latents_are_sampled_from_the_posterior() -> None:
 
 def test_every_second_image_of_gs_batch_is_encoded(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config("encoder={}", "latent_std=0.5"), tiny_data, "cpu")
-    real, labels = trainer._real_batch()
-    z = trainer._latents(0)
+    real, labels = trainer.inputs().real_batch()
+    z = trainer.inputs().latents(0)
 
-    posterior, of_other_images = trainer._encode(real, labels), trainer._encode(-real, labels)
-    assert posterior is not None and of_other_images is not None
-    encoded = trainer._insert_encoded(z, posterior)
+    assert trainer.learners.encoder is not None
+    encoder = trainer.learners.encoder.network
+    posterior, of_other_images = encoder(real[::2], labels[::2]), encoder(-real[::2], labels[::2])
+    encoded = insert_encoded(z, posterior, 0.5)
 
     assert torch.equal(encoded[1::2], z[1::2])
-    assert not torch.isclose(encoded[::2], trainer._insert_encoded(z, of_other_images)[::2]).any()
+    assert not torch.isclose(encoded[::2], insert_encoded(z, of_other_images, 0.5)[::2]).any()
     # Scaled as all latents of this run are, from the same standard normal numbers.
-    assert trainer.encoder is not None
-    again = trainer.encoder.network(real[::2], labels[::2])
-    assert torch.allclose(encoded[::2], 0.5 * reparameterize(again, z[::2] / 0.5))
+    assert torch.allclose(encoded[::2], 0.5 * reparameterize(posterior, z[::2] / 0.5))
     assert kl_from_prior(posterior).shape == (8,)
 
 
@@ -84,24 +86,26 @@ def test_real_images_are_reconstructed(tiny_config: MakeConfig) -> None:
 def test_the_discriminator_does_not_train_the_encoder(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     """Without a weight of the reconstruction, no gradient is left."""
     trainer = Trainer(tiny_config("encoder={weight: 0}"), tiny_data, "cpu")
-    assert trainer.encoder is not None
-    before = [w.clone() for w in trainer.encoder.network.parameters()]
+    assert trainer.learners.encoder is not None
+    before = [w.clone() for w in trainer.learners.encoder.network.parameters()]
 
     trainer.step()
 
-    for old, new in zip(before, trainer.encoder.network.parameters()):
+    for old, new in zip(before, trainer.learners.encoder.network.parameters()):
         assert torch.equal(old, new)
 
 
-def test_d_does_not_see_encoded_images(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+def test_d_does_not_see_encoded_images(
+    tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def trained(encoded: float) -> list[torch.Tensor]:
         trainer = Trainer(tiny_config("encoder={weight: 0}"), tiny_data, "cpu")
-        real, labels = trainer._real_batch()
-        z = trainer._latents(0)
+        real, labels = trainer.inputs().real_batch()
+        z = trainer.inputs().latents(0)
         z[::2] = encoded
-        trainer._insert_encoded = lambda *_: z  # type: ignore[method-assign]
-        trainer._update_generator(real, labels)
-        return list(trainer.G.parameters())
+        monkeypatch.setattr(updates, "insert_encoded", lambda *_: z)
+        updates.update_generator(trainer.learners, trainer.inputs(), real, labels)
+        return list(trainer.learners.G.parameters())
 
     for one, other in zip(trained(0.5), trained(-3.0)):
         assert torch.equal(one, other)

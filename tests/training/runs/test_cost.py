@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.config import Config, list_presets, load_preset
+from training.config import Config
+from training.config_files import list_presets, load_preset
 from training.data.dataset import Dataset
 from training.runs.cost import describe_weights, outline
 from training.runs.loop import measure_rate

@@ -16,9 +16,10 @@ from tests.training.runs.helpers import (
     read_ticks,
     train,
 )
-from training.config import Config, load_preset
+from training.config import Config
+from training.config_files import load_preset
 from training.data.dataset import Dataset
-from training.gan.trainer import STATS
+from training.gan.updates import STATS
 from training.runs import checkpoint, loop
 
 MakeConfig = Callable[..., Config]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.network_config import GeneratorConfig
 from models.networks import build_generator
-from training.config import load_preset
+from training.config_files import load_preset
 from training.data.dataset import Dataset, toy1d, toy25
 from training.evaluation.toy_metrics import evaluate_toy
 from training.runs import checkpoint

@@ -18,10 +18,12 @@ from tests.training.runs.helpers import (
     read_ticks,
     train,
 )
-from training.config import Config, load_config, load_preset
+from training.config import Config
+from training.config_files import load_config, load_preset
 from training.data.dataset import Dataset
 from training.data.split import split_dataset
-from training.gan.trainer import STATS, Trainer
+from training.gan.trainer import Trainer
+from training.gan.updates import STATS
 from training.runs import checkpoint, loop
 
 MakeConfig = Callable[..., Config]

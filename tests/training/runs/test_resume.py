@@ -32,7 +32,7 @@ from tests.training.runs.helpers import (
 from tests.waiting import TIMEOUT_S
 from training.config import Config
 from training.data.dataset import Dataset
-from training.gan.trainer import STATS
+from training.gan.updates import STATS
 from training.runs import checkpoint, loop
 from training.runs.loggers import LoggerGroup
 

@@ -19,7 +19,8 @@ from tests.training.runs.helpers import (
     read_files,
     train,
 )
-from training.config import Config, load_config, load_preset
+from training.config import Config
+from training.config_files import load_config, load_preset
 from training.data.dataset import Dataset
 from training.gan.trainer import Trainer
 from training.runs.loggers import LoggerGroup

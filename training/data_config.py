@@ -1,0 +1,68 @@
+"""The configuration of a run's data. Importing this module does not load torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AliasChoices, Field, model_validator
+
+from models.base import Frozen
+from training.data.labels import LabelColumn
+
+
+class DataConfig(Frozen):
+    """The data: what it is called, under which terms it may be used, and how training reads it."""
+
+    kind: Literal["images", "toy1d", "toy25"] = "images"
+    name: str = ""
+    licence: str = ""
+    attribution: str = ""
+    use: str = Field(default="", description="caveats, and what the images are not for; part of the model card")
+    digest: str = Field(default="", description="if given, the four above are for data with this sha256 only")
+    aligned_faces: bool = Field(default=False, description="the evaluation compares skin tones as well")
+    mirror: bool = Field(default=False, description="flip each real image with probability 1/2")
+    label_columns: tuple[LabelColumn, ...] = Field(
+        default=(),
+        validation_alias=AliasChoices("label_columns", "labels"),
+        description="csv columns that make the label, joined by a space",
+    )
+    unlabelled: bool = Field(default=False, description="read no labels: folders and tables are no classes")
+    test: str = Field(
+        default="", description="path of the test images, read as the data are; without it, the data's own or a share"
+    )
+    holdout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the images that is held out as test images, for a release"
+    )
+    # Off unless it is stated, because configurations of earlier versions do not have it.
+    stratify_holdout: bool = Field(
+        default=False, description="take the holdout's share of each class instead of all images together"
+    )
+    validation: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of each class's other images that is held out for choices: settings, snapshots",
+    )
+    class_sampling_power: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        validation_alias=AliasChoices("class_sampling_power", "class_power"),
+        description="classes are shown in proportion to their size to this power: 1 as they are, 0 equally often",
+    )
+
+    @model_validator(mode="after")
+    def _check_labels(self) -> DataConfig:
+        if self.unlabelled and self.label_columns:
+            raise ValueError("data.unlabelled reads no labels; give data.label_columns=[] with it")
+        return self
+
+    def without_terms_of_other_data(self, digest: str) -> DataConfig:
+        """Return this for data with a digest: without the terms, if they were written for other data."""
+        if self.digest in ("", digest):
+            return self
+        return self.model_copy(update=dict.fromkeys((*DATA_TERMS, "digest"), ""))
+
+
+# If one of these is set, none of the preset's stays.
+DATA_TERMS = ("name", "licence", "attribution", "use")
