@@ -223,20 +223,20 @@ def _pull_changes(url: str, pulled: dict[str, str]) -> None:
     Raises: the first error, when none of them passes.
     """
     archives = {file: state for file, state in transfer.list_archives(url).items() if pulled.get(file) != state}
-    errors = []
+    failures = []
     for file, state in archives.items():
         try:
             stored = transfer.pull(file)
         except GanmintError as error:
-            errors.append(error)
+            failures.append(error)
             continue
         pulled[file] = state
         click.echo(f"{stored} is in the store: {stored.path}")
-    is_without_model = len(errors) == len(archives)
-    for error in errors[1:] if is_without_model else errors:
-        click.echo(f"Not pulled: {error}", err=True)
-    if errors and is_without_model:
-        raise errors[0]
+    is_without_model = len(failures) == len(archives)
+    for failure in failures[1:] if is_without_model else failures:
+        click.echo(f"Not pulled: {failure}", err=True)
+    if failures and is_without_model:
+        raise failures[0]
 
 
 @models.command(

@@ -187,7 +187,11 @@ def test_pulled_again_are_only_files_that_have_changed(
         return pull_for_real(url)
 
     def sleep(seconds: float) -> None:
-        steps = [lambda: None, lambda: file.write_bytes(file.read_bytes()), lambda: shutil.rmtree(file.parent)]
+        steps: list[Callable[[], object]] = [
+            lambda: None,
+            lambda: file.write_bytes(file.read_bytes()),
+            lambda: shutil.rmtree(file.parent),
+        ]
         if len(slept) == len(steps):
             raise SystemExit(143)
         steps[len(slept)]()
