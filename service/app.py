@@ -111,8 +111,9 @@ def _add_middleware(app: FastAPI, settings: Settings, registry: Registry, metric
     app.add_middleware(NoStoreMiddleware)
     app.add_middleware(DrainMiddleware, is_draining=lambda: registry.is_draining)
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics, access_log=settings.access_log)
-    if settings.root_path:
-        app.add_middleware(RootPathMiddleware, root_path=settings.root_path)
+    if settings.root_path or settings.trust_forwarded_prefix:
+        trusts_header = settings.trust_forwarded_prefix
+        app.add_middleware(RootPathMiddleware, root_path=settings.root_path, trusts_header=trusts_header)
 
 
 async def _load_models(registry: Registry, settings: Settings, on_loaded: Callable[[], None] | None) -> None:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from models.errors import GanmintError
 from service.errors import CUT_STATUS, handle_ganmint_error, handle_http_exception
 from service.metrics import Metrics
+from service.settings import ROOT_PATH
 
 # Where in the request's state the routes leave fields for its line of the access log.
 LOG_FIELDS = "log_fields"
@@ -93,19 +94,30 @@ class RootPathMiddleware:
     Args:
         app: the next layer.
         root_path: such as /images; no slash at its end.
+        trusts_header: whether X-Forwarded-Prefix, where it is sent and is a path, takes its place. A caller who can
+            send it chooses where links and redirects lead, and a cache hands those to others: only a proxy may.
     """
 
-    def __init__(self, app: ASGIApp, root_path: str) -> None:
+    def __init__(self, app: ASGIApp, root_path: str, trusts_header: bool = False) -> None:
         self._app = app
         self._root_path = root_path
+        self._trusts_header = trusts_header
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            root_path = (self._trusts_header and _read_forwarded_prefix(scope)) or self._root_path
             path = scope["path"]
-            if path != self._root_path and not path.startswith(self._root_path + "/"):
-                path = self._root_path + path
-            scope = {**scope, "path": path, "root_path": self._root_path}
+            if path != root_path and not path.startswith(root_path + "/"):
+                path = root_path + path
+            scope = {**scope, "path": path, "root_path": root_path}
         await self._app(scope, receive, send)
+
+
+def _read_forwarded_prefix(scope: Scope) -> str:
+    """Return the prefix that the proxy removed; empty where it names none, several, or what is no path."""
+    values = [value for name, value in scope["headers"] if name == b"x-forwarded-prefix"]
+    prefix = values[0].decode("latin-1").rstrip("/") if len(values) == 1 else ""
+    return prefix if re.fullmatch(ROOT_PATH, prefix) else ""
 
 
 class DrainMiddleware:

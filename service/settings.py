@@ -25,6 +25,8 @@ OTHER_VARIABLES = {"GANMINT_CACHE", "GANMINT_KEY_PASSWORD", "GANMINT_METRICS_DIR
 MISSPELT_RATIO = 0.8
 # A day: longer waits are a mistake.
 MAX_S = 86_400
+# A path prefix: no slash at its end, nothing that is escaped.
+ROOT_PATH = r"^(/[A-Za-z0-9._~-]+)*$"
 
 
 class Settings(BaseSettings):
@@ -53,8 +55,12 @@ class Settings(BaseSettings):
     timeout_s: float = Field(default=30.0, gt=0, le=MAX_S, description="most seconds for a request, and the default")
     root_path: str = Field(
         default="",
-        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        pattern=ROOT_PATH,
         description="path prefix that callers see behind a proxy, such as /images; the proxy may remove it or not",
+    )
+    trust_forwarded_prefix: bool = Field(
+        default=False,
+        description="1: X-Forwarded-Prefix names the path prefix; only behind a proxy that sets it for every request",
     )
     cors_origins: str = Field(default="", description="web origins that browsers may call from, comma-separated, or *")
     api_keys_file: str = Field(default="", description="JSON list of API keys (ganmint keys new); empty: open to all")

@@ -43,7 +43,7 @@ def render(folder: Path) -> bytes:
             # The gauges of a worker that was killed would count for ever.
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    registry.register(_Workers(folder))  # type: ignore[arg-type]
+    registry.register(_Workers(folder))
     return generate_latest(registry)
 
 

@@ -36,7 +36,12 @@ http {{
   proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $http_host;
   proxy_next_upstream error timeout http_502 http_503 non_idempotent;
   server {{ listen 127.0.0.1:{port}; location {prefix}/ {{ proxy_pass http://ganmint; }} }}
-  server {{ listen 127.0.0.1:{stripping_port}; location {prefix}/ {{ proxy_pass http://ganmint/; }} }}
+  server {{ listen 127.0.0.1:{stripping_port}; location {prefix}/ {{ proxy_pass http://ganmint/; }}
+    location /named/ {{
+      proxy_pass http://ganmint/; proxy_set_header X-Forwarded-Prefix /named;
+      proxy_set_header Connection ""; proxy_set_header Host $http_host;
+    }}
+  }}
 }}
 """
 
@@ -67,17 +72,22 @@ def run_nginx(folder: Path, services: list[Server]) -> Iterator[tuple[str, str]]
 
 
 def start(home: Path, log: Path, port: int | None = None) -> contextlib.AbstractContextManager[Server]:
-    return run_server(home, log, port, GANMINT_ROOT_PATH=PREFIX, GANMINT_DRAIN_PAUSE_S="2")
+    return run_server(
+        home, log, port, GANMINT_ROOT_PATH=PREFIX, GANMINT_TRUST_FORWARDED_PREFIX="1", GANMINT_DRAIN_PAUSE_S="2"
+    )
 
 
 def check_prefix(url: str) -> None:
+    prefix = httpx.URL(url).path
     with httpx.Client(follow_redirects=True) as client:
         image = client.get(f"{url}/v1/images/tiny/1.0.0/7/0.png")
         assert (image.status_code, image.headers["content-type"]) == (200, "image/png")
+        assert image.headers["content-location"].startswith(f"{prefix}/v1/images/")
+        assert str(client.get(f"{url}/v1/of/tiny/hello.png").url).startswith(f"{url}/v1/images/")
         redirected = client.get(f"{url}/docs/")
         assert (redirected.status_code, str(redirected.url)) == (200, f"{url}/docs")
-        assert f"{PREFIX}/openapi.json" in redirected.text
-        assert client.get(f"{url}/openapi.json").json()["servers"] == [{"url": PREFIX}]
+        assert f"{prefix}/openapi.json" in redirected.text
+        assert client.get(f"{url}/openapi.json").json()["servers"] == [{"url": prefix}]
         assert "v1/models" in client.get(f"{url}/").text
         assert client.get(f"{url}/v1/models").status_code == 200
 
@@ -119,7 +129,7 @@ def test_two_services_behind_nginx_under_a_prefix_restart_without_loss(home: Pat
         services = list(pool.map(lambda log: stack.enter_context(start(home, log)), logs))
         (tmp_path / "nginx").mkdir()
         urls = stack.enter_context(run_nginx(tmp_path / "nginx", services))
-        for url in urls:
+        for url in (*urls, urls[1].removesuffix(PREFIX) + "/named"):
             check_prefix(url)
         statuses = asyncio.run(main(urls, services, stack))
         series = 'ganmint_requests_total{code="200",method="POST",route="/generate"}'

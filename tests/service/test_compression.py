@@ -92,25 +92,3 @@ def test_large_json_is_zipped_on_request_and_nothing_else(serve: Callable[..., N
         assert (head.status_code, head.content) == (200, b"")
 
     serve(scenario)
-
-
-@pytest.mark.parametrize("prefix", ["", "/images/v2"], ids=["removed", "kept"])
-def test_under_a_prefix_everything_leads_to_it(serve: Callable[..., None], prefix: str) -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        image = await client.get(f"{prefix}/v1/images/tiny/1.0.0/7/0.png")
-        assert image.headers["content-type"] == "image/png"
-        assert (await client.post(f"{prefix}/generate", content=BODY)).status_code == 200
-        slash = await client.post(f"{prefix}/generate/", content=BODY)
-        assert slash.headers["location"] == "http://t/images/v2/generate"
-        assert '"/images/v2/openapi.json"' in (await client.get(f"{prefix}/docs")).text.replace("'", '"')
-        description = (await client.get(f"{prefix}/openapi.json")).json()
-        assert description["servers"] == [{"url": "/images/v2"}]
-        assert (await client.get(f"{prefix}/")).headers["content-type"].startswith("text/html")
-        hint = await client.get(f"{prefix}/v1/images/tiny/1.0.0/7/0")
-        assert hint.status_code == 404 and ".webp" in hint.json()["detail"]
-        # The page's links are relative, and need the slash.
-        assert (await client.get("/images/v2")).headers["location"] == "http://t/images/v2/"
-        text = (await client.get("/metrics")).text
-        assert 'route="/generate"' in text and 'route="/v1/images/{model}' in text
-
-    serve(scenario, root_path="/images/v2")
