@@ -9,8 +9,26 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from models.address_numbers import (
+    check_decimal,
+    check_integer,
+    format_decimal,
+    is_decimal,
+    parse_decimal,
+    parse_integer,
+)
 from models.errors import InputError
-from models.latents import MAX_INTEGER, MAX_VALUE, decode_latent, encode_latent
+from models.latents import MAX_VALUE, decode_latent, encode_latent
+from models.level_edits import (
+    Paste,
+    UnitEdit,
+    check_pastes,
+    check_unit_edits,
+    get_place,
+    is_unit_name,
+    parse_paste,
+    parse_unit_edit,
+)
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 # [0-9], because \d matches the digits of every script.
@@ -18,8 +36,7 @@ _NUMBER = r"(?:0|[1-9][0-9]{0,5})"
 VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 _TEXT = re.compile(r"([^/?#]+)/([^/?#]+)/([^/?#\n]+)/([^/?#\n]+)(?:\?([^#\n]+))?")
 _PSI = re.compile(r"[0-9]*\.?[0-9]+(?:e-[0-9]{1,3})?")
-_DECIMAL = re.compile(r"(?!-0$)-?(?:0|[1-9][0-9]{0,5})(?:\.[0-9]{0,3}[1-9])?")
-_EDIT = re.compile(r"z(0|[1-9][0-9]{0,5})")
+_DIMENSION = re.compile(r"z(0|[1-9][0-9]{0,5})")
 _FORM = "model/version/seed/index?label=L&psi=P or model/version/z/LATENT?label=L&psi=P"
 MAX_LENGTH = 2048
 
@@ -47,16 +64,6 @@ def check_version(version: str, field: str = "version") -> str:
     return version
 
 
-def check_integer(value: int, field: str) -> int:
-    """Return the integer if it is in 0 .. 2^53 - 1.
-
-    Raises: InputError.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INTEGER:
-        raise InputError(f"must be an integer from 0 to 2^53 - 1 ({MAX_INTEGER}), got {value!r}", field)
-    return value
-
-
 def check_psi(psi: float, field: str = "psi") -> float:
     """Return psi as a float if it is in (0, 1].
 
@@ -82,6 +89,8 @@ class Address:
         at: the share of the second, above 0 and below 1, with at most 4 decimals.
         z: (dimension, value) of each dimension of the mixed latent that is set, by dimension. Values are from -16
             to 16, with at most 4 decimals.
+        paste: rectangles of feature maps that are another image's, by level and rectangle; at most 4.
+        units: feature maps that are set to a value, by level and unit; at most 64.
     """
 
     model: str
@@ -95,6 +104,8 @@ class Address:
     tolabel: int | None = None
     at: float | None = None
     z: tuple[tuple[int, float], ...] = ()
+    paste: tuple[Paste, ...] = ()
+    units: tuple[UnitEdit, ...] = ()
 
     def __post_init__(self) -> None:
         check_name(self.model)
@@ -109,13 +120,20 @@ class Address:
         self._check_latent()
         self._check_mix()
         self._check_z()
+        check_pastes(self.paste)
+        check_unit_edits(self.units)
         _check_length(str(self))
 
     @property
     def is_plain(self) -> bool:
         """Whether seed, index, label and psi say it all."""
         has_mix = self.to is not None or self.tolabel is not None or self.at is not None
-        return self.latent is None and not has_mix and not self.z
+        return self.latent is None and not has_mix and not self.z and not self.edits_levels
+
+    @property
+    def edits_levels(self) -> bool:
+        """Whether feature maps inside the generator are edited, and not only what it is given."""
+        return bool(self.paste or self.units)
 
     @property
     def start(self) -> tuple[int, int] | None:
@@ -132,8 +150,10 @@ class Address:
         if self.tolabel is not None:
             query.append(f"tolabel={self.tolabel}")
         if self.at is not None:
-            query.append(f"at={_format_decimal(self.at)}")
-        query += [f"z{k}={_format_decimal(value)}" for k, value in self.z]
+            query.append(f"at={format_decimal(self.at)}")
+        query += [f"z{k}={format_decimal(value)}" for k, value in self.z]
+        query += [f"paste={paste}" for paste in self.paste]
+        query += [f"{edit.name}={edit}" for edit in self.units]
         start = f"{self.seed}/{self.index}" if self.latent is None else f"z/{encode_latent(self.latent)}"
         path = f"{self.model}/{self.version}/{start}"
         return f"{path}?{'&'.join(query)}" if query else path
@@ -154,7 +174,7 @@ class Address:
         parts = parse_query(query) if query else {}
         if seed == "z":
             return cls(model, version, latent=decode_latent(index), **parts)
-        return cls(model, version, _parse_integer(seed, "seed"), _parse_integer(index, "index"), **parts)
+        return cls(model, version, parse_integer(seed, "seed"), parse_integer(index, "index"), **parts)
 
     def _check_latent(self) -> None:
         if self.latent is None:
@@ -179,7 +199,7 @@ class Address:
             check_integer(number, "to")
         if self.at is None:
             raise InputError("is missing: the share of the second latent, above 0 and below 1, such as 0.5", "at")
-        if not _is_decimal(self.at, 0.0001, 0.9999):
+        if not is_decimal(self.at, 0.0001, 0.9999):
             raise InputError(f"must be above 0 and below 1, with at most 4 decimals, got {self.at!r}", "at")
         if self.tolabel is not None:
             check_integer(self.tolabel, "tolabel")
@@ -195,9 +215,7 @@ class Address:
         if dimensions != sorted(set(dimensions)):
             raise InputError("must be in the order of the dimensions, each once", "z")
         for k, value in self.z:
-            if not _is_decimal(value, -MAX_VALUE, MAX_VALUE):
-                message = f"must be from -{MAX_VALUE} to {MAX_VALUE}, with at most 4 decimals, got {value!r}"
-                raise InputError(message, f"z{k}")
+            check_decimal(value, f"z{k}", MAX_VALUE)
 
 
 def parse_query(query: str) -> dict[str, Any]:
@@ -206,38 +224,44 @@ def parse_query(query: str) -> dict[str, Any]:
     Raises: InputError naming the part at fault.
     """
     parts: dict[str, Any] = {}
-    edits: dict[int, float] = {}
-    for name, value in _split_query(query).items():
-        if edit := _EDIT.fullmatch(name):
-            edits[int(edit[1])] = _parse_decimal(value, name)
+    z: dict[int, float] = {}
+    pastes: list[Paste] = []
+    units: list[UnitEdit] = []
+    for name, value in _split_query(query):
+        if name == "paste":
+            pastes.append(parse_paste(value))
+        elif is_unit_name(name):
+            units.append(parse_unit_edit(name, value))
+        elif dimension := _DIMENSION.fullmatch(name):
+            z[int(dimension[1])] = parse_decimal(value, name)
         else:
             parts[name] = _PARSERS[name](value, name)
-    return {**parts, "z": tuple(sorted(edits.items()))} if edits else parts
+    lists: dict[str, list[Any]] = {
+        "z": sorted(z.items()),
+        "paste": sorted(pastes, key=get_place),
+        "units": sorted(units),
+    }
+    return parts | {name: tuple(values) for name, values in lists.items() if values}
 
 
-def _split_query(query: str) -> dict[str, str]:
-    """Split a query into its fields. Nothing is unescaped, because nothing in an address needs escaping."""
-    fields: dict[str, str] = {}
+def _split_query(query: str) -> list[tuple[str, str]]:
+    """Split a query into names and values. Nothing is unescaped, because nothing in an address needs escaping."""
+    fields: list[tuple[str, str]] = []
+    names = set()
     for part in query.split("&"):
         name, _, value = part.partition("=")
-        if name not in _PARSERS and not _EDIT.fullmatch(name):
+        if not (name in _PARSERS or name == "paste" or is_unit_name(name) or _DIMENSION.fullmatch(name)):
             raise InputError(f"unknown part {part!r}", "address")
-        if name in fields:
+        if name in names and name != "paste":
             raise InputError("is given twice", name)
-        fields[name] = value
+        names.add(name)
+        fields.append((name, value))
     return fields
 
 
 def _check_length(text: str) -> None:
     if len(text) > MAX_LENGTH:
         raise InputError(f"has {len(text)} characters; an address has at most {MAX_LENGTH}", "address")
-
-
-def _parse_integer(text: str, field: str) -> int:
-    # 16 digits are enough for 2^53; int() of thousands of digits raises an error of its own.
-    if not re.fullmatch(r"0|[1-9][0-9]{0,15}", text):
-        raise InputError(f"must be a whole number from 0 to 2^53 - 1, got {text[:40]!r}", field)
-    return int(text)
 
 
 def _parse_psi(text: str, field: str) -> float:
@@ -250,32 +274,13 @@ def _parse_to(text: str, field: str) -> tuple[int, int]:
     seed, dot, index = text.partition(".")
     if not dot:
         raise InputError(f"must be SEED.INDEX such as 7.0, got {text[:40]!r}", field)
-    return _parse_integer(seed, field), _parse_integer(index, field)
-
-
-def _parse_decimal(text: str, field: str) -> float:
-    if not _DECIMAL.fullmatch(text):
-        message = f"must be a number such as 0.25 with at most 4 decimals and no zeros at its end, got {text[:40]!r}"
-        raise InputError(message, field)
-    return float(text)
-
-
-def _format_decimal(value: float) -> str:
-    # Adding 0.0 turns -0.0 into 0.0.
-    return f"{value + 0.0:.4f}".rstrip("0").rstrip(".")
-
-
-def _is_decimal(value: object, low: float, high: float) -> bool:
-    """Tell whether a value is a number from low to high with at most 4 decimals."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return low <= value <= high and float(f"{value:.4f}") == value
+    return parse_integer(seed, field), parse_integer(index, field)
 
 
 _PARSERS = {
-    "label": _parse_integer,
+    "label": parse_integer,
     "psi": _parse_psi,
     "to": _parse_to,
-    "tolabel": _parse_integer,
-    "at": _parse_decimal,
+    "tolabel": parse_integer,
+    "at": parse_decimal,
 }

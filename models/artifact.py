@@ -44,6 +44,7 @@ from models.model_card import render_model_card
 from models.network_config import GeneratorConfig
 from models.runtime.loading import RuntimeChoice, load_runtime, read_runtime_choice
 from models.runtime.onnx import OnnxRuntime
+from models.runtime.onnx_levels import OnnxLevels
 from models.runtime.proof import is_batch_independent
 from models.sampler import Sampler
 from models.signing import Trust
@@ -195,7 +196,10 @@ def load_files(files: ArtifactFiles, device: str = "cpu", runtime: RuntimeChoice
     manifest = files.manifest
     if missing := {"cpu", "cuda"} - manifest.batch_size.keys():
         raise ArtifactError(files.folder / MANIFEST_FILE, f"names no batch_size for {min(missing)}")
-    sampler = Sampler(load_runtime(files, manifest, device, runtime or read_runtime_choice()), manifest)
+    levels = None
+    if manifest.schema_version >= 2:
+        levels = OnnxLevels(files.get(ONNX_FILE), files.folder / ONNX_FILE, manifest)
+    sampler = Sampler(load_runtime(files, manifest, device, runtime or read_runtime_choice()), manifest, levels)
     goldens = parse_goldens(files)
     _set_padding(sampler, goldens[0])
     _compare_goldens(sampler, *goldens, files.folder / GOLDEN)

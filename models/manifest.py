@@ -12,9 +12,12 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from models import address
 from models.address import Address
+from models.address_numbers import check_integer
 from models.base import Frozen, describe_first_problem
 from models.errors import ArtifactError, InputError
 from models.latents import MAX_INTEGER, draw_label, pack_latent
+from models.level_checks import fit_level_edits
+from models.network_config import GeneratorConfig, list_levels
 
 MANIFEST_FILE = "manifest.json"
 DeviceClass = Literal["cpu", "cuda"]
@@ -161,8 +164,8 @@ class Manifest(Frozen):
             psi: in (0, 1]; other than 1 only where `truncation` allows it.
         Raises: InputError naming the field at fault.
         """
-        address.check_integer(seed, "seed")
-        address.check_integer(index, "index")
+        check_integer(seed, "seed")
+        check_integer(index, "index")
         if n < 1:
             raise InputError(f"must be at least 1, got {n}", "n")
         if index + n - 1 > MAX_INTEGER:
@@ -189,7 +192,8 @@ class Manifest(Frozen):
             raise InputError(error.reason, "label" if error.field == "labels" else error.field) from None
         if requested.is_plain:
             return plain
-        return replace(requested, label=plain.label, tolabel=self._resolve_tolabel(requested, plain.label))
+        resolved = replace(requested, label=plain.label, tolabel=self._resolve_tolabel(requested, plain.label))
+        return self._fit_level_edits(resolved) if resolved.edits_levels else resolved
 
     def latent_addresses(
         self, latents: Sequence[ArrayLike] | NDArray[Any], labels: LabelSpec = None, psi: float = 1.0
@@ -254,6 +258,13 @@ class Manifest(Frozen):
                 "tolabel",
             )
         return tolabel
+
+    def _fit_level_edits(self, resolved: Address) -> Address:
+        if self.schema_version == 1:
+            message = f"{self.name} {self.version} is of schema 1, whose feature maps cannot be edited; make a version"
+            raise InputError(f"{message} that can: ganmint models upgrade", "paste" if resolved.paste else "units")
+        levels = list_levels(GeneratorConfig.model_validate(self.network).network)
+        return fit_level_edits(resolved, levels, self.latents.z_dim, len(self.class_names))
 
     def _resolve_labels(self, seed: int, index: int, n: int, label_spec: LabelSpec) -> list[int | None]:
         num_classes = len(self.class_names)

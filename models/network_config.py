@@ -5,7 +5,7 @@ Importing this module does not load torch; models.networks builds the networks.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AliasChoices, Field, model_validator
 from typing_extensions import Self
@@ -26,6 +26,13 @@ def _check_side(base: int, doublings: int, shape: Shape) -> None:
             f"the networks make {side}x{side} images (base {base}, doubled {doublings} times), "
             f"but the data has {shape[1]}x{shape[2]}"
         )
+
+
+class LevelShape(NamedTuple):
+    """The feature maps of one level: how many units, and the side of each map in cells."""
+
+    units: int
+    side: int
 
 
 class PyramidConfig(Frozen):
@@ -114,6 +121,13 @@ class DCGANConfig(Frozen):
         Raises: ValueError.
         """
         _check_side(self.base, len(self.widths), shape)
+
+
+def list_levels(network: ResNetConfig | MLPConfig | DCGANConfig) -> list[LevelShape]:
+    """Return the levels of a network from the lowest resolution upwards; none where it has no feature maps."""
+    if isinstance(network, MLPConfig):
+        return []
+    return [LevelShape(width, network.base * 2**level) for level, width in enumerate(network.widths)]
 
 
 NetworkConfig = Annotated[ResNetConfig | MLPConfig | DCGANConfig, Field(discriminator="kind")]

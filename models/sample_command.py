@@ -24,7 +24,8 @@ MAX_GRID_IMAGES = 10_000
     epilog="\b\nExamples:\n"
     "  ganmint sample digits --seed 7 --count 64 --labels balanced --out grid.png\n"
     "  ganmint sample digits --seed 7 --count 10 --labels 3,1,4,1,5,9,2,6,5,3 --out pictures\n"
-    "  ganmint sample digits --seed 7 --labels 3 --to 8.0 --to-label 5 --at 0.5 --out between.png"
+    "  ganmint sample digits --seed 7 --labels 3 --to 8.0 --to-label 5 --at 0.5 --out between.png\n"
+    "  ganmint sample faces --seed 7 --index 3 --paste 2_7.0_9_4_14_12 --out smile.png"
 )
 @click.argument("model")
 @seed_option
@@ -36,6 +37,16 @@ MAX_GRID_IMAGES = 10_000
 @click.option("--to-label", metavar="L", help="The class of --to, where it differs from that of --labels.")
 @click.option("--at", metavar="T", help="The share of --to, above 0 and below 1, with at most 4 decimals.")
 @click.option("--z", "edits", metavar="K=V", multiple=True, help="Set dimension K of every latent to V. Repeatable.")
+@click.option(
+    "--paste",
+    "pastes",
+    metavar="L_SEED.INDEX_Y0_X0_Y1_X1",
+    multiple=True,
+    help="Copy the feature maps of level L in a rectangle from another image (docs/addresses.md). Repeatable.",
+)
+@click.option(
+    "--unit", "units", metavar="L.U=V", multiple=True, help="Set unit U of level L to V, or V_Y0_X0_Y1_X1. Repeatable."
+)
 @click.option(
     "--out",
     type=PATH,
@@ -62,6 +73,8 @@ def sample(
     to_label: str | None,
     at: str | None,
     edits: tuple[str, ...],
+    pastes: tuple[str, ...],
+    units: tuple[str, ...],
     out: Path,
     extension: str,
     device: str,
@@ -72,7 +85,8 @@ def sample(
     """
     sampler = artifact.load_files(store.read_artifact(store.find_model(model)), resolve_device(device))
     mix = {"to": to, "tolabel": to_label, "at": at}
-    query = [f"{name}={value}" for name, value in mix.items() if value is not None] + [f"z{edit}" for edit in edits]
+    query = [f"{name}={value}" for name, value in mix.items() if value is not None]
+    query += [f"z{edit}" for edit in edits] + [f"paste={paste}" for paste in pastes] + [f"u{unit}" for unit in units]
     batch = _Batch(
         sampler.manifest, seed, index, count, _parse_labels(labels), psi, parse_query("&".join(query)) if query else {}
     )

@@ -13,9 +13,11 @@ import PIL
 from numpy.typing import NDArray
 
 from models.address import Address
+from models.errors import InputError
 from models.latents import draw_latent, mix_latents, unpack_latent
 from models.manifest import Manifest
 from models.runtime.base import Runtime
+from models.runtime.onnx_levels import GeneratorInput, OnnxLevels
 
 
 class Sampler:
@@ -24,11 +26,13 @@ class Sampler:
     Args:
         runtime: runs the model's generator.
         manifest: of the model.
+        levels: runs it for addresses that edit feature maps; None where no such address is minted.
     """
 
-    def __init__(self, runtime: Runtime, manifest: Manifest) -> None:
+    def __init__(self, runtime: Runtime, manifest: Manifest, levels: OnnxLevels | None = None) -> None:
         self.runtime = runtime
         self.manifest = manifest
+        self._levels = levels
 
     @property
     def batch_size(self) -> int:
@@ -43,10 +47,10 @@ class Sampler:
     @property
     def fingerprint(self) -> str:
         """What byte identity is promised within; across fingerprints it is 1 of 255 per value."""
-        return (
-            f"{self.runtime.fingerprint}, NumPy {np.__version__}, Pillow {PIL.__version__}, "
-            f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
-        )
+        # Levels are run by onnxruntime, which another runtime does not name.
+        levels = self._levels.fingerprint if self._levels and self.runtime.name != "onnx" else ""
+        versions = f"NumPy {np.__version__}, Pillow {PIL.__version__}, zlib {zlib.ZLIB_RUNTIME_VERSION}"
+        return ", ".join(part for part in (self.runtime.fingerprint, levels, versions) if part)
 
     def mint(self, addresses: Sequence[Address], use_all_cores: bool = False) -> NDArray[np.uint8]:
         """Return the pixels of these addresses, in their order.
@@ -56,7 +60,15 @@ class Sampler:
             use_all_cores: whether other threads may be used, if that changes no bit.
         Returns: uint8 (n, H, W, C).
         """
-        return self._run(*self.draw_inputs(addresses), use_all_cores)
+        z, class_weights = self.draw_inputs(addresses)
+        is_edited = np.array([a.edits_levels for a in addresses], bool)
+        if not is_edited.any():
+            return self._run(z, class_weights, use_all_cores)
+        pixels = np.empty((len(addresses), *self._image_shape), np.uint8)
+        pixels[~is_edited] = self._run(z[~is_edited], class_weights[~is_edited], use_all_cores)
+        for row in np.flatnonzero(is_edited).tolist():
+            pixels[row] = self._run_edited(addresses[row], GeneratorInput(z[row, None], class_weights[row, None]))
+        return pixels
 
     def draw_inputs(self, addresses: Sequence[Address]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return what the runtime is given: z, float32 (n, z_dim), and class weights, float32 (n, num_classes)."""
@@ -71,6 +83,15 @@ class Sampler:
                 class_weights[row, a.tolabel] = a.at
         return z, class_weights
 
+    def draw_sources(self, address: Address) -> list[GeneratorInput]:
+        """Return what the images are made of that an address pastes from, in the order of its pastes."""
+        plain = [
+            Address(address.model, address.version, *paste.source, label=paste.label, psi=address.psi)
+            for paste in address.paste
+        ]
+        z, class_weights = self.draw_inputs(plain)
+        return [GeneratorInput(z[k, None], class_weights[k, None]) for k in range(len(plain))]
+
     def render(self, z: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the pixels of latents, also of those that have no address, such as a mixture of two.
 
@@ -81,12 +102,22 @@ class Sampler:
         """
         return self._run(z, one_hot(labels, len(self.manifest.class_names)))
 
+    @property
+    def _image_shape(self) -> tuple[int, int, int]:
+        shape = self.manifest.image
+        return shape.height, shape.width, shape.channels
+
+    def _run_edited(self, address: Address, image: GeneratorInput) -> NDArray[np.uint8]:
+        """Return the image of an address that edits feature maps."""
+        if self._levels is None:
+            raise InputError("edits feature maps, which this sampler was not made for", "address")
+        return self._levels.run(image, list(zip(address.paste, self.draw_sources(address))), address.units)
+
     def _run(
         self, z: NDArray[np.float32], class_weights: NDArray[np.float32], use_all_cores: bool = False
     ) -> NDArray[np.uint8]:
         """Run batch after batch."""
-        shape = self.manifest.image
-        pixels = np.empty((len(z), shape.height, shape.width, shape.channels), np.uint8)
+        pixels = np.empty((len(z), *self._image_shape), np.uint8)
         for start in range(0, len(z), self.batch_size):
             rows = slice(start, start + self.batch_size)
             if self.runtime.needs_padding:

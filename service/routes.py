@@ -66,6 +66,11 @@ EDITS = [
     {"name": "to", "in": "query", "schema": {"type": "string", "pattern": r"^[0-9]{1,16}\.[0-9]{1,16}$"}},
     {"name": "tolabel", "in": "query", "schema": {"type": "integer", "minimum": 0}},
     {"name": "at", "in": "query", "schema": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}},
+    {
+        "name": "paste",
+        "in": "query",
+        "schema": {"type": "array", "items": {"type": "string", "pattern": r"^[0-9]+_[0-9]+\.[0-9]+(_[0-9]+){4,5}$"}},
+    },
 ]
 router = APIRouter()
 
@@ -131,6 +136,7 @@ async def permanent_image(
 
     Any HTTP cache may keep it for ever; with API keys, only the caller's own, unless the operator says otherwise.
     `to`, `tolabel` and `at` mix the latent and the class with a second one, `zK=V` sets dimension K of the latent to V.
+    `paste=L_SEED.INDEX_LABEL_Y0_X0_Y1_X1` copies feature maps from another image, `uL.U=V` sets one to V.
     In place of seed and index, `z/` and base64url of float32 values are a latent that is written out.
     """
     if extension not in EXTENSIONS:

@@ -49,14 +49,13 @@ class OnnxRuntime:
 
     def __init__(self, data: bytes, path: Path, manifest: Manifest, threads: int = 0) -> None:
         self._onnxruntime = import_onnxruntime()
-        _register_arena(self._onnxruntime)
-        _check_self_contained(data, path)
+        check_self_contained(data, path)
         self.batch_size = manifest.batch_size["cpu"]
         # Until models.runtime.proof finds otherwise.
         self.needs_padding = False
         self._threads = threads or count_cores()
-        self._one_thread = self._open(data, path, 1)
-        self._all_threads = self._open(data, path, self._threads) if self._threads > 1 else self._one_thread
+        self._one_thread = open_session(data, path, 1)
+        self._all_threads = open_session(data, path, self._threads) if self._threads > 1 else self._one_thread
         _check_interface(self._one_thread, path, manifest)
         self._row_s = self._measure_row_s(manifest) if self._threads > 1 else 0.0
 
@@ -95,28 +94,39 @@ class OnnxRuntime:
             seconds.append(time.thread_time() - started_s)
         return min(seconds)
 
-    def _open(self, data: bytes, path: Path, threads: int) -> Any:
-        options = self._onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        # Threads that wait would use up the processor of others.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Otherwise it would take its own format, too, which nothing here looks through.
-        options.add_session_config_entry("session.load_model_format", "ONNX")
-        # Its warnings are of no use to users; its errors are raised.
-        options.log_severity_level = 4
-        # All sessions share one memory arena; each would otherwise keep its own.
-        options.add_session_config_entry("session.use_env_allocators", "1")
-        try:
-            return self._onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-        # onnxruntime's exceptions have no common base but Exception.
-        except Exception as error:
-            if is_out_of_memory(error):
-                raise MemoryError(f"not enough memory to load {path}") from None
-            reason = str(error).splitlines()[0]
-            version = self._onnxruntime.__version__
-            raise ArtifactError(path, f"cannot be run by onnxruntime {version}: {reason}") from None
+
+def open_session(data: bytes, path: Path, threads: int) -> Any:
+    """Open a session on ONNX bytes that `check_self_contained` passed.
+
+    Args:
+        data: an ONNX file.
+        path: that it is from, for messages.
+        threads: that it computes on.
+    Raises: ArtifactError; MemoryError; GanmintError where onnxruntime is not installed.
+    """
+    onnxruntime = import_onnxruntime()
+    _register_arena(onnxruntime)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Threads that wait would use up the processor of others.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Otherwise it would take its own format, too, which nothing here looks through.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    # Its warnings are of no use to users; its errors are raised.
+    options.log_severity_level = 4
+    # All sessions share one memory arena; each would otherwise keep its own.
+    options.add_session_config_entry("session.use_env_allocators", "1")
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    # onnxruntime's exceptions have no common base but Exception.
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(f"not enough memory to load {path}") from None
+        reason = str(error).splitlines()[0]
+        version = onnxruntime.__version__
+        raise ArtifactError(path, f"cannot be run by onnxruntime {version}: {reason}") from None
 
 
 def import_onnxruntime() -> Any:
@@ -149,7 +159,7 @@ def _register_arena(onnxruntime: Any) -> None:
     onnxruntime.create_and_register_allocator(onnxruntime.OrtMemoryInfo("Cpu", kinds[0], 0, kinds[1]), growth)
 
 
-def _check_self_contained(data: bytes, path: Path) -> None:
+def check_self_contained(data: bytes, path: Path) -> None:
     """Check that a file can be loaded without reading another one.
 
     Raises: ArtifactError.

@@ -41,7 +41,7 @@ def _find_in(message: memoryview, kind: str, depth: int) -> str:
         raise ValueError("it is nested too deeply")
     name = ""
     is_external = False
-    for field, value in _read_fields(message):
+    for field, value in read_fields(message):
         if kind == "Tensor" and field == _TENSOR_NAME and isinstance(value, memoryview):
             name = bytes(value).decode(errors="replace")
         elif kind == "Tensor" and field in (_EXTERNAL_DATA, _DATA_LOCATION):
@@ -53,7 +53,7 @@ def _find_in(message: memoryview, kind: str, depth: int) -> str:
     return (name or "unnamed") if is_external else ""
 
 
-def _read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def read_fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Yield (field number, value) of a protocol buffer (protobuf.dev, "Encoding").
 
     Raises: ValueError where it is damaged.

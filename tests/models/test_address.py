@@ -13,23 +13,39 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.address import MAX_LENGTH, NAME, Address, check_integer, check_name, check_psi, check_version
+from models.address import MAX_LENGTH, NAME, Address, check_name, check_psi, check_version
+from models.address_numbers import check_integer
 from models.errors import InputError
 from models.latents import MAX_INTEGER, MAX_VALUE, encode_latent, pack_latent
+from models.level_edits import Paste, Rectangle, UnitEdit, get_place
 
 integers = st.integers(0, MAX_INTEGER)
 part = st.integers(0, 999_999)
 decimals = st.integers(-MAX_VALUE * 10_000, MAX_VALUE * 10_000).map(lambda n: n / 10_000)
 shares = st.integers(1, 9999).map(lambda n: n / 10_000)
 edits = st.dictionaries(st.integers(0, 999_999), decimals, max_size=9).map(lambda z: tuple(sorted(z.items())))
+corners = st.tuples(*[st.integers(0, 99)] * 4).filter(lambda c: c[0] < c[2] and c[1] < c[3])
+rectangles = corners.map(lambda c: Rectangle(*c))
+# One in each level, so that none covers another.
+pastes = st.lists(
+    st.builds(Paste, st.integers(0, 9), rectangles, st.tuples(integers, integers), st.none() | integers),
+    max_size=4,
+    unique_by=lambda paste: paste.level,
+).map(lambda found: tuple(sorted(found, key=get_place)))
+unit_edits = st.lists(
+    st.builds(UnitEdit, st.integers(0, 9), st.integers(0, 999), decimals, st.none() | rectangles),
+    max_size=9,
+    unique_by=lambda edit: (edit.level, edit.unit),
+).map(lambda found: tuple(sorted(found)))
 values = st.lists(st.floats(-MAX_VALUE, MAX_VALUE, width=32), min_size=1, max_size=64)
 
 
 @st.composite
 def make_addresses(draw: st.DrawFn) -> Address:
-    """Draw any address: plain, mixed, with dimensions set, or with its latent written out."""
+    """Draw any address: plain, mixed, with dimensions or feature maps set, or with its latent written out."""
     version = draw(st.builds("{}.{}.{}".format, part, part, part))
     parts: dict[str, Any] = {"label": draw(st.none() | integers)}
+    parts |= {"paste": draw(st.just(()) | pastes), "units": draw(st.just(()) | unit_edits)}
     parts["psi"] = draw(st.just(1.0) | st.floats(0, 1, exclude_min=True))
     if draw(st.booleans()):
         parts["latent"] = pack_latent(draw(values))
@@ -80,6 +96,25 @@ BAD_VALUES = [
     "1_0",
     "٣",
 ]
+BAD_PASTES = [
+    "",
+    "1",
+    "1_8.0",
+    "1_8_0_0_1_1",
+    "1_8.0_0_0_1",
+    "1_8.0_1_0_0_1_1_1",
+    "01_8.0_0_0_1_1",
+    "1_08.0_0_0_1_1",
+    "1_8.0_0_0_1_01",
+    "1_8.0_0_0_1_1_",
+    "1_8.0_-1_0_1_1",
+    "1_8.0_0_0_0_1",
+    "1_8.0_0_1_1_1",
+    "1_9007199254740992.0_0_0_1_1",
+    "1_8.0_9007199254740992_0_0_1_1",
+    "1_8.0_0_0_1_" + "9" * 400,
+    "1_8.0_0_0_1_٣",
+]
 LATENT = encode_latent(pack_latent([0.5, -1.0]))
 
 
@@ -115,6 +150,14 @@ def test_two_addresses_never_share_a_text(a: Address, b: Address) -> None:
             "d/0.0.0/1/2?label=3&psi=0.7&to=3.4&tolabel=5&at=0.0001&z0=-1.5&z12=16&z101=0",
         ),
         (Address("d", "0.0.0", 1, 2, to=(1, 2), tolabel=5, at=0.25), "d/0.0.0/1/2?to=1.2&tolabel=5&at=0.25"),
+        (
+            Address(
+                *("d", "0.0.0", 1, 2),
+                paste=(Paste(2, Rectangle(8, 4, 12, 12), (7, 0)), Paste(2, Rectangle(9, 0, 10, 4), (7, 5), 1)),
+                units=(UnitEdit(0, 12, -1.5), UnitEdit(1, 3, 100, Rectangle(0, 1, 2, 3))),
+            ),
+            "d/0.0.0/1/2?paste=2_7.0_8_4_12_12&paste=2_7.5_1_9_0_10_4&u0.12=-1.5&u1.3=100_0_1_2_3",
+        ),
         (Address("d", "0.0.0", label=1, latent=pack_latent([0.5, -1.0])), "d/0.0.0/z/AAAAPwAAgL8?label=1"),
     ],
 )
@@ -129,6 +172,10 @@ def test_the_canonical_text_never_changes(address: Address, text: str) -> None:
         ("d/1.0.0/7/0?psi=1", "d/1.0.0/7/0"),
         ("d/1.0.0/7/0?psi=1.0&label=3", "d/1.0.0/7/0?label=3"),
         ("d/1.0.0/7/0?psi=0.70&label=3", "d/1.0.0/7/0?label=3&psi=0.7"),
+        (
+            "d/1.0.0/7/0?u1.0=2&paste=2_7.0_1_1_2_2&u0.10=1&u0.9=1&paste=0_7.0_0_0_1_1",
+            "d/1.0.0/7/0?paste=0_7.0_0_0_1_1&paste=2_7.0_1_1_2_2&u0.9=1&u0.10=1&u1.0=2",
+        ),
         ("d/1.0.0/7/0?z9=1&at=0.5&z2=1&to=8.0", "d/1.0.0/7/0?to=8.0&at=0.5&z2=1&z9=1"),
     ],
 )
@@ -254,6 +301,21 @@ def test_a_text_that_is_no_address_is_refused_by_the_part_at_fault(text: str, fi
         ("d/1.0.0/7/0?z=1", "address"),
         ("d/1.0.0/7/0?z-1=1", "address"),
         ("d/1.0.0/7/0?z1000000=1", "address"),
+        *((f"d/1.0.0/7/0?paste={value}", "paste") for value in BAD_PASTES),
+        ("d/1.0.0/7/0?" + "&".join(f"paste={k}_8.0_0_0_1_1" for k in range(5)), "paste"),
+        ("d/1.0.0/7/0?paste=1_8.0_0_0_2_2&paste=1_9.0_0_0_2_2", "paste"),
+        ("d/1.0.0/7/0?paste=1_8.0_1_1_2_2&paste=1_8.0_1_1_3_2", "paste"),
+        ("d/1.0.0/7/0?u0.1=1&u0.1=2", "u0.1"),
+        ("d/1.0.0/7/0?" + "&".join(f"u0.{k}=1" for k in range(65)), "units"),
+        *((f"d/1.0.0/7/0?u0.1={value}", "u0.1") for value in BAD_VALUES if not value.startswith(("16", "-17"))),
+        *(
+            (f"d/1.0.0/7/0?u0.1={value}", "u0.1")
+            for value in ("100.0001", "-101", "1_0_0_1", "1_0_0_0_1", "1_0_0_01_1")
+        ),
+        *(
+            (f"d/1.0.0/7/0?{name}=1", "address")
+            for name in ("u0", "u0.", "u.1", "u00.1", "u0.01", "u-1.0", "u1000000.0")
+        ),
         ("d/1.0.0/z", "address"),
         ("d/1.0.0/z/", "address"),
         ("d/1.0.0/z/AAAAPw==", "latent"),
@@ -277,7 +339,7 @@ def test_a_text_that_looks_like_an_address_is_refused_by_the_part_at_fault(text:
     assert refused.value.field == field
 
 
-@given(st.text(max_size=40) | st.text("d/10.?&=labepsiotz-A ", max_size=40))
+@given(st.text(max_size=40) | st.text("d/10.?&=labepsiotzu_-A ", max_size=40))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         address = Address.parse(text)
@@ -328,6 +390,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ({"z": ((1, 10**400),)}, "z1"),
         ({"z": ((1, "1"),)}, "z1"),
         ({"z": tuple((k, 0.1234) for k in range(300))}, "address"),
+        ({"paste": [Paste(0, Rectangle(0, 0, 1, 1), (8, 0))]}, "paste"),
+        ({"paste": ((0, (0, 0, 1, 1), (8, 0)),)}, "paste"),
+        ({"paste": (Paste(1, Rectangle(0, 0, 1, 1), (8, 0)), Paste(0, Rectangle(0, 0, 1, 1), (8, 0)))}, "paste"),
+        ({"paste": (Paste(0, Rectangle(0, 0, 1, 1), (8, -1)),)}, "paste"),
+        ({"units": (UnitEdit(0, 1, 1.0), UnitEdit(0, 0, 1.0))}, "units"),
+        ({"units": (UnitEdit(0, 1, math.nan),)}, "u0.1"),
+        ({"units": (UnitEdit(-1, 1, 1.0),)}, "units"),
         ({"latent": b""}, "latent"),
         ({"latent": b"abc"}, "latent"),
         ({"latent": "AAAAPw"}, "latent"),

@@ -309,6 +309,59 @@ def test_a_model_without_classes_mixes_latents_only(unconditional: Manifest) -> 
         check(unconditional, "to=8.0&tolabel=1&at=0.5")
 
 
+def test_a_model_of_schema_1_edits_no_feature_maps(tiny_manifest: Manifest) -> None:
+    old = tiny_manifest.model_copy(update={"schema_version": 1})
+    for query, field in (("paste=0_8.0_0_0_1_1", "paste"), ("u0.1=1", "units")):
+        with pytest.raises(InputError, match=rf"^{field}: .*schema 1.*ganmint models upgrade"):
+            check(old, query)
+
+
+# Level 0 of the tiny model has 8 units of 4x4 cells, level 1 has 4 of 8x8.
+@pytest.mark.parametrize(
+    ("query", "field", "words"),
+    [
+        ("paste=2_8.0_0_0_1_1", "paste", "levels of this model are 0 to 1"),
+        ("paste=9007199254740991_8.0_0_0_1_1", "paste", "levels of this model are 0 to 1"),
+        ("u2.0=1", "u2.0", "levels of this model are 0 to 1"),
+        ("u1.4=1", "u1.4", "units 0 to 3"),
+        ("paste=0_8.0_0_0_5_1", "paste", "4x4 cells"),
+        ("u1.0=1_0_0_1_9", "u1.0", "8x8 cells"),
+        ("paste=0_8.0_0_0_4_4", "paste", "the whole map"),
+        ("u1.0=1_0_0_8_8", "u1.0", "the whole map"),
+        ("paste=0_8.0_3_0_0_1_1", "paste", "labels are 0 to 2"),
+        # The label that is drawn for 7/0 is 1.
+        ("paste=1_7.0_0_0_1_1", "paste", "of the image itself"),
+        ("paste=1_7.0_1_0_0_1_1&paste=1_8.0_2_2_3_3", "paste", "of the image itself"),
+    ],
+)
+def test_an_edit_that_the_generator_has_no_place_for_is_refused(
+    tiny_manifest: Manifest, query: str, field: str, words: str
+) -> None:
+    with pytest.raises(InputError, match=rf"^{field}: .*{words}"):
+        check(tiny_manifest, query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "label=2&paste=1_7.0_1_0_0_1_1",
+        "label=1&z0=1&paste=1_7.0_1_0_0_1_1",
+        "label=1&paste=1_7.0_1_0_0_1_1&u0.0=1",
+        "label=1&paste=0_8.0_1_0_0_2_2&paste=0_7.0_1_1_1_3_3",
+    ],
+)
+def test_a_paste_of_the_image_itself_may_put_back_what_was_changed(tiny_manifest: Manifest, query: str) -> None:
+    assert check(tiny_manifest, query) == query
+
+
+def test_the_label_of_a_paste_is_drawn_from_its_own_stream(tiny_manifest: Manifest, unconditional: Manifest) -> None:
+    drawn = draw_label(8, 5, 8, 3)
+    assert check(tiny_manifest, "label=0&paste=0_8.5_0_0_1_1") == f"label=0&paste=0_8.5_{drawn}_0_0_1_1"
+    assert check(unconditional, "paste=0_8.5_0_0_1_1") == "paste=0_8.5_0_0_1_1"
+    with pytest.raises(InputError, match=r"^paste: .*no classes"):
+        check(unconditional, "paste=0_8.5_1_0_0_1_1")
+
+
 def test_a_model_of_schema_1_mixes_latents_but_no_classes(tiny_manifest: Manifest) -> None:
     old = tiny_manifest.model_copy(update={"schema_version": 1})
     assert check(old, "label=1&to=8.0&at=0.5") == "label=1&to=8.0&at=0.5"

@@ -342,6 +342,23 @@ def test_the_inputs_of_an_address_never_change(manifest: Manifest, vector: dict[
     assert class_weights[0].tolist() == read_float32(vector["class_weights"])
 
 
+@pytest.mark.parametrize("vector", VECTORS["level_edits"], ids=lambda vector: vector["address"])
+def test_the_edits_of_feature_maps_in_an_address_never_change(manifest: Manifest, vector: dict[str, Any]) -> None:
+    update = {"latents": Latents(z_dim=VECTORS["z_dim"]), "class_names": tuple("0123456789")}
+    model = manifest.model_copy(update=update)
+    address = model.check(Address.parse(vector["asked"]))
+    assert str(address) == vector["address"]
+    sources = torch_sampler(Recorder(), model).draw_sources(address)
+    assert [[p.level, list(p.rectangle)] for p in address.paste] == [
+        [v["level"], v["rectangle"]] for v in vector["pastes"]
+    ]
+    for source, expected in zip(sources, vector["pastes"]):
+        assert source.z[0].tolist() == read_float32(expected["z"])
+        assert source.class_weights[0].tolist() == read_float32(expected["class_weights"])
+    units = [{**edit._asdict(), "rectangle": edit.rectangle and list(edit.rectangle)} for edit in address.units]
+    assert units == vector["units"]
+
+
 def test_a_latent_mixed_with_itself_stays_what_it_is(real: Sampler) -> None:
     plain, mixed = (Address.parse(f"tiny/1.0.0/7/0?label=1{rest}") for rest in ("", "&to=7.0&tolabel=2&at=0.25"))
     z, class_weights = real.draw_inputs([plain, mixed])
@@ -357,9 +374,11 @@ def test_a_drawn_latent_that_is_written_out_is_the_same_image(real: Sampler, man
 
 def test_bytes_of_edited_addresses_do_not_depend_on_their_neighbours(real: Sampler, manifest: Manifest) -> None:
     edits = ["to=8.0&at=0.5", "to=8.1&tolabel=0&at=0.0001&z3=-2.5", "z0=16", "psi=0.5&to=3.3&at=0.75", "label=2&z7=0"]
+    edits += ["paste=0_8.0_1_1_0_3_2", "psi=0.5&to=8.0&at=0.5&paste=1_8.0_2_2_6_7&u0.3=2.5&u1.0=-1.5_0_0_3_3", "u0.0=9"]
     texts = [f"tiny/1.0.0/7/{index}?{edit}" for index in range(3) for edit in edits]
     addresses = [manifest.check(Address.parse(text)) for text in texts]
     together = real.mint(addresses)
     assert len({pixels.tobytes() for pixels in together}) == len(addresses)
     for address, pixels in zip(addresses, together):
         np.testing.assert_array_equal(real.mint([address])[0], pixels)
+    np.testing.assert_array_equal(real.mint(addresses[::-1], use_all_cores=True)[::-1], together)

@@ -65,6 +65,9 @@ def test_http_python_and_sample_give_the_same_bytes(
     options = {
         "to=8.1&at=0.3333&z3=-2.5": mix,
         "z0=16&z5=0.25&z63=-16": ["--z", "0=16", "--z", "63=-16", "--z", "5=0.25"],
+        "paste=1_8.0_2_2_5_5&u0.3=2.5&u1.0=-1_0_0_3_3": [
+            *("--paste", "1_8.0_2_2_5_5", "--unit", "1.0=-1_0_0_3_3", "--unit", "0.3=2.5")
+        ],
         "to=9.9&at=0.5" + f"&label=0&tolabel={last}" * bool(model.class_names): [
             *("--to", "9.9", "--at", "0.5"),
             *(["--labels", "0", "--to-label", str(last)] if model.class_names else []),
@@ -73,7 +76,7 @@ def test_http_python_and_sample_give_the_same_bytes(
     texts = [f"{name}/7/{index}?{edit}" for edit in options for index in range(4)]
     minted = model.mint_addresses(texts)
     files = [ganmint.encode(*pair) for pair in zip(minted.images, minted.addresses)]
-    assert len({image.tobytes() for image in minted.images}) == 12
+    assert len({image.tobytes() for image in minted.images}) == 16
     for k, arguments in enumerate(options.values()):
         out = tmp_path / str(k)
         result = command(
@@ -175,6 +178,10 @@ def test_not_a_number_is_refused(tiny: ganmint.Model) -> None:
         ("7/0?label=1&to=8.0&tolabel=3&at=0.5", "tolabel"),
         ("7/0?z8=1", "z8"),
         ("7/0?z1=1.50", "z1"),
+        ("7/0?paste=0_8.0_0_0_4_4", "paste"),
+        ("7/0?paste=0_8.0_0_0_1", "paste"),
+        ("7/0?u0.8=1", "u0.8"),
+        ("7/0?u0.0=1e3", "u0.0"),
         ("z/AAAAPw?label=1", "latent"),
         ("z/AAAAPw==?label=1", "latent"),
     ],
