@@ -32,12 +32,14 @@ POLICY = (
 MEDIA_TYPES = {
     "play.html": "text/html; charset=utf-8",
     "play.css": "text/css; charset=utf-8",
+    "theme.css": "text/css; charset=utf-8",
     "kernel.wasm": "application/wasm",
     **{
         f"{name}.mjs": "text/javascript; charset=utf-8"
         for name in (
             "address",
             "dimensions",
+            "elements",
             "following",
             "generator",
             "inputs",
@@ -50,6 +52,7 @@ MEDIA_TYPES = {
             "seeds",
             "service",
             "thumbnails",
+            "verify",
             "walk",
             "worker",
         )

@@ -44,9 +44,9 @@ IMAGE_ROUTE = "/v1/images/{model}/{version}/{seed}/{index}.{extension}"
 IMMUTABLE = "max-age=31536000, immutable"
 # Above this many images, making the addresses would block the event loop for too long.
 MAX_INLINE_ADDRESSES = 64
-# The page's script and style are inline; nothing else may run or load.
+# The page's own script and style are inline, and it shares files with /play; nothing else may run or load.
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PROBLEMS: dict[int | str, dict[str, Any]] = {

@@ -282,8 +282,8 @@ def test_a_late_thread_is_answered_for_and_its_file_counts_until_it_ends(
     serve(scenario)
 
 
-def test_the_page_has_words_for_every_result() -> None:
-    page = (Path(verify.__file__).parent / "static/index.html").read_text()
+def test_the_pages_have_words_for_every_result() -> None:
+    page = (Path(verify.__file__).parent / "static/play/verify.mjs").read_text()
     words = page.partition("const RESULTS = {")[2].partition("}")[0]
     assert set(re.findall(r"(\w+): '", words)) == set(get_args(Result))
     good = page.partition("const GOOD = [")[2].partition("]")[0]

@@ -2,7 +2,8 @@
 
 import { makeInputs } from './inputs.mjs';
 import { encodeLatent } from './latents.mjs';
-import { $, change, el, onChange, page } from './page.mjs';
+import { $, el } from './elements.mjs';
+import { change, onChange, page } from './page.mjs';
 
 const list = $('dimensions');
 

@@ -1,7 +1,8 @@
 // The images that follow: the same seed at the next indices.
 
 import { MAX, resolve } from './address.mjs';
-import { $, change, onStill, page, without } from './page.mjs';
+import { $ } from './elements.mjs';
+import { change, onStill, page, without } from './page.mjs';
 import { makeThumbnails } from './thumbnails.mjs';
 
 const COUNT = 12, list = $('following-list'), thumbnails = makeThumbnails(list);

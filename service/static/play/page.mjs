@@ -1,19 +1,13 @@
 // The page's state: an address in the URL's hash, what it resolves to, and whom to tell of a change.
 
 import { formatState, isItself, parseState, resolve } from './address.mjs';
+import { $ } from './elements.mjs';
 import { keepKey, readKey } from './key.mjs';
 import { keyOf } from './minter.mjs';
 import { call } from './service.mjs';
 
 const MERGE_MS = 2000, WRITE_MS = 100, STILL_MS = 150, manifests = new Map(), listeners = [], patientListeners = [];
 let lastEdit = { id: '', at: 0 }, writing = 0, waiting = 0;
-
-export const $ = (id) => document.getElementById(id);
-export const el = (tag, properties, ...children) => {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-};
 
 // state: as the user left it; resolved: the same with its labels; manifest: of its model; apiKey: '' without one.
 export const page = { state: null, resolved: null, manifest: null, apiKey: readKey() };

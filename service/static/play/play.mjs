@@ -4,11 +4,13 @@ import './dimensions.mjs';
 import './following.mjs';
 import './walk.mjs';
 import { MAX, formatState } from './address.mjs';
-import { $, change, complain, el, fromUrl, listManifests, onChange, page, shareLink, without } from './page.mjs';
+import { $, el } from './elements.mjs';
+import { change, complain, fromUrl, listManifests, onChange, page, shareLink, without } from './page.mjs';
 import { keyOf, mint, paint, reasons } from './minter.mjs';
 import { makeSeed, readInteger } from './seeds.mjs';
 import { BASE, call, imagePath } from './service.mjs';
 import { nameOf } from './thumbnails.mjs';
+import { showVerify } from './verify.mjs';
 
 const picture = $('picture');
 
@@ -64,7 +66,7 @@ function fill() {
   for (const id of ['seed', 'index']) if (document.activeElement !== $(id)) $(id).value = state[id] ?? '';
   $('seed').placeholder = isWritten ? 'the latent is written out' : '';
   const options = manifest.labels.map((name, k) => el('option', { value: k, textContent: name }));
-  const drawn = el('option', { value: '', textContent: 'drawn from the seed', disabled: isWritten });
+  const drawn = el('option', { value: '', textContent: 'drawn', disabled: isWritten });
   $('label').replaceChildren(drawn, ...options);
   $('label').value = state.label ?? '';
   $('label').parentElement.hidden = !manifest.labels.length;
@@ -138,4 +140,5 @@ $('share').addEventListener('click', ({ target }) => copy(shareLink(), target));
 document.addEventListener('click', ({ target }) => {
   if (target.dataset?.copy) copy($(target.dataset.copy).textContent, target);
 });
+showVerify($('check'), () => page.apiKey);
 fromUrl();

@@ -1,7 +1,8 @@
 // A row of small pictures, each a link to its address.
 
 import { formatState } from './address.mjs';
-import { el, page } from './page.mjs';
+import { el } from './elements.mjs';
+import { page } from './page.mjs';
 import { keyOf, mint, paint } from './minter.mjs';
 
 // Shows resolved states in a list, one after the other once the page is still. items: [{state, title}].

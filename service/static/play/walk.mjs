@@ -1,7 +1,8 @@
 // The way from the image to a second one: its end, how far along, and pictures on the way.
 
 import { isItself } from './address.mjs';
-import { $, change, el, onChange, onStill, page, without } from './page.mjs';
+import { $, el } from './elements.mjs';
+import { change, onChange, onStill, page, without } from './page.mjs';
 import { makeSeed, readInteger } from './seeds.mjs';
 import { makeThumbnails, nameOf } from './thumbnails.mjs';
 

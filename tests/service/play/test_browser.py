@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from models import store
 from service.app import create_app
@@ -273,6 +274,31 @@ def test_a_walk_has_an_end_classes_and_steps(browser: Any, service: str) -> None
     tab.wait_for(_full("7/1?label=1"))
     assert not tab.page.locator("#walk-list").is_visible()
     tab.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/play"])
+def test_a_file_is_verified_in_words_and_pictures(browser: Any, service: str, path: str) -> None:
+    tab = Tab(browser, service)
+    tab.page.goto(service + path)
+    ours = httpx.get(f"{service}/v1/images/tiny/1.0.0/7/0.png?label=1", verify=False).content
+    result, pictures = tab.page.locator("#result"), tab.page.locator("#pictures img")
+    tab.page.set_input_files("#file", {"name": "ours.png", "mimeType": "image/png", "buffer": ours})
+    playwright.expect(result).to_have_text("Yes: identical")
+    playwright.expect(tab.page.locator("#marks")).to_have_text(_full("7/0?label=1"))
+    tab.page.set_input_files("#file", {"name": "changed.png", "mimeType": "image/png", "buffer": _change_a_pixel(ours)})
+    playwright.expect(result).to_have_text("Altered")
+    playwright.expect(pictures).to_have_count(2)
+    tab.close()
+
+
+def _change_a_pixel(file: bytes) -> bytes:
+    with Image.open(io.BytesIO(file)) as image:
+        marks = PngInfo()
+        marks.add_text("ganmint:address", image.info["ganmint:address"])
+        image.putpixel((3, 3), (image.getpixel((3, 3)) + 100) % 256)
+        changed = io.BytesIO()
+        image.save(changed, "PNG", pnginfo=marks)
+    return changed.getvalue()
 
 
 @pytest.mark.parametrize("has_storage", [True, False])
