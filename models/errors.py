@@ -8,6 +8,7 @@
             ArtifactError
                 SignatureError
             DataError
+                DamagedFileError
             CheckpointError
             ExportError
         TrainingDivergedError
@@ -89,6 +90,10 @@ class SignatureError(ArtifactError):
 
 class DataError(FileError):
     """Training data cannot be read."""
+
+
+class DamagedFileError(DataError):
+    """A file of the training data cannot be read or decoded."""
 
 
 class CheckpointError(FileError):

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from models.base import Frozen
+from training.data.decoding import SIZE_HELP, Decoding, FitMode, Size, parse_colour, parse_size
 from training.data.labels import LabelColumn
+
+# If one of these is set, none of the preset's stays.
+DATA_TERMS = ("name", "licence", "attribution", "use")
+
+
+def _read_size(value: Any) -> Size | None:
+    return None if value is None else parse_size(value)
+
+
+def _write_size(size: Size | None) -> int | str | None:
+    return size.width if size and size.width == size.height else (size and str(size))
 
 
 class DataConfig(Frozen):
@@ -27,6 +39,14 @@ class DataConfig(Frozen):
         description="csv columns that make the label, joined by a space",
     )
     unlabelled: bool = Field(default=False, description="read no labels: folders and tables are no classes")
+    size: Annotated[Size | None, BeforeValidator(_read_size), PlainSerializer(_write_size)] = Field(
+        default=None, description=f"every image is brought to it: {SIZE_HELP}"
+    )
+    fit: FitMode = Field(default="crop", description="how, where the aspect differs: crop, pad or stretch")
+    background: str = Field(
+        default="", description="colour behind transparent pixels and beside padded images, such as white"
+    )
+    skip_damaged: bool = Field(default=False, description="leave out images that cannot be decoded, and name them")
     test: str = Field(
         default="", description="path of the test images, read as the data are; without it, the data's own or a share"
     )
@@ -51,6 +71,22 @@ class DataConfig(Frozen):
         description="classes are shown in proportion to their size to this power: 1 as they are, 0 equally often",
     )
 
+    @property
+    def decoding(self) -> Decoding:
+        """How the pixels are read."""
+        return Decoding(self.size, self.fit, parse_colour(self.background), self.skip_damaged)
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, value: str) -> str:
+        parse_colour(value)
+        return value
+
+    @model_validator(mode="after")
+    def _check_decoding(self) -> DataConfig:
+        self.decoding.check()
+        return self
+
     @model_validator(mode="after")
     def _check_labels(self) -> DataConfig:
         if self.unlabelled and self.label_columns:
@@ -62,7 +98,3 @@ class DataConfig(Frozen):
         if self.digest in ("", digest):
             return self
         return self.model_copy(update=dict.fromkeys((*DATA_TERMS, "digest"), ""))
-
-
-# If one of these is set, none of the preset's stays.
-DATA_TERMS = ("name", "licence", "attribution", "use")

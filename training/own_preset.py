@@ -11,14 +11,14 @@ from typing import Any, Literal, NamedTuple
 from models.errors import InputError
 from models.network_config import Shape
 from training.averaging import averaging_factor
+from training.data.decoding import MAX_SIDE, MIN_SIDE
 
 OWN = "own"
 Compute = Literal["small", "medium", "large"]
 # Widths, as a multiple of those of medium.
 WIDTH_FACTORS: dict[str, float] = {"small": 0.5, "medium": 1.0, "large": 2.0}
 BASES = (4, 5, 6, 7)
-MIN_SIDE, MAX_SIDE = 16, 256
-SIDES = sorted(b * 2**k for b in BASES for k in range(2, 7) if MIN_SIDE <= b * 2**k <= MAX_SIDE)
+SIDES: list[int] = sorted(b * 2**k for b in BASES for k in range(2, 7) if MIN_SIDE <= b * 2**k <= MAX_SIDE)
 # The shape that settings are shown for where no data are at hand.
 EXAMPLE_SHAPE: Shape = (1, 28, 28)
 # What the weight of the digits' encoder was chosen for: it holds against a mean over so many averaged values.
@@ -61,8 +61,8 @@ def check_shape(shape: Shape) -> None:
     near = SIDES[max(bisect_left(SIDES, min(height, width)) - 1, 0) :][:2]
     raise InputError(
         f"its images are {width}x{height}, and preset {OWN} takes squares of {', '.join(map(str, SIDES))} pixels: "
-        f"crop and resize them, e.g. to {' or '.join(map(str, near))}, or give a --preset and the networks' base and "
-        "widths by --set",
+        f"crop and reduce them with --set data.size={' or '.join(map(str, near))}, or give a --preset and the "
+        "networks' base and widths by --set",
         "--data",
     )
 

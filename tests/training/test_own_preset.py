@@ -113,7 +113,7 @@ def test_a_setting_of_ones_own_goes_before_the_rule() -> None:
 
 
 def test_another_side_is_refused_with_the_nearest_ones() -> None:
-    with pytest.raises(InputError, match=r"its images are 100x100, .* resize them, e\.g\. to 96 or 112"):
+    with pytest.raises(InputError, match=r"its images are 100x100, .* reduce them with --set data\.size=96 or 112"):
         find_preset((3, 100, 100))
 
 

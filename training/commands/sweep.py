@@ -16,7 +16,7 @@ from models.errors import FileError, TrainingDivergedError
 from models.files import write_atomically
 from models.runtime.loading import resolve_device
 from training.commands.runs import comparison_html, format_comparison, tabulate
-from training.commands.train import load_data
+from training.commands.train import describe_reading, load_data
 from training.data.dataset import Dataset
 from training.evaluation import data_split
 from training.evaluation.evaluate import EvaluationResult, evaluate
@@ -74,7 +74,8 @@ def sweep(
     """
     require_trackers(track)
     axes = parse_axes(assignments, seeds)
-    dataset = load_data(plan(preset, axes)[0].config, data_path)
+    first = plan(preset, axes)[0].config
+    dataset = load_data(first, data_path)
     runs = plan(preset, axes, dataset.shape)
     # Every run is checked before the first one starts.
     check_folders(runs, out)
@@ -82,6 +83,8 @@ def sweep(
         loop.check_shape(run.config, dataset)
     resolved_device = resolve_device(device)
     click.echo(f"# {len(runs)} runs in {out}, on {dataset.name}, {len(dataset)} samples; device {resolved_device}")
+    for line in describe_reading(dataset, first.data):
+        click.echo(f"# {line}")
     if dry_run:
         _print_grid(runs, dataset, out, resolved_device)
         return

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -16,8 +17,9 @@ from models.runtime.loading import resolve_device
 from training.config import Config
 from training.config_files import REPLACED, dump_config, find_preset, list_presets, load_preset
 from training.data.dataset import Dataset, toy1d, toy25
-from training.data.layout import describe_unused
+from training.data.layout import describe_skipped, describe_unused
 from training.data.loader import load_dataset
+from training.data_config import DataConfig
 from training.distributed import local_device, main_process_output
 from training.own_preset import OWN
 from training.precision import describe_precision, resolve_precision
@@ -127,8 +129,8 @@ def _print_plan(config: Config, dataset: Dataset, device: str, out: Path, is_res
     classes = f"{dataset.num_classes} classes" if dataset.num_classes else "no labels"
     shape = "x".join(map(str, dataset.shape))
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
-    if dataset.unused:
-        click.echo(f"# not used: {describe_unused(dataset.unused)}")
+    for line in describe_reading(dataset, config.data):
+        click.echo(f"# {line}")
     data_info = describe_data(config, dataset)
     hint = ""
     if data_info["licence"] == "not stated":
@@ -183,6 +185,16 @@ def _resolve(
     return load_preset(name, assignments, dataset.shape, saved), dataset
 
 
+def describe_reading(dataset: Dataset, data: DataConfig) -> Iterator[str]:
+    """Say what of the data is not used, and what was done to the images."""
+    if dataset.unused:
+        yield f"not used: {describe_unused(dataset.unused)}"
+    if dataset.skipped:
+        yield f"skipped: {describe_skipped(dataset.skipped)}"
+    if dataset.origins:
+        yield f"size: {data.fit} to {data.size}; {dataset.origins.enlarged or 'none'} of the images enlarged"
+
+
 def load_data(config: Config, path: Path | None) -> Dataset:
     """Load the data at --data, or make those of a toy preset.
 
@@ -194,4 +206,5 @@ def load_data(config: Config, path: Path | None) -> Dataset:
         return TOY_DATASETS[config.data.kind]()
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
-    return load_dataset(path, config.data.label_columns, config.data.unlabelled)
+    data = config.data
+    return load_dataset(path, data.label_columns, data.unlabelled, data.decoding)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,20 @@ from numpy.typing import NDArray
 from training.data.allocation import allocate
 
 DIGEST_CHUNK = 4096
+
+
+class Origins(NamedTuple):
+    """What each image was before it was brought to a size.
+
+    Attributes:
+        names: of the files, as the data set has them.
+        boxes: int32 (N, 4), the part that was used: left, top, right, bottom in pixels of the upright image.
+        enlarged: how many had fewer pixels than the size.
+    """
+
+    names: tuple[str, ...]
+    boxes: NDArray[np.int32]
+    enlarged: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +45,8 @@ class Dataset:
         labels: int64 (N,) in 0 .. len(class_names) - 1, or None.
         class_names: one name per class, in label order; empty when unlabelled.
         unused: names of the files beside the images that were not read; no part of the digest.
+        origins: of a whole set that was brought to a size; no part of the digest.
+        skipped: names of the damaged images that were left out; no part of the digest.
     """
 
     name: str
@@ -37,6 +54,8 @@ class Dataset:
     labels: NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = field(default=())
     unused: tuple[str, ...] = field(default=())
+    origins: Origins | None = None
+    skipped: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.images)
@@ -75,7 +94,8 @@ class Dataset:
         if len(indices) == len(self):
             return self
         labels = None if self.labels is None else self.labels[indices]
-        return dataclasses.replace(self, images=_take_rows(self.images, indices, self.name), labels=labels)
+        images = _take_rows(self.images, indices, self.name)
+        return dataclasses.replace(self, images=images, labels=labels, origins=None, skipped=())
 
     def with_classes(self, class_names: tuple[str, ...]) -> Dataset:
         """Return this with its labels numbered by other classes, which include its own."""

@@ -54,6 +54,14 @@ class FolderLabels(NamedTuple):
     class_names: tuple[str, ...]
     tables: tuple[str, ...] = ()
 
+    def take(self, rows: NDArray[np.int64]) -> FolderLabels:
+        """Return the labels of some images, and the classes that occur among them."""
+        if len(rows) == len(self.texts) or not self.texts:
+            return self
+        texts = [self.texts[row] for row in rows]
+        occurring = set(texts)
+        return self._replace(texts=texts, class_names=tuple(name for name in self.class_names if name in occurring))
+
     def number(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
         """Return the class of each image, int64 (N,), and the names of the classes; None and () without labels."""
         if not self.texts:

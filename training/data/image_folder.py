@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from training.data.archive import FileSource, open_source
 from training.data.dataset import Dataset
+from training.data.decoding import AS_THEY_ARE, Decoding
 from training.data.folder_labels import UNLABELLED, FolderLabels, read_labels
 from training.data.image_files import are_grey, decode_all
 from training.data.labels import LabelColumn
@@ -31,7 +32,11 @@ class ImageFolder(NamedTuple):
 
 
 def read_image_folder(
-    path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False, is_test: bool = False
+    path: Path,
+    label_columns: Sequence[LabelColumn] = (),
+    unlabelled: bool = False,
+    is_test: bool = False,
+    decoding: Decoding = AS_THEY_ARE,
 ) -> Dataset | None:
     """Read the training or the test images of a folder or zip, sorted by name, with their labels.
 
@@ -42,6 +47,7 @@ def read_image_folder(
         label_columns: which columns of a table make the label; if given, there must be such a table.
         unlabelled: read no labels.
         is_test: read the test images.
+        decoding: how the pixels are read.
     Returns: None if test images are asked for and the folder has no such split.
     Raises: DataError naming the file at fault, inside an archive as `archive.zip/inner.png`.
     """
@@ -52,10 +58,11 @@ def read_image_folder(
             return None
         folder = read_all_labels(source, layout, label_columns, unlabelled)
         # Test images are grey or RGB as the training images are.
-        is_grey = are_grey(source, layout.training.images)
-        images = decode_all(source, part.images, "L" if is_grey and are_grey(source, part.images) else "RGB")
-    labels = folder.test if is_test else folder.training
-    return Dataset(path.name, images, *labels.number(), folder.unused)
+        is_grey = are_grey(source, layout.training.images, decoding)
+        is_grey = is_grey and (not is_test or are_grey(source, part.images, decoding))
+        pictures = decode_all(source, part.images, is_grey, decoding)
+    labels = (folder.test if is_test else folder.training).take(pictures.rows).number()
+    return Dataset(path.name, pictures.images, *labels, folder.unused, pictures.origins, pictures.skipped)
 
 
 def read_all_labels(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import images
-from models.errors import DataError
+from models.errors import DamagedFileError, DataError
 from training.data import image_files, image_folder
 from training.data.archive import FileSource, open_source
+from training.data.decoding import AS_THEY_ARE, Box, Decoding, Size
+from training.data.fitting import is_enlarged
 from training.data.folder_labels import UNLABELLED, FolderLabels
+from training.data.image_files import Picture
 from training.data.labels import LabelColumn
 from training.data.layout import find_layout
 from training.data.loader import Kind, find_kind, load_dataset, load_test_images
+from training.own_preset import SIDES
 
 Pixels = NDArray[np.uint8]
+# Larger images need a GPU.
+LARGEST_SUGGESTED = 64
 
 
 @dataclass
@@ -34,7 +40,9 @@ class DatasetReport:
     Attributes:
         num_images: the number of images to train on, unreadable ones included.
         num_test_images: the same of the data's own test images.
-        sizes: the number of images by (width, height, channels).
+        decoding: how the pixels are read.
+        sizes: the number of images by (width, height, channels), before files are brought to one size.
+        enlarged: how many have fewer pixels than that size.
         classes: the number of images by class, in label order; empty if there are no labels.
         unreadable: one error for each image that cannot be read.
         duplicates: names of images with equal pixels, each group in order.
@@ -44,6 +52,8 @@ class DatasetReport:
 
     num_images: int = 0
     num_test_images: int = 0
+    decoding: Decoding = AS_THEY_ARE
+    enlarged: int = 0
     sizes: Counter[tuple[int, int, int]] = field(default_factory=Counter)
     classes: dict[str, int] = field(default_factory=dict)
     unreadable: list[DataError] = field(default_factory=list)
@@ -54,11 +64,18 @@ class DatasetReport:
     @property
     def shape(self) -> tuple[int, int, int] | None:
         """Channels, height and width of the images as training would read them; None unless all have one size."""
-        sides = {(height, width) for width, height, _ in self.sizes}
+        size = self.decoding.size
+        sides = {(size.height, size.width) if size else (height, width) for width, height, _ in self.sizes}
         if len(sides) != 1:
             return None
         # One RGB image makes the whole set RGB.
-        return (max(channels for _, _, channels in self.sizes), *sides.pop())
+        channels = 3 if self.decoding.is_coloured else max(channels for _, _, channels in self.sizes)
+        return (channels, *sides.pop())
+
+    @property
+    def has_mixed_channels(self) -> bool:
+        """Whether some images are grey and others RGB."""
+        return len({channels for _, _, channels in self.sizes}) > 1
 
     @property
     def obstacles(self) -> list[str]:
@@ -66,14 +83,33 @@ class DatasetReport:
         obstacles = []
         if self.labels_error:
             obstacles.append(str(self.labels_error))
-        if self.unreadable:
+        is_skipped = self.decoding.skip_damaged and self.sizes
+        problems = [error for error in self.unreadable if not (is_skipped and isinstance(error, DamagedFileError))]
+        if problems:
             obstacles.append(
-                f"{len(self.unreadable)} of {self.num_images + self.num_test_images} images cannot be read; "
-                "replace or remove them"
+                f"{len(problems)} of {self.num_images + self.num_test_images} images cannot be read; "
+                f"{_find_remedy(problems)}"
             )
-        if len({size[:2] for size in self.sizes}) > 1:
-            obstacles.append("the images have different sizes; resize them to one size")
+        if self.sizes and self.shape is None:
+            obstacles.append(
+                "the images have different sizes; bring them to one size with --set data.size="
+                f"{suggest_side(self.sizes)} in training (here: --size {suggest_side(self.sizes)}), which crops, or "
+                "see data.fit"
+            )
         return obstacles
+
+
+def _find_remedy(problems: list[DataError]) -> str:
+    if all(isinstance(error, DamagedFileError) for error in problems):
+        return "replace or remove them, or leave them out with --set data.skip_damaged=true (here: --skip-damaged)"
+    return "replace or remove them" if len(problems) > 1 else problems[0].reason
+
+
+def suggest_side(sizes: Mapping[tuple[int, int, int], int]) -> int:
+    """Return a side that preset own takes: at most 64, and what half of the images have along their shorter side."""
+    shorter = sorted(min(width, height) for (width, height, _), count in sizes.items() for _ in range(count))
+    most = min(shorter[(len(shorter) - 1) // 2], LARGEST_SUGGESTED)
+    return max((side for side in SIDES if side <= most), default=min(SIDES))
 
 
 class Inspection(NamedTuple):
@@ -87,7 +123,12 @@ class Inspection(NamedTuple):
     sheet: Pixels | None
 
 
-def inspect_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False) -> Inspection:
+def inspect_dataset(
+    path: Path,
+    label_columns: Sequence[LabelColumn] = (),
+    unlabelled: bool = False,
+    decoding: Decoding = AS_THEY_ARE,
+) -> Inspection:
     """Inspect every image of a data set, its own test images too.
 
     Args: as for training.data.loader.load_dataset.
@@ -98,26 +139,34 @@ def inspect_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlab
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror or error}") from None
     inspect = _inspect_files if kind is Kind.IMAGES else _inspect_array
-    return inspect(path, label_columns, unlabelled)
+    return inspect(path, label_columns, unlabelled, decoding)
 
 
-def _inspect_array(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) -> Inspection:
-    dataset = load_dataset(path, label_columns, unlabelled)
-    test = load_test_images(path, label_columns, unlabelled)
-    report = DatasetReport(len(dataset), len(test) if test else 0, unused=dataset.unused)
+def _inspect_array(
+    path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool, decoding: Decoding
+) -> Inspection:
+    dataset = load_dataset(path, label_columns, unlabelled, decoding)
+    test = load_test_images(path, label_columns, unlabelled, decoding)
+    report = DatasetReport(len(dataset), len(test) if test else 0, decoding, unused=dataset.unused)
+    report.enlarged = dataset.origins.enlarged if dataset.origins else 0
+    report.unreadable = [
+        DamagedFileError(path / name, "cannot be read") for name in dataset.skipped + (test.skipped if test else ())
+    ]
     labels = UNLABELLED
     if dataset.labels is not None:
         labels = FolderLabels([dataset.class_names[k] for k in dataset.labels], dataset.class_names)
     pixels = np.asarray(dataset.images, np.uint8)
-    named_images = ((f"image {k}", image) for k, image in enumerate(pixels))
+    named_images = ((f"image {k}", Picture(image, *_as_it_is(image))) for k, image in enumerate(pixels))
     return _inspect(report, named_images, labels)
 
 
-def _inspect_files(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool) -> Inspection:
+def _inspect_files(
+    path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool, decoding: Decoding
+) -> Inspection:
     with open_source(path) as source:
         layout = find_layout(source)
         test_images = layout.test.images if layout.test else []
-        report = DatasetReport(len(layout.training.images), len(test_images))
+        report = DatasetReport(len(layout.training.images), len(test_images), decoding)
         labels = UNLABELLED
         try:
             labels, _, report.unused = image_folder.read_all_labels(source, layout, label_columns, unlabelled)
@@ -127,36 +176,45 @@ def _inspect_files(path: Path, label_columns: Sequence[LabelColumn], unlabelled:
         return _inspect(report, _decode_readable(source, layout.training.images + test_images, report), labels)
 
 
+def _as_it_is(image: Pixels) -> tuple[Size, Box]:
+    height, width, _ = image.shape
+    return Size(width, height), (0, 0, width, height)
+
+
 def _decode_readable(
     source: FileSource, names: list[str], report: DatasetReport
-) -> Iterator[tuple[str, Pixels | None]]:
+) -> Iterator[tuple[str, Picture | None]]:
     """Decode each image; yield None for one that cannot be read, after adding its error to the report."""
     for name in names:
         try:
-            mode = "L" if image_files.read_channels(source, name) == 1 else "RGB"
-            yield name, image_files.decode(source, name, mode)
+            mode = image_files.choose_mode(image_files.read_channels(source, name), report.decoding)
+            yield name, image_files.decode(source, name, mode, report.decoding)
         except DataError as error:
             report.unreadable.append(error)
             yield name, None
 
 
 def _inspect(
-    report: DatasetReport, named_images: Iterable[tuple[str, Pixels | None]], labels: FolderLabels
+    report: DatasetReport, named_images: Iterable[tuple[str, Picture | None]], labels: FolderLabels
 ) -> Inspection:
-    """Complete the report from the pixels of the training images, and of the test images after them."""
+    """Complete the report from the training images, and from the test images after them."""
     counts = Counter(labels.texts)
-    report.classes = {name: counts[name] for name in labels.class_names}
     names_by_digest: dict[bytes, list[str]] = {}
     sheet = _Sheet(labels.class_names)
-    for k, (name, pixels) in enumerate(named_images):
-        if pixels is None:
+    for k, (name, picture) in enumerate(named_images):
+        label = labels.texts[k] if labels.texts and k < report.num_images else None
+        if picture is None:
+            counts[label or ""] -= report.decoding.skip_damaged
             continue
-        height, width, channels = pixels.shape
-        report.sizes[width, height, channels] += 1
+        pixels = picture.pixels
+        width, height = picture.original
+        report.sizes[width, height, pixels.shape[2]] += 1
+        report.enlarged += is_enlarged(picture.box, report.decoding)
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         names_by_digest.setdefault(digest, []).append(name)
         if k < report.num_images:
-            sheet.add(pixels, labels.texts[k] if labels.texts else None)
+            sheet.add(pixels, label)
+    report.classes = {name: counts[name] for name in labels.class_names if counts[name]}
     report.duplicates = [names for names in names_by_digest.values() if len(names) > 1]
     return Inspection(report, sheet.render())
 

@@ -32,6 +32,8 @@ _HARMLESS = re.compile(
 COLUMN = "column "
 # Fewer files of one suffix are named, more are counted.
 MAX_NAMED = 3
+# So many skipped files are listed by name.
+MAX_LISTED = 10
 
 
 class Part(NamedTuple):
@@ -151,6 +153,12 @@ def describe_unused(names: Iterable[str]) -> str:
         ", ".join(files) if kind.startswith(".") and len(files) <= MAX_NAMED else f"{len(files)} {kind}"
         for kind, files in kinds.items()
     )
+
+
+def describe_skipped(names: Sequence[str]) -> str:
+    """Return the number of damaged images that were left out, and the first of them."""
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return f"{len(names)} damaged: {', '.join(names[:MAX_LISTED])}{more}"
 
 
 def _kind(name: str) -> str:

@@ -12,8 +12,10 @@ from typing import cast
 from models.errors import DataError
 from training.data import idx
 from training.data.archive import archive_suffix, open_source, readable
+from training.data.array_fitting import fit_dataset
 from training.data.cifar import is_cifar, read_cifar
 from training.data.dataset import Dataset
+from training.data.decoding import AS_THEY_ARE, Decoding
 from training.data.image_folder import read_image_folder
 from training.data.labels import LabelColumn
 from training.data.npz import read_npz_dataset
@@ -33,7 +35,12 @@ class Kind(Enum):
     NPZ = auto()
 
 
-def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False) -> Dataset:
+def load_dataset(
+    path: Path,
+    label_columns: Sequence[LabelColumn] = (),
+    unlabelled: bool = False,
+    decoding: Decoding = AS_THEY_ARE,
+) -> Dataset:
     """Read a data set.
 
     Args:
@@ -46,24 +53,30 @@ def load_dataset(path: Path, label_columns: Sequence[LabelColumn] = (), unlabell
             .parquet, .arrow, .tar (WebDataset) or a folder of these or of .npz files (training.data.shards).
         label_columns: which csv columns make the label; for images with a csv only.
         unlabelled: read no labels.
+        decoding: how the pixels are read, and the size that they are brought to.
     Returns: a data set with at least one image; the same content gives the same digest from a folder
     and from a zip.
     Raises: DataError naming the file at fault.
     """
     with _wrap_os_errors(path):
-        dataset = cast(Dataset, _read(path, label_columns, unlabelled, is_test=False))
+        dataset = cast(Dataset, _read(path, label_columns, unlabelled, False, decoding))
         dataset = dataset.without_labels() if unlabelled else dataset
         return dataclasses.replace(dataset, name=readable(path.resolve().name))
 
 
-def load_test_images(path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False) -> Dataset | None:
+def load_test_images(
+    path: Path,
+    label_columns: Sequence[LabelColumn] = (),
+    unlabelled: bool = False,
+    decoding: Decoding = AS_THEY_ARE,
+) -> Dataset | None:
     """Read the test images that come with a data set: MNIST's, or those of a folder's test split; None if it has none.
 
     Args: as for load_dataset. The classes are those of the test images.
     Raises: DataError naming the file at fault.
     """
     with _wrap_os_errors(path):
-        dataset = _read(path, label_columns, unlabelled, is_test=True)
+        dataset = _read(path, label_columns, unlabelled, True, decoding)
         if dataset is None:
             return None
         dataset = dataset.without_labels() if unlabelled else dataset
@@ -105,12 +118,21 @@ def _wrap_os_errors(path: Path) -> Iterator[None]:
         raise DataError(Path(error.filename or path), f"cannot be read: {error.strerror or error}") from None
 
 
-def _read(path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool, is_test: bool) -> Dataset | None:
+def _read(
+    path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool, is_test: bool, decoding: Decoding
+) -> Dataset | None:
     kind = find_kind(path)
     if kind is Kind.IMAGES:
-        return read_image_folder(path, label_columns, unlabelled, is_test)
+        return read_image_folder(path, label_columns, unlabelled, is_test, decoding)
     if kind is Kind.SHARDS:
-        return read_sharded(path, label_columns, unlabelled, is_test)
+        return read_sharded(path, label_columns, unlabelled, is_test, decoding)
+    dataset = _read_arrays(path, kind, label_columns, unlabelled, is_test)
+    return None if dataset is None else fit_dataset(dataset, decoding)
+
+
+def _read_arrays(
+    path: Path, kind: Kind, label_columns: Sequence[LabelColumn], unlabelled: bool, is_test: bool
+) -> Dataset | None:
     if kind in (Kind.CIFAR, Kind.STL10):
         with open_source(path) as source:
             is_cifar_set = kind is Kind.CIFAR

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from models.errors import DataError
 from training.data.archive import Folder
+from training.data.array_fitting import fit_dataset
 from training.data.arrow import ArrowFiles
 from training.data.dataset import Dataset
+from training.data.decoding import AS_THEY_ARE, Decoding
 from training.data.folder_labels import UNLABELLED
 from training.data.image_files import SUFFIXES, are_grey, decode_all, suffix_of
 from training.data.labels import LabelColumn
@@ -43,7 +45,11 @@ def is_sharded(path: Path) -> bool:
 
 
 def read_sharded(
-    path: Path, label_columns: Sequence[LabelColumn] = (), unlabelled: bool = False, is_test: bool = False
+    path: Path,
+    label_columns: Sequence[LabelColumn] = (),
+    unlabelled: bool = False,
+    is_test: bool = False,
+    decoding: Decoding = AS_THEY_ARE,
 ) -> Dataset | None:
     """Read the training or the test images of a data set in shards.
 
@@ -60,7 +66,7 @@ def read_sharded(
             raise DataError(
                 path, "holds npz files, which have no columns; use their labels: --set data.label_columns=[]"
             )
-        dataset = read_npz_datasets(path, shards)
+        dataset = fit_dataset(read_npz_datasets(path, shards), decoding)
         return dataclasses.replace(dataset, unused=unused + dataset.unused)
     with WebDatasetFiles(path, shards) if shards[0].suffix.lower() == ".tar" else ArrowFiles(path, shards) as source:
         names = source.names()
@@ -68,10 +74,11 @@ def read_sharded(
             raise DataError(path, f"holds no images in {shards[0].name}; give shards that do")
         columns = name_values(label_columns, source.class_names)
         labels = UNLABELLED if unlabelled else read_row_labels(source.table(), columns)
-        images = decode_all(source, names, "L" if are_grey(source, names) else "RGB")
+        pictures = decode_all(source, names, are_grey(source, names, decoding), decoding)
         chosen = {COLUMN + column.column for column in label_columns}
         unused += tuple(name for name in source.unused if name not in chosen)
-    return Dataset(path.name, images, *labels.number(), unused)
+    numbered = labels.take(pictures.rows).number()
+    return Dataset(path.name, pictures.images, *numbered, unused, pictures.origins, pictures.skipped)
 
 
 def _find_shards(path: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:

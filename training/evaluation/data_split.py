@@ -64,11 +64,11 @@ def load(path: Path, settings: DataConfig, requested: RequestedPart = "validatio
     Raises:
         DataError: the data cannot be read, or its test images do not match its training images.
     """
-    whole = load_dataset(path, settings.label_columns, settings.unlabelled)
+    whole = load_dataset(path, settings.label_columns, settings.unlabelled, settings.decoding)
     parts = split_dataset(whole, settings.holdout, settings.validation, settings.stratify_holdout)
     test_path = Path(settings.test) if settings.test else path
     load_test = load_dataset if settings.test else load_test_images
-    test_file = load_test(test_path, settings.label_columns, settings.unlabelled)
+    test_file = load_test(test_path, settings.label_columns, settings.unlabelled, settings.decoding)
     if test_file is not None:
         _check_match(test_path, whole, test_file)
         parts = parts._replace(test=test_file.with_classes(whole.class_names))
