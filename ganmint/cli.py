@@ -38,6 +38,7 @@ COMMANDS = {
     "data": LazyCommand("training.commands.data", "Inspect data before training on it."),
     "movie": LazyCommand("training.commands.runs", "Make a video of a training."),
     "compare": LazyCommand("training.commands.runs", "Show runs side by side."),
+    "lab": LazyCommand("service.lab", "Make a page that plays how a toy run learned."),
     "sweep": LazyCommand("training.commands.sweep", "Train a grid of settings and compare the runs."),
     "models": LazyCommand("models.commands", "List, show, verify, sign, upgrade, install, push, pull models."),
     "sample": LazyCommand("models.sample_command", "Mint images to files."),

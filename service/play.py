@@ -1,14 +1,12 @@
-"""The page that mints in the browser: its files, and the weights that it runs.
+"""The pages that run in the browser, and the weights that one of them mints with.
 
-Not here: what the files do (static/play), which versions are good (service.registry).
+Not here: what their files do (static/play), which versions are good (service.registry).
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from functools import cache
-from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,44 +18,11 @@ from models.manifest import Manifest
 from service.auth import Authenticator
 from service.errors import NotReadyError
 from service.negotiation import etag_matches
+from service.page_files import respond_with_file
 from service.request_state import charge, check_key, get_registry, get_settings
 from service.routes import IMMUTABLE, MANIFEST_PROBLEMS, PROBLEMS, NamePath, VersionPath
 from service.schemas import Problem
 
-# Scripts, styles and the kernel are files of their own; nothing else may run or load.
-POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; "
-    "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-MEDIA_TYPES = {
-    "play.html": "text/html; charset=utf-8",
-    "play.css": "text/css; charset=utf-8",
-    "theme.css": "text/css; charset=utf-8",
-    "kernel.wasm": "application/wasm",
-    **{
-        f"{name}.mjs": "text/javascript; charset=utf-8"
-        for name in (
-            "address",
-            "dimensions",
-            "elements",
-            "following",
-            "generator",
-            "inputs",
-            "key",
-            "latents",
-            "minter",
-            "page",
-            "play",
-            "safetensors",
-            "seeds",
-            "service",
-            "thumbnails",
-            "verify",
-            "walk",
-            "worker",
-        )
-    },
-}
 _BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 router = APIRouter()
 
@@ -65,15 +30,25 @@ router = APIRouter()
 @router.get("/play", include_in_schema=False)
 async def play(request: Request) -> Response:
     """Return the page."""
-    return _respond_with_file(request, "play.html")
+    return respond_with_file(request, "play", "play.html")
+
+
+@router.get("/play/lab", include_in_schema=False)
+async def lab(request: Request) -> Response:
+    """Return the page that plays how toy GANs learned, and trains one."""
+    return respond_with_file(request, "play/lab", "lab.html")
 
 
 @router.get("/play/{file}", include_in_schema=False)
 async def play_file(request: Request, file: str) -> Response:
     """Return one of the page's files."""
-    if file not in MEDIA_TYPES:
-        raise HTTPException(404, f"the page has no file {file!r}")
-    return _respond_with_file(request, file)
+    return respond_with_file(request, "play", file)
+
+
+@router.get("/play/lab/{file}", include_in_schema=False)
+async def lab_file(request: Request, file: str) -> Response:
+    """Return one of that page's files."""
+    return respond_with_file(request, "play/lab", file)
 
 
 @router.get(
@@ -120,19 +95,3 @@ def _read_weights(manifest: Manifest) -> bytes:
     if hashlib.sha256(content).hexdigest() != manifest.files[WEIGHTS]:
         raise NotReadyError(f"the weights of {manifest.name} {manifest.version} cannot be read just now")
     return content
-
-
-def _respond_with_file(request: Request, name: str) -> Response:
-    content, etag = _read_file(name)
-    # A new version of Ganmint has other files at the same URLs.
-    headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
-    if etag_matches(request.headers.get("if-none-match"), etag):
-        return Response(status_code=304, headers=headers)
-    return Response(content, media_type=MEDIA_TYPES[name], headers=headers)
-
-
-@cache
-def _read_file(name: str) -> tuple[bytes, str]:
-    """Return a file of the package and its ETag."""
-    content = resources.files("service").joinpath("static").joinpath("play").joinpath(name).read_bytes()
-    return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

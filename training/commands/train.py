@@ -16,9 +16,10 @@ from models.errors import InputError
 from models.runtime.loading import resolve_device
 from training.config import Config
 from training.config_files import REPLACED, dump_config, find_preset, list_presets, load_preset
-from training.data.dataset import Dataset, toy1d, toy25
+from training.data.dataset import Dataset
 from training.data.layout import describe_skipped, describe_unused
 from training.data.loader import load_dataset
+from training.data.toys import TOYS
 from training.data_config import DataConfig
 from training.distributed import local_device, main_process_output
 from training.own_preset import OWN
@@ -32,7 +33,6 @@ from training.runs.run_dir import GRIDS_FOLDER, read_saved, refuse_other_files, 
 
 # Seconds of steps by which the time to the end is estimated.
 MEASURE_S = 1.0
-TOY_DATASETS = {"toy1d": toy1d, "toy25": toy25}
 
 
 @click.command(
@@ -200,10 +200,10 @@ def load_data(config: Config, path: Path | None) -> Dataset:
 
     Raises: InputError for --data; DataError.
     """
-    if config.data.kind in TOY_DATASETS:
+    if config.data.kind in TOYS:
         if path is not None:
             raise InputError(f"preset {config.preset} makes its own data; leave --data out", "--data")
-        return TOY_DATASETS[config.data.kind]()
+        return TOYS[config.data.kind]()
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
     data = config.data

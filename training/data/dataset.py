@@ -1,6 +1,6 @@
-"""Define what a data set is, and the toy distributions.
+"""Define what a data set is.
 
-Not here: reading files (training.data.loader), splits (training.data.split).
+Not here: reading files (training.data.loader), the toy data (training.data.toys), splits (training.data.split).
 """
 
 from __future__ import annotations
@@ -146,17 +146,3 @@ def number_classes(
     occurring, numbers = np.unique(labels, return_inverse=True)
     class_names = tuple(str(label) if names is None else str(names[label]) for label in occurring)
     return numbers.reshape(-1).astype(np.int64), class_names
-
-
-def toy1d() -> Dataset:
-    """Draw 65,536 samples from N(4, 1.25), given as mean and standard deviation."""
-    samples = np.random.RandomState(1).normal(4.0, 1.25, size=(65536, 1, 1, 1))
-    return Dataset("toy1d", samples.astype(np.float32))
-
-
-def toy25() -> Dataset:
-    """Draw 65,536 samples from 25 equally likely Gaussians, sd 0.05, centred on {-2, -1, 0, 1, 2} squared."""
-    random = np.random.RandomState(1)
-    centres = random.randint(-2, 3, size=(65536, 2))
-    samples = centres + random.normal(0.0, 0.05, size=(65536, 2))
-    return Dataset("toy25", samples.astype(np.float32).reshape(-1, 2, 1, 1))

@@ -174,25 +174,6 @@ def nearest_neighbours(queries: Features, pool: Features, k: int = 50) -> Neighb
     return Neighbours(distance, nearest_row, mean_distance)
 
 
-def modes_kept(points: Features, centres: Features, sd: float) -> tuple[int, float]:
-    """Count the modes of a mixture of Gaussians that a generator still makes (after arXiv 1705.07761, section 4).
-
-    Args:
-        points: float32 (n, d).
-        centres: float32 (modes, d).
-        sd: the standard deviation of every mode.
-
-    Returns:
-        The number of modes that get at least a quarter of an equal share, and the share of points within 4 sd of a mode
-        (the paper uses 3 sd).
-    """
-    _check_samples("the mode count", points, at_least=100 * len(centres))
-    distances = np.linalg.norm(points[:, None] - centres[None], axis=2)
-    is_on_a_mode = distances.min(axis=1) <= 4 * sd
-    counts = np.bincount(distances.argmin(axis=1)[is_on_a_mode], minlength=len(centres))
-    return int((counts >= len(points) / (4 * len(centres))).sum()), float(is_on_a_mode.mean())
-
-
 def _check_samples(what: str, *sets: Features, at_least: int) -> None:
     for features in sets:
         if len(features) < at_least:

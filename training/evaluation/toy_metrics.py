@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
 from models import images
 from training.config_files import read_gate
-from training.data.dataset import toy1d, toy25
+from training.data.toys import CENTRES, MODE_SD, modes_kept, toy1d, toy25
 from training.evaluation.evaluate import EvaluationResult
-from training.evaluation.metrics import Features, modes_kept
+from training.evaluation.metrics import Features
 from training.evaluation.protocol import STANDARD, Protocol
 from training.evaluation.report import Report
 from training.evaluation.sample_grids import Picture
@@ -18,9 +16,6 @@ from training.gate import check_gate
 from training.metric_results import Measurement, MetricResult, try_measure
 from training.runs.tick_grids import generate_samples, plot_density
 from training.runs.trained_run import TrainedRun
-
-CENTRES = np.array(list(itertools.product(range(-2, 3), repeat=2)), np.float32)
-MODE_SD = 0.05
 
 
 def evaluate_toy(run: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationResult:

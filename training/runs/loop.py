@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from models import toy_recording
 from models.base import first_problem
 from models.errors import CheckpointError, InputError, TrainingDivergedError
 from models.network_config import DCGANConfig
@@ -33,6 +34,7 @@ from training.precision import resolve_precision
 from training.runs import ancestry, checkpoint, prior_phase, run_dir
 from training.runs.ancestry import Start
 from training.runs.cost import measure_steps
+from training.runs.lab_record import record_tick
 from training.runs.latent_traversal import write_code_traversals
 from training.runs.loggers import Logger, LoggerGroup, Tick, create_loggers
 from training.runs.mlflow_logger import TRACKERS
@@ -244,7 +246,7 @@ def _train(trainer: Trainer, data_info: dict[str, Any], out: Path, logger: Logge
         won_margins = _check_not_won(tick, won_margins)
         # Skip the checkpoint while D may have won, so that a restart detects it again.
         if trainer.group.is_main and not won_margins:
-            _save(trainer, data_info, out)
+            _save(trainer, tick, data_info, out)
     if stop.is_set and trainer.images_shown < total_images:
         path = checkpoint.latest_path(out)
         saved = f"saved in {path.name}" if path else "before there was anything to save"
@@ -323,8 +325,8 @@ def _check_not_won(tick: Tick, won_margins: list[float]) -> list[float]:
     return margins
 
 
-def _save(trainer: Trainer, data_info: dict[str, Any], out: Path) -> None:
-    """Save the tick's grid, checkpoint and, if it is due, snapshot."""
+def _save(trainer: Trainer, tick: Tick, data_info: dict[str, Any], out: Path) -> None:
+    """Save the tick's grid, what toy data record, the checkpoint and, if it is due, the snapshot."""
     config = trainer.config
     dataset = trainer.dataset
     write_grid(trainer.learners.ema, dataset, config.z_dim, run_dir.grid_path(out, trainer.images_shown))
@@ -332,7 +334,9 @@ def _save(trainer: Trainer, data_info: dict[str, Any], out: Path) -> None:
         path = out / run_dir.CODES_FILE
         write_code_traversals(trainer.learners.ema, config.z_dim, dataset.num_classes, config.infogan_codes, path)
     state = _checkpoint_state(trainer, data_info)
-    if dataset.has_images:
+    if not dataset.has_images:
+        record_tick(trainer, tick, out / toy_recording.FILE_NAME)
+    else:
         save_if_due(out, trainer.images_shown, config.snapshot_kimg, state)
     checkpoint.save(out, trainer.images_shown, state)
 

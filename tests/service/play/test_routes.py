@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx
 
 from models import store
 from service.auth import create_key
-from service.play import MEDIA_TYPES
+from service.page_files import MEDIA_TYPES, list_files
 from tests.service.play.node import STATIC
 
 URL = "/v1/models/tiny/1.0.0/generator.safetensors"
@@ -61,35 +62,43 @@ def test_with_keys_the_weights_are_for_callers_with_a_key(serve: Callable[..., N
     serve(scenario, api_keys=json.dumps([key.model_dump()]), public_images=True)
 
 
-def test_the_page_and_every_file_that_it_asks_for_are_served(serve: Callable[..., None]) -> None:
+FILES = [
+    *((f"/play/{name}", STATIC / name) for name in sorted(list_files("play"))),
+    *((f"/play/lab/{name}", STATIC / "lab" / name) for name in sorted(list_files("play/lab"))),
+]
+TEXTS = [(url, path.read_text()) for url, path in FILES if path.suffix in (".html", ".css", ".mjs")]
+
+
+def test_the_pages_and_every_file_that_they_ask_for_are_served(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        page = await client.get("/play")
-        assert page.headers["content-type"].startswith("text/html")
-        for name, media_type in MEDIA_TYPES.items():
-            response = await client.get(f"/play/{name}")
-            assert response.content == (STATIC / name).read_bytes()
-            assert response.headers["content-type"] == media_type
+        for url in ("/play", "/play/lab"):
+            assert (await client.get(url)).headers["content-type"].startswith("text/html")
+        for url, path in FILES:
+            response = await client.get(url)
+            assert response.content == path.read_bytes()
+            assert response.headers["content-type"] == MEDIA_TYPES[path.suffix]
             assert "'unsafe-inline'" not in response.headers["content-security-policy"]
-            again = await client.get(f"/play/{name}", headers={"If-None-Match": response.headers["etag"]})
+            again = await client.get(url, headers={"If-None-Match": response.headers["etag"]})
             assert again.status_code == 304
-        assert (await client.get("/play/kernel.c")).status_code == 404
+        for url in ("/play/kernel.c", "/play/lab/none.mjs"):
+            assert (await client.get(url)).status_code == 404
 
     serve(scenario)
 
 
 def test_the_files_name_only_files_that_are_served() -> None:
-    for name in MEDIA_TYPES:
-        if not name.endswith(".wasm"):
-            named = re.findall(r"""(?:play|\.)/([a-z]+\.(?:mjs|css|wasm))""", (STATIC / name).read_text())
-            assert set(named) <= set(MEDIA_TYPES), name
+    for url, text in TEXTS:
+        # The addresses of the pages themselves.
+        base = {"/play/play.html": "/play", "/play/lab/lab.html": "/play/lab"}.get(url, url)
+        for name in re.findall(r"""["'`]((?:\./|play/|lab/)?[a-z0-9_-]+\.(?:mjs|css|wasm))["'`]""", text):
+            assert urljoin(base, name) in dict(FILES), (url, name)
 
 
-def test_the_page_has_nothing_inline_and_names_no_other_host() -> None:
-    page = (STATIC / "play.html").read_text()
-    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", page)
-    for name in MEDIA_TYPES:
-        if not name.endswith(".wasm"):
-            hosts = re.findall(r"https?://[^\s'\"/]+", (STATIC / name).read_text())
-            # The name of SVG, in the icon.
-            assert set(hosts) <= {"http://www.w3.org"}, name
-    assert sum((STATIC / name).stat().st_size for name in MEDIA_TYPES) < 76_000
+def test_the_pages_have_nothing_inline_and_name_no_other_host() -> None:
+    for url, text in TEXTS:
+        if url.endswith(".html"):
+            assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script(?![^>]*\ssrc=)", text), url
+        hosts = re.findall(r"https?://[^\s'\"/]+", text)
+        # The name of SVG.
+        assert set(hosts) <= {"http://www.w3.org"}, url
+    assert sum(path.stat().st_size for _, path in FILES if path.suffix != ".json") < 100_000

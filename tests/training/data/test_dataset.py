@@ -11,7 +11,7 @@ from tests.training.data.samples import (
     random_pixels,
     write_npz,
 )
-from training.data.dataset import Dataset, toy1d, toy25
+from training.data.dataset import Dataset
 from training.data.loader import load_dataset
 
 
@@ -41,17 +41,3 @@ def test_the_digest_depends_on_pixels_labels_names_and_shape() -> None:
     ]
     assert len({s.digest for s in sets}) == len(sets)
     assert Dataset("other name", images).digest == sets[0].digest
-
-
-def test_toy_data_have_the_stated_distributions() -> None:
-    one, grid = toy1d(), toy25()
-    assert one.shape == (1, 1, 1)
-    assert grid.shape == (2, 1, 1)
-    assert one.images.mean() == pytest.approx(4.0, abs=0.02)
-    assert one.images.std() == pytest.approx(1.25, abs=0.02)
-    points = grid.images.reshape(-1, 2)
-    centres, counts = np.unique(points.round(), axis=0, return_counts=True)
-    assert len(centres) == 25
-    assert counts.min() > 2300
-    assert (points - points.round()).std() == pytest.approx(0.05, abs=0.001)
-    assert np.array_equal(one.batch(np.array([5]))[0], one.images[[5]])

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from training.config_files import list_presets, load_preset, read_data_config
-from training.data.dataset import Dataset, toy25
+from training.data.dataset import Dataset
 from training.data.split import count_untrained, split_dataset
+from training.data.toys import toy25
 
 
 def numbered(count: int) -> Dataset:

@@ -7,7 +7,8 @@ import pytest
 
 from models.errors import InputError
 from training.config_files import list_presets, load_preset, read_gate
-from training.evaluation.toy_metrics import CENTRES, measure_modes
+from training.data.toys import CENTRES
+from training.evaluation.toy_metrics import measure_modes
 from training.gate import Bound, check_gate
 from training.metric_results import METRICS, MetricName, MetricResult
 

@@ -109,15 +109,6 @@ def test_nearest_neighbours_are_found_and_copies_have_distance_zero() -> None:
     assert not metrics.nearest_neighbours(normal(1, 20, 784) * 100, pool, k=20).is_near_copy().any()
 
 
-def test_modes_with_a_quarter_of_their_share_are_counted() -> None:
-    centres = np.array([[0, 0], [10, 0], [0, 10], [10, 10]], np.float32)
-    all_four = np.repeat(centres, 100, axis=0)
-    three = np.concatenate([np.repeat(centres[:3], 130, axis=0), [[5, 5]] * 10]).astype(np.float32)
-
-    assert metrics.modes_kept(all_four, centres, sd=0.05) == (4, 1.0)
-    assert metrics.modes_kept(three, centres, sd=0.05) == pytest.approx((3, 0.975))
-
-
 @pytest.mark.parametrize(
     ("measure", "words"),
     [
@@ -131,7 +122,6 @@ def test_modes_with_a_quarter_of_their_share_are_counted() -> None:
         (lambda a: metrics.inception_score(a), "the Inception Score needs at least 100"),
         (lambda a: metrics.different_bins(a, a), "NDB needs at least 1,000"),
         (lambda a: metrics.nearest_neighbours(a, a), "nearest neighbours needs at least 51"),
-        (lambda a: metrics.modes_kept(a, a, 1.0), "the mode count needs at least 400"),
     ],
 )
 def test_too_few_images_are_refused(measure: object, words: str) -> None:

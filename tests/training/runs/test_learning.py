@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models import toy_recording
 from models.network_config import GeneratorConfig
 from models.networks import build_generator
 from training.config_files import load_preset
-from training.data.dataset import Dataset, toy1d, toy25
+from training.data.dataset import Dataset
+from training.data.toys import toy1d, toy25
 from training.evaluation.toy_metrics import evaluate_toy
 from training.runs import checkpoint
 from training.runs.loop import run
@@ -54,3 +56,6 @@ def test_toy25_learns_every_mode(tmp_path: Path) -> None:
     report = evaluate_toy(load_latest(tmp_path / "run")).report
     assert report.gate.passed
     assert [figure.value for figure in report.metrics] == [25, pytest.approx(near.mean())]
+    recorded = toy_recording.read(tmp_path / "run" / toy_recording.FILE_NAME).ticks[-1].values
+    assert recorded["modes"] == 25
+    assert recorded["on_a_mode"] == pytest.approx(near.mean(), rel=0.02)
