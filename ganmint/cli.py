@@ -35,7 +35,7 @@ COMMANDS = {
     "train": LazyCommand("training.commands.train", "Train a generator."),
     "evaluate": LazyCommand("training.commands.evaluate", "Measure a generator and write a report."),
     "publish": LazyCommand("training.commands.evaluate", "Publish a run's generator."),
-    "data": LazyCommand("training.commands.data", "Inspect data before training on it."),
+    "data": LazyCommand("training.commands.data", "Check and prepare data before training on it."),
     "movie": LazyCommand("training.commands.runs", "Make a video of a training."),
     "compare": LazyCommand("training.commands.runs", "Show runs side by side."),
     "lab": LazyCommand("service.lab", "Make a page that plays how a toy run learned."),

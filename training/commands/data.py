@@ -1,30 +1,32 @@
-"""The command that inspects data before training: data check."""
+"""The commands for data before training: data check, data prepare."""
 
 from __future__ import annotations
 
-import io
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
 import click
-from PIL import Image
 
 from models.cli import PATH, write_output
 from models.errors import GanmintError, InputError
-from training.commands.data_options import Reading, quote_settings, reading_options
+from training.commands.data_options import Reading, describe_reading, quote_settings, reading_options
 from training.config_files import find_preset
 from training.data.archive import readable
-from training.data.inspection import DatasetReport, Pixels, inspect_dataset
-from training.data.layout import MAX_LISTED, describe_unused, may_matter
+from training.data.inspection import DatasetReport, inspect_dataset
+from training.data.layout import MAX_LISTED, describe_skipped, describe_unused, may_matter
+from training.data.loader import load_dataset, load_test_images
+from training.data.preparation import check_destination, encode_plain_png, write_prepared
 
 # Augmentation is for "only a few thousand training images" (Karras et al., arXiv 2006.06676, abstract).
 SMALL_DATA = 5000
+# The data's own test images take the place of a share, which would be lost to the training.
+_OWN_TEST = ("data.holdout=0",)
 
 
 @click.group()
 def data() -> None:
-    """Inspect data before training on it."""
+    """Check and prepare data before training on it."""
 
 
 @data.command(
@@ -46,20 +48,41 @@ def check(path: Path, reading: Reading, sheet: Path | None) -> None:
     for line in _describe(path, report):
         click.echo(line)
     if sheet and pixels is not None:
-        write_output(sheet, _encode_png(pixels), "--sheet")
+        write_output(sheet, encode_plain_png(pixels), "--sheet")
         click.echo(f"sheet: {sheet}")
     if report.obstacles:
         raise GanmintError(f"{path} cannot be trained on yet: {'; '.join(report.obstacles)}")
-    # The data's own test images take the place of a share, which would be lost to the training.
-    settings = (*reading.settings, *(["data.holdout=0"] if report.num_test_images else []))
+    settings = (*reading.settings, *(_OWN_TEST if report.num_test_images else ()))
     click.echo(_suggest_training(path, report, settings))
 
 
-def _encode_png(pixels: Pixels) -> bytes:
-    """Encode a plain PNG; models.images would mark it as synthetic, but training data is real."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+@data.command(
+    short_help="Write a data set of one size.",
+    epilog="\b\nExample:\n  ganmint data prepare tests/data/digits digits-32 --size 32",
+)
+@click.argument("source", metavar="SRC", type=PATH)
+@click.argument("folder", metavar="DEST", type=PATH)
+@reading_options(size_required=True)
+def prepare(source: Path, folder: Path, reading: Reading) -> None:
+    """Bring every image at SRC to one size, and write them to the folder DEST, with a list of what came from where.
+
+    DEST gets numbered folders of PNG files, as StyleGAN has them, and metadata.jsonl: of each image its class, its
+    source, and the box of it that was used. SRC stays as it is. Test images that come with it go to DEST/test.
+
+    Training on DEST is the same as training on SRC with the settings that these options name.
+    """
+    check_destination(source, folder)
+    dataset = load_dataset(source, reading.label_columns, reading.unlabelled, reading.decoding)
+    test = load_test_images(source, reading.label_columns, reading.unlabelled, reading.decoding)
+    write_prepared(folder, dataset, test)
+    for line in describe_reading(dataset, reading.decoding):
+        click.echo(line)
+    click.echo(f"{folder}: {len(dataset)} images of {reading.decoding.size}, sha256 {dataset.digest[:12]}")
+    if test is not None:
+        skipped = f"; skipped: {describe_skipped(test.skipped)}" if test.skipped else ""
+        click.echo(f"test: {len(test)} images more{skipped}")
+    settings = () if test is None else _OWN_TEST
+    click.echo(f"Next: ganmint train --data {shlex.quote(str(folder))} --out runs/mine{quote_settings(settings)}")
 
 
 def _describe(path: Path, report: DatasetReport) -> Iterable[str]:

@@ -1,17 +1,19 @@
-"""The options that say how data are read, for the commands that take no --set."""
+"""The options that say how data are read, for the commands that take no --set; and what the reading did."""
 
 from __future__ import annotations
 
 import functools
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, get_args
 
 import click
 
 from models.errors import InputError
+from training.data.dataset import Dataset
 from training.data.decoding import SIZE_HELP, Decoding, FitMode, parse_colour, parse_size
 from training.data.labels import LabelColumn
+from training.data.layout import describe_skipped, describe_unused
 
 
 class Reading(NamedTuple):
@@ -93,6 +95,16 @@ def _to_settings(headings: tuple[str, ...], unlabelled: bool, decoding: Decoding
         "data.skip_damaged=true": decoding.skip_damaged,
     }
     return tuple(setting for setting, is_given in found.items() if is_given)
+
+
+def describe_reading(dataset: Dataset, decoding: Decoding) -> Iterator[str]:
+    """Say what of the data is not used, and what was done to the images."""
+    if dataset.unused:
+        yield f"not used: {describe_unused(dataset.unused)}"
+    if dataset.skipped:
+        yield f"skipped: {describe_skipped(dataset.skipped)}"
+    if dataset.origins:
+        yield f"size: {decoding.fit} to {decoding.size}; {dataset.origins.enlarged or 'none'} of the images enlarged"
 
 
 def quote_settings(settings: tuple[str, ...]) -> str:

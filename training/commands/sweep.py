@@ -15,8 +15,9 @@ from models.cli import PATH, device_option
 from models.errors import FileError, TrainingDivergedError
 from models.files import write_atomically
 from models.runtime.loading import resolve_device
+from training.commands.data_options import describe_reading
 from training.commands.runs import comparison_html, format_comparison, tabulate
-from training.commands.train import describe_reading, load_data
+from training.commands.train import load_data
 from training.data.dataset import Dataset
 from training.evaluation import data_split
 from training.evaluation.evaluate import EvaluationResult, evaluate
@@ -83,7 +84,7 @@ def sweep(
         loop.check_shape(run.config, dataset)
     resolved_device = resolve_device(device)
     click.echo(f"# {len(runs)} runs in {out}, on {dataset.name}, {len(dataset)} samples; device {resolved_device}")
-    for line in describe_reading(dataset, first.data):
+    for line in describe_reading(dataset, first.data.decoding):
         click.echo(f"# {line}")
     if dry_run:
         _print_grid(runs, dataset, out, resolved_device)

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -14,13 +13,12 @@ import click
 from models.cli import PATH, device_option
 from models.errors import InputError
 from models.runtime.loading import resolve_device
+from training.commands.data_options import describe_reading
 from training.config import Config
 from training.config_files import REPLACED, dump_config, find_preset, list_presets, load_preset
 from training.data.dataset import Dataset
-from training.data.layout import describe_skipped, describe_unused
 from training.data.loader import load_dataset
 from training.data.toys import TOYS
-from training.data_config import DataConfig
 from training.distributed import local_device, main_process_output
 from training.own_preset import OWN
 from training.precision import describe_precision, resolve_precision
@@ -129,7 +127,7 @@ def _print_plan(config: Config, dataset: Dataset, device: str, out: Path, is_res
     classes = f"{dataset.num_classes} classes" if dataset.num_classes else "no labels"
     shape = "x".join(map(str, dataset.shape))
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
-    for line in describe_reading(dataset, config.data):
+    for line in describe_reading(dataset, config.data.decoding):
         click.echo(f"# {line}")
     data_info = describe_data(config, dataset)
     hint = ""
@@ -183,16 +181,6 @@ def _resolve(
     elif preset is None:
         click.echo(f"# preset: {name}, by the images' shape")
     return load_preset(name, assignments, dataset.shape, saved), dataset
-
-
-def describe_reading(dataset: Dataset, data: DataConfig) -> Iterator[str]:
-    """Say what of the data is not used, and what was done to the images."""
-    if dataset.unused:
-        yield f"not used: {describe_unused(dataset.unused)}"
-    if dataset.skipped:
-        yield f"skipped: {describe_skipped(dataset.skipped)}"
-    if dataset.origins:
-        yield f"size: {data.fit} to {data.size}; {dataset.origins.enlarged or 'none'} of the images enlarged"
 
 
 def load_data(config: Config, path: Path | None) -> Dataset:
