@@ -17,6 +17,7 @@ from models.sampler import Sampler
 from service.export.plan import FORMATS
 from tests.conftest import Command
 from tests.training.data.samples import load_error, random_pixels, write_npz
+from training.data.decoding import Decoding, Size
 from training.data.inspection import inspect_dataset
 from training.data.labels import LabelColumn
 from training.data.layout import may_matter
@@ -147,3 +148,26 @@ def test_pictures_beside_shards_are_read_and_the_shards_named(tmp_path: Path) ->
     write_tar(tmp_path / "set" / "a.tar", {"1.png": png(1)})
     (tmp_path / "set" / "1.png").write_bytes(png(1))
     assert load_dataset(tmp_path / "set").unused == ("a.tar",)
+
+
+def test_pictures_in_shards_are_fitted_and_damaged_ones_skipped(tmp_path: Path) -> None:
+    contents = {"1": (png(1), b"7"), "2": (b"no picture", b"8"), "3": (png(3), b"9")}
+    members = {f"{k}.{kind}": part for k, parts in contents.items() for kind, part in zip(("png", "cls"), parts)}
+
+    dataset = load_dataset(write_tar(tmp_path / "set.tar", members), decoding=Decoding(Size(16, 20), skip_damaged=True))
+
+    assert dataset.images.shape == (2, 20, 16, 1)
+    assert dataset.class_names == ("7", "9") and dataset.skipped == ("2.png",)
+    assert dataset.labels is not None and dataset.labels.tolist() == [0, 1]
+    assert dataset.origins is not None and dataset.origins.names == ("1.png", "3.png")
+
+
+def test_npz_files_in_a_folder_are_fitted_as_one_file_is(tmp_path: Path) -> None:
+    pixels, decoding = random_pixels(1, 4, 20, 24, 3), Decoding(Size(16, 16))
+    (tmp_path / "set").mkdir()
+    for k in range(2):
+        write_npz(tmp_path / "set" / f"{k}.npz", images=pixels[2 * k : 2 * k + 2])
+    whole = load_dataset(write_npz(tmp_path / "set.npz", images=pixels), decoding=decoding)
+
+    assert load_dataset(tmp_path / "set", decoding=decoding).digest == whole.digest
+    assert whole.images.shape == (4, 16, 16, 3)
