@@ -50,14 +50,20 @@ SIZES = (
 )
 
 
+def is_suited(shape: Shape) -> bool:
+    """Tell whether the preset is for images of this shape."""
+    _, height, width = shape
+    return height == width and height in SIDES
+
+
 def check_shape(shape: Shape) -> None:
     """Check that the preset is for images of this shape.
 
     Raises: InputError for --data, with what to do.
     """
-    _, height, width = shape
-    if height == width and height in SIDES:
+    if is_suited(shape):
         return
+    _, height, width = shape
     near = SIDES[max(bisect_left(SIDES, min(height, width)) - 1, 0) :][:2]
     raise InputError(
         f"its images are {width}x{height}, and preset {OWN} takes squares of {', '.join(map(str, SIDES))} pixels: "

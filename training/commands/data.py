@@ -17,6 +17,7 @@ from training.data.inspection import DatasetReport, inspect_dataset
 from training.data.layout import MAX_LISTED, describe_skipped, describe_unused, may_matter
 from training.data.loader import load_dataset, load_test_images
 from training.data.preparation import check_destination, encode_plain_png, write_prepared
+from training.own_preset import is_suited
 
 # Augmentation is for "only a few thousand training images" (Karras et al., arXiv 2006.06676, abstract).
 SMALL_DATA = 5000
@@ -51,9 +52,9 @@ def check(path: Path, reading: Reading, sheet: Path | None) -> None:
         write_output(sheet, encode_plain_png(pixels), "--sheet")
         click.echo(f"sheet: {sheet}")
     if report.obstacles:
-        raise GanmintError(f"{path} cannot be trained on yet: {'; '.join(report.obstacles)}")
-    settings = (*reading.settings, *(_OWN_TEST if report.num_test_images else ()))
-    click.echo(_suggest_training(path, report, settings))
+        mending = _suggest_mending(path, report, reading.settings)
+        raise GanmintError(f"{path} cannot be trained on yet: {'; '.join(report.obstacles)}{mending}")
+    click.echo(_suggest_training(path, report, reading.settings))
 
 
 @data.command(
@@ -108,6 +109,19 @@ def _describe(path: Path, report: DatasetReport) -> Iterable[str]:
         yield f"not used: {describe_unused(report.unused)}"
 
 
+def _suggest_mending(path: Path, report: DatasetReport, settings: tuple[str, ...]) -> str:
+    """Return the command that trains in spite of the obstacles, on a line of its own; "" if none would."""
+    mending = report.mending_settings
+    if not mending or (report.shape and not is_suited(report.shape)):
+        return ""
+    return f"\nThis trains on the rest: {_training_command(path, report, (*settings, *mending))}"
+
+
+def _training_command(path: Path, report: DatasetReport, settings: tuple[str, ...]) -> str:
+    settings = (*settings, *(_OWN_TEST if report.num_test_images else ()))
+    return f"ganmint train --data {shlex.quote(readable(str(path)))} --out runs/mine{quote_settings(settings)}"
+
+
 def _suggest_training(path: Path, report: DatasetReport, settings: tuple[str, ...]) -> str:
     """Return the command that trains on this data; it is only called ready if all files are understood."""
     if report.shape is None:
@@ -116,8 +130,7 @@ def _suggest_training(path: Path, report: DatasetReport, settings: tuple[str, ..
         preset = find_preset(report.shape)
     except InputError as error:
         return f"Readable, but no preset fits: {error.reason}."
-    data_path = shlex.quote(readable(str(path)))
-    command = f"ganmint train --data {data_path} --out runs/mine{quote_settings(settings)}"
+    command = _training_command(path, report, settings)
     doubtful = describe_unused(filter(may_matter, report.unused))
     ready = f"Ready (preset {preset}): {command}"
     if doubtful:

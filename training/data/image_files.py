@@ -130,9 +130,8 @@ def are_grey(source: ImageSource, names: list[str], decoding: Decoding = AS_THEY
     for name in names:
         try:
             found.add(read_channels(source, name))
-        except DamagedFileError:
-            if not decoding.skip_damaged:
-                raise
+        except DamagedFileError as error:
+            _refuse_damaged(error, decoding)
     return found == {1}
 
 
@@ -148,9 +147,8 @@ def decode_all(source: ImageSource, names: list[str], is_grey: bool, decoding: D
     for k, name in enumerate(names):
         try:
             picture = decode(source, name, mode, decoding)
-        except DamagedFileError:
-            if not decoding.skip_damaged:
-                raise
+        except DamagedFileError as error:
+            _refuse_damaged(error, decoding)
             continue
         if images is None:
             images = allocate((len(names), *picture.pixels.shape), source.path)
@@ -163,6 +161,12 @@ def decode_all(source: ImageSource, names: list[str], is_grey: bool, decoding: D
     read = set(rows)
     skipped = tuple(name for k, name in enumerate(names) if k not in read)
     return Pictures(images[: len(rows)], np.array(rows, np.int64), _find_origins(names, rows, boxes, decoding), skipped)
+
+
+def _refuse_damaged(error: DamagedFileError, decoding: Decoding) -> None:
+    if not decoding.skip_damaged:
+        remedy = "or leave out all that are damaged with --set data.skip_damaged=true"
+        raise DamagedFileError(error.path, f"{error.reason}, {remedy}") from None
 
 
 def _find_origins(names: list[str], rows: list[int], boxes: NDArray[np.int32], decoding: Decoding) -> Origins | None:

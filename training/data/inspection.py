@@ -78,13 +78,27 @@ class DatasetReport:
         return len({channels for _, _, channels in self.sizes}) > 1
 
     @property
+    def _problems(self) -> list[DataError]:
+        """The images that cannot be read and are not left out."""
+        is_skipped = self.decoding.skip_damaged and self.sizes
+        return [error for error in self.unreadable if not (is_skipped and isinstance(error, DamagedFileError))]
+
+    @property
+    def mending_settings(self) -> tuple[str, ...]:
+        """Settings that take the obstacles out of the way; none if some stay."""
+        problems = self._problems
+        if self.labels_error or not self.sizes or not all(isinstance(error, DamagedFileError) for error in problems):
+            return ()
+        size = () if self.shape else (f"data.size={suggest_side(self.sizes)}",)
+        return (*size, *(("data.skip_damaged=true",) if problems else ()))
+
+    @property
     def obstacles(self) -> list[str]:
         """What prevents a training, one sentence each; empty if nothing does."""
         obstacles = []
         if self.labels_error:
             obstacles.append(str(self.labels_error))
-        is_skipped = self.decoding.skip_damaged and self.sizes
-        problems = [error for error in self.unreadable if not (is_skipped and isinstance(error, DamagedFileError))]
+        problems = self._problems
         if problems:
             obstacles.append(
                 f"{len(problems)} of {self.num_images + self.num_test_images} images cannot be read; "

@@ -163,6 +163,9 @@ def test_damaged_images_are_skipped_by_name_if_asked_for(tmp_path: Path, pack: b
     with pytest.raises(DamagedFileError) as caught:
         load_dataset(path)
     assert caught.value.path == path / "cat" / "1.png"
+    assert caught.value.reason.endswith(
+        "replace it or remove it, or leave out all that are damaged with --set data.skip_damaged=true"
+    )
 
     dataset = load_dataset(path, decoding=Decoding(skip_damaged=True))
     assert dataset.skipped == ("cat/1.png", "emu/3.png")
@@ -246,6 +249,9 @@ def test_the_check_tells_the_size_that_helps(tmp_path: Path, check: Callable[...
     code, _, error = check(folder)
     assert code == 1
     assert "--set data.size=20 in training (here: --size 20)" in error
+    assert error.endswith(
+        f"\nThis trains on the rest: ganmint train --data {folder} --out runs/mine --set data.size=20"
+    )
 
     code, output, _ = check(folder, "--size", "20")
     assert code == 0
@@ -256,8 +262,9 @@ def test_the_check_tells_the_size_that_helps(tmp_path: Path, check: Callable[...
 def test_the_check_passes_on_how_it_read(tmp_path: Path, check: Callable[..., tuple[int, str, str]]) -> None:
     folder = class_folder(tmp_path / "set")
     (folder / "cat" / "1.png").write_bytes(b"no picture")
-    code, _, error = check(folder, "--size", "16")
+    code, _, error = check(folder, "--size", "16", "--unlabelled")
     assert code == 1 and "--skip-damaged" in error
+    assert error.endswith("--set data.unlabelled=true --set data.size=16 --set data.skip_damaged=true")
 
     options = ("--size", "16", "--fit", "pad", "--background", "#ffffff", "--skip-damaged")
     code, output, _ = check(folder, *options)
@@ -267,3 +274,18 @@ def test_the_check_passes_on_how_it_read(tmp_path: Path, check: Callable[..., tu
     assert output.strip().endswith(
         "--set data.size=16 --set data.fit=pad --set 'data.background=\"#ffffff\"' --set data.skip_damaged=true"
     )
+
+
+@pytest.mark.parametrize("options", [("--size", "96x64"), ()])
+def test_no_training_is_suggested_where_obstacles_stay(
+    tmp_path: Path, check: Callable[..., tuple[int, str, str]], options: tuple[str, ...]
+) -> None:
+    write_image(tmp_path / "set" / "a.png", random_pixels(1, 24, 24, 3))
+    write_image(tmp_path / "set" / "b.png", random_pixels(2, 16, 16, 3))
+    # Neither can networks make 96x64 pixels, nor does skipping damage help with transparent pixels.
+    damaged = tmp_path / "set" / "c.png"
+    damaged.write_bytes(b"no picture") if options else write_image(damaged, random_pixels(3, 16, 16, 4))
+
+    code, _, error = check(tmp_path / "set", *options)
+
+    assert code == 1 and "This trains" not in error
