@@ -60,9 +60,9 @@ def flat_folder(folder: Path, count: int = 4) -> Path:
     return folder
 
 
-def class_folder(folder: Path) -> Path:
+def class_folder(folder: Path, *shape: int) -> Path:
     for k, name in enumerate(("dog", "cat", "cat", "emu")):
-        write_image(folder / name / f"{k}.png", random_pixels(k, 5, 4, 3))
+        write_image(folder / name / f"{k}.png", random_pixels(k, *(shape or (5, 4, 3))))
     return folder
 
 

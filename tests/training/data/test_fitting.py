@@ -289,3 +289,29 @@ def test_no_training_is_suggested_where_obstacles_stay(
     code, _, error = check(tmp_path / "set", *options)
 
     assert code == 1 and "This trains" not in error
+
+
+def test_the_check_passes_on_labels_and_background(tmp_path: Path, check: Callable[..., tuple[int, str, str]]) -> None:
+    folder = class_folder(tmp_path / "set", 16, 16, 4)
+    (folder / "labels.csv").write_text("file,kind\ndog/0.png,a\ncat/1.png,b\ncat/2.png,a\nemu/3.png,b\n")
+
+    code, output, _ = check(folder, "--label", "kind", "--background", "white")
+
+    assert code == 0 and "classes: 2 (a 2, b 2)\n" in output
+    assert output.strip().endswith("--set 'data.label_columns=[{column: kind}]' --set data.background=white")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ("--label kind --unlabelled", "--label: leave it out, or leave --unlabelled out"),
+        ("--size 8", "--size: sides must be from 16 to 256 pixels"),
+        ("--size 16 --background whitte", "--background: must be a colour"),
+        ("--size 16 --fit pad", "--fit: data.fit=pad needs data.background"),
+        ("--fit stretch", "--fit: data.fit=stretch needs data.size"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    tmp_path: Path, check: Callable[..., tuple[int, str, str]], options: str, error: str
+) -> None:
+    assert check(class_folder(tmp_path / "set"), *options.split())[2].startswith(error)
