@@ -11,10 +11,14 @@ from models.files import write_atomically
 
 PATH = click.Path(path_type=Path)
 
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-seed_option = click.option("--seed", type=int, default=0, show_default=True, help="0 .. 2^53-1.")
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto: a GPU where torch finds one."
+)
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, help="The seed of all images, 0 .. 2^53-1."
+)
 index_option = click.option(
-    "--index", type=int, default=0, show_default=True, help="Of the first image; the others follow."
+    "--index", type=int, default=0, show_default=True, help="The index of the first image; the others follow."
 )
 psi_option = click.option(
     "--psi",
@@ -23,6 +27,23 @@ psi_option = click.option(
     show_default=True,
     help="Truncation, above 0 and at most 1: lower is less varied.",
 )
+
+# As models.runtime.loading, models.signing and models.store read them; those are too heavy for a help text.
+LOADING_VARIABLES = (
+    ("GANMINT_RUNTIME=auto", "what runs the model: onnx, torchscript, or auto: onnx on the CPU where a model has it"),
+    ("GANMINT_REQUIRE_SIGNED=0", "1: load only a model that is signed with a private key of GANMINT_PUBLIC_KEY"),
+    ("GANMINT_PUBLIC_KEY=", "PEM files of public keys, comma-separated"),
+    ("BENTOML_HOME=~/bentoml", "the folder of the model store"),
+)
+
+
+class ModelCommand(click.Command):
+    """A command that loads models; its help has the variables that say from where and how."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        with formatter.section("Environment variables"):
+            formatter.write_dl(LOADING_VARIABLES)
 
 
 def write_output(path: Path, content: bytes, option: str = "--out") -> None:

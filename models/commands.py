@@ -15,7 +15,7 @@ import click
 
 from models import artifact, signing, store, transfer
 from models import upgrade as upgrading
-from models.cli import PATH, device_option
+from models.cli import PATH, ModelCommand, device_option
 from models.errors import FileError, GanmintError
 from models.manifest import Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
@@ -88,10 +88,11 @@ def show(model: str, as_json: bool) -> None:
 
 
 @models.command(
+    cls=ModelCommand,
     epilog="\b\nExamples:\n"
     "  ganmint models verify\n"
     "  ganmint models verify models/pretrained/digits\n"
-    "  ganmint models verify digits --public-key key.pub"
+    "  ganmint models verify digits --public-key key.pub",
 )
 @click.argument("model", required=False)
 @device_option

@@ -10,7 +10,7 @@ import click
 
 from models import artifact, images, store
 from models.address import Address, parse_query
-from models.cli import PATH, device_option, index_option, psi_option, seed_option, write_output
+from models.cli import PATH, ModelCommand, device_option, index_option, psi_option, seed_option, write_output
 from models.errors import InputError
 from models.images import EXTENSIONS
 from models.manifest import LabelSpec, Manifest
@@ -21,19 +21,20 @@ MAX_GRID_IMAGES = 10_000
 
 
 @click.command(
+    cls=ModelCommand,
     epilog="\b\nExamples:\n"
     "  ganmint sample digits --seed 7 --count 64 --labels balanced --out grid.png\n"
     "  ganmint sample digits --seed 7 --count 10 --labels 3,1,4,1,5,9,2,6,5,3 --out pictures\n"
     "  ganmint sample digits --seed 7 --labels 3 --to 8.0 --to-label 5 --at 0.5 --out between.png\n"
-    "  ganmint sample faces --seed 7 --index 3 --paste 2_7.0_9_4_14_12 --out smile.png"
+    "  ganmint sample faces --seed 7 --index 3 --paste 2_7.0_9_4_14_12 --out smile.png",
 )
 @click.argument("model")
 @seed_option
 @index_option
-@click.option("--count", type=int, default=1, show_default=True, help="How many images.")
+@click.option("--count", type=int, default=1, show_default=True, help="How many images; over HTTP this is n.")
 @click.option("--labels", help='A label, a comma-separated list, or "balanced". Default: drawn from the seed.')
 @psi_option
-@click.option("--to", metavar="SEED.INDEX", help="Mix every latent with this one.")
+@click.option("--to", metavar="SEED.INDEX", help="Mix every image's latent with that of this seed and index.")
 @click.option("--to-label", metavar="L", help="The class of --to, where it differs from that of --labels.")
 @click.option("--at", metavar="T", help="The share of --to, above 0 and below 1, with at most 4 decimals.")
 @click.option("--z", "edits", metavar="K=V", multiple=True, help="Set dimension K of every latent to V. Repeatable.")
@@ -59,7 +60,7 @@ MAX_GRID_IMAGES = 10_000
     type=click.Choice(list(EXTENSIONS)),
     default="png",
     show_default=True,
-    help="Of the files in a folder.",
+    help="The type of the files in a folder.",
 )
 @device_option
 def sample(

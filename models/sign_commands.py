@@ -9,7 +9,7 @@ from typing import NamedTuple
 import click
 
 from models import verification
-from models.cli import PATH, device_option, write_output
+from models.cli import PATH, ModelCommand, device_option, write_output
 from models.content_credentials import Signer, describe_image, load_signing_key
 from models.errors import FileError, GanmintError, InputError
 from models.picture_file import find_credentials
@@ -28,6 +28,7 @@ class _Job(NamedTuple):
 
 
 @click.command(
+    cls=ModelCommand,
     epilog="\b\nExamples:\n"
     "  ganmint sign-images three.png --key key.pem --cert chain.pem\n"
     "  ganmint sign-images pictures --key key.pem --cert chain.pem --out signed",

@@ -10,7 +10,7 @@ import click
 
 from models import artifact, content_credentials, store, verification
 from models.address import Address
-from models.cli import PATH, device_option, write_output
+from models.cli import PATH, ModelCommand, device_option, write_output
 from models.content_credentials import ContentCredentials
 from models.errors import FileError, GanmintError, InputError
 from models.marks import read_marks
@@ -66,6 +66,7 @@ def _printable(text: str) -> str:
 
 
 @click.command(
+    cls=ModelCommand,
     epilog="\b\nExamples:\n  ganmint verify three.png\n  ganmint verify grid.png --diff differences.png",
 )
 @click.argument("files", nargs=-1, required=True, type=PATH, metavar="FILE...")

@@ -53,7 +53,7 @@ def _format_default(value: object) -> str:
     epilog="\b\nExamples:\n  ganmint serve --port 3000\n  GANMINT_MODELS=digits GANMINT_WORKERS=2 ganmint serve",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The IP address or host name to bind to.")
-@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="The TCP port.")
 def serve(host: str, port: int) -> None:
     """Serve every model in the store over HTTP.
 

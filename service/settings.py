@@ -52,7 +52,9 @@ class Settings(BaseSettings):
     max_file_bytes: int = Field(
         default=16_777_216, ge=1024, description="most bytes in a picture that is sent to /v1/verify"
     )
-    timeout_s: float = Field(default=30.0, gt=0, le=MAX_S, description="most seconds for a request, and the default")
+    timeout_s: float = Field(
+        default=30.0, gt=0, le=MAX_S, description="most seconds for a request; callers may ask for fewer"
+    )
     root_path: str = Field(
         default="",
         pattern=ROOT_PATH,

@@ -19,8 +19,9 @@ import torch
 import ganmint
 from ganmint.cli import COMMANDS as SUBCOMMANDS
 from ganmint.cli import cli, main
-from models import store
+from models import signing, store
 from models.runtime import processor
+from models.runtime.loading import RUNTIME_VARIABLE
 from tests.conftest import Command
 from tests.signing_keys import make_key_pair
 from tests.waiting import TIMEOUT_S
@@ -155,6 +156,21 @@ def test_help_has_an_example_and_shows_only_options_that_exist(path: str, comman
     assert {option for option in real if option.startswith("--")} <= set(
         re.findall(r"--[a-z][a-z0-9-]*", result.output)
     )
+
+
+@pytest.mark.parametrize("path", list(COMMANDS))
+def test_help_describes_every_option(path: str) -> None:
+    options = [parameter for parameter in COMMANDS[path].params if isinstance(parameter, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+@pytest.mark.parametrize(
+    "path", ["sample", "export", "verify", "sign-images", "models verify", "dataset verify", "serve"]
+)
+def test_help_names_the_variables_that_decide_how_a_model_is_loaded(path: str, command: Command) -> None:
+    output = command(*path.split(), "--help").output
+    for name in (RUNTIME_VARIABLE, signing.REQUIRE_VARIABLE, signing.KEY_VARIABLE):
+        assert f"  {name}=" in output.partition("Environment variables:")[2]
 
 
 @pytest.mark.parametrize("path", list(COMMANDS))

@@ -8,7 +8,7 @@ from typing import Literal, cast, get_args
 import click
 
 from models import artifact, store
-from models.cli import PATH, device_option, index_option, psi_option, seed_option
+from models.cli import PATH, ModelCommand, device_option, index_option, psi_option, seed_option
 from models.errors import InputError
 from models.runtime.loading import resolve_device
 from service.export import api, plan, state
@@ -27,7 +27,7 @@ WAIT_POLL_S = 10.0
 URL = click.argument("url")
 
 
-class _ExportCommand(click.Command):
+class _ExportCommand(ModelCommand):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         first = args[0] if args else ""
         try:
@@ -59,21 +59,21 @@ class _ExportCommand(click.Command):
 @click.option(
     "--image-format",
     type=click.Choice(get_args(ImageFormat)),
-    help="Of the picture files. Default: png; npz and idx hold pixels instead.",
+    help="The type of the picture files. Default: png; npz and idx hold pixels instead.",
 )
 @click.option(
     "--split",
     type=click.Choice(get_args(Split)),
     default="train",
     show_default=True,
-    help="What the files are called; idx calls test t10k.",
+    help="The name of the part that the images are, and of its files; idx calls test t10k.",
 )
 @click.option(
     "--shard-size",
     type=int,
     default=plan.SHARD_SIZE,
     show_default=True,
-    help="Images in a shard (a part).",
+    help="Images in a shard: a part that is made, checked and resumed as a whole.",
 )
 @click.option(
     "--workers",
@@ -92,7 +92,7 @@ class _ExportCommand(click.Command):
     type=click.Choice(get_args(EngineName)),
     default="local",
     show_default=True,
-    help="ray: one task a shard, on RAY_ADDRESS or this machine.",
+    help="local: processes of this machine. ray: one task a shard, on RAY_ADDRESS or this machine.",
 )
 @device_option
 @click.option(
@@ -201,6 +201,7 @@ def finish(url: str, wait_s: float, count: int) -> None:
 
 
 @dataset.command(
+    cls=ModelCommand,
     short_help="Check an export's files and mint its images again.",
     epilog="\b\nExample:\n  ganmint dataset verify digits --sample 1000",
 )
