@@ -19,7 +19,7 @@ _NAVIGATION = re.compile(r"<nav.*?</nav>", re.DOTALL)
 
 
 @click.command(
-    epilog="\b\nExamples:\n  ganmint train --preset toy25 --out runs/toy\n  ganmint lab runs/toy",
+    epilog="\b\nExample:\n  ganmint lab runs/toy25",
 )
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The page.  [default: RUN/lab.html]")
