@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import struct
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,13 @@ def class_folder(folder: Path, *shape: int) -> Path:
     return folder
 
 
+def mixed_folder(folder: Path) -> Path:
+    write_image(folder / "a.png", random_pixels(1, 64, 48, 3))
+    write_image(folder / "b.png", random_pixels(2, 20, 60, 3))
+    write_image(folder / "c.png", random_pixels(3, 12, 12, 3))
+    return folder
+
+
 def load_error(path: Path) -> DataError:
     with pytest.raises(DataError) as caught:
         load_dataset(path)
@@ -78,4 +87,20 @@ def are_equal(a: Dataset, b: Dataset) -> bool:
 
 def write_npz(path: Path, **arrays: Any) -> Path:
     np.savez(path, **arrays)
+    return path
+
+
+def png(seed: int, height: int = 5, width: int = 4) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(random_pixels(seed, height, width)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
     return path

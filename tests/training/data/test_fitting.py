@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganmint.cli import cli
 from models.errors import DamagedFileError, DataError, InputError
-from tests.training.data.samples import class_folder, random_pixels, write_image, write_mnist, write_npz, write_zip
+from tests.training.data.samples import (
+    class_folder,
+    mixed_folder,
+    random_pixels,
+    write_image,
+    write_mnist,
+    write_npz,
+    write_zip,
+)
 from training.config_files import dump_config, load_preset
 from training.data.decoding import Decoding, Size, parse_size
 from training.data.fitting import find_box
@@ -32,13 +37,6 @@ def block_means(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.float64]:
     height, width = (side // factor for side in pixels.shape[:2])
     blocks: NDArray[np.float64] = pixels.astype(float).reshape(height, factor, width, factor, -1).mean((1, 3))
     return blocks
-
-
-def mixed_folder(folder: Path) -> Path:
-    write_image(folder / "a.png", random_pixels(1, 64, 48, 3))
-    write_image(folder / "b.png", random_pixels(2, 20, 60, 3))
-    write_image(folder / "c.png", random_pixels(3, 12, 12, 3))
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -230,88 +228,3 @@ def test_a_saved_size_reads_as_it_was_written(text: str, saved: str) -> None:
     config = load_preset("digits", (f"data.size={text}",))
     assert saved in dump_config(config)
     assert type(config).model_validate(config.model_dump(mode="json")) == config
-
-
-@pytest.fixture
-def check() -> Callable[..., tuple[int, str, str]]:
-    """Run `ganmint data check`; return its exit code, output and error."""
-
-    def run(*arguments: Path | str) -> tuple[int, str, str]:
-        outcome = CliRunner().invoke(cli, ["data", "check", *map(str, arguments)])
-        return outcome.exit_code, outcome.output, str(outcome.exception or "")
-
-    return run
-
-
-def test_the_check_tells_the_size_that_helps(tmp_path: Path, check: Callable[..., tuple[int, str, str]]) -> None:
-    folder = mixed_folder(tmp_path / "set")
-
-    code, _, error = check(folder)
-    assert code == 1
-    assert "--set data.size=20 in training (here: --size 20)" in error
-    assert error.endswith(
-        f"\nThis trains on the rest: ganmint train --data {folder} --out runs/mine --set data.size=20"
-    )
-
-    code, output, _ = check(folder, "--size", "20")
-    assert code == 0
-    assert "size: 48x64 RGB, 1 images\n" in output and "crop to 20: 1 enlarged\n" in output
-    assert output.endswith(f"Ready (preset own): ganmint train --data {folder} --out runs/mine --set data.size=20\n")
-
-
-def test_the_check_passes_on_how_it_read(tmp_path: Path, check: Callable[..., tuple[int, str, str]]) -> None:
-    folder = class_folder(tmp_path / "set")
-    (folder / "cat" / "1.png").write_bytes(b"no picture")
-    code, _, error = check(folder, "--size", "16", "--unlabelled")
-    assert code == 1 and "--skip-damaged" in error
-    assert error.endswith("--set data.unlabelled=true --set data.size=16 --set data.skip_damaged=true")
-
-    options = ("--size", "16", "--fit", "pad", "--background", "#ffffff", "--skip-damaged")
-    code, output, _ = check(folder, *options)
-
-    assert code == 0
-    assert "unreadable: 1, skipped\n" in output and "classes: 3 (cat 1, dog 1, emu 1)" in output
-    assert output.strip().endswith(
-        "--set data.size=16 --set data.fit=pad --set 'data.background=\"#ffffff\"' --set data.skip_damaged=true"
-    )
-
-
-@pytest.mark.parametrize("options", [("--size", "96x64"), ()])
-def test_no_training_is_suggested_where_obstacles_stay(
-    tmp_path: Path, check: Callable[..., tuple[int, str, str]], options: tuple[str, ...]
-) -> None:
-    write_image(tmp_path / "set" / "a.png", random_pixels(1, 24, 24, 3))
-    write_image(tmp_path / "set" / "b.png", random_pixels(2, 16, 16, 3))
-    # Neither can networks make 96x64 pixels, nor does skipping damage help with transparent pixels.
-    damaged = tmp_path / "set" / "c.png"
-    damaged.write_bytes(b"no picture") if options else write_image(damaged, random_pixels(3, 16, 16, 4))
-
-    code, _, error = check(tmp_path / "set", *options)
-
-    assert code == 1 and "This trains" not in error
-
-
-def test_the_check_passes_on_labels_and_background(tmp_path: Path, check: Callable[..., tuple[int, str, str]]) -> None:
-    folder = class_folder(tmp_path / "set", 16, 16, 4)
-    (folder / "labels.csv").write_text("file,kind\ndog/0.png,a\ncat/1.png,b\ncat/2.png,a\nemu/3.png,b\n")
-
-    code, output, _ = check(folder, "--label", "kind", "--background", "white")
-
-    assert code == 0 and "classes: 2 (a 2, b 2)\n" in output
-    assert output.strip().endswith("--set 'data.label_columns=[{column: kind}]' --set data.background=white")
-
-
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ("--label kind --unlabelled", "--label: leave it out, or leave --unlabelled out"),
-        ("--size 8", "--size: sides must be from 16 to 256 pixels"),
-        ("--size 16 --background whitte", "--background: must be a colour"),
-        ("--size 16 --fit pad", "--fit: data.fit=pad needs data.background"),
-        ("--fit stretch", "--fit: data.fit=stretch needs data.size"),
-    ],
-)
-def test_options_that_make_no_sense_are_refused(
-    tmp_path: Path, check: Callable[..., tuple[int, str, str]], options: str, error: str
-) -> None:
-    assert check(class_folder(tmp_path / "set"), *options.split())[2].startswith(error)

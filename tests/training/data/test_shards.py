@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from models import artifact, store
 from models.sampler import Sampler
 from service.export.plan import FORMATS
 from tests.conftest import Command
-from tests.training.data.samples import load_error, random_pixels, write_npz
+from tests.training.data.samples import load_error, png, random_pixels, write_npz, write_tar
 from training.data.decoding import Decoding, Size
 from training.data.inspection import inspect_dataset
 from training.data.labels import LabelColumn
@@ -58,22 +55,6 @@ def test_every_export_is_data(exports: dict[str, Path], sampler: Sampler) -> Non
             assert np.array_equal(dataset.images, pixels), name
     # A folder of pictures is sorted by name, and idx has no names of classes.
     assert len(digests) == 1
-
-
-def png(seed: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(random_pixels(seed, 5, 4)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, content in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return path
 
 
 def write_parquet(path: Path, columns: dict[str, Any], names: list[str] | None = None) -> Path:
