@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from models.network_config import (
     PyramidConfig,
     ResNetConfig,
 )
+from models.runtime.torchscript import load_weights
 
 LEAK = 0.2
 # Keeps the variance of a leaky ReLU's output at that of its input (He et al., arXiv 1502.01852, section 2.2).
@@ -230,3 +232,14 @@ def build_generator(config: GeneratorConfig) -> nn.Module:
             return DCGANGenerator(config.z_dim, config.num_classes, config.shape[0], network.base, network.widths)
         case network:
             return MLPGenerator(config, network)
+
+
+def load_generator(config: GeneratorConfig, weights: bytes, path: Path) -> nn.Module:
+    """Return the generator of an artifact, on the CPU.
+
+    Args: weights, the bytes of generator.safetensors; path, of the file, for messages.
+    Raises: ArtifactError.
+    """
+    generator = build_generator(config)
+    load_weights(generator, weights, path)
+    return generator

@@ -99,12 +99,11 @@ def _next_minor_version(manifest: Manifest) -> str:
 
 
 def _write_artifact(files: ArtifactFiles, new: Manifest, to: Path, batch_size: int | None) -> None:
-    from models.networks import build_generator
-    from models.runtime import torchscript
+    from models.networks import load_generator
 
-    generator = build_generator(GeneratorConfig.model_validate(files.manifest.network))
     weights = files.folder / artifact.WEIGHTS
-    torchscript.load_weights(generator, files.get(artifact.WEIGHTS), weights)
+    config = GeneratorConfig.model_validate(files.manifest.network)
+    generator = load_generator(config, files.get(artifact.WEIGHTS), weights)
     with artifact.draft(generator, new, to, batch_size) as draft:
         addresses, expected = artifact.parse_goldens(files)
         minted = draft.sampler.mint([dataclasses.replace(address, version=new.version) for address in addresses])
