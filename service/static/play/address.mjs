@@ -1,25 +1,21 @@
 // Addresses (docs/addresses.md). The page's state is one, whose labels may be left open.
 
+import { DECIMAL, place, whole } from './address_numbers.mjs';
 import { decodeLatent, drawLabel } from './latents.mjs';
+import {
+  checkEdits, fitEdits, formatPaste, formatUnit, listLevels, parsePaste, parseUnit, parseUnitName, sortPastes, sortUnits, unitName,
+} from './level_edits.mjs';
 
-export const MAX = Number.MAX_SAFE_INTEGER;
-const MOST = 16, MAX_LENGTH = 2048, DECIMAL = /^(?!-0$)-?(0|[1-9]\d{0,5})(\.\d{0,3}[1-9])?$/;
+const MOST = 16, MAX_LENGTH = 2048;
 
-function whole(text, what) {
-  if (/^(0|[1-9]\d{0,15})$/.test(text) && Number(text) <= MAX) return Number(text);
-  throw new Error(`${what}: must be a whole number from 0 to ${MAX}`);
-}
+// What an address without edits leaves out.
+export const unmixed = { to: null, tolabel: null, at: null };
+export const unedited = { z: {}, paste: [], units: [] };
 
 function truncation(text, what) {
   const value = /^\d*\.?\d+(e-\d{1,3})?$/.test(text) ? Number(text) : NaN;
   if (value > 0 && value <= 1) return value;
   throw new Error(`${what}: must be above 0 and at most 1`);
-}
-
-function place(text, what) {
-  const [seed, index, ...rest] = text.split('.');
-  if (index === undefined || rest.length) throw new Error(`${what}: must be SEED.INDEX such as 7.0`);
-  return { seed: whole(seed, what), index: whole(index, what) };
 }
 
 function share(text, what) {
@@ -34,30 +30,37 @@ function decimal(text, what) {
 
 const PARSERS = { label: whole, psi: truncation, to: place, tolabel: whole, at: share };
 
-// Text -> {model, version, seed, index, latent, label, psi, to, tolabel, at, z}. What an address leaves out is null;
-// psi is then 1. latent is base64url, and seed and index are null beside it; to is {seed, index}; z is the dimensions
-// that are set, {dimension: value}. Throws an Error that names the part at fault.
+// Text -> {model, version, seed, index, latent, label, psi, to, tolabel, at, z, paste, units}. What an address leaves out
+// is null; psi is then 1. latent is base64url, and seed and index are null beside it; to is {seed, index}; z is the
+// dimensions that are set, {dimension: value}; paste and units are as level_edits.mjs has them, in canonical order.
+// Throws an Error that names the part at fault.
 export function parseState(text) {
   if (text.length > MAX_LENGTH) throw new Error(`address: has more than ${MAX_LENGTH} characters`);
   const [, model, version, seed, index, query] = text.match(/^([^/?]+)\/([^/?]+)\/([^/?]+)\/([^/?]+)(?:\?([^?]+))?$/) ?? [];
   if (!model) throw new Error('address: must be model/version/seed/index or model/version/z/LATENT');
   const start = seed === 'z' ? { seed: null, index: null, latent: index } : { seed: whole(seed, 'seed'), index: whole(index, 'index'), latent: null };
-  const state = { model, version, ...start, label: null, psi: 1, to: null, tolabel: null, at: null, z: {} };
+  const state = { model, version, ...start, label: null, psi: 1, ...unmixed, z: {}, paste: [], units: [] };
   const seen = new Set();
   for (const part of query?.split('&') ?? []) {
     const [, key, value] = part.match(/^([^=]*)=(.*)$/) ?? [], dimension = key?.match(/^z(0|[1-9]\d{0,5})$/);
-    if (!dimension && !Object.hasOwn(PARSERS, key)) throw new Error(`address: has the part ${part}, which this page does not know`);
-    if (seen.has(key)) throw new Error(`${key}: is given twice`);
+    const unit = parseUnitName(key ?? ''), isKnown = dimension || unit || key === 'paste' || Object.hasOwn(PARSERS, key);
+    if (!isKnown) throw new Error(`address: has the part ${part}, which this page does not know`);
+    if (seen.has(key) && key !== 'paste') throw new Error(`${key}: is given twice`);
     seen.add(key);
     if (dimension) state.z[dimension[1]] = decimal(value, key);
+    else if (unit) state.units.push(parseUnit(unit, value));
+    else if (key === 'paste') state.paste.push(parsePaste(value));
     else state[key] = PARSERS[key](value, key);
   }
-  checkParts(state);
-  return state;
+  const sorted = { ...state, paste: sortPastes(state.paste), units: sortUnits(state.units) };
+  checkParts(sorted);
+  return sorted;
 }
 
 function checkParts(state) {
   const { latent, label, to, tolabel, at, z } = state;
+  if (formatState(state).length > MAX_LENGTH) throw new Error(`address: has more than ${MAX_LENGTH} characters`);
+  checkEdits(state);
   if (latent !== null) decodeLatent(latent);
   if (latent !== null && Object.keys(z).length) throw new Error(`z${Object.keys(z)[0]}: changes a latent that is written out; write the value into it`);
   if (!to && tolabel !== null) throw new Error('tolabel: is of no use without to=SEED.INDEX');
@@ -75,7 +78,7 @@ export const isItself = ({ seed, index, to }) => to?.seed === seed && to?.index 
 const formatPsi = (psi) => (psi < 1e-4 ? psi.toExponential().replace(/-(\d)$/, '-0$1') : `${psi}`);
 
 // The canonical text.
-export function formatState({ model, version, seed, index, latent, label, psi, to, tolabel, at, z }) {
+export function formatState({ model, version, seed, index, latent, label, psi, to, tolabel, at, z, paste, units }) {
   const query = [];
   if (label !== null) query.push(`label=${label}`);
   if (psi !== 1) query.push(`psi=${formatPsi(psi)}`);
@@ -83,13 +86,27 @@ export function formatState({ model, version, seed, index, latent, label, psi, t
   if (tolabel !== null) query.push(`tolabel=${tolabel}`);
   if (at !== null) query.push(`at=${at}`);
   for (const k of Object.keys(z).sort((a, b) => a - b)) query.push(`z${k}=${z[k]}`);
+  query.push(...paste.map((one) => `paste=${formatPaste(one)}`), ...units.map((one) => `${unitName(one)}=${formatUnit(one)}`));
   const start = latent === null ? `${seed}/${index}` : `z/${latent}`;
   return `${model}/${version}/${start}${query.length ? '?' : ''}${query.join('&')}`;
 }
 
 // The state with its labels resolved, if it is one of the manifest's; throws an Error that names the part at fault.
-export function resolve(state, { schema_version: schema, labels, truncation: hasTruncation, latents: { z_dim: zDim } }) {
-  const { seed, index, latent, psi, to, z } = state, beyond = Object.keys(z).find((k) => k >= zDim);
+export function resolve(state, manifest) {
+  const { schema_version: schema, labels, network, latents: { z_dim: zDim } } = manifest;
+  checkFit(state, manifest);
+  const resolved = labels.length ? resolveLabels(state, zDim, labels.length) : state;
+  if (resolved.tolabel !== null && schema === 1) throw new Error('tolabel: this model is of schema 1 and cannot mix classes');
+  checkParts(resolved);
+  if (!resolved.paste.length && !resolved.units.length) return resolved;
+  const part = resolved.paste.length ? 'paste' : 'units';
+  if (schema === 1) throw new Error(`${part}: this model is of schema 1, whose feature maps cannot be edited`);
+  fitEdits(resolved, listLevels(network.network), labels.length);
+  return resolved;
+}
+
+function checkFit(state, { labels, truncation: hasTruncation, latents: { z_dim: zDim } }) {
+  const { latent, psi, z } = state, beyond = Object.keys(z).find((k) => k >= zDim);
   if (psi !== 1 && !hasTruncation) throw new Error('psi: this model takes no psi other than 1');
   if (beyond) throw new Error(`z${beyond}: the dimensions of a latent are 0 to ${zDim - 1}`);
   const size = latent === null ? zDim : decodeLatent(latent).length;
@@ -97,14 +114,14 @@ export function resolve(state, { schema_version: schema, labels, truncation: has
   for (const what of ['label', 'tolabel'])
     if (state[what] !== null && state[what] >= labels.length)
       throw new Error(`${what}: ${labels.length ? `must be 0 to ${labels.length - 1}` : 'this model has no classes'}`);
-  if (!labels.length) return state;
+}
+
+function resolveLabels(state, zDim, classes) {
+  const { seed, index, latent, to } = state, draw = (from) => drawLabel(from.seed, from.index, zDim, classes);
   if (latent !== null && state.label === null) throw new Error('label: is missing, because a written latent has no stream to draw one from');
-  const label = state.label ?? drawLabel(seed, index, zDim, labels.length);
+  const label = state.label ?? draw({ seed, index });
   let { tolabel } = state;
-  if (to && tolabel === null && state.label === null) tolabel = drawLabel(to.seed, to.index, zDim, labels.length);
+  if (to && tolabel === null && state.label === null) tolabel = draw(to);
   if (tolabel === label) tolabel = null;
-  if (tolabel !== null && schema === 1) throw new Error('tolabel: this model is of schema 1 and cannot mix classes');
-  const resolved = { ...state, label, tolabel };
-  checkParts(resolved);
-  return resolved;
+  return { ...state, label, tolabel, paste: state.paste.map((one) => ({ ...one, label: one.label ?? draw(one) })) };
 }

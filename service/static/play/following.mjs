@@ -1,8 +1,9 @@
 // The images that follow: the same seed at the next indices.
 
-import { MAX, resolve } from './address.mjs';
+import { resolve, unedited, unmixed } from './address.mjs';
+import { MAX } from './address_numbers.mjs';
 import { $ } from './elements.mjs';
-import { change, onStill, page, without } from './page.mjs';
+import { change, onStill, page } from './page.mjs';
 import { makeThumbnails } from './thumbnails.mjs';
 
 const COUNT = 12, list = $('following-list'), thumbnails = makeThumbnails(list);
@@ -13,7 +14,7 @@ onStill(({ state, manifest }, onError) => {
   $('following').hidden = isWritten || index === MAX;
   if ($('following').hidden) return thumbnails.stop();
   first = index + 1;
-  const count = Math.min(COUNT, MAX - index), plain = { ...state, ...without, z: {}, label };
+  const count = Math.min(COUNT, MAX - index), plain = { ...state, ...unmixed, ...unedited, label };
   thumbnails.show(Array.from({ length: count }, (_, k) => ({
     state: resolve({ ...plain, index: first + k }, manifest), title: `index ${first + k}`,
   })), onError);
@@ -25,5 +26,5 @@ list.addEventListener('click', (event) => {
   event.preventDefault();
   const index = first + [...list.children].indexOf(item), { seed, at } = page.state;
   if ($('as-end').checked) change({ to: { seed, index }, tolabel: null, at: at ?? 0.5 }, 'end');
-  else change({ index, z: {}, ...without }, 'following');
+  else change({ index, ...unedited, ...unmixed }, 'following');
 });

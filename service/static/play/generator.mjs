@@ -225,12 +225,11 @@ export class Generator {
     return [a, b, h];
   }
 
-  // z: Float32Array(zDim), after psi. classWeights: Float32Array(numClasses), one-hot or a mixture.
-  // Returns RGBA, Uint8ClampedArray(height * width * 4).
-  mint(z, classWeights) {
+  // Computes the levels up to `last`, each edited by `edit(buffer, level)`; returns the buffers, the last level's first.
+  #compute({ z, classWeights }, last, edit = () => {}) {
     let buffers = this.buffers, layer = 0;
     this.#start(z, classWeights, buffers[0]);
-    this.levels.forEach((shape, level) => {
+    this.levels.slice(0, last + 1).forEach((shape, level) => {
       if (level) {
         const [h, a, b] = buffers, low = this.levels[level - 1];
         this.#clear(a, low, shape.channels);
@@ -239,10 +238,41 @@ export class Generator {
         buffers = [b, a, h];
       }
       for (let block = 0; block < this.network.blocks; block++) buffers = this.#block(layer++, buffers, shape);
+      edit(buffers[0], level);
     });
-    const shape = this.levels.at(-1);
-    this.#convolve('out.weight', buffers[0], buffers[1], shape);
-    return this.#paint(buffers[1], shape);
+    return buffers;
+  }
+
+  // Calls `use` with the place of each row of a rectangle in a unit's feature map.
+  #eachRow(buffer, { first, plane, stride, height, width }, unit, rectangle, use) {
+    const [y0, x0, y1, x1] = rectangle ?? [0, 0, height, width], place = buffer + unit * plane + first;
+    for (let y = y0; y < y1; y++) use(place + y * stride + x0, place + y * stride + x1);
+  }
+
+  #copy({ level, rectangle, ...source }) { // what a paste puts in: its rows, unit by unit
+    const [buffer] = this.#compute(source, level), shape = this.levels[level], rows = [];
+    for (let unit = 0; unit < shape.channels; unit++)
+      this.#eachRow(buffer, shape, unit, rectangle, (from, to) => rows.push(this.memory.floats.slice(from, to)));
+    return rows;
+  }
+
+  // inputs: of makeInputs. z: Float32Array(zDim), after psi; classWeights: Float32Array(numClasses), one-hot or a mixture;
+  // pastes and units: edits of feature maps, in the order in which they apply.
+  // Returns RGBA, Uint8ClampedArray(height * width * 4).
+  mint({ pastes = [], units = [], ...start }) {
+    const { floats } = this.memory, copies = pastes.map((paste) => this.#copy(paste)), last = this.levels.length - 1;
+    const [h, a] = this.#compute(start, last, (buffer, level) => {
+      const shape = this.levels[level];
+      pastes.forEach(({ level: where, rectangle }, k) => {
+        const rows = copies[k].values();
+        for (let unit = 0; where === level && unit < shape.channels; unit++)
+          this.#eachRow(buffer, shape, unit, rectangle, (from) => floats.set(rows.next().value, from));
+      });
+      for (const { level: where, unit, value, rectangle } of units)
+        if (where === level) this.#eachRow(buffer, shape, unit, rectangle, (from, to) => floats.fill(value, from, to));
+    });
+    this.#convolve('out.weight', h, a, this.levels[last]);
+    return this.#paint(a, this.levels[last]);
   }
 
   #paint(image, { plane, first, stride }) {

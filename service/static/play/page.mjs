@@ -1,6 +1,6 @@
 // The page's state: an address in the URL's hash, what it resolves to, and whom to tell of a change.
 
-import { formatState, isItself, parseState, resolve } from './address.mjs';
+import { formatState, isItself, parseState, resolve, unmixed } from './address.mjs';
 import { $ } from './elements.mjs';
 import { keepKey, readKey } from './key.mjs';
 import { keyOf } from './minter.mjs';
@@ -30,16 +30,14 @@ export function complain(error) {
 function tidy(state) {
   const { tolabel, label, to } = state;
   if (to && tolabel !== null && tolabel === label) return tidy({ ...state, tolabel: null });
-  return isItself(state) && (tolabel === null || label === null) ? { ...state, ...without } : state;
+  return isItself(state) && (tolabel === null || label === null) ? { ...state, ...unmixed } : state;
 }
-
-export const without = { to: null, tolabel: null, at: null }; // a mixture
 
 // Where only the classes are mixed, the end goes with the start.
 function follow(changes) {
   const next = { ...page.state, ...changes }, hasMoved = ['seed', 'index', 'latent'].some((what) => what in changes);
   if (!isItself(page.state) || 'to' in changes || !hasMoved) return next;
-  return next.latent === null ? { ...next, to: { seed: next.seed, index: next.index } } : { ...next, ...without };
+  return next.latent === null ? { ...next, to: { seed: next.seed, index: next.index } } : { ...next, ...unmixed };
 }
 
 // Changes the state; id: the control, whose successive changes are one step of the back button.

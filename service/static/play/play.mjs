@@ -3,9 +3,10 @@
 import './dimensions.mjs';
 import './following.mjs';
 import './walk.mjs';
-import { MAX, formatState } from './address.mjs';
+import { formatState, unedited, unmixed } from './address.mjs';
+import { MAX } from './address_numbers.mjs';
 import { $, el } from './elements.mjs';
-import { change, complain, fromUrl, listManifests, onChange, page, shareLink, without } from './page.mjs';
+import { change, complain, fromUrl, listManifests, onChange, page, shareLink } from './page.mjs';
 import { keyOf, mint, paint, reasons } from './minter.mjs';
 import { makeSeed, readInteger } from './seeds.mjs';
 import { BASE, call, imagePath } from './service.mjs';
@@ -80,23 +81,23 @@ function fill() {
 
 const step = (by) => {
   const index = page.state.index + by;
-  if (page.state.latent === null && index >= 0 && index <= MAX) change({ index, z: {} }, 'index');
+  if (page.state.latent === null && index >= 0 && index <= MAX) change({ index, ...unedited }, 'index');
 };
 
-const drawSeed = () => change({ seed: makeSeed(), index: 0, latent: null, z: {} }, 'random');
+const drawSeed = () => change({ seed: makeSeed(), index: 0, latent: null, ...unedited }, 'random');
 
 $('form').addEventListener('input', async ({ target }) => {
   const { id, value } = target;
   if (id === 'model') {
     const [model, version] = value.split('/'), { seed, index } = page.state;
     const start = { seed: seed ?? 7, index: index ?? 0, latent: null };
-    return change({ model, version, ...start, label: null, psi: 1, z: {}, ...without }, id);
+    return change({ model, version, ...start, label: null, psi: 1, ...unedited, ...unmixed }, id);
   }
   if (id === 'psi') return change({ psi: Number(value) }, id);
   if (id === 'label') return change({ label: value === '' ? null : Number(value) }, id);
   const integer = await readInteger(target, id === 'seed');
   if (integer === null) return;
-  const { seed, index } = page.state, start = { seed: seed ?? 0, index: index ?? 0, latent: null, z: {} };
+  const { seed, index } = page.state, start = { seed: seed ?? 0, index: index ?? 0, latent: null, ...unedited };
   return change({ ...start, [id]: integer }, id);
 });
 $('form').addEventListener('submit', (event) => event.preventDefault());

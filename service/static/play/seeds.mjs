@@ -1,6 +1,7 @@
 // Seeds and indices from fields, from texts and from chance.
 
-import { MAX, parseState } from './address.mjs';
+import { parseState } from './address.mjs';
+import { MAX } from './address_numbers.mjs';
 import { complain, page } from './page.mjs';
 import { call } from './service.mjs';
 

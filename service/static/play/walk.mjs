@@ -1,8 +1,8 @@
 // The way from the image to a second one: its end, how far along, and pictures on the way.
 
-import { isItself } from './address.mjs';
+import { isItself, unmixed } from './address.mjs';
 import { $, el } from './elements.mjs';
-import { change, onChange, onStill, page, without } from './page.mjs';
+import { change, onChange, onStill, page } from './page.mjs';
 import { makeSeed, readInteger } from './seeds.mjs';
 import { makeThumbnails, nameOf } from './thumbnails.mjs';
 
@@ -39,10 +39,10 @@ const mark = (at) => [...list.children].forEach(({ firstChild: link }, k) => {
 
 // Resolved states from the start to the end; the two themselves are no mixtures.
 function makeSteps({ latent, ...state }) {
-  const { to, label, tolabel } = state, end = { ...to, label: tolabel ?? label, latent: null, ...without };
+  const { to, label, tolabel } = state, end = { ...to, label: tolabel ?? label, latent: null, ...unmixed };
   return Array.from({ length: STEPS + 1 }, (_, k) => {
     const at = k / STEPS;
-    if (!k) return { state: { ...state, latent, ...without }, title: 'the start' };
+    if (!k) return { state: { ...state, latent, ...unmixed }, title: 'the start' };
     if (k === STEPS) return { state: { ...state, ...end }, title: 'the end' };
     return { state: { ...state, latent, at }, title: `${100 * at}% of the way` };
   });
@@ -60,9 +60,9 @@ list.addEventListener('click', (event) => {
   event.preventDefault();
   const k = [...list.children].indexOf(item), { to, label, latent, z } = page.resolved, { tolabel } = page.resolved;
   if (k && k < STEPS) return change({ at: k / STEPS }, 'at');
-  if (!k) return change(without, 'start');
+  if (!k) return change(unmixed, 'start');
   const isDrawn = page.state.label === null && page.state.tolabel === null;
-  change({ ...to, latent: null, z: latent === null ? z : {}, label: isDrawn ? null : tolabel ?? label, ...without }, 'end');
+  change({ ...to, latent: null, z: latent === null ? z : {}, label: isDrawn ? null : tolabel ?? label, ...unmixed }, 'end');
 });
 
 function swap() { // the same image, seen from its other end
@@ -80,7 +80,7 @@ function mixClasses() { // of one latent
 const walkTo = (to, id) => change({ to, tolabel: null, at: page.state.at ?? 0.5 }, id);
 
 $('swap').addEventListener('click', swap);
-$('stop').addEventListener('click', () => change(without, 'stop'));
+$('stop').addEventListener('click', () => change(unmixed, 'stop'));
 $('class-end').addEventListener('click', mixClasses);
 $('next-end').addEventListener('click', () => {
   const { to, seed, index } = page.state, from = to ?? { seed, index };

@@ -21,8 +21,7 @@ function load(name, config, key) {
 onmessage = async ({ data: { id, state, config, key } }) => {
   try {
     const generator = await load(`${state.model}/${state.version}`, config, key);
-    const { z, classWeights } = makeInputs(state, generator.zDim, generator.numClasses);
-    postMessage({ id, rgba: generator.mint(z, classWeights) });
+    postMessage({ id, rgba: generator.mint(makeInputs(state, generator.zDim, generator.numClasses)) });
   } catch (error) {
     postMessage({ id, error: { message: error.message, status: error.status } });
   }

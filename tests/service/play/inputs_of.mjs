@@ -1,5 +1,5 @@
-// Prints what each case of a JSON list on standard input comes to: its canonical text, and the bits of z and of the class weights, or
-// the error of its address.
+// Prints what each case of a JSON list on standard input comes to: its canonical text, the bits of z and of the class weights, also of
+// what is pasted, and the units that are set; or the error of its address.
 import { readFileSync } from 'node:fs';
 import { formatState, parseState, resolve } from '../../../service/static/play/address.mjs';
 import { makeInputs } from '../../../service/static/play/inputs.mjs';
@@ -9,8 +9,11 @@ const { addresses, manifest } = JSON.parse(readFileSync(0, 'utf8'));
 console.log(JSON.stringify(addresses.map((text) => {
   try {
     const state = resolve(parseState(text), manifest);
-    const { z, classWeights } = makeInputs(state, manifest.latents.z_dim, manifest.labels.length);
-    return { address: formatState(state), z: bitsOf(z), class_weights: bitsOf(classWeights) };
+    const { z, classWeights, pastes, units } = makeInputs(state, manifest.latents.z_dim, manifest.labels.length);
+    const sources = pastes.map((paste) => ({
+      level: paste.level, rectangle: paste.rectangle, z: bitsOf(paste.z), class_weights: bitsOf(paste.classWeights),
+    }));
+    return { address: formatState(state), z: bitsOf(z), class_weights: bitsOf(classWeights), pastes: sources, units };
   } catch (error) {
     return { error: error.message };
   }

@@ -9,8 +9,7 @@ const { network: config } = JSON.parse(readFileSync(`${folder}/manifest.json`, '
 const weights = new Uint8Array(readFileSync(`${folder}/generator.safetensors`)).buffer;
 const generator = await Generator.load(config, weights, kernel && readFileSync(kernel));
 const images = addresses.map((text) => {
-  const { z, classWeights } = makeInputs(parseState(text), generator.zDim, generator.numClasses);
-  const rgba = generator.mint(z, classWeights);
+  const rgba = generator.mint(makeInputs(parseState(text), generator.zDim, generator.numClasses));
   const kept = rgba.filter((_, k) => k % 4 < generator.channels);
   return Buffer.from(kept).toString('base64');
 });

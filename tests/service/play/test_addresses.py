@@ -53,11 +53,35 @@ REFUSED = {
     f"{WRITTEN[:-6]}?label=1": "latent",
     "tiny/1.0.0/z/AAAAPw?label=1": "latent",
     "tiny/1.0.0/z/AADAfwAAgL_NzMw9AAAAQAAAgL4AAEBAAACAwQAAgEE?label=1": "latent[0]",
+    f"{PLAIN}?paste=0_8_0_0_1_1": "paste",
+    f"{PLAIN}?paste=0_8.0_0_0_1": "paste",
+    f"{PLAIN}?paste=0_8.0_1_0_0_1": "paste",
+    f"{PLAIN}?paste=00_8.0_0_0_1_1": "paste",
+    f"{PLAIN}?paste=0_8.0_1_0_1_1": "paste",
+    f"{PLAIN}?paste=0_8.0_10_0_0_1_1": "paste",
+    f"{PLAIN}?paste=2_8.0_0_0_1_1": "paste",
+    f"{PLAIN}?paste=0_8.0_0_0_5_1": "paste",
+    f"{PLAIN}?paste=0_8.0_0_0_4_4": "paste",
+    f"{PLAIN}?label=1&paste=1_7.0_1_0_0_1_1": "paste",
+    f"{PLAIN}?paste=1_9.0_0_0_2_2&paste=1_8.0_0_0_2_2": "paste",
+    f"{PLAIN}?paste=1_8.0_1_1_2_2&paste=1_8.0_1_1_3_2": "paste",
+    f"{PLAIN}?{'&'.join(f'paste=1_8.0_{k}_0_{k + 1}_1' for k in range(5))}": "paste",
+    f"{PLAIN}?u0.0=1&u0.0=2": "u0.0",
+    f"{PLAIN}?u0.0=100.5": "u0.0",
+    f"{PLAIN}?u0.0=1_0_0_1": "u0.0",
+    f"{PLAIN}?u0.0=1_0_0_4_4": "u0.0",
+    f"{PLAIN}?u0.8=1": "u0.8",
+    f"{PLAIN}?u2.0=1": "u2.0",
+    f"{PLAIN}?u00.0=1": "address",
+    f"{PLAIN}?{'&'.join(f'u0.{k}=1' for k in range(65))}": "units",
+    f"{PLAIN}?{'&'.join(f'u1.{k}=-99.1234_0_0_1_{k + 1}' for k in range(64))}" + "&z0=-1.2345" * 50: "address",
 }
 # Asked -> canonical.
 ACCEPTED = [f"{PLAIN}?label=3&psi={psi}" for psi in ("0.70", "1.0", "0.0001", "0.00001234", "1e-5", "5e-324")] + [
     f"{PLAIN}?at=0.5&tolabel=2&to=8.0&label=2".replace("&tolabel=2", "&tolabel=4"),
     f"{PLAIN}?z5=-0.0001&z0=12&psi=0.5",
+    f"{PLAIN}?label=2&u0.7=1&u1.0=-0.0001_1_2_3_4&paste=1_7.0_1_0_0_1_1",
+    f"{PLAIN}?label=2&paste=0_8.0_1_0_0_2_2&paste=0_7.0_2_1_1_3_3",
 ]
 
 
@@ -66,8 +90,8 @@ def manifest(tiny_manifest: Manifest) -> Manifest:
     return tiny_manifest.model_copy(update={"class_names": tuple("0123456789")})
 
 
-def _read(addresses: list[str], manifest: Manifest) -> list[dict[str, str]]:
-    results: list[dict[str, str]] = run_node(
+def _read(addresses: list[str], manifest: Manifest) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = run_node(
         "inputs_of.mjs", {"addresses": addresses, "manifest": manifest.model_dump(mode="json")}
     )
     return results
@@ -76,7 +100,15 @@ def _read(addresses: list[str], manifest: Manifest) -> list[dict[str, str]]:
 def test_vectors(manifest: Manifest) -> None:
     results = _read([vector["asked"] for vector in VECTORS["vectors"]], manifest)
     for vector, result in zip(VECTORS["vectors"], results, strict=True):
-        assert result == {name: vector[name] for name in ("address", "z", "class_weights")}, vector["asked"]
+        expected = {name: vector[name] for name in ("address", "z", "class_weights")} | {"pastes": [], "units": []}
+        assert result == expected, vector["asked"]
+
+
+def test_vectors_of_edited_feature_maps(manifest: Manifest) -> None:
+    results = _read([vector["asked"] for vector in VECTORS["level_edits"]], manifest)
+    for vector, result in zip(VECTORS["level_edits"], results, strict=True):
+        expected = {name: vector[name] for name in ("address", "pastes", "units")}
+        assert {name: result[name] for name in expected} == expected
 
 
 def test_canonical_texts_are_pythons(manifest: Manifest) -> None:

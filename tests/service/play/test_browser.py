@@ -43,6 +43,9 @@ ADDRESSES = [
     "7/0?psi=0.7&to=8.0&tolabel=2&at=0.6&z2=0.1&z3=-16",
     f"{WRITTEN}?label=1",
     f"{WRITTEN}?label=1&psi=0.5&to=0.0&tolabel=2&at=0.3333",
+    "7/0?label=1&paste=0_8.0_2_1_0_3_2&u1.3=-1.5_2_2_8_4",
+    "7/0?label=1&psi=0.5&to=8.0&at=0.5&paste=0_9.0_1_0_0_2_2&paste=1_7.0_1_1_2_4_8&u0.1=2.5",
+    f"{WRITTEN}?label=1&u0.3=100&u1.0=0.25",
 ]
 READ_CANVAS = """canvas => {
     const { width, height } = canvas, data = canvas.getContext('2d').getImageData(0, 0, width, height).data;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 from torch import nn
 
 from models import artifact, networks, store
+from models.address import Address
+from models.level_edits import Paste, Rectangle, UnitEdit
 from models.manifest import Manifest
-from models.network_config import GeneratorConfig, PriorConfig, ResNetConfig
+from models.network_config import GeneratorConfig, PriorConfig, ResNetConfig, list_levels
 from tests.service.play.node import STATIC, run_node
 
 KERNEL = STATIC / "kernel.wasm"
@@ -35,6 +38,7 @@ def _compare(folder: Path, n: int, kernel: Path | None, psi: float = 1.0) -> Non
     sampler = artifact.load(folder)
     labels = "balanced" if sampler.manifest.class_names else None
     addresses = sampler.manifest.addresses(7, 5, n, labels, psi)  # type: ignore[arg-type]
+    addresses[-2:] = _edit_levels(sampler.manifest, addresses[-2:])
     expected = sampler.mint(addresses)
     argument = {"folder": str(folder), "kernel": kernel and str(kernel), "addresses": [str(a) for a in addresses]}
     result = run_node("pixels_of.mjs", argument)
@@ -44,6 +48,18 @@ def _compare(folder: Path, n: int, kernel: Path | None, psi: float = 1.0) -> Non
     assert difference.max() <= 1
     # Rounding, and nothing else: the measured share is below 1 in 10,000.
     assert (difference > 0).mean() < 1e-3
+
+
+def _edit_levels(manifest: Manifest, addresses: list[Address]) -> list[Address]:
+    """Return the addresses with a paste and a unit in each of the last two levels."""
+    edited = []
+    last = len(list_levels(GeneratorConfig.model_validate(manifest.network).network)) - 1
+    for address in addresses:
+        levels = range(max(0, last - 1), last + 1)
+        pastes = tuple(Paste(level, Rectangle(1, 0, 3, 2), (8, level)) for level in levels)
+        units = tuple(UnitEdit(level, 1, 2.5, Rectangle(0, 1, 2, 3) if level else None) for level in levels)
+        edited.append(manifest.check(replace(address, paste=pastes, units=units)))
+    return edited
 
 
 @pytest.mark.parametrize("name", ["digits", "faces"])
