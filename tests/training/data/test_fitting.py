@@ -21,8 +21,8 @@ from tests.training.data.samples import (
     write_zip,
 )
 from training.config_files import dump_config, load_preset
-from training.data.decoding import Decoding, Size, parse_size
-from training.data.fitting import find_box
+from training.data.decoding import Decoding, FitMode, Size, parse_size
+from training.data.fitting import find_box, fit_image, is_enlarged
 from training.data.loader import load_dataset, load_test_images
 
 WHITE = (255, 255, 255)
@@ -85,6 +85,37 @@ def test_mixed_sizes_without_a_size_are_an_error_with_the_setting(tmp_path: Path
     with pytest.raises(DataError, match=r"is 60x20 pixels, but a\.png is 48x64; .* --set data\.size=64") as caught:
         load_dataset(mixed_folder(tmp_path / "set"))
     assert caught.value.path == tmp_path / "set" / "b.png"
+
+
+@pytest.mark.parametrize("shape", [(1, 300), (300, 1)])
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_line_of_pixels_is_an_image(shape: tuple[int, int], fit: FitMode) -> None:
+    for decoding in (to(16, 256, fit=fit, background=WHITE), to(256, 16, fit=fit, background=WHITE)):
+        assert fit_image(Image.fromarray(random_pixels(1, *shape)), decoding).size == decoding.size
+
+
+@pytest.mark.parametrize(("fit", "is_larger"), [("crop", True), ("stretch", True), ("pad", False)])
+def test_an_image_with_too_few_pixels_on_one_side_is_enlarged_unless_padded(fit: FitMode, is_larger: bool) -> None:
+    decoding = to(24, 16, fit=fit, background=WHITE)
+    assert is_enlarged(find_box(Size(60, 12), decoding), decoding) == is_larger
+
+
+def test_test_images_are_grey_only_if_the_training_images_are(tmp_path: Path) -> None:
+    write_image(tmp_path / "set" / "train" / "a.png", random_pixels(1, 5, 4, 3))
+    write_image(tmp_path / "set" / "test" / "b.png", random_pixels(2, 5, 4))
+    test = load_test_images(tmp_path / "set")
+    assert test is not None and test.shape == (3, 5, 4)
+
+
+def test_a_part_of_a_set_does_not_claim_the_origins_of_all(tmp_path: Path) -> None:
+    (mixed_folder(tmp_path / "set") / "d.png").write_bytes(b"no picture")
+    part = load_dataset(tmp_path / "set", decoding=to(24, 16, skip_damaged=True)).take(np.array([0, 2]))
+    assert (len(part), part.origins, part.skipped) == (2, None, ())
+
+
+def test_the_sides_of_a_padded_image_are_rounded() -> None:
+    white = Image.fromarray(np.full((20, 33), 255, np.uint8))
+    assert np.asarray(fit_image(white, to(16, 16, fit="pad", background=(0, 0, 0))))[:, 8].astype(bool).sum() == 10
 
 
 @pytest.mark.parametrize("channels", [1, 3])

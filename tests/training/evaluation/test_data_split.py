@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from models.errors import DataError
+from tests.training.data.samples import mixed_folder
 from tests.training.evaluation.conftest import DIGITS
 from training.data.dataset import Dataset
+from training.data.decoding import Size
 from training.data.loader import load_dataset
 from training.data.split import split_dataset
 from training.data_config import DataConfig
@@ -40,6 +42,14 @@ def test_a_test_file_makes_the_test_images_and_leaves_the_validation_images(tmp_
 
     assert (len(split.train), len(split.validation), len(split.test)) == (450, 50, 500)
     assert split.part == "test" and split.origin == "the data's own test images"
+
+
+def test_images_are_fitted_as_the_settings_say(tmp_path: Path) -> None:
+    settings = DataConfig(size=Size(20, 16), test=str(mixed_folder(tmp_path / "test")))
+
+    split = data_split.load(mixed_folder(tmp_path / "set"), settings, "test")
+
+    assert split.train.shape == split.test.shape == (3, 16, 20)
 
 
 def test_a_part_that_is_missing_is_replaced_with_a_note() -> None:
