@@ -30,16 +30,20 @@ from models import store
 
 LOAD_S = 30.0
 QUEUE_IMAGES = 1024
+BROKEN_VERSION = "0.0.1"
 # What Grafana and the chart substitute.
 VARIABLES = {"$__rate_interval": "15s", "$namespace": "images", "$job": "ganmint"}
 
 
 @contextlib.contextmanager
 def serve_bundled(folder: Path) -> Iterator[str]:
-    """Serve the bundled models with a short queue; yields the service's URL."""
+    """Serve the bundled models with a short queue, and an older version that is broken; yields the service's URL."""
     os.environ["BENTOML_HOME"] = str(folder / "home")
     for bundled in store.list_bundled():
-        store.install(bundled)
+        stored = store.install(bundled)
+        if stored.name == "digits":
+            # Its manifest says another version than its folder.
+            shutil.copytree(stored.path, stored.path.with_name(BROKEN_VERSION))
     with run_service(GANMINT_QUEUE_IMAGES=str(QUEUE_IMAGES)) as (port, _):
         yield f"http://127.0.0.1:{port}"
 
@@ -87,6 +91,7 @@ def send_load(url: str, seconds: float) -> Counter[int]:
         {"json": {"model": "digits", "n": 16}},
         {"json": {"model": "digits", "n": 0}},
         {"json": {"model": "nobody"}},
+        {"json": {"model": "digits", "version": BROKEN_VERSION}},
         {"json": {"model": "digits", "n": 64}, "headers": {"Ganmint-Timeout-S": "0.001"}},
         # Several of these overflow the queue.
         {"json": {"model": "digits", "n": QUEUE_IMAGES}, "headers": {"Accept": "application/x-npz"}},
@@ -117,7 +122,7 @@ def substitute_variables(query: str) -> str:
 
 def make_unconditional(alert: str) -> str:
     """Change an alert's expression to give 0, rather than no series, where it does not fire."""
-    return re.sub(r"(==|>)(?=\s)", r"\1 bool", alert)
+    return re.sub(r"(==|>=|>)(?=\s)", r"\1 bool", alert)
 
 
 def run_query(client: httpx.Client, query: str) -> list[float]:

@@ -27,6 +27,7 @@ from deploy.chart import (
     read_rule_groups,
     render,
 )
+from deploy.check_monitoring import make_unconditional
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="needs promtool, of Debian's package prometheus")
@@ -84,6 +85,11 @@ def test_the_runbook_url_can_be_set() -> None:
     values = {"monitoring": {"enabled": True, "runbookUrl": "https://wiki.example/ganmint"}}
     (group,) = find_one(render(values), "PrometheusRule")["spec"]["groups"]
     assert all(r["annotations"]["runbook_url"].startswith("https://wiki.example/ganmint#") for r in group["rules"])
+
+
+def test_the_check_asks_each_alert_for_a_number_also_where_it_does_not_fire() -> None:
+    for rule in list_alerts():
+        assert not re.search(r"(?:[=!<>]=|[<>])\s+(?!bool\b)", make_unconditional(rule["expr"])), rule["alert"]
 
 
 @pytest.mark.parametrize(("where", "query"), list_queries().items(), ids=list_queries())
