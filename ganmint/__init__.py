@@ -17,20 +17,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganmint import errors
-    from ganmint.api import Minted, Model, encode, export, load
+    from ganmint.api import encode, export, load, verify
+    from ganmint.model import Minted, Model
     from models.address import Address
+    from models.verification import Verification
 
     __version__: str
 
-__all__ = ["Address", "Minted", "Model", "__version__", "encode", "errors", "export", "load"]
+__all__ = [
+    "Address",
+    "Minted",
+    "Model",
+    "Verification",
+    "__version__",
+    "encode",
+    "errors",
+    "export",
+    "load",
+    "verify",
+]
 
 _MODULES = {
     "Address": "models.address",
-    "Minted": "ganmint.api",
-    "Model": "ganmint.api",
+    "Minted": "ganmint.model",
+    "Model": "ganmint.model",
+    "Verification": "models.verification",
     "encode": "ganmint.api",
     "export": "ganmint.api",
     "load": "ganmint.api",
+    "verify": "ganmint.api",
 }
 
 

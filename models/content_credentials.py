@@ -22,6 +22,7 @@ from pydantic import Field
 from models.address import Address
 from models.base import Frozen
 from models.errors import FileError, InputError
+from models.files import read_file
 from models.images import SOURCE_TYPE, MediaType
 from models.manifest import Manifest
 from models.png import encode_png
@@ -118,7 +119,7 @@ def _read_key(path: Path) -> PrivateKeyTypes:
     from cryptography.hazmat.primitives import serialization
 
     try:
-        return serialization.load_pem_private_key(_read(path), None)
+        return serialization.load_pem_private_key(read_file(path), None)
     # This is how cryptography says that a password is missing.
     except TypeError:
         raise FileError(path, "is encrypted; write it decrypted: openssl pkey -in KEY -out NEWKEY") from None
@@ -130,16 +131,9 @@ def _read_chain(path: Path) -> list[Certificate]:
     from cryptography import x509
 
     try:
-        return x509.load_pem_x509_certificates(_read(path))
+        return x509.load_pem_x509_certificates(read_file(path))
     except ValueError:
         raise FileError(path, "holds no certificates in PEM (-----BEGIN CERTIFICATE-----)") from None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror or error}") from None
 
 
 def _check_chain(key: PrivateKeyTypes, chain: list[Certificate], key_path: Path, chain_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Write files so that a crash at any moment leaves the old file or the new one, never half of one."""
+"""Read files, and write them so that a crash at any moment leaves the old file or the new one, never half of one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import hashlib
 import os
 import secrets
 from pathlib import Path
+
+from models.errors import FileError
 
 # In the root of every ext4 volume, which is empty all the same.
 VOLUME_FOLDER = "lost+found"
@@ -21,6 +23,14 @@ def sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file that a user names. Raises: FileError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror or error}") from None
 
 
 def is_temporary(path: Path) -> bool:

@@ -12,8 +12,9 @@ from models import verification
 from models.cli import PATH, ModelCommand, device_option, write_output
 from models.content_credentials import Signer, describe_image, load_signing_key
 from models.errors import FileError, GanmintError, InputError
+from models.files import read_file
 from models.picture_file import find_credentials
-from models.verify_commands import MAX_IMAGES, Models, read_file
+from models.verify_commands import Models
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 # What a folder of `ganmint export` has (service.export.state).
@@ -101,10 +102,10 @@ def _sign(data: bytes, source: Path, signer: Signer, models: Models) -> bytes:
 
     Raises: GanmintError, also when it is not what its address mints.
     """
-    claim = verification.read_claim(data, MAX_IMAGES, str(source))
+    claim = verification.read_claim(data, name=str(source))
     if find_credentials(data):
         return data
-    comparison = verification.verify(data, models.mint, MAX_IMAGES, str(source)).verification
+    comparison = verification.verify(data, models.mint, name=str(source)).verification
     if not comparison.is_good:
         raise FileError(source, f"{comparison.result.replace('_', ' ')}: {comparison.detail}")
     addresses = claim.addresses

@@ -26,6 +26,8 @@ Pixels = NDArray[np.uint8]
 # Mints addresses of one model: uint8 (n, H, W, C). Raises ModelNotFoundError, InputError.
 Mint = Callable[[list[Address]], Pixels]
 Result = Literal["identical", "same_pixels", "close", "altered", "another_image", "no_marks", "unknown_model"]
+# As many as the largest request to the service may have.
+MAX_IMAGES = 65_536
 # A picture of one of these is what its address mints.
 GOOD: frozenset[Result] = frozenset({"identical", "same_pixels", "close"})
 # Another processor's pixels may be off by 1 of 255. JPEG rounds once more: where up to a tenth of the values were off
@@ -86,7 +88,7 @@ class Comparison(NamedTuple):
     difference: Pixels | None = None
 
 
-def verify(data: bytes, mint: Mint, max_images: int, name: str = "image") -> Comparison:
+def verify(data: bytes, mint: Mint, max_images: int = MAX_IMAGES, name: str = "image") -> Comparison:
     """Tell whether a file is what its marks say.
 
     Args:
@@ -108,7 +110,7 @@ def verify(data: bytes, mint: Mint, max_images: int, name: str = "image") -> Com
     return compare(claim, pixels, name)
 
 
-def read_claim(data: bytes, max_images: int, name: str = "image") -> Claim:
+def read_claim(data: bytes, max_images: int = MAX_IMAGES, name: str = "image") -> Claim:
     """Read a file's marks and parse its addresses; arguments and errors as for `verify`."""
     marks = read_marks(data, name)
     if len(marks.addresses) > max_images:

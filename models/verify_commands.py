@@ -12,15 +12,13 @@ from models import artifact, content_credentials, store, verification
 from models.address import Address
 from models.cli import PATH, ModelCommand, device_option, write_output
 from models.content_credentials import ContentCredentials
-from models.errors import FileError, GanmintError, InputError
+from models.errors import GanmintError, InputError
+from models.files import read_file
 from models.marks import read_marks
 from models.picture_file import find_credentials
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from models.verification import Comparison, Pixels
-
-# As many as the largest request to the service may have.
-MAX_IMAGES = 65_536
 
 
 @click.command(epilog="\b\nExample:\n  ganmint inspect three.png")
@@ -121,7 +119,7 @@ class Models:
 def _verify(file: Path, models: Models) -> tuple[dict[str, Any], Comparison | None]:
     """Return the row of a file, and the comparison unless the file cannot be judged."""
     try:
-        comparison = verification.verify(read_file(file), models.mint, MAX_IMAGES, str(file))
+        comparison = verification.verify(read_file(file), models.mint, name=str(file))
     except GanmintError as error:
         return {"file": str(file), "error": str(error).removeprefix(f"{file}: ")}, None
     return {"file": str(file), **comparison.verification.model_dump(mode="json")}, comparison
@@ -137,11 +135,3 @@ def _write_difference(path: Path, comparison: Comparison | None) -> None:
         return
     write_output(path, verification.encode_difference(comparison.difference), "--diff")
     click.echo(f"Wrote {path}", err=True)
-
-
-def read_file(file: Path) -> bytes:
-    """Read a file. Raises: FileError."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise FileError(file, f"cannot be read: {error.strerror or error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import ganmint
-from ganmint.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError
+from ganmint.errors import ArtifactError, FileError, GanmintError, InputError, ModelNotFoundError
 from models import artifact, images, marks, networks, store
 from models.manifest import Manifest
 from tests.conftest import TINY
@@ -157,6 +158,37 @@ def test_an_encoded_image_carries_its_address(tiny: ganmint.Model) -> None:
 def test_an_unknown_media_type_is_refused(tiny: ganmint.Model) -> None:
     with pytest.raises(InputError, match="image/png, image/jpeg, image/webp, got 'png'"):
         ganmint.encode(tiny.mint(seed=3).images[0], "tiny/1.0.0/3/0", "png")  # type: ignore[arg-type]
+
+
+def test_a_picture_is_verified_by_path_and_as_bytes(store_home: Path, tiny_artifact: Path, tmp_path: Path) -> None:
+    store.install(tiny_artifact)
+    model = ganmint.load("tiny", device="cpu")
+    minted = model.mint(seed=3, n=2)
+    path = tmp_path / "one.png"
+    path.write_bytes(ganmint.encode(minted.images[0], minted.addresses[0]))
+    other = ganmint.encode(minted.images[0] ^ np.uint8(128), minted.addresses[0])
+    for loaded in (None, model):
+        assert ganmint.verify(path, model=loaded, device="cpu").result == "identical"
+        verification = ganmint.verify(other, model=loaded, device="cpu")
+        assert isinstance(verification, ganmint.Verification)
+        assert not verification.is_good and verification.changed_pixels == 64
+    with pytest.raises(FileError, match=r"missing\.png: cannot be read"):
+        ganmint.verify(tmp_path / "missing.png")
+
+
+def test_only_the_model_that_a_picture_names_verifies_it(
+    store_home: Path, tiny: ganmint.Model, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a folder that is called as the model is: whoever sends the picture may send one, too."""
+    minted = tiny.mint(seed=3)
+    picture = ganmint.encode(minted.images[0], minted.addresses[0])
+    shutil.copytree(tiny_artifact, tmp_path / "tiny" / "1.0.0")
+    monkeypatch.chdir(tmp_path)
+    assert ganmint.verify(picture).result == "unknown_model"
+    bundled = ganmint.load("digits", device="cpu").mint(seed=3)
+    digit = ganmint.encode(bundled.images[0], bundled.addresses[0])
+    assert ganmint.verify(digit, device="cpu").result == "identical"
+    assert ganmint.verify(digit, model=tiny).result == "unknown_model"
 
 
 def test_threads_may_share_a_model(tiny: ganmint.Model) -> None:

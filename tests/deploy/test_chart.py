@@ -265,6 +265,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
             "headTimeoutSeconds": 2.5,
             "keepAliveSeconds": 620,
             "rootPath": "/images",
+            "trustForwardedPrefix": True,
             "cacheMegabytes": 2_000,
             "loadedModels": 2,
             "runtime": "torchscript",
@@ -283,7 +284,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.max_file_bytes == 3_000_000
     assert (settings.max_head_bytes, settings.head_timeout_s, settings.keep_alive_s) == (65_536, 2.5, 620)
     assert settings.require_signed and settings.trust.keys
-    assert settings.root_path == "/images"
+    assert settings.root_path == "/images" and settings.trust_forwarded_prefix
     assert (settings.cache_mb, settings.loaded_models, settings.runtime) == (2_000, 2, "torchscript")
     assert (settings.rate_store, settings.rate_store_down) == ("redis://limits:6379", "closed")
     assert settings.public_images and not settings.share_weights

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 import httpx
@@ -108,7 +108,7 @@ def test_what_is_attacked_is_served_as_it_was_and_then_not_at_all(
     ours, theirs = make_key_pair(tmp_path / "ours"), make_key_pair(tmp_path / "theirs")
     trusted = Path(shutil.copy(ours[1], tmp_path / "trusted.pub"))
     versions = {name: make_versions(tiny_artifact, tmp_path, name) for name in (*ATTACKS, "rekeyed")}
-    for stored in sum(versions.values(), []):
+    for stored in chain.from_iterable(versions.values()):
         signing.sign(stored.path, ours[0])
     # It passes once the key is theirs; until then only the newer one does.
     signing.sign(versions["rekeyed"][0].path, theirs[0])
