@@ -251,6 +251,13 @@ def test_the_charts_defaults_equal_the_services(monkeypatch: pytest.MonkeyPatch)
     assert settings == {name: field.default for name, field in Settings.model_fields.items()} | chart_defaults
 
 
+def test_the_service_keeps_connections_for_longer_than_the_shipped_nginx_does() -> None:
+    """Or nginx would send a request into a closed one, and answer 502."""
+    upstream = (CHART / "files" / "nginx.conf").read_text().partition("upstream ganmint {")[2].partition("}")[0]
+    (proxy_s,) = re.findall(r"keepalive_timeout (\d+)s;", upstream)
+    assert Settings.model_fields["keep_alive_s"].default > int(proxy_s)
+
+
 def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
         "gpu": {"enabled": True},

@@ -112,9 +112,14 @@ def test_what_is_attacked_is_served_as_it_was_and_then_not_at_all(
         signing.sign(stored.path, ours[0])
     # It passes once the key is theirs; until then only the newer one does.
     signing.sign(versions["rekeyed"][0].path, theirs[0])
-    settings = {"GANMINT_REQUIRE_SIGNED": "1", "GANMINT_PUBLIC_KEY": str(trusted), "GANMINT_POLL_S": str(POLL_S)}
     with (
-        run_server(home, tmp_path / "log", **settings) as server,
+        run_server(
+            home,
+            tmp_path / "log",
+            GANMINT_REQUIRE_SIGNED="1",
+            GANMINT_PUBLIC_KEY=str(trusted),
+            GANMINT_POLL_S=str(POLL_S),
+        ) as server,
         httpx.Client(base_url=server.url, timeout=TIMEOUT_S, verify=NO_TLS) as client,
     ):
         witness = Witness(client)

@@ -58,7 +58,9 @@ async def serve(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> AsyncIterato
     monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "")
     refused: list[str] = []
     http_protocol.install(limits, refused.append)
-    server = uvicorn.Server(uvicorn.Config(echo, port=0, lifespan="off", log_config=None))
+    # uvicorn's own time, of 5 s, must not be what ends a connection.
+    config = uvicorn.Config(echo, port=0, lifespan="off", log_config=None, timeout_keep_alive=int(TIMEOUT_S))
+    server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.001)
