@@ -20,6 +20,7 @@ from tests.training.data.samples import (
 )
 from training.data.decoding import Decoding, Size
 from training.data.inspection import inspect_dataset
+from training.data.loader import load_dataset
 
 Check = Callable[..., tuple[int, str, str]]
 
@@ -124,12 +125,13 @@ def test_the_check_reads_test_images_of_shards_alike(tmp_path: Path, check: Chec
     assert "unreadable: 2, skipped\n" in output and "test: 2 images more\n" in output
 
 
-def test_a_coloured_background_makes_the_reported_shape_rgb(tmp_path: Path) -> None:
+def test_a_coloured_background_makes_all_images_rgb(tmp_path: Path) -> None:
     decoding = Decoding(Size(16, 20), "pad", (255, 0, 0))
     write_image(tmp_path / "set" / "a.png", random_pixels(1, 20, 20))
     path = write_npz(tmp_path / "set.npz", images=random_pixels(1, 3, 20, 20))
     for source in (tmp_path / "set", path):
         assert inspect_dataset(source, decoding=decoding).report.shape == (3, 20, 16)
+        assert load_dataset(source, decoding=decoding).shape == (3, 20, 16)
 
 
 def test_skipping_does_not_hide_other_obstacles(tmp_path: Path, check: Check) -> None:
