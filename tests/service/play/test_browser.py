@@ -322,6 +322,9 @@ def test_with_a_key_the_page_shows_and_saves_images(
         tab.page.click("#download")
     with Image.open(download.value.path()) as image:
         assert image.info["ganmint:address"] == _full("7/0?label=1")
+    tab.page.set_input_files("#file", download.value.path())
+    tab.page.click("#marks a")
+    playwright.expect(tab.page.locator("#pictures img").nth(1)).to_have_attribute("alt", _full("7/0?label=1"))
     assert secret not in tab.page.content() + tab.page.url
     tab.page.reload()
     # The browser kept the weights. The permanent link is no link where a key is in use, because it would carry none.
@@ -345,4 +348,24 @@ def test_axe_finds_no_serious_fault(browser: Any, service: str, scheme: str) -> 
     tab.show(_full(ADDRESSES[7]))
     violations = axe.Axe().run(tab.page).response["violations"]
     assert [v["id"] for v in violations if v["impact"] in ("serious", "critical")] == []
+    tab.close()
+
+
+def test_the_lab_plays_a_recording_and_trains(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    page, expect = tab.page, playwright.expect
+    page.goto(f"{service}/play/lab")
+    page.wait_for_selector('body[data-ready="yes"]')
+    before = page.locator("#kimg").inner_text()
+    page.focus("#tick")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tick")).to_have_value("1")
+    assert page.locator("#kimg").inner_text() != before
+    violations = axe.Axe().run(page).response["violations"]
+    assert [v["id"] for v in violations if v["impact"] in ("serious", "critical")] == []
+    page.click("text=Train one here")
+    page.click("#step")
+    # The losses are there once a step was taken.
+    expect(page.locator("#values")).to_contain_text("loss", ignore_case=True)
     tab.close()
