@@ -105,6 +105,7 @@ def _describe(path: Path, report: DatasetReport) -> Iterable[str]:
     yield from (f"  {error}" for error in report.unreadable[:MAX_LISTED])
     yield f"duplicates: {sum(len(names) - 1 for names in report.duplicates) or 'none'}"
     yield from (f"  {' = '.join(names[:MAX_LISTED])}" for names in report.duplicates[:MAX_LISTED])
+    yield from (f"look at: {doubt}" for doubt in report.doubts)
     if report.unused:
         yield f"not used: {describe_unused(report.unused)}"
 
@@ -131,10 +132,11 @@ def _suggest_training(path: Path, report: DatasetReport, settings: tuple[str, ..
     except InputError as error:
         return f"Readable, but no preset fits: {error.reason}."
     command = _training_command(path, report, settings)
-    doubtful = describe_unused(filter(may_matter, report.unused))
-    ready = f"Ready (preset {preset}): {command}"
-    if doubtful:
-        ready = f"If you do not miss {doubtful} (preset {preset}): {command}"
+    missed = describe_unused(filter(may_matter, report.unused))
+    conditions = ["this is meant"] if report.doubts else []
+    conditions += [f"you do not miss {missed}"] if missed else []
+    ready = f"If {' and '.join(conditions)}" if conditions else "Ready"
+    ready = f"{ready} (preset {preset}): {command}"
     if report.num_images >= SMALL_DATA:
         return ready
     return f"Small data set (under {SMALL_DATA:,} images): keep the preset's augmentation on.\n{ready}"

@@ -18,18 +18,19 @@ MAPPED_ABOVE_BYTES = 2 * 1024**3
 READ_BYTES = 1 << 20
 
 
-def allocate(shape: tuple[int, ...], path: Path) -> NDArray[np.uint8]:
+def allocate(shape: tuple[int, ...], path: Path, is_mapped: bool = False) -> NDArray[np.uint8]:
     """Allocate an uninitialised uint8 array; map it from an unlinked temporary file if it is large.
 
     Args:
         shape: the array's shape.
         path: the file or folder whose content the array will hold, for the error.
+        is_mapped: map a small one, too, such as a part of one that is.
     Raises: DataError when there is no room.
     """
     size = math.prod(shape)
     demand = f"needs {size / 1e9:.1f} GB"
     try:
-        if size <= MAPPED_ABOVE_BYTES:
+        if size <= MAPPED_ABOVE_BYTES and not (is_mapped and size):
             return np.empty(shape, np.uint8)
         # TemporaryFile unlinks at once; the mapping keeps the bytes until the array is dropped.
         with tempfile.TemporaryFile() as file:

@@ -16,9 +16,9 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Any, BinaryIO, cast
 
@@ -69,7 +69,7 @@ class Folder:
         self._on_disk: dict[str, str] = {}
 
     def names(self) -> list[str]:
-        """List the names of all files, in sub-folders too; links are followed.
+        """List the names of all files, in sub-folders too, and of empty folders, with a slash; links are followed.
 
         Raises: DataError.
         """
@@ -83,9 +83,10 @@ class Folder:
             folder = Path(root)
             visited.add(folder.resolve())
             # A link to a folder that contains the link would never end.
+            empty = [""] if not folders and not files and folder != self.path else []
             folders[:] = [child for child in folders if (folder / child).resolve() not in visited]
-            for file in files:
-                on_disk = (folder / file).relative_to(self.path).as_posix()
+            for file in files + empty:
+                on_disk = (folder / file).relative_to(self.path).as_posix() + ("" if file else "/")
                 name = readable(on_disk)
                 if name in self._on_disk:
                     raise DataError(self.path / name, "is the name of two files in different encodings; rename one")
@@ -112,19 +113,21 @@ class Zip(AbstractContextManager["Zip"]):
             raise DataError(path, f"cannot be read: {error.strerror or error}") from None
 
     def names(self) -> list[str]:
-        """List the names of all members that are files.
+        """List the names of all members that are files, and of empty folders, with a slash.
 
         Raises: DataError.
         """
         self._members = {}
+        folders = []
         for member in self._archive.infolist():
             name = _member_name(member)
             if member.is_dir() or member.filename.endswith("\\"):
+                folders.append(name)
                 continue
             if name in self._members:
                 raise DataError(self.path / name, "is in the archive twice; make the zip again")
             self._members[name] = member
-        return list(self._members)
+        return [*self._members, *_empty_folders(folders, self._members)]
 
     def open(self, name: str) -> BinaryIO:
         """Open a member for reading."""
@@ -144,7 +147,14 @@ def _member_name(member: zipfile.ZipInfo) -> str:
 
 
 def _with_slashes(name: str) -> str:
-    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+    # Nothing is written to disk, so that `..` leads nowhere.
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def _empty_folders(folders: Iterable[str], files: Iterable[str]) -> list[str]:
+    """Return the folders that hold neither files nor folders, each with a slash."""
+    holders = {str(parent) for name in (*folders, *files) for parent in PurePosixPath(name).parents}
+    return [f"{folder}/" for folder in folders if folder and folder not in holders]
 
 
 class Tar(AbstractContextManager["Tar"]):
@@ -177,7 +187,7 @@ class Tar(AbstractContextManager["Tar"]):
         return file
 
     def names(self) -> list[str]:
-        """List the names of all members that are files or links to them, in their order.
+        """List the names of all members that are files or links to them, in their order, and of empty folders.
 
         Raises: DataError.
         """
@@ -192,7 +202,8 @@ class Tar(AbstractContextManager["Tar"]):
                 if name in self._members:
                     raise DataError(self.path / name, "is in the archive twice; make the tar again")
                 self._members[name] = member
-        return list(self._members)
+        folders = [_with_slashes(readable(member.name)) for member in members if member.isdir()]
+        return [*self._members, *_empty_folders(folders, self._members)]
 
     def open(self, name: str) -> BinaryIO:
         """Open a member for reading.

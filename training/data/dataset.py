@@ -127,7 +127,7 @@ def _take_rows(
 ) -> NDArray[np.uint8] | NDArray[np.float32]:
     if images.dtype != np.uint8:
         return images[indices]
-    rows = allocate((len(indices), *images.shape[1:]), Path(name))
+    rows = allocate((len(indices), *images.shape[1:]), Path(name), is_mapped=isinstance(images, np.memmap))
     # With the default mode "raise", numpy would buffer the whole output.
     np.take(images, indices, axis=0, out=rows, mode="clip")
     return rows

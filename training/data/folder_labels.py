@@ -29,7 +29,7 @@ from training.data.labels import (
     read_label_rows,
     sort_labels,
 )
-from training.data.layout import Layout, Part
+from training.data.layout import COLUMN, Layout, Part
 from training.data.tables import Table, TableRow
 
 # Beside `label` in the metadata of exports.
@@ -37,6 +37,7 @@ LABEL_NAME = "label_name"
 NAMED_COLUMNS = (*DEFAULT_COLUMNS, LabelColumn(column=LABEL_NAME))
 _STORAGE_FOLDER = re.compile(r"[0-9]{5}")
 _NUMBERED_FILE = re.compile(r"(img)?([0-9]{1,18})")
+SPLIT_HEADINGS = frozenset({"split", "partition", "subset", "is_test", "is_train", "usage"})
 # FFHQ keeps so many images in a folder, named after the first of them.
 _IMAGES_PER_FOLDER = 1000
 
@@ -48,11 +49,13 @@ class FolderLabels(NamedTuple):
         texts: the label of each image; empty if there are no labels.
         class_names: the classes that occur, in order; empty if there are no labels.
         tables: names of the files inside that were read.
+        unread: columns of them that say which images are for testing, which is not read.
     """
 
     texts: list[str]
     class_names: tuple[str, ...]
     tables: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def take(self, rows: NDArray[np.int64]) -> FolderLabels:
         """Return the labels of some images, and the classes that occur among them."""
@@ -101,7 +104,10 @@ def read_labels(source: FileSource, layout: Layout, part: Part, columns: Sequenc
 def _by_tables(files: LabelFiles, tables: Sequence[LabelFile], columns: Sequence[LabelColumn]) -> FolderLabels:
     rows = _rows_of_images(files, tables, columns)
     names = tuple(file.name for file in tables if file.name)
-    return FolderLabels([" ".join(row) for row in rows], derive_class_names(columns, rows), names)
+    chosen = {column.column.lower() for column in columns}
+    headings = dict.fromkeys(heading for file in tables for heading in file.table.headings)
+    unread = tuple(COLUMN + one for one in headings if one.lower() in SPLIT_HEADINGS and one.lower() not in chosen)
+    return FolderLabels([" ".join(row) for row in rows], derive_class_names(columns, rows), names, unread)
 
 
 def _by_metadata(files: LabelFiles) -> FolderLabels | None:
@@ -191,6 +197,9 @@ def _by_folder(source: FileSource, part: Part) -> FolderLabels:
     """Read labels from class folders, in which storage folders of five digits may lie."""
     folders = _folders_of_images(part)
     if _are_storage_folders(part, folders):
+        folders = [path[:-1] for path in folders]
+    # As in Tiny ImageNet's `n01443537/images/0.png`.
+    while all(len(path) > 1 for path in folders) and len({path[-1] for path in folders}) == 1:
         folders = [path[:-1] for path in folders]
     for name, path in zip(part.images, folders):
         if len(path) > 1:

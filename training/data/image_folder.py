@@ -77,4 +77,5 @@ def read_all_labels(
         return UNLABELLED if part is None or unlabelled else read_labels(source, layout, part, label_columns)
 
     training, test = read(layout.training), read(layout.test)
-    return ImageFolder(training, test, layout.list_unused({*training.tables, *test.tables}))
+    unused = layout.list_unused({*training.tables, *test.tables})
+    return ImageFolder(training, test, unused + training.unread)

@@ -20,12 +20,14 @@ from models.errors import DamagedFileError, DataError
 from training.data import image_files, image_folder
 from training.data.archive import FileSource, open_source
 from training.data.decoding import AS_THEY_ARE, Box, Decoding, Size
+from training.data.doubts import doubt_classes, doubt_duplicates
 from training.data.fitting import is_enlarged
 from training.data.folder_labels import UNLABELLED, FolderLabels
 from training.data.image_files import Picture
 from training.data.labels import LabelColumn
 from training.data.layout import find_layout
 from training.data.loader import Kind, find_kind, load_dataset, load_test_images
+from training.data.split import find_mismatch
 from training.own_preset import SIDES
 
 Pixels = NDArray[np.uint8]
@@ -46,7 +48,8 @@ class DatasetReport:
         classes: the number of images by class, in label order; empty if there are no labels.
         unreadable: one error for each image that cannot be read.
         duplicates: names of images with equal pixels, each group in order.
-        labels_error: why labels cannot be read.
+        labels_error: why labels cannot be read, or those of the test images do not fit to the others.
+        doubts: what looks like a mistake, one sentence each.
         unused: names of the files that are not used.
     """
 
@@ -60,6 +63,7 @@ class DatasetReport:
     duplicates: list[list[str]] = field(default_factory=list)
     labels_error: DataError | None = None
     unused: tuple[str, ...] = ()
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -166,6 +170,8 @@ def _inspect_array(
     report.unreadable = [
         DamagedFileError(path / name, "cannot be read") for name in dataset.skipped + (test.skipped if test else ())
     ]
+    if test:
+        report.labels_error = _check_classes(path, dataset.class_names, test.class_names)
     labels = UNLABELLED
     if dataset.labels is not None:
         labels = FolderLabels([dataset.class_names[k] for k in dataset.labels], dataset.class_names)
@@ -183,7 +189,9 @@ def _inspect_files(
         report = DatasetReport(len(layout.training.images), len(test_images), decoding)
         labels = UNLABELLED
         try:
-            labels, _, report.unused = image_folder.read_all_labels(source, layout, label_columns, unlabelled)
+            labels, test_labels, report.unused = image_folder.read_all_labels(source, layout, label_columns, unlabelled)
+            if layout.test:
+                report.labels_error = _check_classes(path, labels.class_names, test_labels.class_names)
         except DataError as error:
             report.labels_error = error
             report.unused = tuple(name for name in layout.list_unused(()) if source.path / name != error.path)
@@ -193,6 +201,11 @@ def _inspect_files(
 def _as_it_is(image: Pixels) -> tuple[Size, Box]:
     height, width, _ = image.shape
     return Size(width, height), (0, 0, width, height)
+
+
+def _check_classes(path: Path, training: Sequence[str], test: Sequence[str]) -> DataError | None:
+    mismatch = find_mismatch(training, test)
+    return DataError(path, mismatch) if mismatch else None
 
 
 def _decode_readable(
@@ -213,9 +226,11 @@ def _inspect(
 ) -> Inspection:
     """Complete the report from the training images, and from the test images after them."""
     counts = Counter(labels.texts)
-    names_by_digest: dict[bytes, list[str]] = {}
+    names: list[str] = []
+    places_by_digest: dict[bytes, list[int]] = {}
     sheet = _Sheet(labels.class_names)
     for k, (name, picture) in enumerate(named_images):
+        names.append(name)
         label = labels.texts[k] if labels.texts and k < report.num_images else None
         if picture is None:
             counts[label or ""] -= report.decoding.skip_damaged
@@ -225,11 +240,13 @@ def _inspect(
         report.sizes[width, height, pixels.shape[2]] += 1
         report.enlarged += is_enlarged(picture.box, report.decoding)
         digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
-        names_by_digest.setdefault(digest, []).append(name)
+        places_by_digest.setdefault(digest, []).append(k)
         if k < report.num_images:
             sheet.add(pixels, label)
     report.classes = {name: counts[name] for name in labels.class_names if counts[name]}
-    report.duplicates = [names for names in names_by_digest.values() if len(names) > 1]
+    duplicates = [places for places in places_by_digest.values() if len(places) > 1]
+    report.duplicates = [[names[k] for k in places] for places in duplicates]
+    report.doubts = doubt_classes(report.classes) + doubt_duplicates(duplicates, report.num_images, labels.texts)
     return Inspection(report, sheet.render())
 
 

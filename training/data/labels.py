@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from training.data.tables import Table
 
 # The first that a table has; Hugging Face's is file_name.
 FILE_HEADINGS = ("file", "file_name", "filename", "image", "path")
+
+# What pandas writes for a missing value that became a text.
+NO_VALUES = frozenset({"nan", "<na>", "nat"})
 
 
 class LabelColumn(Frozen):
@@ -101,6 +105,15 @@ def _columns_error(table: Table, columns: Sequence[LabelColumn]) -> DataError:
 
 def _name(path: Path, line: int, value: str, column: LabelColumn) -> str:
     _require(path, line, value, column.column)
+    if value.lower() in NO_VALUES:
+        raise DataError(
+            path, f"has the {column.column} {value!r} on line {line}, which stands for none; fill it in or drop the row"
+        )
+    if _is_list(value):
+        raise DataError(
+            path,
+            f"has a list as {column.column} on line {line}: {value}; an image has one label, so choose another column",
+        )
     if column.names and value not in column.names:
         known = ", ".join(map(repr, column.names))
         raise DataError(
@@ -108,6 +121,15 @@ def _name(path: Path, line: int, value: str, column: LabelColumn) -> str:
             f"has {column.column} {value!r} on line {line}, which data.label_columns does not name (known: {known})",
         )
     return column.names.get(value, value)
+
+
+def _is_list(value: str) -> bool:
+    if value[0] not in "[{":
+        return False
+    try:
+        return isinstance(json.loads(value), (list, dict))
+    except ValueError:
+        return False
 
 
 def _require(path: Path, line: int, value: str, heading: str) -> str:

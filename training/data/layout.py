@@ -19,15 +19,25 @@ SPLITS = {
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "dev": "validation",
+    "eval": "test",
 }
 IMAGE_FOLDERS = frozenset({"image", "images", "img", "imgs", "jpegimages"})
 TARGET_FOLDERS = frozenset(
-    {"mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "segmentations"}
+    {
+        *("mask", "masks", "label", "labels", "annotation", "annotations", "segmentation", "segmentations"),
+        *("gt", "groundtruth", "ground_truth", "trimaps", "depth", "edges"),
+    }
 )
 # What people and systems put beside images, and what says nothing about them.
 _HARMLESS = re.compile(
-    r"(croissant|dataset_infos?|dataset_dict|state|manifest)\.json|cache-.*\.arrow|.*~|(readme|licen[cs]e|copying|notice|citation|changelog)([._-].*)?|.*\.(md|rst|pdf)|thumbs\.db|desktop\.ini"
+    r"(croissant|dataset_infos?|dataset_dict|state|manifest)\.json|cache-.*\.arrow|.*~|(readme|licen[cs]e|copying|notice|citation|changelog)([._-].*)?|.*\.(md|rst|pdf)|thumbs\.db|desktop\.ini|icon\r"
 )
+# What macOS, Synology and Windows add to folders; copies of pictures may lie in them.
+_SYSTEM_FOLDERS = frozenset(
+    {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"}
+)
+EMPTY = "empty folders"
 # How the columns of a table that are not read are listed.
 COLUMN = "column "
 # Fewer files of one suffix are named, more are counted.
@@ -47,7 +57,7 @@ class Layout(NamedTuple):
     """What the files of a folder or zip are.
 
     Attributes:
-        names: all files, hidden ones too.
+        names: all files, hidden ones too, and empty folders, with a slash.
         training: the images to train on; at least one.
         test: the images of the data's own test split, or of its validation split; None if it has neither.
     """
@@ -68,7 +78,7 @@ def find_layout(source: FileSource) -> Layout:
     Raises: DataError if there are no images, or if its folders are neither classes nor splits.
     """
     names = source.names()
-    images = sorted(name for name in names if not is_hidden(name) and is_image(source, name))
+    images = sorted(name for name in names if not name.endswith("/") and not is_hidden(name) and is_image(source, name))
     if not images:
         suffixes = ", ".join(sorted(SUFFIXES))
         unused = describe_unused(names)
@@ -99,10 +109,17 @@ def _find_splits(source: FileSource, whole: Part, heads: list[str], splits: list
             f"holds {folders}, which are splits, beside {', '.join(others[:MAX_NAMED])}; "
             "keep only splits or only classes in it",
         )
-    return {
+    parts = {
         purpose: _part([name for name in whole.images if name.startswith(f"{whole.folder}{split}/")])
         for purpose, split in zip(purposes, splits)
     }
+    if parts["training"].folder in (f"{whole.folder}{split}/" for split in splits):
+        # Where training has folders, a single one in another split is a class, not a folder around everything.
+        parts = {
+            purpose: part._replace(folder=f"{whole.folder}{split}/")
+            for (purpose, part), split in zip(parts.items(), splits)
+        }
+    return parts
 
 
 def _part(images: list[str]) -> Part:
@@ -128,8 +145,8 @@ def _refuse_targets(source: FileSource, part: Part, heads: list[str]) -> None:
 
 
 def is_hidden(name: str) -> bool:
-    """Tell whether a file or one of its folders is hidden, or is what macOS adds to archives."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    """Tell whether a file or one of its folders is hidden, or is what a system adds to folders and archives."""
+    return any(part.startswith(".") or part in _SYSTEM_FOLDERS for part in name.split("/"))
 
 
 def common_folder(names: Sequence[str]) -> str:
@@ -150,7 +167,9 @@ def describe_unused(names: Iterable[str]) -> str:
     for name in sorted(names):
         kinds.setdefault(_kind(name), []).append(name)
     return ", ".join(
-        ", ".join(files) if kind.startswith(".") and len(files) <= MAX_NAMED else f"{len(files)} {kind}"
+        ", ".join(files)
+        if (kind.startswith(".") or kind == EMPTY) and len(files) <= MAX_NAMED
+        else f"{len(files)} {kind}"
         for kind, files in kinds.items()
     )
 
@@ -164,6 +183,8 @@ def describe_skipped(names: Sequence[str]) -> str:
 def _kind(name: str) -> str:
     if is_hidden(name):
         return "hidden"
+    if name.endswith("/"):
+        return EMPTY
     if name.startswith(COLUMN):
         # A kind of its own, so that it is named.
         return f".{name}"

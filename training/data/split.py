@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data.dataset import Dataset
+from training.data.layout import MAX_NAMED
 from training.rng import HOLDOUT, VALIDATION, stream
 
 
@@ -36,6 +38,20 @@ def split_dataset(dataset: Dataset, holdout: float, validation: float, stratify_
     """
     train, validation_rows, test = _split_rows(dataset, holdout, validation, stratify_holdout)
     return Parts(dataset.take(train), dataset.take(validation_rows), dataset.take(test))
+
+
+def find_mismatch(training: Sequence[str], test: Sequence[str]) -> str | None:
+    """Return why test images with these classes cannot be compared with training images; None if they can."""
+    if bool(test) != bool(training):
+        return (
+            "has labels for only one of its training and test images; give the folder to train on only, or "
+            "--set data.unlabelled=true"
+        )
+    unknown = sorted(set(test) - set(training))
+    listed = ", ".join(map(repr, unknown[:MAX_NAMED]))
+    return (
+        f"has test images of classes that no training image has: {listed}; remove or rename them" if unknown else None
+    )
 
 
 def count_untrained(dataset: Dataset, holdout: float, validation: float, stratify_holdout: bool = True) -> int:

@@ -12,7 +12,7 @@ from typing import Literal
 from models.errors import DataError
 from training.data.dataset import Dataset
 from training.data.loader import load_dataset, load_test_images
-from training.data.split import Parts, split_dataset
+from training.data.split import Parts, find_mismatch, split_dataset
 from training.data_config import DataConfig
 
 RequestedPart = Literal["validation", "test"]
@@ -131,9 +131,6 @@ def _choose_part(
 def _check_match(path: Path, whole: Dataset, test: Dataset) -> None:
     if test.shape != whole.shape:
         raise DataError(path, f"has test images of shape {test.shape}, but training images of shape {whole.shape}")
-    if bool(test.class_names) != bool(whole.class_names):
-        raise DataError(
-            path, "has labels for only one of its training and test images; give --set data.unlabelled=true"
-        )
-    if not set(test.class_names) <= set(whole.class_names):
-        raise DataError(path, "has test images of classes that no training image has")
+    mismatch = find_mismatch(whole.class_names, test.class_names)
+    if mismatch:
+        raise DataError(path, mismatch)
