@@ -169,18 +169,17 @@ class Tar(AbstractContextManager["Tar"]):
         self._members: dict[str, tarfile.TarInfo] = {}
         self._stack = contextlib.ExitStack()
         try:
-            file = self._stack.enter_context(self._open_uncompressed(path))
+            file = self._open_uncompressed(path)
             self._archive = self._stack.enter_context(tarfile.open(fileobj=file, mode="r:"))  # noqa: SIM115
         except TAR_ERRORS as error:
             self._stack.close()
             raise _tar_error(path, error) from None
 
-    @staticmethod
-    def _open_uncompressed(path: Path) -> IO[bytes]:
+    def _open_uncompressed(self, path: Path) -> IO[bytes]:
         decompress = COMPRESSED_TARS.get(archive_suffix(path))
         if decompress is None:
-            return path.open("rb")
-        file = tempfile.TemporaryFile()  # noqa: SIM115
+            return self._stack.enter_context(path.open("rb"))
+        file: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         with decompress(path) as packed:
             shutil.copyfileobj(packed, file)
         file.seek(0)

@@ -35,11 +35,13 @@ class WebDatasetFiles(AbstractContextManager["WebDatasetFiles"]):
     def __init__(self, path: Path, shards: list[Path]) -> None:
         self.path = path
         self.unused: tuple[str, ...] = ()
-        self._stack = contextlib.ExitStack()
         self._members: dict[str, tuple[Tar, str]] = {}
         self._objects: list[dict[str, object]] = []
-        for shard in shards:
-            self._add(shard, "" if shard == path else f"{shard.relative_to(path).as_posix()}/")
+        with contextlib.ExitStack() as stack:
+            for shard in shards:
+                archive = stack.enter_context(Tar(shard))
+                self._add(archive, "" if shard == path else f"{shard.relative_to(path).as_posix()}/")
+            self._stack = stack.pop_all()
 
     def names(self) -> list[str]:
         """List the names of the images, in order."""
@@ -54,9 +56,8 @@ class WebDatasetFiles(AbstractContextManager["WebDatasetFiles"]):
         """Return a row for each image: its name, its label, and what its .json says."""
         return rows_of_objects(self.path, list(enumerate(self._objects, start=1)))
 
-    def _add(self, shard: Path, prefix: str) -> None:
-        archive = self._stack.enter_context(Tar(shard))
-        members = archive.names()
+    def _add(self, archive: Tar, prefix: str) -> None:
+        shard, members = archive.path, archive.names()
         present, images = set(members), _images_by_key(shard, members)
         for key, member in images.items():
             found: dict[str, object] = {FILE_HEADINGS[0]: prefix + member}

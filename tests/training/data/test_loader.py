@@ -73,6 +73,11 @@ def test_large_sets_are_mapped_from_an_unlinked_file(
     assert not list((tmp_path / "temporary").iterdir())
     assert are_equal(mapped, in_memory)
     assert np.array_equal(mapped.batch(np.array([2, 0]))[0], in_memory.batch(np.array([2, 0]))[0])
+    # A part of a mapped set is mapped, too, however small it is.
+    monkeypatch.undo()
+    part = mapped.take(np.array([0, 2]))
+    assert isinstance(part.images, np.memmap) == isinstance(mapped.images, np.memmap)
+    assert np.array_equal(part.images, in_memory.images[[0, 2]])
 
 
 def test_a_full_disk_is_refused_before_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
