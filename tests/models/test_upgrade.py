@@ -117,10 +117,10 @@ def test_missing_packages_are_named(
     assert all(name in str(refused.value) for name in missing)
 
 
-def test_the_bundled_models_say_what_they_were_upgraded_from() -> None:
+def test_a_bundled_model_says_what_it_was_upgraded_from() -> None:
     manifests: list[Manifest] = [read_manifest(folder) for folder in store.list_bundled()]
 
     assert [(m.name, m.version, m.upgraded_from) for m in manifests] == [
         ("digits", "3.1.0", "3.0.0"),
-        ("faces", "0.2.0", "0.1.0"),
+        ("faces", "1.0.0", ""),
     ]
