@@ -4,6 +4,8 @@ VENV ?= .venv
 HOST ?= 127.0.0.1
 PORT ?= 3000
 VARIANT ?= cpu
+IMAGE ?= ganmint:latest
+BACKEND ?= docker
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Test processes side by side. Each takes the next test that no other has begun.
@@ -16,7 +18,7 @@ $(if $(filter $(NAME),$(BENCHMARKS)),,$(error make bench NAME=... with one of: $
 endif
 
 .PHONY: help setup serve test test-fast check format docs bench $(BENCHMARKS:%=bench-%) soak soak-export check-deploy \
-	monitoring rolling bento bento-parts smoke-container sbom audit clean
+	monitoring rolling bento bento-parts image smoke-container lock sbom audit clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,8 +67,12 @@ soak-export: $(VENV)/.dev  ## kill exports 60 times and compare what they end wi
 	$(BIN)/python -m benchmarks.soak_export
 
 ##@ Deploy
-bento: bento-parts  ## a bento of the store's models (VARIANT=cpu or cuda); then: bentoml containerize ganmint:latest
+bento: bento-parts  ## pack the store's models into a bento (VARIANT=cpu or cuda)
 	$(BIN)/bentoml build deploy --arg variant=$(VARIANT)
+
+# BentoML reads the bento's Dockerfile.j2 only from below the folder that it is run in, and copies it to a temporary one.
+image: bento  ## make the container image IMAGE (ganmint:latest) of it by BACKEND (docker, podman, buildah ...)
+	cd "$${TMPDIR:-/tmp}" && $(abspath $(BIN))/bentoml containerize ganmint:latest --backend $(BACKEND) --image-tag $(IMAGE)
 
 smoke-container: setup $(VENV)/.dev  ## build the container, ask it for images, stop it under load (root, Debian, 10 minutes)
 	@deploy/smoke-container.sh
@@ -81,6 +87,9 @@ monitoring: $(VENV)/.dev  ## every query of dashboard and alerts against a real 
 rolling: $(VENV)/.dev  ## restart two services in turn under 5,000 requests and count the failed ones
 	GANMINT_TEST_RESTART_REQUESTS=5000 $(BIN)/python -m pytest -s tests/live/test_restart.py tests/live/test_nginx.py -k "restarted or without_loss"
 
+lock: $(VENV)/.dev  ## state the version and the hashes of every package of the image (network)
+	@$(BIN)/python -m deploy.lock
+
 sbom: $(VENV)/.dev  ## list the image's Python packages as CycloneDX: sbom.json
 	@$(BIN)/python -m deploy.packages --sbom sbom.json
 
@@ -89,15 +98,13 @@ audit: $(VENV)/.dev  ## look the image's Python packages up among known vulnerab
 
 ##@ Clean
 clean:  ## remove the environment and caches; the model store and runs stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis .smoke build deploy/wheels deploy/constraints.txt *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis .smoke build deploy/wheels *.egg-info
 
 bento-parts: setup deploy/wheels/.made
 
 deploy/wheels/.made: $(VENV)/.ready README.md $(shell find ganmint models service training -type f ! -name '*.pyc')
-	@$(PIP) uv
 	@rm -rf build deploy/wheels
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir deploy/wheels .
-	@cp constraints.txt deploy/
 	@touch $@
 
 $(VENV)/bin/python:

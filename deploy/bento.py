@@ -1,4 +1,4 @@
-"""Defines the bento: the service, its models, and the container image.
+"""Defines the bento: the service, its models, and what Dockerfile.j2 needs to know to make the container image.
 
     bentoml build deploy --arg variant=cuda --arg models=digits,faces
 
@@ -8,20 +8,20 @@ BentoML imports this module to build, and again in the container to serve.
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import bentoml
-from bentoml.images import Image
 from pydantic import BaseModel, ConfigDict
 
 from service.bento import Ganmint
 
-# The version that constraints.txt was tested with.
+HERE = Path(__file__).parent
+# The versions of the locks are for it.
 PYTHON = "3.11"
-# The bento's folder in BentoML's image.
-HOME = "/home/bentoml/bento"
-TORCH = f"/app/.venv/lib/python{PYTHON}/site-packages/torch"
+TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
 
 
 class Arguments(BaseModel):
@@ -34,58 +34,80 @@ class Arguments(BaseModel):
     models: str = ""
     """Names in the store, comma-separated; empty: all. The newest version of each is packed."""
     base_image: str = f"python:{PYTHON}-slim"
-    """Debian with Python 3.11."""
+    """Debian with Python 3.11 and pip; NAME@sha256:DIGEST pins it."""
     extras: str = "image"
     """Ganmint's optional parts, comma-separated; the variant cuda adds torch."""
+    revision: str = ""
+    """The commit that the image is made of; empty: git's."""
+    source: str = ""
+    """Where the sources are published; empty: the address of git's remote `origin`."""
 
     def list_extras(self) -> list[str]:
-        """List the optional parts of the image."""
-        names = [name.strip() for name in self.extras.split(",") if name.strip()]
-        return [*names, "torch"] if self.variant == "cuda" and "torch" not in names else names
+        """List the optional parts of the image, sorted."""
+        names = {name.strip() for name in self.extras.split(",") if name.strip()}
+        return sorted(names | {"torch"} if self.variant == "cuda" else names)
 
 
-def make_image(arguments: Arguments) -> Image:
-    """Make an image of Ganmint, installed by constraints.txt, without compilers and installers.
+def find_wheel(arguments: Arguments) -> Path:
+    """Find the wheel of Ganmint, and see that the lock is for these arguments.
 
     Raises:
-        FileNotFoundError: when `make bento` has not put the wheel and the constraints beside this file.
+        FileNotFoundError: when `make bento` has not put the wheel beside this file.
+        ValueError: when the lock is for other optional parts; names the command that makes the right one.
     """
-    here = Path(__file__).parent
-    if not (here / "constraints.txt").is_file() or not list(here.glob("wheels/ganmint-*.whl")):
-        raise FileNotFoundError(f"{here} has no constraints.txt or no wheels/ganmint-*.whl; run: make bento")
-    # BentoML adds a compiler and git to every distribution whose name it knows.
-    image = Image(base_image=arguments.base_image, distro="as it is", python_version=PYTHON, lock_python_packages=False)
-    # BentoML's template would install the newest uv.
-    (uv,) = [line for line in (here / "constraints.txt").read_text().splitlines() if line.startswith("uv==")]
-    image.run(f"command -v uv >/dev/null || pip install --no-cache-dir {uv}")
+    wheels = list(HERE.glob("wheels/ganmint-*.whl"))
+    if len(wheels) != 1:
+        raise FileNotFoundError(f"{HERE} has {len(wheels)} files wheels/ganmint-*.whl instead of one; run: make bento")
+    lock = HERE / f"requirements-{arguments.variant}.txt"
+    extras = ",".join(arguments.list_extras())
+    if not lock.read_text().startswith(f"# ganmint[{extras}] "):
+        command = f"python -m deploy.lock --variant {arguments.variant} --extras {extras}"
+        raise ValueError(f"{lock} is not for the extras {extras!r}; run: {command}")
+    return wheels[0]
+
+
+def make_variables(arguments: Arguments) -> dict[str, str]:
+    """Return what Dockerfile.j2 reads: IMAGE_ variables, labels by their names, the container's own variables.
+
+    Raises:
+        FileNotFoundError, ValueError: as find_wheel.
+    """
+    wheel = find_wheel(arguments)
     extras = arguments.list_extras()
-    image.python_packages(f"ganmint[{','.join(extras)}]" if extras else "ganmint")
-    image.build_include("constraints.txt", "wheels")
-    # Installers are not needed any more.
-    image.run("rm -rf /root/.cache /usr/local/lib/python*/site-packages/pip* $(which -a uv uvx pip pip3 pip3.11)")
-    if "torch" in extras:
-        # 190 MB of C++ headers, torch's own tests and a compiler. Torch does not import without torch_shm_manager.
-        image.run(f"cd {TORCH} && rm -rf include test && find bin -type f ! -name torch_shm_manager -delete")
-    # BENTOML_HOME is the folder above, and its store the bento's. BentoML would make these folders there, which a
-    # read-only root does not allow.
-    image.run("mkdir ../bentos ../envs ../tmp && ln -s bento/models ../models")
-    return image
-
-
-def make_environment(arguments: Arguments) -> list[dict[str, str]]:
-    """Return the variables of the image's build and of the container."""
     variables = {
-        "BENTOML_DO_NOT_TRACK": "true",
-        "UV_CONSTRAINT": f"{HOME}/src/constraints.txt",
-        "UV_FIND_LINKS": f"{HOME}/src/wheels",
+        "IMAGE_BASE": arguments.base_image,
+        "IMAGE_VARIANT": arguments.variant,
+        "IMAGE_EXTRAS": ",".join(extras),
     }
-    by_variant = {
-        # Where the extras bring torch: its wheel without CUDA, from PyTorch's own index.
-        "cpu": {"UV_TORCH_BACKEND": "cpu"},
-        "cuda": {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"},
+    if arguments.variant == "cuda":
+        variables |= {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
+    elif "torch" in extras:
+        variables["IMAGE_EXTRA_INDEX"] = TORCH_FOR_CPUS
+    # OCI image specification, annotations.
+    labels = {
+        "title": "Ganmint",
+        "description": "Mints synthetic images from seeds, over HTTP and in bulk",
+        "version": wheel.name.split("-")[1],
+        "licenses": "Apache-2.0",
+        "base.name": arguments.base_image,
+        "revision": arguments.revision or _ask_git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
+        "source": arguments.source or _drop_user(_ask_git("remote", "get-url", "origin")),
     }
-    variables |= by_variant[arguments.variant]
-    return [{"name": name, "value": value} for name, value in variables.items()]
+    return variables | {f"org.opencontainers.image.{name}": value for name, value in labels.items() if value}
+
+
+def _ask_git(*arguments: str) -> str:
+    """Return git's answer about this folder; empty without git or without an answer."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True).stdout.strip()
+    except OSError:
+        return ""
+
+
+def _drop_user(address: str) -> str:
+    """Return an address without user and password; empty if it is a folder of this machine."""
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else ""
 
 
 def find_tags(names: str) -> list[str]:
@@ -112,6 +134,5 @@ if "BENTOML_CONTAINERIZED" not in os.environ:
     # BentoML's decorator turns the class into a service; its types do not show that.
     _service: Any = Ganmint
     _arguments = bentoml.use_arguments(Arguments)
-    _service.image = make_image(_arguments)
-    _service.envs = make_environment(_arguments)
+    _service.envs = [{"name": name, "value": value} for name, value in make_variables(_arguments).items()]
     _service.models = [bentoml.models.BentoModel(tag) for tag in find_tags(_arguments.models)]

@@ -45,7 +45,7 @@ NOT_RUN = {
         " --c2pa-cert chain.pem",
     ): "needs the key that addresses.md makes",
     ("evaluation.md", "$ ganmint evaluate digits --data path/to/mnist --out report"): "needs MNIST and minutes",
-    ("deploying.md", "$ make bento                                  # VARIANT=cuda for GPUs"): "needs Docker",
+    ("deploying.md", "$ make image IMAGE=ganmint:0.1.0              # VARIANT=cuda for GPUs"): "needs Docker",
     (
         "deploying.md",
         "$ helm install ganmint deploy/helm/ganmint --namespace images --create-namespace \\",

@@ -12,7 +12,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 import ganmint
-from deploy import audit, packages
+from deploy import audit, lock, packages
 
 REPOSITORY = Path(ganmint.__file__).parent.parent
 PINNED = {
@@ -33,6 +33,26 @@ def test_every_package_of_the_image_is_pinned() -> None:
     assert {name: version.partition("+")[0] for name, version in versions.items()} == {
         name: PINNED.get(name) for name in versions
     }
+
+
+def read_lock(variant: str) -> dict[str, tuple[str, int]]:
+    """Read a lock: the version and the number of hashes of each package."""
+    entries = re.findall(
+        r"^([\w.-]+)==(\S+).*((?:\n    --hash=sha256:[0-9a-f]{64}.*)*)", lock.get_path(variant).read_text(), re.M
+    )
+    return {str(canonicalize_name(name)): (version, hashes.count("--hash")) for name, version, hashes in entries}
+
+
+@of_the_image
+@pytest.mark.parametrize("variant", lock.EXTRAS)
+def test_the_lock_has_every_package_of_the_image_as_it_was_tested_and_its_hashes(variant: str) -> None:
+    entries = read_lock(variant)
+    # What is not pinned is for other systems and older patch releases of Python.
+    assert all(version == PINNED.get(name, version) for name, (version, _) in entries.items())
+    assert packages.list_packages(lock.EXTRAS[variant]).keys() <= entries.keys()
+    assert min(num_hashes for _, num_hashes in entries.values()) > 0
+    assert ("torch" in entries) == (variant == "cuda")
+    assert lock.get_path(variant).read_text().startswith(lock.write_header(lock.EXTRAS[variant]) + "\n")
 
 
 def test_more_extras_are_more_packages() -> None:
