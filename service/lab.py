@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from models import toy_recording
-from models.files import write_atomically
+from models.cli import PATH, write_output
 
 PAGE_FILE = "lab.html"
 _STYLE = re.compile(r'<link rel="stylesheet" href="([\w./]+)">')
@@ -21,8 +21,8 @@ _NAVIGATION = re.compile(r"<nav.*?</nav>", re.DOTALL)
 @click.command(
     epilog="\b\nExample:\n  ganmint lab runs/toy25",
 )
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The page.  [default: RUN/lab.html]")
+@click.argument("run", type=PATH)
+@click.option("--out", type=PATH, help="The page to write. Default: RUN/lab.html.")
 def lab(run: Path, out: Path | None) -> None:
     """Make a page that plays how a run of toy data learned.
 
@@ -31,7 +31,7 @@ def lab(run: Path, out: Path | None) -> None:
     """
     out = out or run / PAGE_FILE
     recording = toy_recording.read(run / toy_recording.FILE_NAME)
-    write_atomically(out, make_page(recording).encode())
+    write_output(out, make_page(recording).encode())
     click.echo(f"{out}: {len(recording.ticks)} ticks; open it in a browser")
 
 

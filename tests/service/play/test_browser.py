@@ -231,6 +231,8 @@ def test_the_next_images_are_shown_and_chosen(browser: Any, service: str) -> Non
     links.nth(1).click()
     tab.wait_for(_full("7/2?label=1"))
     tab.page.check("#as-end")
+    # The list follows when the page is still.
+    tab.page.wait_for_selector('#following-list a[href*="/7/14"]', timeout=60_000)
     tab.wait_for_thumbnails("following-list", 12).first.click()
     tab.wait_for(_full("7/2?label=1&to=7.3&at=0.5"))
     tab.page.focus("#picture")
