@@ -142,8 +142,10 @@ class Tab:
         assert (pixels[..., 3] == 255).all()
         return pixels[..., :3]
 
-    def wait_for_thumbnails(self, name: str, count: int) -> Any:
-        """Wait until a list of small pictures is whole; returns their links."""
+    def wait_for_thumbnails(self, name: str, count: int, last: str) -> Any:
+        """Wait until a list of small pictures is whole and ends with an address; returns their links."""
+        # The list follows when the page is still; until then it is that of the image before.
+        self.page.wait_for_selector(f'#{name} li:last-child a[href="#{last}"]', timeout=60_000)
         links = self.page.locator(f"#{name} a:not(.waiting)")
         playwright.expect(links).to_have_count(count, timeout=60_000)
         return links
@@ -226,14 +228,12 @@ def test_a_link_restores_all_of_the_page(browser: Any, service: str) -> None:
 def test_the_next_images_are_shown_and_chosen(browser: Any, service: str) -> None:
     tab = Tab(browser, service)
     tab.show(_full("7/0?label=1&z0=2"))
-    links = tab.wait_for_thumbnails("following-list", 12)
+    links = tab.wait_for_thumbnails("following-list", 12, _full("7/12?label=1"))
     assert _largest_difference(tab, _full("7/12?label=1"), "#following-list li:last-child canvas") <= 1
     links.nth(1).click()
     tab.wait_for(_full("7/2?label=1"))
     tab.page.check("#as-end")
-    # The list follows when the page is still.
-    tab.page.wait_for_selector('#following-list a[href*="/7/14"]', timeout=60_000)
-    tab.wait_for_thumbnails("following-list", 12).first.click()
+    tab.wait_for_thumbnails("following-list", 12, _full("7/14?label=1")).first.click()
     tab.wait_for(_full("7/2?label=1&to=7.3&at=0.5"))
     tab.page.focus("#picture")
     tab.page.keyboard.press("ArrowLeft")
@@ -269,7 +269,7 @@ def test_a_walk_has_an_end_classes_and_steps(browser: Any, service: str) -> None
     tab.page.click("#swap")
     tab.wait_for(_full("8/1?label=0&to=7.1&tolabel=1&at=0.75"))
     assert np.abs(tab.read_picture() - before).max() <= 1
-    links = tab.wait_for_thumbnails("walk-list", 9)
+    links = tab.wait_for_thumbnails("walk-list", 9, _full("7/1?label=1"))
     assert links.nth(6).get_attribute("aria-current") == "true"
     assert _largest_difference(tab, _full("7/1?label=1"), "#walk-list li:last-child canvas") <= 1
     links.nth(1).click()
@@ -319,7 +319,7 @@ def test_with_a_key_the_page_shows_and_saves_images(
     tab.page.fill("#key", secret)
     tab.page.press("#key", "Enter")
     tab.wait_for(_full("7/0?label=1"))
-    tab.wait_for_thumbnails("following-list", 12)
+    tab.wait_for_thumbnails("following-list", 12, _full("7/12?label=1"))
     with tab.page.expect_download() as download:
         tab.page.click("#download")
     with Image.open(download.value.path()) as image:
