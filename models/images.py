@@ -73,6 +73,11 @@ def class_grid_columns(num_classes: int) -> int:
     return num_classes * max(1, GRID_COLUMNS // num_classes) if has_class_columns(num_classes) else GRID_COLUMNS
 
 
+def to_picture(pixels: NDArray[np.uint8]) -> Image.Image:
+    """Return uint8 (H, W, 1) or (H, W, 3) as a picture of mode "L" or "RGB"."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
 def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> bytes:
     """Encode one image, or a grid of images, with its marks.
 
@@ -84,7 +89,7 @@ def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> by
     """
     if media_type == "image/png":
         return png.encode_png(pixels, png.make_text_chunk(ADDRESS_KEY, address) + _XMP_CHUNK)
-    picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    picture = to_picture(pixels)
     buffer = io.BytesIO()
     exif = Image.Exif()
     exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = ASCII_CODE + address.encode("ascii")

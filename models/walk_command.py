@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import numpy as np
@@ -14,12 +15,13 @@ from models import artifact, store
 from models.address import Address
 from models.cli import PATH, device_option, write_output
 from models.errors import InputError
-from models.manifest import Manifest
+from models.images import to_picture
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from models.video import MAX_FPS, VIDEO_TYPES, VideoType, check_video, encode_video
 from models.walk import plan_walk
 
+T = TypeVar("T")
 RESAMPLINGS = {"nearest": Image.Resampling.NEAREST, "lanczos": Image.Resampling.LANCZOS}
 # Without --size, images are enlarged by a whole factor to at least this.
 SIDE_PIXELS = 256
@@ -28,7 +30,7 @@ SIDE_PIXELS = 256
 @click.command(
     epilog="\b\nExamples:\n"
     "  ganmint walk 'digits/3.1.0/7/0?label=3' 'digits/3.1.0/8/0?label=5' --out walk.webp\n"
-    "  ganmint walk faces/2.0.0/7/0 faces/2.0.0/8/0 faces/2.0.0/9/0 --loop --resample lanczos --out faces.gif"
+    "  ganmint walk faces/1.0.0/7/0 faces/1.0.0/8/0 faces/1.0.0/9/0 --loop --resample lanczos --out faces.gif"
 )
 @click.argument("stops", metavar="ADDRESS ADDRESS...", nargs=-1, required=True)
 @click.option("--out", type=PATH, required=True, help="The video to write: .mp4 (extra video), .webp or .gif.")
@@ -66,9 +68,9 @@ def walk(
     The frames between two addresses mix their latents and their classes; each frame has an address itself.
     """
     video_type = _choose_type(out)
-    requested = [_parse_stop(k, stop) for k, stop in enumerate(stops)]
+    requested = _for_each_stop(Address.parse, stops)
     files = store.read_artifact(store.find_model(f"{requested[0].model}/{requested[0].version}"))
-    addresses = plan_walk(_resolve(files.manifest, requested), round(seconds * fps), loop)
+    addresses = plan_walk(_for_each_stop(files.manifest.check, requested), round(seconds * fps), loop)
     own_side = files.manifest.image.width
     side = size or own_side * -(-SIDE_PIXELS // own_side)
     check_video(video_type, side, len(addresses), fps)
@@ -87,25 +89,18 @@ def _choose_type(out: Path) -> VideoType:
     raise InputError(f"must end in .{', .'.join(VIDEO_TYPES)}, got {out.name}", "--out")
 
 
-def _parse_stop(k: int, text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except InputError as error:
-        raise InputError(error.reason, f"stops[{k}].{error.field}") from None
-
-
-def _resolve(manifest: Manifest, stops: Sequence[Address]) -> list[Address]:
-    """Return the stops with their labels.
+def _for_each_stop(find: Callable[[T], Address], stops: Sequence[T]) -> list[Address]:
+    """Return the address of each stop.
 
     Raises: InputError naming the stop and its part at fault.
     """
-    resolved: list[Address] = []
+    addresses: list[Address] = []
     for k, stop in enumerate(stops):
         try:
-            resolved.append(manifest.check(stop))
+            addresses.append(find(stop))
         except InputError as error:
             raise InputError(error.reason, f"stops[{k}].{error.field}") from None
-    return resolved
+    return addresses
 
 
 def _mint(sampler: Sampler, addresses: Sequence[Address]) -> Iterator[NDArray[np.uint8]]:
@@ -117,7 +112,7 @@ def _mint(sampler: Sampler, addresses: Sequence[Address]) -> Iterator[NDArray[np
 def _scale(pixels: Iterator[NDArray[np.uint8]], side: int, resampling: Image.Resampling) -> Iterator[NDArray[np.uint8]]:
     """Scale images to uint8 (side, side, 3)."""
     for image in pixels:
-        picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("RGB")
+        picture = to_picture(image).convert("RGB")
         yield np.asarray(picture.resize((side, side), resampling))
 
 

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from models.images import to_picture
 from training.data.allocation import allocate
 from training.data.dataset import Dataset, Origins
 from training.data.decoding import Decoding, Size
@@ -26,8 +26,7 @@ def fit_dataset(dataset: Dataset, decoding: Decoding) -> Dataset:
         return dataset
     images = allocate((len(dataset), *wanted), Path(dataset.name))
     for k, pixels in enumerate(np.asarray(dataset.images, np.uint8)):
-        image = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
-        fitted = np.asarray(fit_image(image.convert("RGB" if wanted[2] == 3 else "L"), decoding))
+        fitted = np.asarray(fit_image(to_picture(pixels).convert("RGB" if wanted[2] == 3 else "L"), decoding))
         images[k] = fitted.reshape(wanted)
     box = find_box(Size(width, height), decoding)
     origins = Origins(

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from models.errors import DataError, FileError
 from models.files import sync_folder
+from models.images import to_picture
 from training.data.dataset import Dataset
 
 METADATA = "metadata.jsonl"
@@ -76,7 +76,7 @@ def write_prepared(folder: Path, training: Dataset, test: Dataset | None = None)
 def encode_plain_png(pixels: NDArray[np.uint8]) -> bytes:
     """Encode uint8 (H, W, C) without marks; models.images would mark it as synthetic, but training data is real."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
+    to_picture(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -30,6 +30,11 @@ def toy25() -> Dataset:
     return Dataset("toy25", samples.astype(np.float32).reshape(-1, 2, 1, 1))
 
 
+def as_points(dataset: Dataset) -> NDArray[np.float32]:
+    """Return all samples of toy data as points, float32 (N, dimensions)."""
+    return dataset.images.reshape(len(dataset), -1).astype(np.float32)
+
+
 # By the name of the preset, and of `data.kind`.
 TOYS = {"toy1d": toy1d, "toy25": toy25}
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from models import images
 from training.config_files import read_gate
-from training.data.toys import CENTRES, MODE_SD, modes_kept, toy1d, toy25
+from training.data.toys import CENTRES, MODE_SD, as_points, modes_kept, toy1d, toy25
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.metrics import Features
 from training.evaluation.protocol import STANDARD, Protocol
@@ -25,7 +25,7 @@ def evaluate_toy(run: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationRe
     dataset = toy1d() if is_one_dimensional else toy25()
     samples = generate_samples(run.generator, network.z_dim, network.num_classes, protocol.toy_points)
     points: Features = samples.flatten(1).numpy()
-    real: Features = dataset.images.reshape(len(dataset), -1).astype(np.float32)
+    real: Features = as_points(dataset)
     metrics = measure_moments(points, real) if is_one_dimensional else measure_modes(points, real)
     png = images.encode(plot_density(points, real), "image/png", "evaluation report")
     report = Report(

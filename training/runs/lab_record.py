@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from models import toy_recording
 from models.toy_recording import RecordedTick, Recording, View, encode_shares
-from training.data.dataset import Dataset
-from training.data.toys import CENTRES, MODE_SD, modes_kept
+from training.data.toys import CENTRES, MODE_SD, as_points, modes_kept
 from training.gan.trainer import Trainer
 from training.runs.loggers import Tick
-from training.runs.tick_grids import TOY_POINTS, generate_samples
 
 POINTS = 320
 # Cells a side of the lattices: of D over a plane, of D along a line, and of latents.
@@ -31,17 +29,18 @@ RECORDED = ("loss_G", "loss_D", "acc_real", "acc_fake", "acc_pair", "margin", "r
 Points = NDArray[np.float32]
 
 
-def record_tick(trainer: Trainer, tick: Tick, path: Path) -> None:
+def record_tick(trainer: Trainer, tick: Tick, points: Points, path: Path) -> None:
     """Add a tick to a run's recording, and begin one where there is none.
 
+    Args: points, of the averaged generator, float32 (n, dimensions).
     Raises: FileError: there is one that is damaged.
     """
     recording = toy_recording.read(path) if path.exists() else _begin(trainer)
-    toy_recording.write(path, recording.add(_observe(trainer, tick, recording.view)))
+    toy_recording.write(path, recording.add(_observe(trainer, tick, points, recording.view)))
 
 
 def _begin(trainer: Trainer) -> Recording:
-    config, real = trainer.config, _points(trainer.dataset)
+    config, real = trainer.config, as_points(trainer.dataset)
     low, high = float(real.min()), float(real.max())
     margin = MARGIN * (high - low)
     view = View(low=low - margin, high=high + margin, dimensions=1 if real.shape[1] == 1 else 2)
@@ -49,20 +48,14 @@ def _begin(trainer: Trainer) -> Recording:
     return Recording(title=title, view=view, real=view.encode(real[:POINTS]))
 
 
-def _points(dataset: Dataset) -> Points:
-    return dataset.images.reshape(len(dataset), -1).astype(np.float32)
-
-
-def _observe(trainer: Trainer, tick: Tick, view: View) -> RecordedTick:
-    z_dim, num_classes = trainer.config.z_dim, trainer.dataset.num_classes
-    points = generate_samples(trainer.learners.ema, z_dim, num_classes, TOY_POINTS).flatten(1).numpy()
+def _observe(trainer: Trainer, tick: Tick, points: Points, view: View) -> RecordedTick:
     losses = dataclasses.asdict(tick)
     values = {name: losses[name] for name in RECORDED} | _measure(points)
     return RecordedTick(
         kimg=tick.kimg,
         points=view.encode(points[:POINTS]),
         discriminator=encode_shares(_scaled(_judge(trainer, view))),
-        manifold=view.encode(_map_latents(trainer)) if z_dim == view.dimensions == 2 else "",
+        manifold=view.encode(_map_latents(trainer)) if trainer.config.z_dim == view.dimensions == 2 else "",
         values={name: float(f"{value:.4g}") if math.isfinite(value) else None for name, value in values.items()},
     )
 

@@ -39,7 +39,7 @@ from training.runs.latent_traversal import write_code_traversals
 from training.runs.loggers import Logger, LoggerGroup, Tick, create_loggers
 from training.runs.mlflow_logger import TRACKERS
 from training.runs.snapshots import save_if_due
-from training.runs.tick_grids import write_grid
+from training.runs.tick_grids import generate_shown, write_grid
 
 # At this logit margin on every pair, D's loss has no gradient left; if G does not reduce the margin, training is stuck.
 WON_MARGIN = 20.0
@@ -329,13 +329,14 @@ def _save(trainer: Trainer, tick: Tick, data_info: dict[str, Any], out: Path) ->
     """Save the tick's grid, what toy data record, the checkpoint and, if it is due, the snapshot."""
     config = trainer.config
     dataset = trainer.dataset
-    write_grid(trainer.learners.ema, dataset, config.z_dim, run_dir.grid_path(out, trainer.images_shown))
+    samples = generate_shown(trainer.learners.ema, dataset, config.z_dim)
+    write_grid(samples, dataset, run_dir.grid_path(out, trainer.images_shown))
     if config.infogan_codes and dataset.has_images:
         path = out / run_dir.CODES_FILE
         write_code_traversals(trainer.learners.ema, config.z_dim, dataset.num_classes, config.infogan_codes, path)
     state = _checkpoint_state(trainer, data_info)
     if not dataset.has_images:
-        record_tick(trainer, tick, out / toy_recording.FILE_NAME)
+        record_tick(trainer, tick, samples.flatten(1).numpy(), out / toy_recording.FILE_NAME)
     else:
         save_if_due(out, trainer.images_shown, config.snapshot_kimg, state)
     checkpoint.save(out, trainer.images_shown, state)

@@ -15,7 +15,7 @@ from training.gan.prior import encode_images, fit_prior
 from training.gan.trainer import Trainer
 from training.progress import format_duration
 from training.runs import checkpoint, run_dir
-from training.runs.tick_grids import write_grid
+from training.runs.tick_grids import generate_shown, write_grid
 from training.runs.trained_run import load_latest
 
 
@@ -53,5 +53,6 @@ def add_prior(trainer: Trainer, out: Path, is_stop_requested: Callable[[], bool]
     state["generator"] = generator_config(config, dataset, with_prior=True).model_dump(mode="json")
     state["prior"] = prior.state_dict()
     checkpoint.save(out, trainer.images_shown, state)
-    write_grid(load_latest(out).generator, dataset, config.z_dim, run_dir.grid_path(out, trainer.images_shown))
+    samples = generate_shown(load_latest(out).generator, dataset, config.z_dim)
+    write_grid(samples, dataset, run_dir.grid_path(out, trainer.images_shown))
     print(f"Fitted the prior in {format_duration(time.monotonic() - start_s)}.")

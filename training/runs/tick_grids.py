@@ -15,22 +15,32 @@ from models.latents import draw_latent
 from models.networks import one_hot
 from models.runtime.torchscript import to_uint8
 from training.data.dataset import Dataset
+from training.data.toys import as_points
 
 TOY_POINTS = 4096
 TOY_PIXELS = 128
 BATCH = 64
 
 
-def write_grid(generator: nn.Module, dataset: Dataset, z_dim: int, path: Path) -> None:
-    """Write a PNG: a grid with one class per column if classes are few, or a density plot of toy data."""
+def generate_shown(generator: nn.Module, dataset: Dataset, z_dim: int) -> torch.Tensor:
+    """Generate what is shown of a tick: images for a grid, or TOY_POINTS points.
+
+    Returns: float32 (count, C, H, W) on the CPU.
+    """
     columns = images.class_grid_columns(dataset.num_classes)
     count = columns * images.GRID_ROWS if dataset.has_images else TOY_POINTS
-    samples = generate_samples(generator, z_dim, dataset.num_classes, count)
+    return generate_samples(generator, z_dim, dataset.num_classes, count)
+
+
+def write_grid(samples: torch.Tensor, dataset: Dataset, path: Path) -> None:
+    """Write a PNG: a grid with one class per column if classes are few, or a density plot of toy data.
+
+    Args: samples, as from `generate_shown`.
+    """
     if dataset.has_images:
-        pixels = images.grid(to_uint8(samples).cpu().numpy(), columns)
+        pixels = images.grid(to_uint8(samples).cpu().numpy(), images.class_grid_columns(dataset.num_classes))
     else:
-        real = dataset.images.reshape(len(dataset), -1).astype(np.float32)
-        pixels = plot_density(samples.flatten(1).numpy(), real)
+        pixels = plot_density(samples.flatten(1).numpy(), as_points(dataset))
     write_atomically(path, images.encode(pixels, "image/png", "training snapshot"))
 
 

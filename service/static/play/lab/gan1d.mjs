@@ -121,13 +121,13 @@ export class Gan {
   // One step of G, then one of D; returns both losses.
   step({ rate, gamma, objective }) {
     const n = this.batch, normalised = (x) => (x - 4) / 3;
-    let lossG = 0, lossD = 0;
+    let loss_G = 0, loss_D = 0;
 
     const real = this.real(n).map(normalised);
     this.latents(n).forEach((z, i) => {
       const made = this.G.forward(z), judged = this.D.forward([made.at(-1).x[0]]), fake = judged.at(-1).x[0];
       const margin = objective === 'classic' ? fake : fake - this.D.forward([real[i]]).at(-1).x[0];
-      lossG += softplus(-margin) / n;
+      loss_G += softplus(-margin) / n;
       const [towards] = this.D.backward(judged, -sigmoid(-margin) / n);
       this.G.backward(made, towards);
     });
@@ -140,10 +140,10 @@ export class Gan {
       const [a, b] = [onReal.at(-1).x[0], onFake.at(-1).x[0]];
       let toReal, toFake;
       if (objective === 'classic') {
-        lossD += (softplus(-a) + softplus(b)) / n;
+        loss_D += (softplus(-a) + softplus(b)) / n;
         [toReal, toFake] = [-sigmoid(-a), sigmoid(b)];
       } else {
-        lossD += softplus(b - a) / n;
+        loss_D += softplus(b - a) / n;
         [toReal, toFake] = [-sigmoid(b - a), sigmoid(b - a)];
       }
       this.D.backward(onReal, toReal / n, gamma * onReal.at(-1).t[0] / n);
@@ -151,6 +151,6 @@ export class Gan {
     });
     this.D.update(rate);
     this.shown += n;
-    return { lossG, lossD };
+    return { loss_G, loss_D };
   }
 }

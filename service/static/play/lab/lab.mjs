@@ -10,9 +10,9 @@ const RECORDED = [
   { key: 'toy1d', name: 'One dimension', story: 'The data are numbers around 4. The line is the discriminator, drawn over its own range: it leans towards where it misses the data, and the generator follows. At the end it ranks pairs no better than chance.' },
 ];
 const LIVE = { key: 'live', name: 'Train one here', story: 'Two small networks, trained by this page. Take the penalty away, or raise the learning rate, and see what happens.' };
-const NAMES = { modes: 'bumps kept, of 25', on_a_mode: 'points on a bump', mean: 'mean, of 4', sd: 'deviation, of 1.25', acc_pair: 'pairs D ranks rightly', lossG: 'loss of G', lossD: 'loss of D' };
-const CHARTS = [['modes'], ['on_a_mode'], ['mean', 'sd'], ['loss_G', 'loss_D']];
-const CHART_NAMES = { ...NAMES, loss_G: 'loss of G', loss_D: 'loss of D' };
+const NAMES = { modes: 'bumps kept, of 25', on_a_mode: 'points on a bump', mean: 'mean, of 4', sd: 'deviation, of 1.25', acc_pair: 'pairs D ranks rightly', loss_G: 'loss of G', loss_D: 'loss of D' };
+const SCORES = ['modes', 'on_a_mode', 'mean', 'sd', 'acc_pair'], LOSSES = ['loss_G', 'loss_D'];
+const CHARTS = [['modes'], ['on_a_mode'], ['mean', 'sd'], LOSSES];
 const LIVE_VIEW = { low: -3, high: 11, dimensions: 1 }, LIVE_POINTS = 400, FRAME_MS = 12, MAX_TICKS = 400;
 
 const embedded = JSON.parse($('recordings')?.textContent ?? 'null');
@@ -77,7 +77,7 @@ const percent = (share) => `${(100 * share).toFixed(0)} %`;
 const FORMATS = { modes: String, on_a_mode: percent, acc_pair: percent };
 
 function showValues(values) {
-  const shown = Object.keys(NAMES).filter((name) => Number.isFinite(values[name]));
+  const shown = [...SCORES, ...(current === LIVE ? LOSSES : [])].filter((name) => Number.isFinite(values[name]));
   $('values').replaceChildren(...shown.map((name) => {
     const box = document.createElement('div'), term = document.createElement('dt'), value = document.createElement('dd');
     term.textContent = NAMES[name];
@@ -110,7 +110,7 @@ function showCharts() {
       picture.append(svg('polyline', { points: points.join(' '), class: k ? 'second' : 'first' }));
       const label = document.createElement('span');
       label.className = k ? 'second' : 'first';
-      label.textContent = `${CHART_NAMES[name]} (${low.toFixed(0)} to ${Number(high.toFixed(1))})`;
+      label.textContent = `${NAMES[name]} (${low.toFixed(0)} to ${Number(high.toFixed(1))})`;
       caption.append(label);
     });
     const x = 100 * ticks[at].kimg / last;
@@ -235,10 +235,10 @@ function observe(losses) {
   const low = Math.min(...logits), range = Math.max(...logits) - low || 1;
   const mean = points.reduce((sum, x) => sum + x, 0) / points.length;
   const sd = Math.sqrt(points.reduce((sum, x) => sum + (x - mean) ** 2, 0) / points.length);
-  const values = { mean, sd, loss_G: losses.lossG, loss_D: losses.lossD, ...losses };
+  const values = { mean, sd, ...losses };
   if ($('data').value !== 'one') { delete values.mean; delete values.sd; }
   const tick = { kimg: gan.shown / 1000, points: Float32Array.from(points, toShare), judge: logits.map((value) => (value - low) / range), values };
-  if (losses.lossG !== undefined) ticks.push(tick);
+  if (losses.loss_G !== undefined) ticks.push(tick);
   if (ticks.length > MAX_TICKS) ticks = ticks.filter((_, index) => index % 2 === 0);
   at = ticks.length - 1;
   draw(tick);
