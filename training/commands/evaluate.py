@@ -26,6 +26,7 @@ from training.evaluation.report import Report, format_table
 from training.evaluation.snapshot_scores import score_snapshots, scores_path
 from training.evaluation.summary import summarise
 from training.evaluation.toy_metrics import evaluate_toy
+from training.metric_results import METRICS
 from training.progress import ProgressPrinter
 from training.publish import EvaluationSettings, PublishOptions
 from training.publish import publish as publish_run
@@ -148,10 +149,15 @@ def _make_folder(folder: Path) -> Path:
 def _score_snapshots(run: TrainedRun, data_path: Path) -> None:
     split = data_split.load(data_path, run.config.data, "validation", STANDARD.holdout)
     scores = score_snapshots(run.path, split, STANDARD, default_cache_dir(), ProgressPrinter())
-    click.echo(f"{'KIMG':>10}  {'FRÉCHET DISTANCE':>16}  RECALL")
+    click.echo(
+        f"{'KIMG':>10}  {'FRÉCHET DISTANCE':>16}  {'RECALL':>7}  {'GAN-TEST':>8}  {'SHARPNESS':>9}  MISSES A THRESHOLD"
+    )
     for score in scores.scores:
         recall = "" if score.recall is None else f"{score.recall:.2%}"
-        click.echo(f"{score.kimg:10g}  {score.fd:16.3f}  {recall}")
+        gan_test = "" if score.gan_test is None else f"{score.gan_test:.2%}"
+        sharpness = "" if score.sharpness is None else f"{score.sharpness:.3f}"
+        missed = ", ".join(METRICS[name].title for name in score.fails)
+        click.echo(f"{score.kimg:10g}  {score.fd:16.3f}  {recall:>7}  {gan_test:>8}  {sharpness:>9}  {missed}".rstrip())
     click.echo(f"Best: {scores.describe_choice()}")
     click.echo(f"Wrote {scores_path(run.path)}; ganmint publish takes the best, or --checkpoint KIMG")
 
@@ -193,7 +199,7 @@ def _print_report(report: Report) -> None:
     default="best",
     show_default=True,
     help="The state of RUN to publish; best: of the snapshots and the newest, the one with the lowest Fréchet distance "
-    "on validation images.",
+    "on validation images, of those that meet the gate's thresholds there if any does.",
 )
 @click.option(
     "--with-training-state",

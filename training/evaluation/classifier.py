@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -229,6 +229,14 @@ def train_several(
         return train(images, labels, num_classes, seeded, mirror, add_progress, step_name)
 
     return tuple(map_in_threads(train_one, range(count)))
+
+
+def find_correct(
+    classifiers: Sequence[Classifier], images: Images, labels: NDArray[np.int64] | None
+) -> NDArray[np.bool_]:
+    """Return whether each classifier assigns each image to its label, bool (classifiers, n); labels are int64 (n,)."""
+    predicted = map_in_threads(lambda classifier: classifier.predict(images).labels, classifiers)
+    return np.array([found == labels for found in predicted], bool).reshape(len(classifiers), len(images))
 
 
 def _to_floats(images: Images) -> Tensor:

@@ -25,7 +25,6 @@ from training.evaluation.reference import ReferenceStats, mean_and_sd, mean_by_c
 from training.evaluation.report import ClassRow, ToneRow
 from training.evaluation.sample_grids import Picture
 from training.metric_results import CLASSIFIER, INCEPTION, Measurement, MetricName, MetricResult, try_measure
-from training.parallel import map_in_threads
 from training.progress import ProgressCallback
 
 # In the order of a report.
@@ -120,11 +119,9 @@ def measure_by_class(context: EvaluationContext) -> tuple[dict[str, Measurement]
         context.progress,
         step_name="classifiers on generated images",
     )
-    seen_by_students = map_in_threads(lambda student: student.predict(split.compared.images).labels, students)
-    seen_by_judges = map_in_threads(lambda judge: judge.predict(context.fake.images).labels, reference.judges)
     requested = requested[: len(context.fake.images)]
-    is_correct = np.array([labels == test_labels for labels in seen_by_students])
-    is_as_requested = np.array([labels == requested for labels in seen_by_judges])
+    is_correct = classifier.find_correct(students, split.compared.images, test_labels)
+    is_as_requested = classifier.find_correct(reference.judges, context.fake.images, requested)
     gan_train = mean_by_class(is_correct.mean(axis=0), test_labels, num_classes)
     gan_test = mean_by_class(is_as_requested.mean(axis=0), requested, num_classes)
     requested_shares = np.bincount(requested, minlength=num_classes) / len(requested)

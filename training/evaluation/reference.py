@@ -24,7 +24,6 @@ from training.evaluation.protocol import Protocol
 from training.evaluation.real_images import RealImages
 from training.evaluation.reference_cache import RealMeasurements, cache_key, read_cache, write_cache
 from training.metric_results import Measurement
-from training.parallel import map_in_threads
 from training.progress import ProgressCallback
 
 
@@ -103,7 +102,7 @@ def compute_reference(
         "near_copies": closeness.near_copies,
         "feature_copies": closeness.feature_copies,
     }
-    is_correct = _judge(judges, split.compared)
+    is_correct = classifier.find_correct(judges, split.compared.images, split.compared.labels)
     if judges:
         accuracy = mean_and_sd(is_correct.mean(axis=1))
         baselines |= {"gan_train": accuracy, "gan_test": accuracy}
@@ -135,12 +134,6 @@ def mean_by_class(
     counts = np.bincount(labels, minlength=num_classes)
     sums = np.bincount(labels, weights=values, minlength=num_classes)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-
-def _judge(judges: tuple[Classifier, ...], compared: Dataset) -> NDArray[np.bool_]:
-    """Return whether each judge is right about each image, bool (judges, n)."""
-    predicted = map_in_threads(lambda judge: judge.predict(compared.images).labels, judges)
-    return np.array([labels == compared.labels for labels in predicted], bool).reshape(len(judges), len(compared))
 
 
 def _accuracy_by_class(is_correct: NDArray[np.bool_], compared: Dataset) -> NDArray[np.float64]:

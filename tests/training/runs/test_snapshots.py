@@ -19,11 +19,12 @@ from models.manifest import read_manifest
 from tests.training.runs.helpers import train
 from training.config import Config
 from training.data.dataset import Dataset
+from training.evaluation import data_split
 from training.evaluation.classifier import Recipe
 from training.evaluation.protocol import Protocol
-from training.evaluation.snapshot_scores import scores_path
+from training.evaluation.snapshot_scores import SnapshotScore, SnapshotScores, score_snapshots, scores_path
 from training.publish import EvaluationSettings, PublishOptions, publish
-from training.runs import checkpoint, run_dir, snapshots
+from training.runs import checkpoint, run_dir, snapshots, trained_run
 
 MakeConfig = Callable[..., Config]
 STATE: dict[str, Any] = {"trainer": {"ema": {}}, "generator": {}, "data": {}}
@@ -103,6 +104,41 @@ def test_the_snapshot_with_the_lowest_distance_on_validation_images_is_published
     average = checkpoint.load(checkpoint.path_for(out / "snapshots", round(best["kimg"] * 1000)))["trainer"]["ema"]
     weights = safetensors.torch.load_file(model.path / artifact.WEIGHTS)
     assert all(torch.equal(weights[name], average[name]) for name in average)
+
+
+def test_a_snapshot_that_misses_a_threshold_on_validation_images_is_not_chosen(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, data_path: Path
+) -> None:
+    scored = tmp_path / "scored"
+    train(tiny_config(*KEPT), tiny_data, scored)
+    split = data_split.load(data_path, trained_run.load_latest(scored).config.data, "validation", SMALL.holdout)
+    free = score_snapshots(scored, split, SMALL).scores
+    lowest, *others = sorted(free, key=lambda score: score.fd)
+    assert lowest.sharpness is not None
+    assert all(score.gan_test is not None and score.sharpness != lowest.sharpness for score in others)
+    is_above = [(score.sharpness or 0) > lowest.sharpness for score in others]
+    # A threshold that the snapshot of the lowest distance misses by a hair; at least one of the others meets it.
+    side, hair = ("min", 1e-6) if any(is_above) else ("max", -1e-6)
+    bounded = tmp_path / "bounded"
+    train(tiny_config(*KEPT, f"gate={{sharpness: {{{side}: {lowest.sharpness + hair}}}}}"), tiny_data, bounded)
+
+    found = score_snapshots(bounded, split, SMALL)
+
+    passing = [score for score, above in zip(others, is_above) if above is any(is_above)]
+    assert found.best.kimg == passing[0].kimg
+    assert [score.kimg for score in found.scores if not score.fails] == sorted(score.kimg for score in passing)
+    assert f"of {len(passing)} of 3 that meet the thresholds there on 36" in found.describe_choice()
+
+
+def test_if_no_snapshot_meets_the_thresholds_the_lowest_distance_is_chosen_and_that_is_said() -> None:
+    scores = [
+        SnapshotScore(kimg=kimg, fd=fd, recall=None, gan_test=0.5, sharpness=1, fails=("gan_test",))
+        for kimg, fd in ((1, 3), (2, 2), (3, 4))
+    ]
+    found = SnapshotScores(protocol="small", protocol_digest="", data_digest="", images=36, scores=tuple(scores))
+
+    assert found.best.kimg == 2
+    assert "lowest Fréchet distance of 3, none of which meets the thresholds there, on 36" in found.describe_choice()
 
 
 def test_a_measurement_on_test_images_is_recorded(run: Path, tmp_path: Path, data_path: Path) -> None:
