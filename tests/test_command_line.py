@@ -411,11 +411,15 @@ def test_a_toy_trains_from_end_to_end_and_again_does_nothing(command: Command, t
     assert origin["command"] == shlex.join(["ganmint", *arguments])
 
 
-def test_what_train_suggests_next_can_be_done(command: Command, tmp_path: Path) -> None:
-    trained = command("train", "--preset", "toy1d", "--out", str(tmp_path / "run"), "--set", "total_kimg=0.256")
-    suggested = re.search(r"Next: ganmint (.*)", trained.output)
+def test_what_train_suggests_next_can_be_done(command: Command, data: Path, published: Path) -> None:
+    run = str(published.parent / "run")
+    trained = command("train", "--preset", "digits", "--data", str(data), "--out", run, *SETTINGS)
+    suggested = trained.output.splitlines()[-1].removeprefix("Trained. Next: ganmint ")
 
-    assert suggested is None or command(*shlex.split(suggested[1])).code == 0
+    assert suggested == f"publish {run} --name run --data {data}"
+    # Without an evaluation, which takes long.
+    in_short = suggested.replace(f"--data {data}", "--batch-size 4 --accept 'a test'")
+    assert command(*shlex.split(in_short)).code == 0
 
 
 @pytest.mark.parametrize(
@@ -498,6 +502,38 @@ def test_publish_without_data_is_refused_unless_accepted(command: Command, publi
 
     assert result.code == 1
     assert "was not evaluated" in result.errors and "--accept" in result.errors
+
+
+@pytest.mark.parametrize("to_folder", [False, True])
+def test_what_publish_suggests_next_serves_the_model(
+    to_folder: bool, command: Command, published: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a folder"
+    arguments = ("--name", "mine", "--batch-size", "4", "--accept", "a test")
+    to = ("--to", str(folder)) if to_folder else ()
+    first = command("publish", str(published.parent / "run"), *arguments, *to)
+
+    assert first.code == 0, first.errors
+    suggested = first.output.splitlines()[-1].removeprefix("Next: ")
+    if not to_folder:
+        assert suggested == "GANMINT_MODELS=mine ganmint serve"
+        return
+    installed = command(*shlex.split(suggested)[1:])
+    assert installed.code == 0 and installed.output.startswith("mine 1.0.0 is in the store")
+
+
+def test_where_signatures_are_required_publish_suggests_to_sign(
+    command: Command, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private_key, public_key = make_key_pair(tmp_path / "keys")
+    monkeypatch.setenv("GANMINT_REQUIRE_SIGNED", "1")
+    monkeypatch.setenv("GANMINT_PUBLIC_KEY", str(public_key))
+    run = str(published.parent / "run")
+    result = command("publish", run, "--name", "mine", "--batch-size", "4", "--accept", "a test")
+
+    assert result.code == 0, result.errors
+    suggested = result.output.splitlines()[-1].removeprefix("Next: ganmint ").replace("KEY.pem", str(private_key))
+    assert command(*shlex.split(suggested)).output.startswith("Signed mine 1.0.0 ")
 
 
 def test_models_are_listed_and_shown(models: Path, command: Command) -> None:

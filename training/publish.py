@@ -205,8 +205,8 @@ def _collect_evidence(
         failures = "\n".join(f"  {failure}" for failure in gate.failures)
         raise GateError(
             f"{trained.path} does not pass its gate:\n{failures}\nThe report: {page}\n"
-            f'Train longer, or publish it anyway with --data {options.data} --accept "REASON"; the model card will '
-            "state the reason."
+            'Train longer, or publish it anyway by the same command with --accept "REASON"; the model card will state '
+            "the reason."
         )
     return _Evidence(scores, GateRecord(passed=False, checks=gate.failures, accepted=options.accept), scored_on)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import time
 from pathlib import Path
 
 import click
 
+from models import signing
 from models.cli import PATH, device_option
 from models.errors import FileError, InputError
 from models.manifest import read_manifest
 from models.runtime.loading import resolve_device
+from models.store import StoredModel
 from training.evaluation import data_split
 from training.evaluation.data_split import RequestedPart
 from training.evaluation.evaluate import EvaluationResult
@@ -238,6 +241,7 @@ def publish(
         with_training_state=with_training_state,
     )
     evaluation = EvaluationSettings(cache_dir=default_cache_dir(), progress=ProgressPrinter())
+    needs_signature = bool(signing.read_trust().keys)
     stored = publish_run(run_folder, options, evaluation)
     click.echo(f"Published {stored} to {stored.path}")
     manifest = read_manifest(stored.path)
@@ -245,3 +249,14 @@ def publish(
     if gate and not gate.passed:
         outcome = "did not pass" if manifest.scores else "was not measured against"
         click.echo(f"It {outcome} its gate; its model card states why it was published: {gate.accepted}")
+    click.echo(f"Next: {_next_command(stored, is_in_store=to is None, needs_signature=needs_signature)}")
+
+
+def _next_command(stored: StoredModel, *, is_in_store: bool, needs_signature: bool) -> str:
+    """Return the command that leads from a published model to one that is served."""
+    if needs_signature:
+        model = f"{stored.name}/{stored.version}" if is_in_store else shlex.quote(str(stored.path))
+        return f"ganmint models sign {model} --private-key KEY.pem"
+    if not is_in_store:
+        return f"ganmint models install {shlex.quote(str(stored.path))}"
+    return f"GANMINT_MODELS={stored.name} ganmint serve"
