@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import statistics
 import time
@@ -55,7 +56,9 @@ COMPARISON_FILE = "compare.html"
 )
 @click.option("--seeds", metavar="SEED,SEED...", help="The same as --set seed=SEED,SEED...")
 @device_option
-@click.option("--track", multiple=True, type=click.Choice(sorted(TRACKERS)), help="Report every run to MLflow too.")
+@click.option(
+    "--track", multiple=True, type=click.Choice(sorted(TRACKERS)), help="Report every run and its scores to MLflow too."
+)
 @click.option("--dry-run", is_flag=True, help="Print the grid and how long it takes, measured on a few steps; stop.")
 def sweep(
     preset: str,
@@ -157,6 +160,9 @@ def _train_and_evaluate(
         click.echo("finished before")
         return False
     write_report(_evaluate(folder, data_path, device), folder / EVALUATION_FOLDER, folder)
+    for name in track:
+        with contextlib.closing(TRACKERS[name](folder, run.config)) as tracker:
+            tracker.log_scores(read_score_records(folder)[-1])
     return True
 
 

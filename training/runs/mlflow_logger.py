@@ -1,4 +1,4 @@
-"""Report ticks to MLflow too. MLflow is imported only here, and only when it is used."""
+"""Report ticks and scores to MLflow too. MLflow is imported only here, and only when it is used."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from models.files import write_atomically
 from training.config import Config
 from training.runs.loggers import Logger, Tick
 from training.runs.run_dir import flatten
+from training.runs.score_record import ScoreRecord
 
 EXPERIMENT = "ganmint"
 # Used unless MLFLOW_TRACKING_URI is set.
@@ -69,6 +70,13 @@ class MLflowLogger(Logger):
         images = round(tick.kimg * 1000)
         values = {name: value for name, value in dataclasses.asdict(tick).items() if math.isfinite(value)}
         self._client.log_batch(self._run_id, [self._metric(name, value, 0, images) for name, value in values.items()])
+
+    def log_scores(self, record: ScoreRecord) -> None:
+        """Report what an evaluation found, as metrics such as validation/fd, at the images shown until then."""
+        images = round((record.kimg or 0) * 1000)
+        part = record.basis.split or "evaluation"
+        metrics = [self._metric(f"{part}/{name}", value, 0, images) for name, value in record.scores.items()]
+        self._client.log_batch(self._run_id, metrics)
 
     def close(self) -> None:
         self._client.set_terminated(self._run_id)

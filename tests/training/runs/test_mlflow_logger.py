@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from ganmint.cli import cli
 from models.errors import InputError
 from training.config import Config
 from training.data.dataset import Dataset
 from training.runs import loop
 from training.runs.mlflow_logger import RUN_ID_FILE, require_trackers
+from training.runs.score_record import read_score_records
 
 MakeConfig = Callable[..., Config]
 
@@ -66,3 +69,27 @@ def test_a_run_unknown_to_mlflow_is_created_again(
 
     (mlflow_run,) = client.search_runs([client.get_experiment_by_name("ganmint").experiment_id])
     assert mlflow_run.info.run_id == (out / RUN_ID_FILE).read_text().strip()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_sweep_reports_the_scores_of_every_run(tmp_path: Path, client: Any) -> None:
+    out = tmp_path / "sweep"
+    arguments = ["sweep", "--preset", "toy1d", "--out", str(out), "--seeds", "0,1", "--set", "total_kimg=1"]
+
+    for _ in range(2):
+        result = CliRunner().invoke(cli, [*arguments, "--track", "mlflow"])
+        assert result.exit_code == 0, result.output
+
+    folders = [path.parent for path in out.glob(f"*/{RUN_ID_FILE}")]
+    assert len(folders) == 2
+    for folder in folders:
+        run_id = (folder / RUN_ID_FILE).read_text().strip()
+        assert client.get_run(run_id).info.status == "FINISHED"
+        (record,) = read_score_records(folder)
+        # One value each: the second time, finished runs are skipped.
+        reported = {
+            name: [(m.step, m.value) for m in client.get_metric_history(run_id, f"evaluation/{name}")]
+            for name in record.scores
+        }
+        assert record.kimg
+        assert reported == {name: [(round(record.kimg * 1000), value)] for name, value in record.scores.items()}
