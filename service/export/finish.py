@@ -16,11 +16,13 @@ from typing import Any
 
 from models.errors import ExportError
 from service.export import dataset_card, formats, state
+from service.export.drafts import Draft, HashingWriter
+from service.export.parts import Part
 from service.export.plan import ExportContext, ExportSpec, format_ranges
 from service.export.readers import idx_files
 from service.export.run import Echo
 from service.export.state import ShardCommit
-from service.export.target import Draft, HashingWriter, Part, Target
+from service.export.target import Target
 
 README = "README.md"
 CROISSANT = "croissant.json"

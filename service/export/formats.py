@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from models.address import Address
 from models.errors import InputError
 from models.manifest import Manifest
+from service.export.drafts import PRIVATE, Draft
 from service.export.plan import ExportContext, ExportSpec, Format, Shard
-from service.export.target import PRIVATE, Draft
 from service.npz import EPOCH, make_images_header, write_arrays
 
 # A Hugging Face reader loads a row group at once.

@@ -16,7 +16,8 @@ from models import marks
 from models.errors import ExportError
 from service.export import formats
 from service.export.plan import ExportContext, ExportSpec, Format, Shard
-from service.export.target import Target, wrap_storage_errors
+from service.export.storage_errors import wrap_storage_errors
+from service.export.target import Target
 
 ROWS = 256
 

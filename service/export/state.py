@@ -18,8 +18,10 @@ from pydantic import ValidationError
 from models.base import Record, describe_first_problem
 from models.errors import ExportError
 from models.manifest import MANIFEST_FILE, Manifest
+from service.export.drafts import PRIVATE
+from service.export.parts import Part
 from service.export.plan import ExportContext, ExportSpec, Shard, find_differences
-from service.export.target import PRIVATE, Part, Target
+from service.export.target import Target
 
 SPEC_FILE = f"{PRIVATE}/job.json"
 MODEL_FILE = f"{PRIVATE}/model.json"

@@ -20,9 +20,10 @@ from models.picture_file import remove_credentials
 from models.sampler import Sampler
 from service.export import state
 from service.export.finish import MANIFEST as DATASET_MANIFEST
+from service.export.parts import Part
 from service.export.plan import ExportContext, ExportSpec, Shard
 from service.export.readers import StoredImage, read_images
-from service.export.target import Part, Target
+from service.export.target import Target
 
 # What a user does about a damaged file: finish takes the marker of its shard away, and the export makes it again.
 REMEDY = "run ganmint dataset finish {url}, then the export again, which makes it anew"

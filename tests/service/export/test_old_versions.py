@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from service.export import finish, state, target
+from service.export import drafts, finish, parts, state, target
+from service.export.parts import Part
 from service.export.plan import ExportSpec
 from service.export.state import ShardCommit
-from service.export.target import Part, Target
+from service.export.target import Target
 
 OLD = Path(__file__).parents[2] / "data" / "v0.2" / "export"
 DIGEST = "e7822c08ec56da7e0728dde60ac36e369877236be67009cb64d1722ff80f5b7a"
@@ -37,7 +38,8 @@ def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     if "later" in request.param:
         monkeypatch.setattr(state, "ExportSpec", LaterSpec)
         monkeypatch.setattr(state, "ShardCommit", LaterCommit)
-        monkeypatch.setattr(target, "Part", LaterPart)
+        for module in (parts, drafts, target):
+            monkeypatch.setattr(module, "Part", LaterPart)
     return Target(str(tmp_path / "old"))
 
 

@@ -6,10 +6,8 @@ S3 is moto's server in a process of its own; a tiny proxy before it answers 500 
 from __future__ import annotations
 
 import contextlib
-import errno
 import http.client
 import http.server
-import importlib.util
 import json
 import os
 import random
@@ -25,9 +23,7 @@ from typing import Any
 import pytest
 
 from models import artifact
-from models.errors import ExportError
 from models.manifest import Manifest
-from service.export import target as target_module
 from service.export.target import Target
 from tests.conftest import Command
 from tests.live.server import find_free_port
@@ -391,25 +387,6 @@ def test_json_of_an_export_is_readable(export: Command, tmp_path: Path) -> None:
         json.loads(path.read_text())
 
 
-def test_a_writer_outlasts_another_one_that_removes_their_empty_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make, raced = Path.mkdir, list[Path]()
-
-    def mkdir(folder: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        if "aside" in folder.parts and not raced:
-            raced.append(folder)
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
-        make(folder, mode, parents, exist_ok)
-
-    monkeypatch.setattr(Path, "mkdir", mkdir)
-    target = Target(str(tmp_path / "out"))
-
-    target.write("data/0", b"mine")
-
-    assert raced and target.read("data/0") == b"mine"
-
-
 @pytest.mark.parametrize("name", ["data [v1]", "a*b", "what?", "{x}", "ünï"])
 def test_a_folder_may_have_any_name(name: str, export: Command, command: Command, tmp_path: Path) -> None:
     assert export(tmp_path / "plain").code == 0
@@ -428,31 +405,3 @@ def test_of_many_that_create_a_file_one_succeeds(url: str, tmp_path: Path) -> No
     assert created.count(True) == 1
     assert target.read("job.json") == bytes([created.index(True)])
     assert target.list(".ganmint/aside") == {}
-
-
-def test_drafts_of_pods_with_the_same_process_id_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two pods of a Job that share a volume; each has a module of its own."""
-    monkeypatch.setattr(os, "getpid", lambda: 1)
-    folders = []
-    for _ in range(2):
-        spec = importlib.util.spec_from_file_location("service.export.target", target_module.__file__)
-        assert spec and spec.loader
-        pod = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(pod)
-        with pod.Target(str(tmp_path)).draft("job.json") as draft:
-            draft.create("job.json").write(b"x")
-            folders += [path.name for path in (tmp_path / ".ganmint" / "aside").iterdir()]
-    assert len(set(folders)) == 2
-
-
-def test_an_export_whose_drafts_another_one_clears_away_says_so(tmp_path: Path) -> None:
-    target = Target(str(tmp_path / "out"))
-
-    with (
-        pytest.raises(
-            ExportError, match=r"out: cannot be written: No such file .*; choose another --out, or end another export"
-        ),
-        target.draft("data/0") as draft,
-    ):
-        draft.create("data/0").write(b"mine")
-        Target(target.url).remove_drafts()
