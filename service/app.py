@@ -10,11 +10,13 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from service import errors, play, responses, routes, text_seeds, tracing, verify
+from models.errors import InputError
+from service import errors, play, responses, routes, text_seeds, verify
 from service.auth import Authenticator
 from service.compression import CompressMiddleware
 from service.image_cache import ImageCache
@@ -31,6 +33,9 @@ from service.rate_limits import RateLimiter
 from service.registry import Registry
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from service.tracing import Tracing
+
 # Response headers that a browser hands to scripts of other origins.
 CORS_HEADERS = [*responses.HEADERS, "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"]
 
@@ -44,13 +49,13 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
 
     Raises:
         FileError: when the key file or the public key cannot be used.
-        InputError: when the store of rate limits cannot be used.
+        InputError: when the store of rate limits cannot be used, or the packages for tracing are missing.
     """
     metrics = Metrics()
     authenticator = Authenticator(settings.api_keys_file, settings.api_keys)
     rate_limiter = RateLimiter(settings, metrics)
-    registry = Registry(settings, metrics)
-    send_traces: Callable[[], None] | None = None
+    tracing = _load_tracing() if settings.tracing else None
+    registry = Registry(settings, metrics, tracing.start_trace if tracing else None)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -65,8 +70,8 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
             task.cancel()
         await registry.stop()
         await rate_limiter.stop()
-        if send_traces:
-            await asyncio.to_thread(send_traces)
+        if tracing:
+            await asyncio.to_thread(tracing.stop)
 
     app = FastAPI(
         title="Ganmint",
@@ -83,21 +88,34 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
     app.state.authenticator = authenticator
     app.state.large_files = verify.LargeFiles()
     app.state.rate_limiter = rate_limiter
+    app.state.tracing = tracing
     app.include_router(routes.router)
     app.include_router(verify.router)
     app.include_router(text_seeds.router)
     app.include_router(play.router)
     errors.install_handlers(app)
-    _add_middleware(app, settings, registry, metrics)
-    if settings.tracing:
-        send_traces = tracing.install(app)
+    _add_middleware(app, settings, registry, metrics, tracing)
     return app
 
 
-def _add_middleware(app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics) -> None:
+def _load_tracing() -> Tracing:
+    try:
+        from service.tracing import Tracing
+    except ImportError as error:
+        raise InputError(
+            f"{error.name} is missing: pip install '.[tracing]' (in the checkout)", "GANMINT_TRACING"
+        ) from None
+    return Tracing()
+
+
+def _add_middleware(
+    app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics, tracing: Tracing | None
+) -> None:
     """Add the middleware, innermost first."""
     fast_routes = [routes.find_route("generate"), routes.find_route("permanent_image")]
     app.add_middleware(FastRouteMiddleware, routes=fast_routes)
+    if tracing:
+        tracing.add_route_names(app)
     app.add_middleware(HeadMiddleware)
     if settings.origins:
         app.add_middleware(
@@ -111,6 +129,8 @@ def _add_middleware(app: FastAPI, settings: Settings, registry: Registry, metric
     app.add_middleware(NoStoreMiddleware)
     app.add_middleware(DrainMiddleware, is_draining=lambda: registry.is_draining)
     app.add_middleware(RequestMetricsMiddleware, metrics=metrics, access_log=settings.access_log)
+    if tracing:
+        tracing.add_request_spans(app)
     if settings.root_path or settings.trust_forwarded_prefix:
         trusts_header = settings.trust_forwarded_prefix
         app.add_middleware(RootPathMiddleware, root_path=settings.root_path, trusts_header=trusts_header)

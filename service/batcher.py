@@ -7,28 +7,24 @@ Not here: what minting and encoding are (models.sampler, models.images).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models.address import Address
 from models.images import MediaType
 from service.deadline import Deadline
 from service.errors import DeadlineError, QueueFullError
 from service.metrics import ModelMetrics
+from service.pending_request import PendingRequest, Pixels, StartTrace
 from service.worker_thread import WorkerThread
 
 log = logging.getLogger("ganmint.service")
-Pixels = NDArray[np.uint8]
 Encode = Callable[[Pixels, MediaType, str], bytes]
 # Weight of the newest batch in the moving average that Retry-After is computed from.
 RATE_WEIGHT = 0.2
@@ -39,78 +35,6 @@ class Mint(Protocol):
 
     def __call__(self, addresses: Sequence[Address], use_all_cores: bool = False) -> Pixels:
         """Return uint8 (n, H, W, C), one image for each address."""
-
-
-class PendingRequest:
-    """One request's images while they are minted. Created by `Batcher.submit`; used on one event loop.
-
-    Attributes:
-        addresses: the addresses to mint, in order.
-        media_type: the format of each image's file, or None for pixels.
-        loop: the event loop that created it.
-        future: resolved when every image has arrived; holds the error if the request failed.
-        submitted_at: time.perf_counter() at its creation.
-        num_taken: how many of the images have been taken into a batch.
-    """
-
-    def __init__(self, addresses: Sequence[Address], media_type: MediaType | None) -> None:
-        self.addresses = addresses
-        self.media_type = media_type
-        self.loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self.loop.create_future()
-        self.submitted_at = time.perf_counter()
-        self.num_taken = 0
-        self._images: list[bytes | Pixels | None] = [None] * len(addresses)
-        self._num_missing = len(addresses)
-        self._progress: asyncio.Event | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the request still waits for images."""
-        return not self.future.done()
-
-    async def wait_for_files(self) -> list[bytes]:
-        """Wait for every image, as files. Raises the error that ended the request; to cancel the wait ends it, too."""
-        await self.future
-        return [image for image in self._images if isinstance(image, bytes)]
-
-    async def wait_for_pixels(self) -> Pixels:
-        """Wait for every image, as uint8 (n, H, W, C). Raises the error that ended the request, as `wait_for_files`."""
-        await self.future
-        return np.stack([image for image in self._images if isinstance(image, np.ndarray)])
-
-    async def iterate_in_order(self) -> AsyncIterator[bytes | Pixels]:
-        """Yield each image as soon as it and all before it have arrived. Raises the error that ended the request."""
-        self._progress = asyncio.Event()
-        for position in range(len(self.addresses)):
-            while (image := self._images[position]) is None:
-                if self.future.done():
-                    self.future.result()
-                self._progress.clear()
-                await self._progress.wait()
-            # Released once it is yielded, so that a long response is not kept in memory twice.
-            self._images[position] = None
-            yield image
-
-    def add_image(self, position: int, image: bytes | Pixels) -> None:
-        """Store an image; the last one resolves the request."""
-        self._images[position] = image
-        self._num_missing -= 1
-        if not self._num_missing and self.is_open:
-            self.future.set_result(None)
-        self._notify()
-
-    def fail(self, error: BaseException) -> None:
-        """End the request with an error, unless it has ended already."""
-        if self.is_open:
-            self.future.set_exception(error)
-            # Mark the exception as retrieved: asyncio would log it where nobody waits any more.
-            self.future.exception()
-        self._notify()
-
-    def _notify(self) -> None:
-        if self._progress:
-            self._progress.set()
 
 
 # An image of a request, by its position.
@@ -137,6 +61,7 @@ class Batcher:
         forward_thread: several batchers may share it; they alternate by the batch.
         encode_thread: another one, so that a batch is encoded while the next is minted. It may be shared, too.
         metrics: where batches and failures are recorded.
+        start_trace: begins the trace of a request; None: no request is traced.
     """
 
     def __init__(
@@ -149,6 +74,7 @@ class Batcher:
         forward_thread: WorkerThread,
         encode_thread: WorkerThread,
         metrics: ModelMetrics,
+        start_trace: StartTrace | None = None,
     ) -> None:
         self._mint = mint
         self._encode = encode
@@ -158,6 +84,7 @@ class Batcher:
         self._forward_thread = forward_thread
         self._encode_thread = encode_thread
         self._metrics = metrics
+        self._start_trace = start_trace
         # Guards all that follows: the event loop adds and drops, the forward thread takes.
         self._lock = threading.Lock()
         self._queue: deque[PendingRequest] = deque()
@@ -197,7 +124,8 @@ class Batcher:
             QueueFullError: at once, as `check_room` does.
         """
         self.check_room(len(addresses), deadline.remaining_s)
-        pending = PendingRequest(addresses, media_type)
+        trace = self._start_trace(addresses) if self._start_trace else None
+        pending = PendingRequest(addresses, media_type, trace)
         with self._lock:
             self._queue.append(pending)
             self._add_to_waiting(len(addresses))
@@ -212,6 +140,7 @@ class Batcher:
             if pending.is_open:
                 pending.future.cancel()
             self._drop_waiting(pending)
+            pending.add_span("queue", pending.submitted_at, pending.taken_at)
 
     def _start_next_batch(self) -> None:
         """Start a batch, if images wait, none is being minted, and the encoder keeps up. Called in any thread."""
@@ -249,8 +178,9 @@ class Batcher:
         with self._lock:
             while self._queue and len(batch) < self._batch_size:
                 pending = self._queue.popleft()
-                if not pending.num_taken:
-                    self._metrics.record_wait(time.perf_counter() - pending.submitted_at)
+                if pending.taken_at is None:
+                    pending.taken_at = time.perf_counter()
+                    self._metrics.record_wait(pending.taken_at - pending.submitted_at)
                 batch.append((pending, pending.num_taken))
                 pending.num_taken += 1
                 if pending.num_taken < len(pending.addresses):
@@ -284,6 +214,7 @@ class Batcher:
         started_at = time.perf_counter()
         pixels = self._mint([pending.addresses[position] for pending, position in batch], use_all_cores=use_all_cores)
         batch_s = time.perf_counter() - started_at
+        self._trace_batch("forward", batch, started_at)
         num_rows = self._batch_size if self._is_padded else len(batch)
         weight = RATE_WEIGHT if self._mean_row_s else 1.0
         self._mean_row_s += weight * (batch_s / num_rows - self._mean_row_s)
@@ -303,11 +234,27 @@ class Batcher:
                 except Exception as error:
                     self._fail_request(pending, error)
             self._metrics.record_encode(time.perf_counter() - started_at)
+            self._trace_batch("encode", [(pending, position) for pending, position, _ in files], started_at)
         finally:
             with self._lock:
                 self._num_encoding -= 1
             self._start_next_batch()
             self._deliver(files)
+
+    def _trace_batch(self, name: str, batch: list[Slot], started_at: float) -> None:
+        """Add a span that ends now to the trace of each request in the batch.
+
+        Each request has one of its own, with the times that they share, so that its trace says where its time went:
+        a span has one parent, and viewers show those that are only linked elsewhere.
+        """
+        if self._start_trace is None:
+            return
+        ended_at = time.perf_counter()
+        positions: dict[PendingRequest, list[int]] = {}
+        for pending, position in batch:
+            positions.setdefault(pending, []).append(position)
+        for pending, own in positions.items():
+            pending.add_span(name, started_at, ended_at, own, len(batch))
 
     def _deliver(self, finished_images: Sequence[FinishedImage]) -> None:
         """Hand images to their requests, on the event loop."""
@@ -317,6 +264,8 @@ class Batcher:
     def _fail_request(self, pending: PendingRequest, error: Exception) -> None:
         log.error("minting for %s failed", pending.addresses[0], exc_info=error)
         self._drop_waiting(pending)
+        if pending.trace:
+            pending.trace.record_error(error)
         _call_on_loop(pending, pending.fail, error)
         self._metrics.record_failure()
 

@@ -25,6 +25,7 @@ from service.device_probe import DeviceProbe
 from service.errors import NotReadyError
 from service.loaded_model import CheckedFiles, LoadedModel, LoadFailure, load_and_warm, make_failure
 from service.metrics import Metrics, ModelMetrics
+from service.pending_request import StartTrace
 from service.served_store import ServedStore
 from service.settings import Settings
 from service.worker_thread import WorkerThread
@@ -42,9 +43,10 @@ class Registry:
         is_draining: whether the service is about to stop.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, start_trace: StartTrace | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._start_trace = start_trace
         self._device = _resolve_device(settings)
         self.device_probe = DeviceProbe(self._device, metrics)
         self._store = ServedStore(settings)
@@ -343,6 +345,7 @@ class Registry:
             forward_thread=self._forward_thread,
             encode_thread=self._encode_thread,
             metrics=ModelMetrics(self._metrics, *key),
+            start_trace=self._start_trace,
         )
 
 

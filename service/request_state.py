@@ -9,12 +9,12 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from service.auth import ApiKey, Authenticator
-from service.batcher import PendingRequest
 from service.deadline import Deadline
 from service.errors import ClientGoneError
 from service.loaded_model import LoadedModel
 from service.metrics import Metrics
 from service.middleware import LOG_FIELDS
+from service.pending_request import PendingRequest
 from service.rate_limits import RateLimiter
 from service.registry import Registry
 from service.settings import Settings

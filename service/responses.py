@@ -20,9 +20,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from models.address import Address
 from models.manifest import Manifest
-from service.batcher import PendingRequest
 from service.errors import ClientGoneError, SlowReaderError, note_cut
 from service.npz import EPOCH, make_images_header, write_arrays
+from service.pending_request import PendingRequest
 
 ZIP = "application/zip"
 NPZ = "application/x-npz"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from importlib import resources
@@ -284,6 +285,8 @@ def _respond_with_image(request: Request, image: CachedImage, extension: str) ->
     Without RateLimit: a cache would hand one caller's to the next. Content-Location has the canonical URL, so that
     caches and callers that asked in another way can tell that it is the same image.
     """
+    if tracing := request.app.state.tracing:
+        tracing.describe_image(image.address)
     authenticator: Authenticator = request.app.state.authenticator
     sharing = "public" if authenticator.is_open or get_settings(request).public_images else "private"
     headers = {
@@ -307,7 +310,10 @@ async def _render_picture(
     with model.batcher.submit(addresses, None, deadline) as pending:
         pixels = await wait_while_connected(request, pending, pending.wait_for_pixels)
     texts = [str(address) for address in addresses]
-    return await asyncio.to_thread(deadline.call, images.encode_one_or_grid, pixels, media_type, texts)
+    started_at = time.perf_counter()
+    picture = await asyncio.to_thread(deadline.call, images.encode_one_or_grid, pixels, media_type, texts)
+    pending.add_span("encode", started_at)
+    return picture
 
 
 async def _stream_archive(

@@ -74,7 +74,7 @@ class Block:
 
     @property
     def starts_server(self) -> bool:
-        return self.language == "sh" and self.code.rstrip().endswith(" serve")
+        return self.language == "sh" and bool(re.search(r" serve( > \S+)?$", self.code.rstrip()))
 
 
 def blocks(page: Path) -> list[Block]:
@@ -105,6 +105,7 @@ class Page:
         self.folder = folder
         self.port = find_free_port()
         self._log = folder.parent / "serve.log"
+        self._announces = True
         self._server: subprocess.Popen[bytes] | None = None
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         source = folder if checkout else ROOT
@@ -141,6 +142,8 @@ class Page:
 
     def _serve(self, code: str) -> None:
         self.stop()
+        # Else what it announces goes elsewhere.
+        self._announces = " > " not in code
         code = code.rstrip().replace("ganmint serve", f"ganmint serve --port {self.port}")
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(
@@ -161,7 +164,7 @@ class Page:
         with contextlib.suppress(httpx.TransportError):
             url = f"http://127.0.0.1:{self.port}/readyz"
             is_ready = httpx.get(url, timeout=TIMEOUT_S, verify=NO_TLS).status_code == 200
-            return is_ready and "curl" in self._log.read_text()
+            return is_ready and (not self._announces or "curl" in self._log.read_text())
         return False
 
     def stop(self) -> None:

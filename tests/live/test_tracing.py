@@ -75,9 +75,13 @@ def test_each_request_is_a_span_in_its_clients_trace(collector: Collector, tiny_
     spans = [span for span in collector.spans if span.trace_id.hex() == TRACE]
     assert set(collector.paths) == {"/v1/traces"}
     assert collector.services == {"ganmint"}
-    assert [span.parent_span_id.hex() for span in spans] == [PARENT] * 2
-    statuses = [a.value.int_value for span in spans for a in span.attributes if a.key.endswith("status_code")]
+    requests = [span for span in spans if span.parent_span_id.hex() == PARENT]
+    statuses = [a.value.int_value for span in requests for a in span.attributes if a.key.endswith("status_code")]
     assert statuses == [200, 422]
+    assert {span.name for span in requests} == {"POST /generate"}
+    assert {span.name: span.parent_span_id for span in spans if span not in requests} == dict.fromkeys(
+        ["queue", "forward", "encode"], requests[0].span_id
+    )
 
 
 @pytest.mark.parametrize("tracing", [True, False])

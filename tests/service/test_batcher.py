@@ -19,6 +19,7 @@ from service.batcher import Batcher
 from service.deadline import Deadline
 from service.errors import DeadlineError, QueueFullError
 from service.metrics import Metrics, ModelMetrics
+from service.pending_request import StartTrace
 from service.worker_thread import WorkerThread
 from tests.waiting import TIMEOUT_S, wait_until
 
@@ -62,6 +63,32 @@ def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> by
     return f"{media_type} {address} {pixels.item()}".encode()
 
 
+class Traces:
+    """Records the spans and errors of each request, by the index of its first address; odd ones are not traced."""
+
+    def __init__(self) -> None:
+        self.spans: dict[int, list[tuple[str, float, float, list[int], int | None]]] = {}
+        self.errors: dict[int, BaseException] = {}
+
+    def __call__(self, addresses: Sequence[Address]) -> RecordedTrace | None:
+        return None if addresses[0].index % 2 else RecordedTrace(self, addresses[0].index)
+
+
+class RecordedTrace:
+    def __init__(self, traces: Traces, index: int) -> None:
+        self._traces = traces
+        self._index = index
+
+    def add_span(
+        self, name: str, started_at: float, ended_at: float, addresses: Sequence[Address], batch_images: int | None
+    ) -> None:
+        span = (name, started_at, ended_at, [address.index for address in addresses], batch_images)
+        self._traces.spans.setdefault(self._index, []).append(span)
+
+    def record_error(self, error: BaseException) -> None:
+        self._traces.errors[self._index] = error
+
+
 class SimpleBatcher(Batcher):
     """A batcher with a method that submits, waits and returns the pixels' values."""
 
@@ -74,6 +101,7 @@ class SimpleBatcher(Batcher):
         encode_thread: WorkerThread | None = None,
         is_padded: bool = False,
         metrics: Metrics | None = None,
+        start_trace: StartTrace | None = None,
     ) -> None:
         super().__init__(
             mint=minter,
@@ -84,6 +112,7 @@ class SimpleBatcher(Batcher):
             forward_thread=thread,
             encode_thread=encode_thread or thread,
             metrics=ModelMetrics(metrics or Metrics(), "m", "1.0.0"),
+            start_trace=start_trace,
         )
 
     async def mint(self, addresses: list[Address], timeout_s: float = TIMEOUT_S) -> list[int]:
@@ -463,3 +492,57 @@ def test_an_error_outside_of_minting_does_not_stop_the_model(
             assert len(await pending.wait_for_files()) == 2
 
     asyncio.run(scenario())
+
+
+def test_each_request_of_a_batch_has_spans_of_its_own_with_shared_times(thread: WorkerThread) -> None:
+    minter = Minter(free_batches=0)
+    traces = Traces()
+
+    async def mint_files(batcher: Batcher, first: int, n: int) -> None:
+        with batcher.submit(addresses(first, n), "image/png", Deadline(TIMEOUT_S)) as pending:
+            await pending.wait_for_files()
+
+    async def scenario() -> None:
+        batcher = SimpleBatcher(minter, 4, 100, thread, start_trace=traces)
+        first = asyncio.create_task(batcher.mint(addresses(1, 1)))
+        await minter.wait_until_blocked()
+        others = [asyncio.create_task(mint_files(batcher, k, n)) for k, n in ((10, 4), (20, 1), (31, 1))]
+        await run_ready_tasks()
+        minter.gate.set()
+        await asyncio.gather(first, *others)
+
+    asyncio.run(scenario())
+    # The first of 10 to 13 shares a batch with 20 and 31; the second of them is taken in the next turn.
+    assert minter.batches == [[1], [10, 20, 31, 11], [12, 13]]
+    assert set(traces.spans) == {10, 20}
+    assert [(name, own, n) for name, _, _, own, n in traces.spans[10]] == [
+        ("forward", [10, 11], 4),
+        ("encode", [10, 11], 4),
+        ("forward", [12, 13], 2),
+        ("encode", [12, 13], 2),
+        ("queue", [10, 11, 12, 13], None),
+    ]
+    assert [span[:3] for span in traces.spans[20][:2]] == [span[:3] for span in traces.spans[10][:2]]
+    (_, forward_at, *_), _, (_, queued_at, taken_at, *_) = traces.spans[20]
+    assert queued_at < taken_at <= forward_at
+
+
+def test_a_trace_says_what_failed_or_waited_in_vain(thread: WorkerThread) -> None:
+    minter = Minter(free_batches=0)
+    traces = Traces()
+
+    async def scenario() -> None:
+        batcher = SimpleBatcher(minter, 4, 100, thread, start_trace=traces)
+        first = asyncio.create_task(batcher.mint(addresses(0, 1)))
+        await minter.wait_until_blocked()
+        with pytest.raises(DeadlineError):
+            await batcher.mint(addresses(40, 2), timeout_s=0.01)
+        tasks = [asyncio.create_task(batcher.mint(addresses(k, 1))) for k in (66, 80)]
+        await run_ready_tasks()
+        minter.gate.set()
+        await asyncio.gather(first, *tasks, return_exceptions=True)
+
+    asyncio.run(scenario())
+    assert [span[0] for span in traces.spans[40]] == ["queue"]
+    assert {index: str(error) for index, error in traces.errors.items()} == {66: "poisoned"}
+    assert [span[0] for span in traces.spans[80]] == ["forward", "queue"]

@@ -1,4 +1,4 @@
-"""Serving ONNX models needs no torch: it is neither imported nor missed."""
+"""Serving ONNX models needs neither torch nor what traces need: they are not imported and not missed."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ for package in (models, service):
             importlib.import_module(module.name)
             assert "torch" not in sys.modules, module.name
 """
-# None makes every import of torch fail, as where it is not installed.
+# None makes every import fail, as where it is not installed.
 SERVE = """
 import asyncio, sys
-sys.modules["torch"] = None
+sys.modules |= dict.fromkeys(["torch", "opentelemetry.exporter", "opentelemetry.instrumentation.asgi"])
 from service.app import create_app
 from service.settings import Settings
 from tests.service.app_client import connect_when_ready
@@ -40,7 +40,7 @@ async def main():
             assert response.status_code == 200, response.text
         assert (await client.get("/v1/images/tiny/1.0.0/7/0.png")).status_code == 200
 asyncio.run(main())
-assert not [name for name in sys.modules if name.startswith("torch.")]
+assert not [name for name in sys.modules if name.startswith("torch.") or name == "service.tracing"]
 """
 
 
@@ -54,6 +54,8 @@ def test_no_module_of_serving_imports_torch() -> None:
     run_python(IMPORT_ALL)
 
 
-def test_onnx_models_are_served_where_torch_is_not_installed(store_home: Path, tiny_artifact: Path) -> None:
+def test_onnx_models_are_served_where_torch_and_the_packages_for_traces_are_not_installed(
+    store_home: Path, tiny_artifact: Path
+) -> None:
     store.install(tiny_artifact)
     run_python(SERVE)
