@@ -44,7 +44,11 @@ def find_preset(shape: tuple[int, int, int]) -> str:
 
 
 def load_preset(
-    name: str, assignments: tuple[str, ...] = (), shape: Shape = EXAMPLE_SHAPE, saved: Config | None = None
+    name: str,
+    assignments: tuple[str, ...] = (),
+    shape: Shape = EXAMPLE_SHAPE,
+    saved: Config | None = None,
+    has_test_images: bool = False,
 ) -> Config:
     """Return a preset with `a.b=c` assignments applied.
 
@@ -53,6 +57,7 @@ def load_preset(
         assignments: as --set takes them.
         shape: of the images, by which the preset `own` chooses some settings.
         saved: the configuration of the run that is resumed, which keeps what its preset chose.
+        has_test_images: the data have test images, which take the place of the preset's holdout.
     Raises: InputError naming the preset or the assignment at fault.
     """
     is_saved = saved is not None and saved.preset == name
@@ -71,6 +76,8 @@ def load_preset(
         if saved and is_saved and saved.compute == values["compute"]:
             chosen = {setting: saved.model_dump(mode="json")[setting] for setting in chosen}
         values |= chosen
+    if has_test_images:
+        values["data"] = {**values["data"], "holdout": saved.data.holdout if saved else 0.0}
     if any(a.startswith(tuple(f"data.{term}=" for term in DATA_TERMS)) for a in assignments):
         # The user describes other data, so the preset's name and licence must not stay.
         values["data"] = {k: v for k, v in values["data"].items() if k not in (*DATA_TERMS, "digest")}

@@ -21,8 +21,6 @@ from training.own_preset import is_suited
 
 # Augmentation is for "only a few thousand training images" (Karras et al., arXiv 2006.06676, abstract).
 SMALL_DATA = 5000
-# The data's own test images take the place of a share, which would be lost to the training.
-_OWN_TEST = ("data.holdout=0",)
 
 
 @click.group()
@@ -82,8 +80,7 @@ def prepare(source: Path, folder: Path, reading: Reading) -> None:
     if test is not None:
         skipped = f"; skipped: {describe_skipped(test.skipped)}" if test.skipped else ""
         click.echo(f"test: {len(test)} images more{skipped}")
-    settings = () if test is None else _OWN_TEST
-    click.echo(f"Next: ganmint train --data {shlex.quote(str(folder))} --out runs/mine{quote_settings(settings)}")
+    click.echo(f"Next: ganmint train --data {shlex.quote(str(folder))} --out runs/mine")
 
 
 def _describe(path: Path, report: DatasetReport) -> Iterable[str]:
@@ -115,11 +112,10 @@ def _suggest_mending(path: Path, report: DatasetReport, settings: tuple[str, ...
     mending = report.mending_settings
     if not mending or (report.shape and not is_suited(report.shape)):
         return ""
-    return f"\nThis trains on the rest: {_training_command(path, report, (*settings, *mending))}"
+    return f"\nThis trains on the rest: {_training_command(path, (*settings, *mending))}"
 
 
-def _training_command(path: Path, report: DatasetReport, settings: tuple[str, ...]) -> str:
-    settings = (*settings, *(_OWN_TEST if report.num_test_images else ()))
+def _training_command(path: Path, settings: tuple[str, ...]) -> str:
     return f"ganmint train --data {shlex.quote(readable(str(path)))} --out runs/mine{quote_settings(settings)}"
 
 
@@ -131,7 +127,7 @@ def _suggest_training(path: Path, report: DatasetReport, settings: tuple[str, ..
         preset = find_preset(report.shape)
     except InputError as error:
         return f"Readable, but no preset fits: {error.reason}."
-    command = _training_command(path, report, settings)
+    command = _training_command(path, settings)
     missed = describe_unused(filter(may_matter, report.unused))
     conditions = ["this is meant"] if report.doubts else []
     conditions += [f"you do not miss {missed}"] if missed else []

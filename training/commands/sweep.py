@@ -18,7 +18,7 @@ from models.files import write_atomically
 from models.runtime.loading import resolve_device
 from training.commands.data_options import describe_reading
 from training.commands.runs import comparison_html, format_comparison, tabulate
-from training.commands.train import load_data
+from training.commands.train import count_test_images, load_data
 from training.data.dataset import Dataset
 from training.evaluation import data_split
 from training.evaluation.evaluate import EvaluationResult, evaluate
@@ -80,7 +80,7 @@ def sweep(
     axes = parse_axes(assignments, seeds)
     first = plan(preset, axes)[0].config
     dataset = load_data(first, data_path)
-    runs = plan(preset, axes, dataset.shape)
+    runs = plan(preset, axes, dataset.shape, count_test_images(first, data_path, dataset) > 0)
     # Every run is checked before the first one starts.
     check_folders(runs, out)
     for run in runs:

@@ -18,8 +18,11 @@ from training.config import Config
 from training.config_files import REPLACED, dump_config, find_preset, list_presets, load_preset
 from training.data.dataset import Dataset
 from training.data.loader import load_dataset
+from training.data.split import count_parts
 from training.data.toys import TOYS
+from training.data_config import DataConfig
 from training.distributed import local_device, main_process_output
+from training.evaluation.data_split import load_test
 from training.own_preset import OWN
 from training.precision import describe_precision, resolve_precision
 from training.progress import format_duration
@@ -103,13 +106,13 @@ def train(
         # A folder that cannot be read is refused in words when it is locked.
         with contextlib.suppress(PermissionError):
             saved = read_saved(out)
-        config, dataset = _resolve(preset, data_path, assignments, saved)
+        config, dataset, num_test = _resolve(preset, data_path, assignments, saved)
         config = resolve_precision(config, resolved_device, saved)
         check_shape(config, dataset)
         config = drop_other_terms(config, dataset)
         if dry_run:
             click.echo(dump_config(config), nl=False)
-        _print_plan(config, dataset, resolved_device, out, saved is not None)
+        _print_plan(config, dataset, num_test, resolved_device, out, saved is not None)
         _print_cost(config, dataset, resolved_device, out)
         if dry_run:
             return
@@ -123,12 +126,14 @@ def train(
             click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} {options}")
 
 
-def _print_plan(config: Config, dataset: Dataset, device: str, out: Path, is_resumed: bool) -> None:
+def _print_plan(config: Config, dataset: Dataset, num_test: int, device: str, out: Path, is_resumed: bool) -> None:
     classes = f"{dataset.num_classes} classes" if dataset.num_classes else "no labels"
     shape = "x".join(map(str, dataset.shape))
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
     for line in describe_reading(dataset, config.data.decoding):
         click.echo(f"# {line}")
+    if config.data.kind == "images":
+        click.echo(f"# {_describe_parts(config.data, dataset, num_test)}")
     data_info = describe_data(config, dataset)
     hint = ""
     if data_info["licence"] == "not stated":
@@ -142,6 +147,18 @@ def _print_plan(config: Config, dataset: Dataset, device: str, out: Path, is_res
         )
     click.echo(f"# device: {device}, precision {describe_precision(config, device, is_resumed)}")
     click.echo(f"# out: {out}")
+
+
+def _describe_parts(data: DataConfig, dataset: Dataset, num_test: int) -> str:
+    """Say which images are for what.
+
+    Args: num_test, the number of test images that are no share of `dataset`.
+    """
+    train, validation, held_out = count_parts(dataset, data.holdout, data.validation, data.stratify_holdout)
+    parts = f"parts: {train} images to train on, {validation} to choose by, {num_test or held_out} to test with"
+    if not num_test or not held_out:
+        return parts
+    return f"{parts}; {held_out} are held out for nothing, as there are test images (data.holdout=0 trains on them)"
 
 
 def _print_cost(config: Config, dataset: Dataset, device: str, out: Path) -> None:
@@ -164,15 +181,18 @@ def _print_cost(config: Config, dataset: Dataset, device: str, out: Path) -> Non
 
 def _resolve(
     preset: str | None, path: Path | None, assignments: tuple[str, ...], saved: Config | None
-) -> tuple[Config, Dataset]:
+) -> tuple[Config, Dataset, int]:
     """Resolve the configuration and load the data; choose a preset by the data if none is given.
 
     Args: saved, the configuration of the run that is resumed.
+    Returns: the configuration, the images, and the number of test images beside them.
     """
     if preset is None and path is None:
         raise InputError(f"give one of {', '.join(list_presets())}, or --data to choose one by the images", "--preset")
     # What the labels are does not depend on the images.
-    dataset = load_data(load_preset(preset or OWN, assignments), path)
+    first = load_preset(preset or OWN, assignments)
+    dataset = load_data(first, path)
+    num_test = count_test_images(first, path, dataset)
     name = preset or find_preset(dataset.shape)
     if saved and name == OWN and saved.preset in REPLACED:
         name = saved.preset
@@ -180,7 +200,7 @@ def _resolve(
         click.echo(f"# preset: {name} is called {OWN} now")
     elif preset is None:
         click.echo(f"# preset: {name}, by the images' shape")
-    return load_preset(name, assignments, dataset.shape, saved), dataset
+    return load_preset(name, assignments, dataset.shape, saved, num_test > 0), dataset, num_test
 
 
 def load_data(config: Config, path: Path | None) -> Dataset:
@@ -196,3 +216,12 @@ def load_data(config: Config, path: Path | None) -> Dataset:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
     data = config.data
     return load_dataset(path, data.label_columns, data.unlabelled, data.decoding)
+
+
+def count_test_images(config: Config, path: Path | None, dataset: Dataset) -> int:
+    """Read the test images beside the data, so that what is wrong with them is said before the training; count them.
+
+    Raises: DataError.
+    """
+    test = load_test(path, config.data, dataset) if path else None
+    return 0 if test is None else len(test)

@@ -54,10 +54,12 @@ def find_mismatch(training: Sequence[str], test: Sequence[str]) -> str | None:
     )
 
 
-def count_untrained(dataset: Dataset, holdout: float, validation: float, stratify_holdout: bool = True) -> int:
-    """Return how many images `split_dataset` keeps from the training, without copying images."""
-    train, _, _ = _split_rows(dataset, holdout, validation, stratify_holdout)
-    return len(dataset) - len(train)
+def count_parts(
+    dataset: Dataset, holdout: float, validation: float, stratify_holdout: bool = True
+) -> tuple[int, int, int]:
+    """Return how many images `split_dataset` takes for train, validation and test, without copying images."""
+    train, validation_rows, test = _split_rows(dataset, holdout, validation, stratify_holdout)
+    return len(train), len(validation_rows), len(test)
 
 
 def _split_rows(

@@ -66,12 +66,9 @@ def load(path: Path, settings: DataConfig, requested: RequestedPart = "validatio
     """
     whole = load_dataset(path, settings.label_columns, settings.unlabelled, settings.decoding)
     parts = split_dataset(whole, settings.holdout, settings.validation, settings.stratify_holdout)
-    test_path = Path(settings.test) if settings.test else path
-    load_test = load_dataset if settings.test else load_test_images
-    test_file = load_test(test_path, settings.label_columns, settings.unlabelled, settings.decoding)
+    test_file = load_test(path, settings, whole)
     if test_file is not None:
-        _check_match(test_path, whole, test_file)
-        parts = parts._replace(test=test_file.with_classes(whole.class_names))
+        parts = parts._replace(test=test_file)
     if not len(parts.validation) and not len(parts.test):
         return hold_out_now(whole, share, path, settings.mirror)
     return DataSplit(
@@ -80,6 +77,22 @@ def load(path: Path, settings: DataConfig, requested: RequestedPart = "validatio
         *_choose_part(parts, requested, settings, has_test_file=test_file is not None),
         mirror=settings.mirror,
     )
+
+
+def load_test(path: Path, settings: DataConfig, whole: Dataset) -> Dataset | None:
+    """Read the test images that are no share of the training images: those at data.test, or the data's own.
+
+    Args: path, settings as for `load`; whole, the data set as training reads it.
+    Returns: images with the classes of `whole`; None if there are none.
+    Raises: DataError: they cannot be read, or do not match the training images.
+    """
+    test_path = Path(settings.test) if settings.test else path
+    read = load_dataset if settings.test else load_test_images
+    test = read(test_path, settings.label_columns, settings.unlabelled, settings.decoding)
+    if test is None:
+        return None
+    _check_match(test_path, whole, test)
+    return test.with_classes(whole.class_names)
 
 
 def hold_out_now(whole: Dataset, share: float, path: Path, mirror: bool = False) -> DataSplit:

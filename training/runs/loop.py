@@ -25,7 +25,7 @@ from training import distributed
 from training.config import Config
 from training.config_files import find_preset
 from training.data.dataset import Dataset
-from training.data.split import count_untrained, split_dataset
+from training.data.split import count_parts, split_dataset
 from training.distributed import ProcessGroup
 from training.gan.learners import discriminator_config, generator_config
 from training.gan.trainer import Trainer
@@ -181,11 +181,12 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
     The configured name, licence, attribution and use count only if they were written for this data.
     """
     data = config.data.without_terms_of_other_data(dataset.digest)
+    trained, *_ = count_parts(dataset, data.holdout, data.validation, data.stratify_holdout)
     return {
         "name": data.name or dataset.name,
         "digest": dataset.digest,
         "images": len(dataset),
-        "held_out": count_untrained(dataset, data.holdout, data.validation, data.stratify_holdout),
+        "held_out": len(dataset) - trained,
         "licence": data.licence or "not stated",
         "attribution": data.attribution,
         "use": data.use,

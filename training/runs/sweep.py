@@ -96,16 +96,20 @@ def split_values(text: str, name: str) -> tuple[str, ...]:
     return tuple(values)
 
 
-def plan(preset: str, axes: Sequence[Axis], shape: Shape = EXAMPLE_SHAPE) -> list[PlannedRun]:
+def plan(
+    preset: str, axes: Sequence[Axis], shape: Shape = EXAMPLE_SHAPE, has_test_images: bool = False
+) -> list[PlannedRun]:
     """Make the grid's runs for images of a shape, the last axis fastest; every setting is checked.
 
+    Args: shape, has_test_images as for training.config_files.load_preset.
     Raises: InputError naming the setting at fault.
     """
     runs = []
     for choice in itertools.product(*(range(len(axis.values)) for axis in axes)):
         assignments = tuple(f"{axis.name}={axis.values[k]}" for axis, k in zip(axes, choice))
         parts = [f"{axis.name}={axis.labels[k]}" for axis, k in zip(axes, choice) if len(axis.values) > 1]
-        runs.append(PlannedRun(_shorten(",".join(parts)), assignments, load_preset(preset, assignments, shape)))
+        config = load_preset(preset, assignments, shape, has_test_images=has_test_images)
+        runs.append(PlannedRun(_shorten(",".join(parts)), assignments, config))
     return runs
 
 

@@ -190,3 +190,10 @@ def test_images_are_evaluated_on_the_validation_part(tmp_path: Path, monkeypatch
 
     assert result.exit_code == 0, result.output
     assert parts == ["validation", "validation"] and "recall" in result.output
+
+
+def test_a_sweep_holds_nothing_out_beside_test_images() -> None:
+    axes = parse_axes(["seed=1,2"], None)
+
+    assert {run.config.data.holdout for run in plan("own", axes)} == {0.1}
+    assert {run.config.data.holdout for run in plan("own", axes, has_test_images=True)} == {0}

@@ -100,7 +100,7 @@ def test_train_names_what_it_does_not_use(tmp_path: Path) -> None:
     plan: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("click.echo", plan.append)
-        _print_plan(load_preset("images28"), load_dataset(folder), "cpu", tmp_path, False)
+        _print_plan(load_preset("images28"), load_dataset(folder), 0, "cpu", tmp_path, False)
     assert "# not used: boxes.json" in plan
 
 
@@ -175,7 +175,6 @@ def test_a_third_split_is_named_as_not_used(tmp_path: Path) -> None:
     lines = check(tmp_path / "set")
     assert lines[:2] == [f"{tmp_path / 'set'}: 6 images", "test: 6 images more"]
     assert "not used: 6 images in val/" in lines
-    assert "--set data.holdout=0" in lines[-2]
 
 
 def test_a_csv_may_list_the_images_of_both_splits(tmp_path: Path) -> None:
