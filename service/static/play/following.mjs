@@ -9,15 +9,21 @@ import { makeThumbnails } from './thumbnails.mjs';
 const COUNT = 12, list = $('following-list'), thumbnails = makeThumbnails(list);
 let first = 1;
 
-onStill(({ state, manifest }, onError) => {
-  const { index, label } = state, isWritten = state.latent !== null;
-  $('following').hidden = isWritten || index === MAX;
-  if ($('following').hidden) return thumbnails.stop();
-  first = index + 1;
-  const count = Math.min(COUNT, MAX - index), plain = { ...state, ...unmixed, ...unedited, label };
-  thumbnails.show(Array.from({ length: count }, (_, k) => ({
-    state: resolve({ ...plain, index: first + k }, manifest), title: `index ${first + k}`,
-  })), onError);
+// The images after the page's own, without edits: [{state, title}]; none after a written latent.
+export function listFollowing({ state, manifest }) {
+  const { index, label, latent } = state, plain = { ...state, ...unmixed, ...unedited, label };
+  const count = latent === null ? Math.min(COUNT, MAX - index) : 0;
+  return Array.from({ length: count }, (_, k) => ({
+    state: resolve({ ...plain, index: index + 1 + k }, manifest), title: `index ${index + 1 + k}`,
+  }));
+}
+
+onStill((page, onError) => {
+  const items = listFollowing(page);
+  $('following').hidden = !items.length;
+  if (!items.length) return thumbnails.stop();
+  first = items[0].state.index;
+  thumbnails.show(items, onError);
 });
 
 list.addEventListener('click', (event) => {

@@ -62,6 +62,18 @@ export function checkEdits({ paste, units }) {
   });
 }
 
+// Units of a level set to a value, in a rectangle or everywhere (null), or with no value put back: the units that a state
+// then has.
+export function setUnits({ units }, level, chosen, value = null, corners = null) {
+  const others = units.filter((one) => one.level !== level || !chosen.includes(one.unit));
+  const set = value === null ? [] : chosen.map((unit) => ({ level, unit, value, rectangle: corners }));
+  return sortUnits([...others, ...set]);
+}
+
+// The pastes of a state with one more, which replaces those that it covers.
+export const addPaste = (pastes, paste) =>
+  sortPastes([...pastes.filter((one) => one.level !== paste.level || !contains(paste.rectangle, one.rectangle)), paste]);
+
 function checkPlace({ level, rectangle: corners }, levels, what) {
   if (level >= levels.length) throw new Error(`${what}: the levels of this model are 0 to ${levels.length - 1}`);
   const { side } = levels[level], [y0, x0, y1, x1] = corners ?? [0, 0, 0, 0];

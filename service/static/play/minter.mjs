@@ -12,10 +12,15 @@ export const keyOf = ({ model, version }) => `${model}/${version}`;
 
 // Resolves to an ImageData or ImageBitmap. Urgent ones overtake, and one takes the place of an earlier one that still
 // waits, which resolves to null.
-export function mint(state, manifest, apiKey, isUrgent = false) {
+export const mint = (state, manifest, apiKey, isUrgent = false) => queue({ find: findImage, state, manifest, apiKey }, isUrgent);
+
+// Resolves to the feature maps of a level, Float32Array of [unit][row][column]; to null where the service mints.
+export const readLevel = (level, state, manifest, apiKey) => queue({ find: findMaps, level, state, manifest, apiKey });
+
+function queue(task, isUrgent = false) {
   return new Promise((done, fail) => {
     if (isUrgent) for (const earlier of urgent.splice(0)) earlier.done(null);
-    (isUrgent ? urgent : patient).push({ state, manifest, apiKey, done, fail });
+    (isUrgent ? urgent : patient).push({ ...task, done, fail });
     if (!isBusy) work();
   });
 }
@@ -23,11 +28,11 @@ export function mint(state, manifest, apiKey, isUrgent = false) {
 async function work() {
   isBusy = true;
   for (let next; (next = urgent.shift() ?? patient.shift());)
-    await find(next).then(next.done, next.fail);
+    await next.find(next).then(next.done, next.fail);
   isBusy = false;
 }
 
-async function find(next) {
+async function findImage(next) {
   const address = formatState(next.state);
   const image = images.get(address) ?? await (reasons.has(keyOf(next.state)) ? fetchImage(next) : mintHere(next));
   images.delete(address); // and put it behind all others
@@ -36,25 +41,31 @@ async function find(next) {
   return image;
 }
 
+async function findMaps(next) {
+  if (!reasons.has(keyOf(next.state))) await findImage(next); // which says where this browser cannot
+  return reasons.has(keyOf(next.state)) ? null : ask(next);
+}
+
 async function mintHere(next) {
-  const { state, manifest: { network: config, image: { width, height } }, apiKey: key } = next;
   try {
-    return new ImageData(await ask({ id: ++asked, state, config, key }), width, height);
+    const { width, height } = next.manifest.image;
+    return new ImageData(await ask({ ...next, level: null }), width, height);
   } catch (error) {
     if (error.status === 401) throw error;
-    reasons.set(keyOf(state), error.message);
+    reasons.set(keyOf(next.state), error.message);
     return fetchImage(next);
   }
 }
 
-function ask(message) {
+function ask({ state, manifest: { network: config }, apiKey: key, level }) {
   worker ??= new Worker(new URL('worker.mjs', import.meta.url), { type: 'module' });
   return new Promise((done, fail) => {
+    const id = ++asked;
     worker.onerror = (event) => { event.preventDefault(); fail(new Error('the worker did not start')); };
-    worker.onmessage = ({ data: { id, rgba, error } }) => {
-      if (id === message.id) error ? fail(Object.assign(new Error(error.message), error)) : done(rgba);
+    worker.onmessage = ({ data }) => {
+      if (data.id === id) data.error ? fail(Object.assign(new Error(data.error.message), data.error)) : done(data.values);
     };
-    worker.postMessage(message);
+    worker.postMessage({ id, state, config, key, level });
   });
 }
 

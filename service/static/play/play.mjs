@@ -1,7 +1,10 @@
 // The page: the picture, the form of what it depends on, and the lines that name it.
 
+import './chips.mjs';
 import './dimensions.mjs';
+import './editing.mjs';
 import './following.mjs';
+import './pasting.mjs';
 import './walk.mjs';
 import { formatState, unedited, unmixed } from './address.mjs';
 import { MAX } from './address_numbers.mjs';

@@ -18,10 +18,12 @@ function load(name, config, key) {
   return generators.get(name);
 }
 
-onmessage = async ({ data: { id, state, config, key } }) => {
+// level: whose feature maps are asked for; null for the image.
+onmessage = async ({ data: { id, state, config, key, level } }) => {
   try {
     const generator = await load(`${state.model}/${state.version}`, config, key);
-    postMessage({ id, rgba: generator.mint(makeInputs(state, generator.zDim, generator.numClasses)) });
+    const inputs = makeInputs(state, generator.zDim, generator.numClasses);
+    postMessage({ id, values: level === null ? generator.mint(inputs) : generator.readLevel(inputs, level) });
   } catch (error) {
     postMessage({ id, error: { message: error.message, status: error.status } });
   }

@@ -1,0 +1,57 @@
+// Pastes the rectangle from another image: one of those that follow, or one whose address is typed.
+
+import { parseState } from './address.mjs';
+import { place } from './address_numbers.mjs';
+import { getRectangle } from './brush.mjs';
+import { getLevel } from './editing.mjs';
+import { $ } from './elements.mjs';
+import { listFollowing } from './following.mjs';
+import { addPaste, formatPaste } from './level_edits.mjs';
+import { keyOf } from './minter.mjs';
+import { change, complain, onStill, page } from './page.mjs';
+import { makeThumbnails } from './thumbnails.mjs';
+
+const panel = $('edits'), list = $('sources'), thumbnails = makeThumbnails(list);
+
+function showSources(onError) {
+  const items = panel.open && !panel.hidden ? listFollowing(page) : [];
+  list.hidden = !items.length;
+  if (items.length) thumbnails.show(items, onError); else thumbnails.stop();
+}
+
+onStill((_, onError) => showSources(onError));
+panel.addEventListener('toggle', () => showSources(complain));
+
+function paste({ seed, index, label }) {
+  const rectangle = getRectangle();
+  if (!rectangle) return complain(new Error('paste: draw a rectangle on the picture first'));
+  const one = { level: getLevel(), seed, index, label, rectangle };
+  change({ paste: addPaste(page.state.paste, one) }, formatPaste(one));
+}
+
+// SEED.INDEX, an address, or a link to this page -> {seed, index, label}
+function readSource(text) {
+  const { state } = page, what = 'paste from';
+  if (/^[\d.]+$/.test(text)) return { ...place(text, what), label: state.label };
+  const source = parseState(decodeURIComponent(text.replace(/^.*#/, '')));
+  if (keyOf(source) !== keyOf(state)) throw new Error(`${what}: must be of ${keyOf(state)}, and not of ${keyOf(source)}`);
+  const hasEdits = source.to || Object.keys(source.z).length || source.paste.length || source.units.length;
+  if (source.latent !== null || hasEdits) throw new Error(`${what}: must be an address with seed and index and without edits`);
+  if (source.psi !== state.psi) throw new Error(`${what}: must have the psi of this image, ${state.psi}`);
+  return source;
+}
+
+list.addEventListener('click', (event) => {
+  const item = event.target.closest('li');
+  if (!item || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const { seed, index } = listFollowing(page)[[...list.children].indexOf(item)].state;
+  paste({ seed, index, label: page.state.label });
+});
+
+$('paste-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  try {
+    paste(readSource($('source').value.trim()));
+  } catch (error) { complain(error); }
+});

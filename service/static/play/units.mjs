@@ -1,0 +1,70 @@
+// The feature maps of a level as small heat maps, of which some are chosen, and one of them large over the picture.
+
+import { $, el } from './elements.mjs';
+
+const ABOVE = [0, 163, 122], BELOW = [217, 120, 30]; // colours of values above and below 0
+const QUIET = 0.02; // what a map needs of the level's largest value to be drawn at full strength
+const grid = $('units');
+
+// Lists `count` units, with the names that the model gives to some.
+export function listUnits(level, count, nameOf) {
+  const tiles = Array.from({ length: count }, (_, unit) => {
+    const map = el('canvas', { width: 1, height: 1 }), tile = el('button', { type: 'button', tabIndex: unit ? -1 : 0 }, map);
+    tile.dataset.unit = unit;
+    tile.title = tile.ariaLabel = `unit ${unit}${nameOf(unit) ? `: ${nameOf(unit)}` : ''}`;
+    tile.ariaPressed = 'false';
+    map.ariaHidden = 'true';
+    return tile;
+  });
+  grid.replaceChildren(...tiles);
+  grid.ariaLabel = `Units of level ${level}`;
+  grid.classList.add('numbers');
+}
+
+// maps: {values: Float32Array of [unit][row][column], side, most: the largest absolute value}
+export function drawUnits(maps) {
+  grid.classList.remove('numbers');
+  [...grid.children].forEach((tile, unit) => drawUnit(tile.firstChild, maps, unit));
+}
+
+export function drawUnit(canvas, { values, side, most }, unit) {
+  const map = values.subarray(unit * side * side, (unit + 1) * side * side), image = new ImageData(side, side);
+  const strongest = map.reduce((max, value) => Math.max(max, Math.abs(value)), QUIET * most) || 1;
+  map.forEach((value, k) => image.data.set([...(value > 0 ? ABOVE : BELOW), 255 * Math.abs(value) / strongest], 4 * k));
+  canvas.width = canvas.height = side;
+  canvas.getContext('2d').putImageData(image, 0, 0);
+}
+
+// chosen, edited: sets of units.
+export function markUnits(chosen, edited) {
+  for (const tile of grid.children) {
+    const unit = Number(tile.dataset.unit);
+    tile.ariaPressed = chosen.has(unit);
+    tile.classList.toggle('edited', edited.has(unit));
+  }
+}
+
+// use: called with a unit, and whether it is to be chosen besides others.
+export function onUnit(use) {
+  grid.addEventListener('click', (event) => {
+    const tile = event.target.closest('button');
+    if (!tile) return;
+    focusTile(tile);
+    use(Number(tile.dataset.unit), event.shiftKey || event.ctrlKey || event.metaKey);
+  });
+}
+
+// One tile is in the order of tabs; arrow keys lead to the others.
+function focusTile(tile) {
+  for (const other of grid.children) other.tabIndex = other === tile ? 0 : -1;
+  tile.focus();
+}
+
+grid.addEventListener('keydown', (event) => {
+  const tiles = [...grid.children], at = tiles.indexOf(event.target);
+  const columns = tiles.findIndex((tile) => tile.offsetTop > tiles[0].offsetTop);
+  const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
+  if (!step || at < 0) return;
+  event.preventDefault();
+  if (tiles[at + step]) focusTile(tiles[at + step]);
+});
