@@ -25,6 +25,7 @@ from training.evaluation.protocol import STANDARD, Protocol
 from training.evaluation.snapshot_scores import score_snapshots
 from training.progress import ProgressCallback, ignore_progress
 from training.runs import ancestry, checkpoint, run_dir, snapshots, trained_run
+from training.runs.provenance import read_provenance
 from training.runs.trained_run import TrainedRun
 
 NOT_EVALUATED = "not evaluated: no data was given"
@@ -135,7 +136,7 @@ def _write_artifact(
 ) -> None:
     with artifact.draft(trained.generator, manifest, folder, options.batch_size) as draft:
         evidence = _collect_evidence(trained, draft.sampler, options, evaluation)
-        looks = len(run_dir.read_provenance(trained.path).test_evaluations)
+        looks = len(read_provenance(trained.path).test_evaluations)
         training = manifest.training.model_copy(update={"scored_on": evidence.scored_on, "test_evaluations": looks})
         if options.with_training_state:
             draft.add_training_state(_pack_training_state(trained.path))

@@ -33,7 +33,7 @@ from training.metric_results import METRICS
 from training.progress import ProgressPrinter
 from training.publish import EvaluationSettings, PublishOptions
 from training.publish import publish as publish_run
-from training.runs import run_dir
+from training.runs.provenance import read_provenance
 from training.runs.run_dir import EVALUATION_FOLDER
 from training.runs.trained_run import TrainedRun
 
@@ -121,7 +121,7 @@ def _evaluate(
     split = data_split.load(data_path, generator.data, requested, STANDARD.holdout)
     if generator.run and split.part == "test":
         # Fail now rather than after the measuring.
-        run_dir.read_provenance(generator.run)
+        read_provenance(generator.run)
     click.echo(f"# {generator.title}; by {STANDARD.name}")
     click.echo(
         f"# data: {split.whole.name}, {len(split.train)} training images, compared with {len(split.compared)} "
@@ -131,7 +131,7 @@ def _evaluate(
     if generator.run:
         record_if_test(generator.run, result.report, split)
         if split.part == "test":
-            count = len(run_dir.read_provenance(generator.run).test_evaluations)
+            count = len(read_provenance(generator.run).test_evaluations)
             click.echo(f"# measured on test images: {count} times so far, as run.json and the model card will say")
     return result
 

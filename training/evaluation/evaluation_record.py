@@ -7,7 +7,7 @@ from pathlib import Path
 
 from training.evaluation.data_split import DataSplit
 from training.evaluation.report import Report
-from training.runs.run_dir import EvaluationRecord, record_test_evaluation
+from training.runs.provenance import EvaluationRecord, record_test_evaluation
 
 
 def record_if_test(run: Path, report: Report, split: DataSplit) -> None:

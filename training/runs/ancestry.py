@@ -14,6 +14,7 @@ from models.errors import ArtifactError, InputError
 from models.files import sha256
 from models.manifest import MANIFEST_FILE, Ancestor, DataInfo
 from training.runs import checkpoint, run_dir
+from training.runs.provenance import read_provenance
 
 OPTION = "--init"
 
@@ -88,7 +89,7 @@ def _read_run(source: str, run: Path, device: str) -> Start:
     if path is None:
         raise InputError(f"{source} holds no checkpoint; give the folder of a run, or a model", OPTION)
     state = checkpoint.load(path, device)
-    provenance = run_dir.read_provenance(run)
+    provenance = read_provenance(run)
     own = Ancestor(
         source=source,
         digest=sha256(path),

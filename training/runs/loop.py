@@ -1,7 +1,7 @@
 """Train: from a configuration and data to a run folder with checkpoints.
 
-Not here: the mathematics of a step (training.gan.updates), the folder's files (training.runs.run_dir),
-how progress is shown (training.runs.loggers).
+Not here: the mathematics of a step (training.gan.updates), the folder's files (training.runs.run_dir), what training
+goes on from (training.runs.initial_state), how progress is shown (training.runs.loggers).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from models import toy_recording
 from models.base import first_problem
-from models.errors import CheckpointError, InputError, TrainingDivergedError
+from models.errors import InputError
 from models.network_config import DCGANConfig
 from training import distributed
 from training.config import Config
@@ -31,24 +31,15 @@ from training.gan.learners import discriminator_config, generator_config
 from training.gan.trainer import Trainer
 from training.gan.updates import STATS
 from training.precision import resolve_precision
-from training.runs import ancestry, checkpoint, prior_phase, run_dir
-from training.runs.ancestry import Start
+from training.runs import checkpoint, initial_state, prior_phase, run_dir
 from training.runs.cost import measure_steps
+from training.runs.divergence import check_finite, check_not_won
 from training.runs.lab_record import record_tick
 from training.runs.latent_traversal import write_code_traversals
 from training.runs.loggers import Logger, LoggerGroup, Tick, create_loggers
 from training.runs.mlflow_logger import TRACKERS
 from training.runs.snapshots import save_if_due
 from training.runs.tick_grids import generate_shown, write_grid
-
-# At this logit margin on every pair, D's loss has no gradient left; if G does not reduce the margin, training is stuck.
-WON_MARGIN = 20.0
-WON_TICKS = 3
-# G is reducing the margin if it shrinks to less than this share within a tick.
-SHRINKING_MARGIN = 0.99
-# Above this share of pairs ranked right, D is right on every pair.
-WON_ACCURACY = 0.999
-ADVICE = "Lower lr or raise gamma, in a new --out folder."
 
 
 class StopRequest:
@@ -96,9 +87,9 @@ def run(
         start = None
         is_resumed = run_dir.is_run(out)
         if is_resumed:
-            _resume(trainer, dataset, out, init)
+            initial_state.resume(trainer, dataset, out, init)
         elif init:
-            start = _start_from(trainer, init, allow_other_classes)
+            start = initial_state.start_from(trainer, init, allow_other_classes)
         # From here on the main process changes the folder.
         group.wait()
         data_info = describe_data(config, dataset)
@@ -194,46 +185,6 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _resume(trainer: Trainer, dataset: Dataset, out: Path, init: str | None) -> None:
-    """Load the newest checkpoint of the folder, if there is one."""
-    ancestors = run_dir.read_provenance(out).ancestors if init or (out / run_dir.PROVENANCE_FILE).exists() else ()
-    if init:
-        ancestry.check_same(init, ancestors, out)
-    path = checkpoint.latest_path(out)
-    if path is None:
-        if ancestors:
-            raise CheckpointError(
-                out, f"has lost its checkpoints, the first of which came from {ancestors[0].source}; choose a new --out"
-            )
-        return
-    state = checkpoint.load(path, str(trainer.device))
-    if state["data"]["digest"] != dataset.digest:
-        raise CheckpointError(
-            path, f"was trained on other data ({state['data']['name']}); give that --data, or a new --out"
-        )
-    try:
-        trainer.load_state(state["trainer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(path, f"does not fit this version's networks ({reason}); choose a new --out") from None
-    print(f"Resuming from {path} at {trainer.images_shown / 1000:g} kimg.")
-
-
-def _start_from(trainer: Trainer, init: str, allow_other_classes: bool) -> Start:
-    """Load the networks of another run or of a published model."""
-    start = ancestry.read_start(init, str(trainer.device))
-    if not allow_other_classes:
-        ancestry.check_class_names(start, trainer.dataset.class_names, init)
-    try:
-        anew = trainer.start_from(start.state)
-    except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{init} does not fit these settings' networks ({reason})", "--init") from None
-    print(f"Starting from {init} after {start.ancestors[0].kimg:g} kimg; images are counted from 0.")
-    print(f"Begun anew: {', '.join(anew)}; all else is kept." if anew else "Its networks and optimisers are kept.")
-    return start
-
-
 def _train(trainer: Trainer, data_info: dict[str, Any], out: Path, logger: Logger, stop: StopRequest) -> None:
     """Train tick by tick; save a checkpoint after each."""
     total_images = trainer.config.total_kimg * 1000
@@ -243,8 +194,8 @@ def _train(trainer: Trainer, data_info: dict[str, Any], out: Path, logger: Logge
         if tick is None:
             break
         logger.log_tick(tick)
-        _check_finite(trainer, tick)
-        won_margins = _check_not_won(tick, won_margins)
+        check_finite(trainer, tick)
+        won_margins = check_not_won(tick, won_margins)
         # Skip the checkpoint while D may have won, so that a restart detects it again.
         if trainer.group.is_main and not won_margins:
             _save(trainer, tick, data_info, out)
@@ -291,39 +242,6 @@ def _is_stop_requested(trainer: Trainer, stop: StopRequest) -> bool:
     if is_requested:
         stop.is_set = True
     return is_requested
-
-
-def _check_finite(trainer: Trainer, tick: Tick) -> None:
-    """Check the losses, which cover the steps so far, and the weights, which include the last update."""
-    stats = {name: getattr(tick, name) for name in STATS}
-    broken = next((name for name, value in stats.items() if not math.isfinite(value)), None)
-    if broken is None and not trainer.learners.is_finite():
-        broken = "a weight"
-    if broken:
-        values = ", ".join(f"{name} {value:.3g}" for name, value in stats.items())
-        raise TrainingDivergedError(
-            f"{broken} is not finite at {tick.kimg:g} kimg ({values}). The last checkpoint is kept. {ADVICE}"
-        )
-
-
-def _check_not_won(tick: Tick, won_margins: list[float]) -> list[float]:
-    """Check that D has not won.
-
-    Args: won_margins, the margins of the ticks just before that D won.
-    Returns: those margins with this tick's, or nothing if D did not win this tick.
-    Raises: TrainingDivergedError after WON_TICKS ticks.
-    """
-    is_shrinking = bool(won_margins) and tick.margin < SHRINKING_MARGIN * won_margins[-1]
-    if tick.margin <= WON_MARGIN or tick.acc_pair <= WON_ACCURACY or is_shrinking:
-        return []
-    margins = [*won_margins, tick.margin]
-    if len(margins) >= WON_TICKS:
-        raise TrainingDivergedError(
-            f"the discriminator has won at {tick.kimg:g} kimg: it ranks every real image above its fake "
-            f"(margins {', '.join(f'{margin:.3g}' for margin in margins)}), and the generator is not catching up. "
-            f"The last checkpoint is kept. {ADVICE}"
-        )
-    return margins
 
 
 def _save(trainer: Trainer, tick: Tick, data_info: dict[str, Any], out: Path) -> None:

@@ -1,8 +1,7 @@
 """Manage a run's folder: its files, its lock, and whether a run may resume in it.
 
 config.yaml        the configuration, as resolved
-run.json           the command, torch, python and device that started the run, what it started from, and every
-                   measurement on test images
+run.json           training.runs.provenance
 checkpoint-*.pt    training.runs.checkpoint
 stats.jsonl        one line per tick
 tensorboard/       the same as TensorBoard events
@@ -18,16 +17,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import platform
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from models.base import Frozen
 from models.errors import FileError, InputError
 from models.files import VOLUME_FOLDER, write_atomically
 from models.manifest import Ancestor
@@ -35,9 +31,9 @@ from training.config import Config
 from training.config_files import dump_config, load_config
 from training.precision import resolve_precision
 from training.runs import checkpoint
+from training.runs.provenance import PROVENANCE_FILE, write_provenance
 
 CONFIG_FILE = "config.yaml"
-PROVENANCE_FILE = "run.json"
 STATS_FILE = "stats.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
 GRIDS_FOLDER = "grids"
@@ -57,45 +53,6 @@ MUTABLE_FIELDS = {
     "data.test",
     "snapshot_kimg",
 }
-
-
-class EvaluationRecord(Frozen):
-    """A measurement of a run on test images.
-
-    Attributes:
-        at: when, in UTC, as ISO 8601.
-        kimg: of the measured state.
-        protocol: its name.
-        digest: of the test images.
-        metrics: values by name.
-    """
-
-    at: str
-    kimg: float
-    protocol: str
-    digest: str
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """How a run was started, and how often it was measured on test images.
-
-    Attributes:
-        command: the command line.
-        torch: torch's version.
-        device: the name of the GPU, or the kind of processor.
-        python: Python's version.
-        ancestors: what the run started from, the newest first; empty if from nothing.
-        test_evaluations: every measurement on test images.
-    """
-
-    command: str
-    torch: str
-    device: str
-    python: str
-    ancestors: tuple[Ancestor, ...] = ()
-    test_evaluations: tuple[EvaluationRecord, ...] = ()
 
 
 def is_run(path: Path) -> bool:
@@ -203,10 +160,7 @@ def create_run(
 
     Args: start, the state of a checkpoint before the first image, for a run that starts from another one.
     """
-    content = _provenance(command, device)
-    if ancestors:
-        content["ancestors"] = [ancestor.model_dump(mode="json") for ancestor in ancestors]
-    _write_provenance(out, content)
+    write_provenance(out, command, device, ancestors)
     if start:
         checkpoint.save(out, 0, start)
     write_atomically(out / CONFIG_FILE, dump_config(config).encode())
@@ -221,64 +175,12 @@ def prepare_resume(out: Path, config: Config, kimg: float) -> None:
     write_atomically(out / CONFIG_FILE, dump_config(config).encode())
 
 
-def read_provenance(out: Path) -> Provenance:
-    """Read run.json.
-
-    Raises: FileError.
-    """
-    content = _read_provenance(out)
-    try:
-        return Provenance(
-            command=str(content["command"]),
-            torch=str(content["torch"]),
-            device=str(content["device"]),
-            python=str(content["python"]),
-            ancestors=tuple(map(Ancestor.model_validate, content.get("ancestors", ()))),
-            test_evaluations=tuple(map(EvaluationRecord.model_validate, content.get("test_evaluations", ()))),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise FileError(out / PROVENANCE_FILE, "is damaged: it does not state how the run was started") from None
-
-
-def record_test_evaluation(out: Path, evaluation: EvaluationRecord) -> int:
-    """Add a measurement on test images to run.json.
-
-    Returns: how many there are now.
-    Raises: FileError.
-    """
-    evaluations = [*read_provenance(out).test_evaluations, evaluation]
-    content = _read_provenance(out)
-    content["test_evaluations"] = [one.model_dump(mode="json") for one in evaluations]
-    _write_provenance(out, content)
-    return len(evaluations)
-
-
 def read_config(out: Path) -> Config:
     """Read the configuration of a run.
 
     Raises: FileError.
     """
     return load_config(out / CONFIG_FILE)
-
-
-def _read_provenance(out: Path) -> dict[str, Any]:
-    path = out / PROVENANCE_FILE
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise FileError(path, "is missing; a run's folder must be kept complete") from None
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise FileError(path, "is damaged: it does not state how the run was started")
-    return content
-
-
-def _write_provenance(out: Path, content: dict[str, Any]) -> None:
-    try:
-        write_atomically(out / PROVENANCE_FILE, json.dumps(content, indent=2).encode() + b"\n")
-    except OSError as error:
-        raise FileError(out / PROVENANCE_FILE, f"cannot be written: {error.strerror or error}") from None
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -290,11 +192,6 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def _provenance(command: str, device: str) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine() + " CPU"
-    return {"command": command, "torch": torch.__version__, "device": name, "python": platform.python_version()}
 
 
 def _check_equal(config: Config, saved: Config, out: Path) -> None:

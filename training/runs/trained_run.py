@@ -20,6 +20,7 @@ from training.config_files import list_presets, load_config, load_preset
 from training.precision import resolve_precision
 from training.runs import checkpoint, run_dir, snapshots
 from training.runs.ancestry import to_data_info
+from training.runs.provenance import read_provenance
 
 # The terms for using weights follow from the data; the licence of the code does not decide them.
 DEFAULT_LICENCE = "as the training data's: {}"
@@ -55,7 +56,7 @@ class TrainedRun:
 
         Raises: FileError when run.json is damaged.
         """
-        provenance = run_dir.read_provenance(self.path)
+        provenance = read_provenance(self.path)
         ancestors = provenance.ancestors
         licences = dict.fromkeys([self.data_info["licence"], *(ancestor.data.licence for ancestor in ancestors)])
         channels, height, width = self.network_config.shape

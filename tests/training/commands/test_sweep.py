@@ -16,7 +16,7 @@ from training.evaluation.protocol import STANDARD
 from training.evaluation.report import Report
 from training.metric_results import MetricResult
 from training.runs import loop
-from training.runs.run_dir import read_provenance
+from training.runs.provenance import read_provenance
 from training.runs.sweep import MAX_NAME_LENGTH, parse_axes, plan, split_values
 
 DIGITS = Path(__file__).parents[2] / "data" / "digits"

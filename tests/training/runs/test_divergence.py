@@ -20,7 +20,7 @@ from training.config import Config
 from training.config_files import load_preset
 from training.data.dataset import Dataset
 from training.gan.updates import STATS
-from training.runs import checkpoint, loop
+from training.runs import checkpoint, divergence
 
 MakeConfig = Callable[..., Config]
 
@@ -93,6 +93,6 @@ def test_a_discriminator_that_has_won_stops_the_run(tmp_path: Path) -> None:
 
     assert "margins 8" in str(caught.value)
     assert "raise gamma" in str(caught.value)
-    assert [line["acc_pair"] for line in read_ticks(tmp_path / "run")] == [1.0] * loop.WON_TICKS
+    assert [line["acc_pair"] for line in read_ticks(tmp_path / "run")] == [1.0] * divergence.WON_TICKS
     # No checkpoint, so that the same command detects it again.
     assert checkpoint.list_paths(tmp_path / "run") == []

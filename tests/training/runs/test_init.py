@@ -21,6 +21,7 @@ from training.config import Config
 from training.data.dataset import Dataset
 from training.publish import PublishOptions, publish
 from training.runs import checkpoint, loop, run_dir
+from training.runs.provenance import read_provenance
 
 MakeConfig = Callable[..., Config]
 SHORT = ("total_kimg=0.128", "data.name=other", "data.licence=MIT", "data.attribution=by others")
@@ -106,7 +107,7 @@ def test_other_classes_need_a_word(tmp_path: Path, tiny_config: MakeConfig, tiny
     assert not run_dir.is_run(tmp_path / "run")
 
     start(config, renamed, tmp_path / "run", finished, allow_other_classes=True)
-    assert run_dir.read_provenance(tmp_path / "run").ancestors
+    assert read_provenance(tmp_path / "run").ancestors
 
 
 @pytest.mark.parametrize("count", [2, 5])
@@ -179,7 +180,7 @@ def test_a_run_starts_from_a_published_training_state(
     out = tmp_path / "run"
     start(tiny_config("total_kimg=0.064"), tiny_data, out, "tiny" if in_store else stored.path)
 
-    (ancestor,) = run_dir.read_provenance(out).ancestors
+    (ancestor,) = read_provenance(out).ancestors
     assert (ancestor.source, ancestor.digest, ancestor.kimg) == ("tiny/1.0.0", sha256(state), 0.64)
 
     state.write_bytes(state.read_bytes()[:-1])
@@ -200,7 +201,7 @@ def test_a_run_starts_from_a_models_generator_alone(
     ours, theirs = (checkpoint.load(checkpoint.list_paths(run)[-1])["trainer"] for run in (out, finished))
     assert all(torch.equal(ours["G"][name], published[name]) for name in published)
     assert any(not torch.equal(ours["D"][name], theirs["D"][name]) for name in theirs["D"])
-    (ancestor,) = run_dir.read_provenance(out).ancestors
+    (ancestor,) = read_provenance(out).ancestors
     assert ancestor.digest == sha256(stored.path / artifact.WEIGHTS)
 
 
@@ -224,4 +225,4 @@ def test_run_json_of_earlier_versions_has_no_ancestors(finished: Path) -> None:
     content = json.loads((finished / "run.json").read_text())
 
     assert "ancestors" not in content
-    assert run_dir.read_provenance(finished).ancestors == ()
+    assert read_provenance(finished).ancestors == ()

@@ -24,7 +24,8 @@ from training.evaluation.classifier import Recipe
 from training.evaluation.protocol import Protocol
 from training.evaluation.snapshot_scores import SnapshotScore, SnapshotScores, score_snapshots, scores_path
 from training.publish import EvaluationSettings, PublishOptions, publish
-from training.runs import checkpoint, run_dir, snapshots, trained_run
+from training.runs import checkpoint, snapshots, trained_run
+from training.runs.provenance import read_provenance
 
 MakeConfig = Callable[..., Config]
 STATE: dict[str, Any] = {"trainer": {"ema": {}}, "generator": {}, "data": {}}
@@ -149,7 +150,7 @@ def test_a_measurement_on_test_images_is_recorded(run: Path, tmp_path: Path, dat
     for number in (1, 2):
         model = publish(out, dataclasses.replace(options, to=tmp_path / str(number)), EvaluationSettings(SMALL))
 
-    records = run_dir.read_provenance(out).test_evaluations
+    records = read_provenance(out).test_evaluations
     assert [(record.kimg, record.protocol) for record in records] == [(0.384, "small")] * 2
     assert records[0].metrics["coverage"] >= 0 and len(records[0].digest) == 64
     training = read_manifest(model.path).training
