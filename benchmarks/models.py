@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from models import artifact
-from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
+from models.evidence import DataInfo, TrainingInfo
+from models.manifest import ImageShape, Latents, Manifest
 from models.network_config import GeneratorConfig, ResNetConfig
 from models.networks import build_generator
 

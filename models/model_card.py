@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.manifest import Ancestor, GateRecord, Manifest, Score, TrainingInfo
+from models.evidence import Ancestor, GateRecord, Score, TrainingInfo
+from models.manifest import Manifest
 
 # Metrics that are shares of 1.
 PERCENT = {

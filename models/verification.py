@@ -1,28 +1,26 @@
 """Tell whether a picture is still what its marks say: read them, mint the addresses again, and compare.
 
-Not here: what reads the marks (models.marks), where images are minted (models.sampler, service.batcher).
+Not here: what reads the marks (models.marks), where images are minted (models.sampler, service.batcher), the
+mathematics of a difference (models.picture_difference).
 """
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field
 
-from models import images, png
+from models import images
 from models.address import Address
-from models.errors import FileError, InputError, ModelNotFoundError
+from models.errors import InputError, ModelNotFoundError
 from models.manifest import Manifest
 from models.marks import Marks, read_marks
+from models.picture_difference import Pixels, correlate, decode, paint_difference, split_grid
 from models.picture_file import read_picture_file, remove_credentials
 
-Pixels = NDArray[np.uint8]
 # Mints addresses of one model: uint8 (n, H, W, C). Raises ModelNotFoundError, InputError.
 Mint = Callable[[list[Address]], Pixels]
 Result = Literal["identical", "same_pixels", "close", "altered", "another_image", "no_marks", "unknown_model"]
@@ -181,10 +179,10 @@ def compare(
         return _judge(claim, "identical", f"is byte for byte what {subject} mint")
     if remove_credentials(claim.data) == encoded:
         return _judge(claim, "same_pixels", f"is byte for byte what {subject} mint, with Content Credentials added")
-    stored = _decode(claim.data, name)
+    stored = decode(claim.data, name)
     check_time()
     # What JPEG loses, our own file has lost, too.
-    expected = _decode(encoded, name)
+    expected = decode(encoded, name)
     check_time()
     difference = np.maximum(stored, expected) - np.minimum(stored, expected)
     if not difference.any():
@@ -202,7 +200,7 @@ def _judge_difference(
     count, worst = int(changed.sum()), int(by_pixel.max())
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    changes: NDArray[np.bool_] = np.any(_split(changed, shape), axis=1)
+    changes: NDArray[np.bool_] = np.any(split_grid(changed, shape), axis=1)
     changed_addresses = [text for text, is_changed in zip(claim.marks.addresses, changes) if is_changed]
     tolerance = CLOSE_JPEG if claim.marks.media_type == "image/jpeg" else CLOSE
     subject, share = _subject(claim), count / changed.size
@@ -213,7 +211,7 @@ def _judge_difference(
     if worst <= tolerance:
         name = "close"
         detail = f"every value is within {tolerance} of 255 of what {subject} mint, as on another processor"
-    elif share > MAX_OTHER_SHARE and _correlate(stored, expected, shape) < MIN_CORRELATION:
+    elif share > MAX_OTHER_SHARE and correlate(stored, expected, shape) < MIN_CORRELATION:
         name = "another_image"
         detail = f"is unlike what {subject} mint: the marks may stand in a foreign picture; {where}"
     else:
@@ -228,7 +226,7 @@ def _judge_difference(
             "changed_addresses": tuple(changed_addresses) if len(claim.addresses) > 1 else (),
         }
     )
-    return Comparison(verification, _paint(stored, by_pixel))
+    return Comparison(verification, paint_difference(stored, by_pixel))
 
 
 def _judge(claim: Claim, result: Result, detail: str) -> Comparison:
@@ -251,60 +249,3 @@ def _find_columns(marks: Marks, minted: Pixels) -> int | None:
     columns = marks.width // width
     fits = 1 <= columns <= count and marks.width == columns * width and marks.height == -(-count // columns) * height
     return columns if fits else None
-
-
-def _decode(data: bytes, name: str) -> Pixels:
-    """Return the pixels of a file, uint8 (height, width, 4) RGBA; grey and palettes become RGB."""
-    file = read_picture_file(data)
-    try:
-        # Pillow warns of damage; what it then returns is compared all the same.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(file.essence), formats=(file.format,)) as picture:
-                # Of several headers, decoders take the last.
-                if picture.size != (file.width, file.height):
-                    raise ValueError("says two different sizes")
-                if picture.mode[0] in "FI":
-                    raise ValueError("has more than 8 bits a value; no picture of Ganmint has")
-                return np.asarray(picture.convert("RGBA"))
-    # Pillow reports damage by many kinds of exceptions.
-    except Exception as error:
-        raise FileError(name, f"is not a readable picture: {error}") from None
-
-
-def _split(picture: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """Return the values of each image of a grid: (n, values). The shape is (n, H, W, C) of the images."""
-    count, height, width, _ = shape
-    tiles = picture.reshape(len(picture) // height, height, -1, width, *picture.shape[2:]).swapaxes(1, 2)
-    values: NDArray[Any] = tiles.reshape(tiles.shape[0] * tiles.shape[1], -1)
-    return values[:count]
-
-
-def _correlate(a: Pixels, b: Pixels, shape: Sequence[int]) -> float:
-    """Return Pearson's correlation of the colours of two pictures, of a grid the median of its images'.
-
-    Where a picture has a single colour, it is 0.
-    """
-    x, y = (_split(picture[..., :3], shape).astype(np.float32) for picture in (a, b))
-    x -= x.mean(axis=1, keepdims=True)
-    y -= y.mean(axis=1, keepdims=True)
-    norms = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    return float(np.median((x * y).sum(axis=1) / np.maximum(norms, 1.0)))
-
-
-def _paint(stored: Pixels, by_pixel: Pixels) -> Pixels:
-    """Paint the picture dark and grey, with its changed pixels in red to yellow: the brighter, the more they differ."""
-    grey = (stored[..., :3].mean(axis=2) / 4).astype(np.uint8)
-    painted = np.repeat(grey[..., None], 3, axis=2)
-    changed = by_pixel > 0
-    # The root shows small differences, too: 1 of 255 is a dark red.
-    strength = np.sqrt(by_pixel[changed] / np.float32(255))
-    painted[changed] = 0
-    painted[changed, 0] = 80 + 175 * strength
-    painted[changed, 1] = 230 * np.clip(2 * strength - 1, 0, 1)
-    return painted
-
-
-def encode_difference(difference: Pixels) -> bytes:
-    """Return a picture of the differences as PNG; it has no marks, because it shows a foreign picture."""
-    return png.encode_png(difference)

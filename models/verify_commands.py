@@ -15,10 +15,11 @@ from models.content_credentials import ContentCredentials
 from models.errors import GanmintError, InputError
 from models.files import read_file
 from models.marks import read_marks
+from models.picture_difference import Pixels, encode_difference
 from models.picture_file import find_credentials
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
-from models.verification import Comparison, Pixels
+from models.verification import Comparison
 
 
 @click.command(epilog="\b\nExample:\n  ganmint inspect three.png")
@@ -133,5 +134,5 @@ def _write_difference(path: Path, comparison: Comparison | None) -> None:
     if comparison is None or comparison.difference is None:
         click.echo(f"No picture of differences: {path} is not written", err=True)
         return
-    write_output(path, verification.encode_difference(comparison.difference), "--diff")
+    write_output(path, encode_difference(comparison.difference), "--diff")
     click.echo(f"Wrote {path}", err=True)

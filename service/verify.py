@@ -17,7 +17,9 @@ from fastapi import APIRouter, Request, Response
 from models import verification
 from models.errors import FileError, ModelNotFoundError
 from models.images import MEDIA_TYPES
+from models.picture_difference import encode_difference
 from models.verification import Claim, Comparison
+from service.routes import PROBLEMS
 from service.auth import ApiKey
 from service.compression import decode_body
 from service.deadline import Deadline
@@ -169,6 +171,6 @@ async def _verify(
 
 def _encode_response(comparison: Comparison) -> bytes:
     picture = comparison.difference
-    difference = None if picture is None else base64.b64encode(verification.encode_difference(picture)).decode()
+    difference = None if picture is None else base64.b64encode(encode_difference(picture)).decode()
     fields = {**comparison.verification.model_dump(), "difference": difference}
     return VerifyResponse.model_validate(fields).model_dump_json().encode()

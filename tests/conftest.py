@@ -15,7 +15,8 @@ from torch import nn
 
 from ganmint.cli import main
 from models import artifact, network_config, networks
-from models.manifest import DataInfo, ImageShape, Latents, Manifest, TrainingInfo
+from models.evidence import DataInfo, TrainingInfo
+from models.manifest import ImageShape, Latents, Manifest
 
 # Test processes run side by side, so each has one thread, and so have the programs that they start.
 torch.set_num_threads(1)

@@ -13,7 +13,8 @@ import safetensors.torch
 from models import artifact, signing, store
 from models.address import check_name, check_version
 from models.errors import DataError, GateError, InputError, MetricError, VersionExistsError
-from models.manifest import GateRecord, Manifest, Score
+from models.evidence import GateRecord, Score
+from models.manifest import Manifest
 from models.sampler import Sampler
 from models.store import StoredModel
 from training.evaluation import data_split, html_report

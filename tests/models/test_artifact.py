@@ -21,9 +21,10 @@ from models import artifact, batch_size, images, network_config, networks
 from models.address import Address
 from models.artifact_files import ArtifactFiles
 from models.errors import ArtifactError
+from models.evidence import GateRecord
 from models.files import sha256
 from models.latents import MAX_INTEGER
-from models.manifest import MANIFEST_FILE, GateRecord, ImageShape, Manifest, dump_manifest, read_manifest
+from models.manifest import MANIFEST_FILE, ImageShape, Manifest, dump_manifest, read_manifest
 from models.marks import read_address
 from models.model_card import render_model_card
 from models.runtime.loading import RuntimeChoice

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from models.address import Address
 from models.errors import ArtifactError, InputError
+from models.evidence import Score
 from models.latents import MAX_INTEGER, draw_label, encode_latent, pack_latent
-from models.manifest import ImageShape, Latents, Manifest, Score, dump_manifest, read_manifest
+from models.manifest import ImageShape, Latents, Manifest, dump_manifest, read_manifest
 
 
 @pytest.fixture(scope="module")

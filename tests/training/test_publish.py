@@ -23,9 +23,9 @@ from models.errors import (
     InputError,
     VersionExistsError,
 )
+from models.evidence import GateRecord
 from models.latents import draw_latent
 from models.manifest import MANIFEST_FILE as MANIFEST_FILE
-from models.manifest import GateRecord
 from models.manifest import read_manifest as read_manifest
 from models.network_config import GeneratorConfig
 from models.networks import build_generator

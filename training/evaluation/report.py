@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pydantic import ConfigDict
 
 from models.base import Frozen
-from models.manifest import Score
+from models.evidence import Score
 from training.evaluation.protocol import Protocol
 from training.gate import GateResult
 from training.metric_results import MetricResult

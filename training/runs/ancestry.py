@@ -11,8 +11,9 @@ import safetensors.torch
 
 from models import artifact, store
 from models.errors import ArtifactError, InputError
+from models.evidence import Ancestor, DataInfo
 from models.files import sha256
-from models.manifest import MANIFEST_FILE, Ancestor, DataInfo
+from models.manifest import MANIFEST_FILE
 from training.runs import checkpoint, run_dir
 from training.runs.provenance import read_provenance
 

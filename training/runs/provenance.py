@@ -12,8 +12,8 @@ import torch
 
 from models.base import Frozen
 from models.errors import FileError
+from models.evidence import Ancestor
 from models.files import write_atomically
-from models.manifest import Ancestor
 
 PROVENANCE_FILE = "run.json"
 

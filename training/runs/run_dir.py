@@ -25,8 +25,8 @@ from typing import Any
 import torch
 
 from models.errors import FileError, InputError
+from models.evidence import Ancestor
 from models.files import VOLUME_FOLDER, write_atomically
-from models.manifest import Ancestor
 from training.config import Config
 from training.config_files import dump_config, load_config
 from training.precision import resolve_precision

@@ -12,7 +12,8 @@ from typing import Any
 from torch import nn
 
 from models.errors import CheckpointError, InputError
-from models.manifest import ImageShape, Latents, Manifest, TrainingInfo
+from models.evidence import TrainingInfo
+from models.manifest import ImageShape, Latents, Manifest
 from models.network_config import GeneratorConfig, Shape
 from models.networks import build_generator
 from training.config import Config
