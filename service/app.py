@@ -1,6 +1,6 @@
 """Builds the FastAPI application: state, middleware, and the tasks that run beside the requests.
 
-Not here: the routes (service.routes).
+Not here: the routes themselves (the modules of ROUTERS).
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from models.errors import InputError
-from service import errors, play, responses, routes, text_seeds, verify
+from service import errors, health, permanent_images, play, responses, routes, text_seeds, verify
 from service.auth import Authenticator
 from service.compression import CompressMiddleware
 from service.image_cache import ImageCache
@@ -36,6 +37,7 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from service.tracing import Tracing
 
+ROUTERS = tuple(module.router for module in (routes, permanent_images, verify, text_seeds, play, health))
 # Response headers that a browser hands to scripts of other origins.
 CORS_HEADERS = [*responses.HEADERS, "ETag", "Retry-After", "RateLimit", "RateLimit-Policy"]
 
@@ -89,10 +91,8 @@ def create_app(settings: Settings, on_loaded: Callable[[], None] | None = None) 
     app.state.large_files = verify.LargeFiles()
     app.state.rate_limiter = rate_limiter
     app.state.tracing = tracing
-    app.include_router(routes.router)
-    app.include_router(verify.router)
-    app.include_router(text_seeds.router)
-    app.include_router(play.router)
+    for router in ROUTERS:
+        app.include_router(router)
     errors.install_handlers(app)
     _add_middleware(app, settings, registry, metrics, tracing)
     return app
@@ -112,7 +112,9 @@ def _add_middleware(
     app: FastAPI, settings: Settings, registry: Registry, metrics: Metrics, tracing: Tracing | None
 ) -> None:
     """Add the middleware, innermost first."""
-    fast_routes = [routes.find_route("generate"), routes.find_route("permanent_image")]
+    endpoints = (routes.generate, permanent_images.permanent_image)
+    all_routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    fast_routes = [route for route in all_routes if route.endpoint in endpoints]
     app.add_middleware(FastRouteMiddleware, routes=fast_routes)
     if tracing:
         tracing.add_route_names(app)
@@ -156,5 +158,5 @@ async def _watch_keys(authenticator: Authenticator, rate_limiter: RateLimiter, m
 async def _watch_readiness(registry: Registry, metrics: Metrics) -> None:
     """Keep the gauges fresh: of several workers, only one answers a scrape."""
     while True:
-        routes.record_readiness(registry, metrics)
+        health.record_readiness(registry, metrics)
         await asyncio.sleep(1)

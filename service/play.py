@@ -15,12 +15,13 @@ from starlette.exceptions import HTTPException
 from models import store
 from models.artifact_files import WEIGHTS
 from models.manifest import Manifest
+from service.api_description import MANIFEST_PROBLEMS, PROBLEMS, NamePath, VersionPath
 from service.auth import Authenticator
 from service.errors import NotReadyError
 from service.negotiation import etag_matches
 from service.page_files import respond_with_file
+from service.permanent_images import IMMUTABLE
 from service.request_state import charge, check_key, get_registry, get_settings
-from service.routes import IMMUTABLE, MANIFEST_PROBLEMS, PROBLEMS, NamePath, VersionPath
 from service.schemas import Problem
 
 _BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}

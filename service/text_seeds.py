@@ -13,10 +13,11 @@ from starlette.exceptions import HTTPException
 from models.address import Address
 from models.errors import InputError
 from models.images import EXTENSIONS
+from service.api_description import EDITS, PROBLEMS, NamePath
 from service.deadline import Deadline
 from service.negotiation import TIMEOUT_HEADER, parse_timeout_s
+from service.permanent_images import make_image_url
 from service.request_state import charge, check_key, get_registry, get_settings
-from service.routes import EDITS, PROBLEMS, NamePath, make_image_url
 
 MAX_TEXT_LENGTH = 256
 _RESPONSES: dict[int | str, dict[str, Any]] = {

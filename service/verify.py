@@ -19,7 +19,7 @@ from models.errors import FileError, ModelNotFoundError
 from models.images import MEDIA_TYPES
 from models.picture_difference import encode_difference
 from models.verification import Claim, Comparison
-from service.routes import PROBLEMS
+from service.api_description import PROBLEMS
 from service.auth import ApiKey
 from service.compression import decode_body
 from service.deadline import Deadline
@@ -28,7 +28,6 @@ from service.negotiation import BINARY, JSON, TIMEOUT_HEADER, check_picture_cont
 from service.rate_limits import check_cost
 from service.request_body import read_body
 from service.request_state import add_to_log, charge, check_key, get_registry, get_settings, wait_while_connected
-from service.routes import PROBLEMS
 from service.schemas import VerifyResponse
 from service.settings import Settings
 

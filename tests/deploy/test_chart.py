@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service import routes
+from service.app import ROUTERS
 from service.auth import parse_keys
 from service.settings import Settings
 
@@ -36,7 +36,7 @@ from deploy.chart import (  # noqa: E402
 from tests.deploy.schemas import check_schema  # noqa: E402
 
 LOWEST = "1.30"
-PATHS = {getattr(route, "path", "") for route in routes.router.routes}
+PATHS = {getattr(route, "path", "") for router in ROUTERS for route in router.routes}
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from service import routes
+from service.app import ROUTERS
 
 pytest.importorskip("helm_python", reason="helm-python-sdk has no wheel for this machine")
 
 from deploy.chart import INGRESS, KEY, ROUTE, Values, find_one, iterate_pods, render
 
-PATHS = {getattr(route, "path", "") for route in routes.router.routes}
+PATHS = {getattr(route, "path", "") for router in ROUTERS for route in router.routes}
 
 
 def test_the_ingress_keeps_caching_and_hides_metrics() -> None:
