@@ -26,7 +26,10 @@ _READ: dict[Format, str] = {
     "webdataset": 'webdataset.WebDataset("FOLDER/data/{split}-{{00000..{last}}}.tar").decode("pil")',
     "parquet": 'datasets.load_dataset("parquet", data_files="FOLDER/data/*.parquet")',
     "npz": 'numpy.load("FOLDER/data/{split}-00000.npz")["images"]  # uint8 (n, H, W, C); labels, addresses',
-    "idx": 'gzip.open("FOLDER/{split}-images-idx3-ubyte.gz")  # or any loader of MNIST',
+    "idx": "file = gzip.open('FOLDER/{split}-images-idx3-ubyte.gz')\n"
+    "numpy.frombuffer(file.read(), numpy.uint8, offset=16).reshape(-1, {height}, {width})\n"
+    "# The labels: offset=8. torchvision.datasets.MNIST(ROOT) wants the plain files of a train and of a test export,\n"
+    "# together in ROOT/MNIST/raw.",
 }
 _MEDIA: dict[str, str] = {
     "tar": "application/x-tar",
@@ -99,7 +102,7 @@ def make_readme(context: ExportContext, dataset_manifest: dict[str, Any]) -> str
 ## Read it
 
 ```python
-{_READ[spec.format].format(split=split, last=last)}
+{_READ[spec.format].format(split=split, last=last, height=model.image.height, width=model.image.width)}
 ```
 
 ## Where it comes from

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,38 @@ def test_idx_is_mnist(split: str, kind: str, export: Command, tmp_path: Path, ex
         assert gzip.decompress(packed) == (tmp_path / "out" / name).read_bytes()
         # RFC 1952: no name, no time.
         assert packed[3] == 0 and packed[4:8] == bytes(4)
+
+
+def test_the_card_says_how_to_read_idx(export: Command, tmp_path: Path, expected: Any) -> None:
+    export(tmp_path / "out", format="idx")
+    readme = (tmp_path / "out" / "README.md").read_text()
+    first, second, *_ = readme.partition("```python\n")[2].replace("FOLDER", str(tmp_path / "out")).splitlines()
+
+    names = {"gzip": gzip, "numpy": np}
+    exec(first, names)
+    with names["file"]:  # type: ignore[attr-defined]
+        assert (eval(second, names) == expected[1][..., 0]).all()
+
+
+@pytest.mark.parametrize("kind", ["train", "t10k"])
+def test_two_idx_exports_have_what_torchvision_looks_for(
+    kind: str, export: Command, tmp_path: Path, expected: Any
+) -> None:
+    """As torchvision/datasets/mnist.py: all four files, plain, in ROOT/MNIST/raw; sizes are big-endian."""
+    raw = tmp_path / "root" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for split in ("train", "test"):
+        export(tmp_path / split, "--split", split, format="idx")
+        for file in (tmp_path / split).glob("*-ubyte"):
+            shutil.copy(file, raw)
+
+    assert len(list(raw.iterdir())) == 4
+    for part, pixels in (("images-idx3", expected[1][..., 0]), ("labels-idx1", [a.label for a in expected[0]])):
+        data = (raw / f"{kind}-{part}-ubyte").read_bytes()
+        num_dims, kind_of_values = data[3], data[2]
+        shape = np.frombuffer(data, ">u4", num_dims, offset=4)
+        values = np.frombuffer(data, np.uint8, offset=4 + 4 * num_dims).reshape(shape)
+        assert kind_of_values == 8 and np.array_equal(values, pixels)
 
 
 @pytest.mark.parametrize("format", FORMATS)
