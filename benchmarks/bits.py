@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models import artifact, images
+from models import artifact, goldens, images
 from models.runtime.loading import ONNX_FILE
 from models.runtime.onnx import OnnxRuntime
 from models.sampler import Sampler
@@ -49,7 +49,7 @@ def _print_hashes(folder: Path) -> None:
         ("PNG", files),
     ):
         print(f"  {name:8} {hashlib.sha256(data).hexdigest()[:16]}")
-    worst = artifact.check_goldens(sampler, files)
+    worst = goldens.check_goldens(sampler, files)
     print(f"  goldens  off by {worst} of 255")
     sys.stdout.flush()
 

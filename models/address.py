@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.address_numbers import (
-    check_decimal,
     check_integer,
     format_decimal,
     is_decimal,
@@ -18,7 +17,16 @@ from models.address_numbers import (
     parse_integer,
 )
 from models.errors import InputError
-from models.latents import MAX_VALUE, decode_latent, encode_latent
+from models.latent_edits import (
+    check_dimensions,
+    check_directions,
+    is_dimension_name,
+    is_direction_name,
+    name_direction,
+    parse_dimension,
+    parse_direction,
+)
+from models.latents import decode_latent, encode_latent
 from models.level_edits import (
     Paste,
     UnitEdit,
@@ -36,7 +44,6 @@ _NUMBER = r"(?:0|[1-9][0-9]{0,5})"
 VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 _TEXT = re.compile(r"([^/?#]+)/([^/?#]+)/([^/?#\n]+)/([^/?#\n]+)(?:\?([^#\n]+))?")
 _PSI = re.compile(r"[0-9]*\.?[0-9]+(?:e-[0-9]{1,3})?")
-_DIMENSION = re.compile(r"z(0|[1-9][0-9]{0,5})")
 _FORM = "model/version/seed/index?label=L&psi=P or model/version/z/LATENT?label=L&psi=P"
 MAX_LENGTH = 2048
 
@@ -89,6 +96,8 @@ class Address:
         at: the share of the second, above 0 and below 1, with at most 4 decimals.
         z: (dimension, value) of each dimension of the mixed latent that is set, by dimension. Values are from -16
             to 16, with at most 4 decimals.
+        directions: (name, value) of each of the model's directions along which the latent is moved, by name. Values
+            are from -16 to 16, with at most 4 decimals, and not 0.
         paste: rectangles of feature maps that are another image's, by level and rectangle; at most 4.
         units: feature maps that are set to a value, by level and unit; at most 64.
     """
@@ -104,6 +113,7 @@ class Address:
     tolabel: int | None = None
     at: float | None = None
     z: tuple[tuple[int, float], ...] = ()
+    directions: tuple[tuple[str, float], ...] = ()
     paste: tuple[Paste, ...] = ()
     units: tuple[UnitEdit, ...] = ()
 
@@ -119,7 +129,8 @@ class Address:
             return
         self._check_latent()
         self._check_mix()
-        self._check_z()
+        check_dimensions(self.z)
+        check_directions(self.directions)
         check_pastes(self.paste)
         check_unit_edits(self.units)
         _check_length(str(self))
@@ -128,7 +139,8 @@ class Address:
     def is_plain(self) -> bool:
         """Whether seed, index, label and psi say it all."""
         has_mix = self.to is not None or self.tolabel is not None or self.at is not None
-        return self.latent is None and not has_mix and not self.z and not self.edits_levels
+        is_moved = bool(self.z or self.directions)
+        return self.latent is None and not has_mix and not is_moved and not self.edits_levels
 
     @property
     def edits_levels(self) -> bool:
@@ -152,6 +164,7 @@ class Address:
         if self.at is not None:
             query.append(f"at={format_decimal(self.at)}")
         query += [f"z{k}={format_decimal(value)}" for k, value in self.z]
+        query += [f"{name_direction(name)}={format_decimal(value)}" for name, value in self.directions]
         query += [f"paste={paste}" for paste in self.paste]
         query += [f"{edit.name}={edit}" for edit in self.units]
         start = f"{self.seed}/{self.index}" if self.latent is None else f"z/{encode_latent(self.latent)}"
@@ -208,15 +221,6 @@ class Address:
         if self.to == self.start and self.tolabel is None:
             raise InputError("changes nothing, because it is the seed and the index of the address itself", "to")
 
-    def _check_z(self) -> None:
-        if not isinstance(self.z, tuple) or not all(isinstance(edit, tuple) and len(edit) == 2 for edit in self.z):
-            raise InputError(f"must be a tuple of pairs (dimension, value), got {self.z!r}", "z")
-        dimensions = [check_integer(k, "z") for k, _ in self.z]
-        if dimensions != sorted(set(dimensions)):
-            raise InputError("must be in the order of the dimensions, each once", "z")
-        for k, value in self.z:
-            check_decimal(value, f"z{k}", MAX_VALUE)
-
 
 def parse_query(query: str) -> dict[str, Any]:
     """Parse what follows the question mark into `Address`'s arguments.
@@ -225,6 +229,7 @@ def parse_query(query: str) -> dict[str, Any]:
     """
     parts: dict[str, Any] = {}
     z: dict[int, float] = {}
+    directions: dict[str, float] = {}
     pastes: list[Paste] = []
     units: list[UnitEdit] = []
     for name, value in _split_query(query):
@@ -232,12 +237,15 @@ def parse_query(query: str) -> dict[str, Any]:
             pastes.append(parse_paste(value))
         elif is_unit_name(name):
             units.append(parse_unit_edit(name, value))
-        elif dimension := _DIMENSION.fullmatch(name):
-            z[int(dimension[1])] = parse_decimal(value, name)
+        elif is_dimension_name(name):
+            z[parse_dimension(name)] = parse_decimal(value, name)
+        elif is_direction_name(name):
+            directions[parse_direction(name)] = parse_decimal(value, name)
         else:
             parts[name] = _PARSERS[name](value, name)
     lists: dict[str, list[Any]] = {
         "z": sorted(z.items()),
+        "directions": sorted(directions.items()),
         "paste": sorted(pastes, key=get_place),
         "units": sorted(units),
     }
@@ -250,7 +258,7 @@ def _split_query(query: str) -> list[tuple[str, str]]:
     names = set()
     for part in query.split("&"):
         name, _, value = part.partition("=")
-        if not (name in _PARSERS or name == "paste" or is_unit_name(name) or _DIMENSION.fullmatch(name)):
+        if name not in _PARSERS and name != "paste" and not any(is_edit(name) for is_edit in _EDIT_NAMES):
             raise InputError(f"unknown part {part!r}", "address")
         if name in names and name != "paste":
             raise InputError("is given twice", name)
@@ -284,3 +292,4 @@ _PARSERS = {
     "tolabel": parse_integer,
     "at": parse_decimal,
 }
+_EDIT_NAMES = (is_unit_name, is_dimension_name, is_direction_name)

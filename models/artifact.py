@@ -6,6 +6,7 @@
     golden.npz             addresses and their pixels, checked at every load
     samples.png            a picture for people
     card.md                the model card, for people; older artifacts have none
+    directions.json        directions of the latent space, which the manifest names (models.directions); optional
     training.safetensors   networks to start a training from (ganmint train --init); optional
     manifest.json          the manifest; holds the hashes of the other files
 
@@ -14,12 +15,11 @@ Torch is imported only to write or load a generator. Not here: how it runs (mode
 
 from __future__ import annotations
 
-import io
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,16 +29,25 @@ from numpy.typing import NDArray
 from models import images, signing
 from models.address import Address
 from models.artifact_files import CARD as CARD
+from models.artifact_files import (
+    DIRECTIONS,
+    ONNX_FILE,
+    OPTIONAL,
+    TORCHSCRIPT_FILE,
+    ArtifactFiles,
+    check_hashes,
+    read_files,
+)
 from models.artifact_files import FILES as FILES
 from models.artifact_files import GOLDEN as GOLDEN
-from models.artifact_files import ONNX_FILE, TORCHSCRIPT_FILE, ArtifactFiles, check_hashes, read_files
 from models.artifact_files import SAMPLES as SAMPLES
 from models.artifact_files import TRAINING_STATE as TRAINING_STATE
 from models.artifact_files import WEIGHTS as WEIGHTS
 from models.artifact_files import list_files as list_files
-from models.errors import ArtifactError, InputError
+from models.directions import parse_directions
+from models.errors import ArtifactError
 from models.files import sha256, sync_folder, write_atomically
-from models.latents import MAX_INTEGER
+from models.goldens import choose_goldens, compare_goldens, parse_goldens, write_goldens
 from models.manifest import MANIFEST_FILE, Manifest, dump_manifest
 from models.model_card import render_model_card
 from models.network_config import GeneratorConfig
@@ -53,8 +62,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 SCRIPT = TORCHSCRIPT_FILE
-# Bytes are promised within a runtime fingerprint; between two, outputs may differ by rounding.
-GOLDEN_TOLERANCE = 1
 
 
 class Draft:
@@ -74,9 +81,9 @@ class Draft:
         """The manifest that was given, with the batch sizes."""
         return self.sampler.manifest
 
-    def add_training_state(self, content: bytes) -> None:
-        """Add what a training can start from; the bytes of a safetensors file."""
-        write_atomically(self._temporary_dir / TRAINING_STATE, content)
+    def add(self, name: str, content: bytes) -> None:
+        """Add one of the files that an artifact may have (`models.artifact_files.OPTIONAL`)."""
+        write_atomically(self._temporary_dir / name, content)
 
     def commit(self, manifest: Manifest) -> Manifest:
         """Write the manifest and the model card, check the whole artifact, and move it to its folder.
@@ -87,9 +94,7 @@ class Draft:
         """
         draft_dir = self._temporary_dir
         (draft_dir / CARD).write_text(render_model_card(manifest), encoding="utf-8")
-        names = [*list_files(manifest), CARD]
-        if (draft_dir / TRAINING_STATE).is_file():
-            names.append(TRAINING_STATE)
+        names = [*list_files(manifest), *(name for name in OPTIONAL if (draft_dir / name).is_file())]
         hashes = {name: sha256(draft_dir / name) for name in names}
         manifest = manifest.model_copy(update={"files": hashes})
         write_atomically(draft_dir / MANIFEST_FILE, dump_manifest(manifest))
@@ -118,13 +123,7 @@ def draft(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: in
     from models import batch_size as measuring
     from models.runtime import onnx_graph, torchscript
 
-    check_free(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary_dir = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise ArtifactError(folder, f"cannot be written: {error.strerror or error}; choose another folder") from None
-    try:
+    with _make_hidden_folder(folder) as temporary_dir:
         torchscript.write_torchscript(generator, temporary_dir / SCRIPT)
         torchscript.write_weights(generator, temporary_dir / WEIGHTS)
         onnx_graph.write_onnx(
@@ -132,11 +131,45 @@ def draft(generator: nn.Module, manifest: Manifest, folder: Path, batch_size: in
         )
         manifest = measuring.set_batch_sizes(temporary_dir, manifest, batch_size)
         sampler = Sampler(load_runtime(read_files(temporary_dir), manifest, "cpu", "onnx"), manifest)
-        addresses = _choose_goldens(manifest)
+        addresses = choose_goldens(manifest)
         _set_padding(sampler, addresses)
-        _write_goldens(sampler, addresses, temporary_dir / GOLDEN)
+        write_goldens(sampler, addresses, temporary_dir / GOLDEN)
         _write_samples(sampler, temporary_dir / SAMPLES)
         yield Draft(sampler, temporary_dir, folder)
+
+
+@contextmanager
+def draft_revision(files: ArtifactFiles, manifest: Manifest, folder: Path) -> Iterator[Draft]:
+    """Write an artifact with the generator and the optional files of another; `Draft.commit` publishes it.
+
+    Args:
+        files: the other, checked (`read`).
+        manifest: of the new one: the other's with another version, and with what is to be added.
+        folder: as for `draft`.
+    Raises: ArtifactError, as `load_files` does, too.
+    """
+    loaded = load_files(files, "cpu", "onnx")
+    with _make_hidden_folder(folder) as temporary_dir:
+        for name in files.manifest.files.keys() - {TRAINING_STATE}:
+            write_atomically(temporary_dir / name, files.get(name))
+        sampler = Sampler(loaded.runtime, manifest)
+        addresses = [replace(address, version=manifest.version) for address in parse_goldens(files)[0]]
+        write_goldens(sampler, addresses, temporary_dir / GOLDEN)
+        _write_samples(sampler, temporary_dir / SAMPLES)
+        yield Draft(sampler, temporary_dir, folder)
+
+
+@contextmanager
+def _make_hidden_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder beside one that must not exist; it is removed, unless it was moved there."""
+    check_free(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary_dir = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise ArtifactError(folder, f"cannot be written: {error.strerror or error}; choose another folder") from None
+    try:
+        yield temporary_dir
     finally:
         shutil.rmtree(temporary_dir, ignore_errors=True)
 
@@ -199,11 +232,21 @@ def load_files(files: ArtifactFiles, device: str = "cpu", runtime: RuntimeChoice
     levels = None
     if manifest.schema_version >= 2:
         levels = OnnxLevels(files.get(ONNX_FILE), files.folder / ONNX_FILE, manifest)
-    sampler = Sampler(load_runtime(files, manifest, device, runtime or read_runtime_choice()), manifest, levels)
+    loaded = load_runtime(files, manifest, device, runtime or read_runtime_choice())
+    sampler = Sampler(loaded, manifest, levels, _read_directions(files))
     goldens = parse_goldens(files)
     _set_padding(sampler, goldens[0])
-    _compare_goldens(sampler, *goldens, files.folder / GOLDEN)
+    compare_goldens(sampler, *goldens, files.folder / GOLDEN)
     return sampler
+
+
+def _read_directions(files: ArtifactFiles) -> dict[str, NDArray[np.float32]]:
+    manifest = files.manifest
+    if not manifest.directions:
+        return {}
+    return parse_directions(
+        files.get(DIRECTIONS), files.folder / DIRECTIONS, manifest.directions, manifest.latents.z_dim
+    )
 
 
 def _set_padding(sampler: Sampler, addresses: Sequence[Address]) -> None:
@@ -225,63 +268,9 @@ def check_files(folder: Path) -> Manifest:
     return check_hashes(read_files(folder))
 
 
-def check_goldens(sampler: Sampler, files: ArtifactFiles) -> int:
-    """Mint the golden addresses again and compare the pixels.
-
-    Returns: the largest difference, 0 .. 255.
-    Raises: ArtifactError when it is more than 1.
-    """
-    return _compare_goldens(sampler, *parse_goldens(files), files.folder / GOLDEN)
-
-
-def parse_goldens(files: ArtifactFiles) -> tuple[list[Address], NDArray[np.uint8]]:
-    """Return the golden addresses and their pixels, uint8 (n, H, W, C).
-
-    Raises: ArtifactError.
-    """
-    path = files.folder / GOLDEN
-    try:
-        with np.load(io.BytesIO(files.get(GOLDEN)), allow_pickle=False) as archive:
-            addresses = [files.manifest.check(Address.parse(str(text))) for text in archive["addresses"]]
-            pixels: NDArray[np.uint8] = archive["pixels"]
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, InputError) as error:
-        raise ArtifactError(path, f"cannot be read: {error}; install the model again") from None
-    if not addresses:
-        raise ArtifactError(path, "holds no golden; install the model again")
-    return addresses, pixels
-
-
-def _compare_goldens(sampler: Sampler, addresses: list[Address], expected: NDArray[np.uint8], path: Path) -> int:
-    minted = sampler.mint(addresses)
-    if minted.shape != expected.shape:
-        raise ArtifactError(path, f"holds pixels of shape {expected.shape}, the generator makes {minted.shape}")
-    worst = int(np.abs(minted.astype(np.int16) - expected).max())
-    if worst > GOLDEN_TOLERANCE:
-        raise ArtifactError(
-            path,
-            f"does not match what this machine makes: off by up to {worst} of 255 (at most "
-            f"{GOLDEN_TOLERANCE} is allowed) on {sampler.fingerprint}; do not serve this model here",
-        )
-    return worst
-
-
 def digest(folder: Path) -> str:
     """Return the artifact's identity: the sha256 of its manifest, which holds the hashes of all else."""
     return sha256(folder / MANIFEST_FILE)
-
-
-def _choose_goldens(manifest: Manifest) -> list[Address]:
-    """Return ordinary addresses, one far corner of the address space, and a truncated one where allowed."""
-    count = max(12, min(len(manifest.class_names), 24))
-    addresses = manifest.addresses(seed=0, n=count, labels="balanced" if manifest.class_names else None)
-    addresses += manifest.addresses(seed=MAX_INTEGER, index=MAX_INTEGER)
-    if manifest.truncation:
-        addresses += manifest.addresses(seed=1, psi=0.5)
-    return addresses
-
-
-def _write_goldens(sampler: Sampler, addresses: Sequence[Address], path: Path) -> None:
-    np.savez_compressed(path, addresses=np.array([str(a) for a in addresses]), pixels=sampler.mint(addresses))
 
 
 def _write_samples(sampler: Sampler, path: Path) -> None:

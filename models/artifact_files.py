@@ -23,6 +23,9 @@ SAMPLES = "samples.png"
 CARD = "card.md"
 # Networks to start a training from; optional, and serving never reads it.
 TRAINING_STATE = "training.safetensors"
+DIRECTIONS = "directions.json"
+# What an artifact may have besides.
+OPTIONAL = (CARD, DIRECTIONS, TRAINING_STATE)
 # What an artifact must have. The first ones of schema 1 lack the model card.
 FILES_1 = (TORCHSCRIPT_FILE, WEIGHTS, GOLDEN, SAMPLES)
 FILES = (ONNX_FILE, *FILES_1)
@@ -96,7 +99,7 @@ def check_hashes(files: ArtifactFiles) -> Manifest:
     manifest = files.manifest
     required = list_files(manifest)
     for name in sorted({*required, *manifest.files} - {TRAINING_STATE}):
-        if name not in (*required, CARD):
+        if name not in (*required, *OPTIONAL):
             raise ArtifactError(files.folder / MANIFEST_FILE, f"names {name!r}, which is no file of an artifact")
         if name not in manifest.files:
             raise ArtifactError(files.folder / MANIFEST_FILE, f"names no hash for {name}")
@@ -106,6 +109,8 @@ def check_hashes(files: ArtifactFiles) -> Manifest:
                 "does not have the hash that manifest.json names: it was changed or damaged, and was not "
                 "loaded; install the model again from where it was published",
             )
+    if bool(manifest.directions) != (DIRECTIONS in manifest.files):
+        raise ArtifactError(files.folder / MANIFEST_FILE, f"names directions without a hash for {DIRECTIONS}, or none")
     return manifest
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import click
 
-from models import artifact, signing, store, transfer
+from models import artifact, goldens, signing, store, transfer
 from models import upgrade as upgrading
 from models.cli import PATH, ModelCommand, device_option
 from models.errors import FileError, GanmintError
@@ -122,7 +122,7 @@ def _verify(folder: Path, device: str, public_key: Path | None) -> None:
     num_files = len(manifest.files.keys() - {artifact.TRAINING_STATE})
     click.echo(f"{title}: {num_files} files have the hashes that manifest.json names")
     sampler = artifact.load_files(files, device)
-    largest_difference = artifact.check_goldens(sampler, files)
+    largest_difference = goldens.check_goldens(sampler, files)
     if state := store.find_training_state(folder):
         click.echo(f"{title}: {state} has the hash that manifest.json names; ganmint train --init can start from it")
     click.echo(f"goldens match to {largest_difference} of 255 on {sampler.fingerprint}")

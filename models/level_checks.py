@@ -66,7 +66,7 @@ def _check_changes(address: Address) -> None:
 
     Raises: InputError.
     """
-    if address.to is not None or address.z:
+    if address.to is not None or address.z or address.directions:
         return
     lowest = min([paste.level for paste in address.paste] + [edit.level for edit in address.units])
     for k, paste in enumerate(address.paste):

@@ -16,6 +16,7 @@ from models.address_numbers import check_integer
 from models.base import Frozen, describe_first_problem
 from models.errors import ArtifactError, InputError
 from models.evidence import ALIASED, GateRecord, Score, TrainingInfo
+from models.latent_edits import name_direction
 from models.latents import MAX_INTEGER, draw_label, pack_latent
 from models.level_checks import fit_level_edits
 from models.network_config import GeneratorConfig, list_levels
@@ -52,7 +53,7 @@ class Manifest(Frozen):
     )
     name: str
     version: str
-    upgraded_from: str = Field(default="", description="the version that has the same weights in an older schema")
+    upgraded_from: str = Field(default="", description="an older version that has the same weights")
     description: str
     licence: str = Field(description="licence of the weights")
     image: ImageShape
@@ -66,6 +67,7 @@ class Manifest(Frozen):
     batch_size: dict[DeviceClass, Annotated[int, Field(ge=1)]] = Field(description="rows of every forward")
     batch_size_measured: dict[DeviceClass, bool] = Field(description="false where it was given or a default was taken")
     network: dict[str, Any] = Field(description="builds the generator of generator.safetensors")
+    directions: tuple[str, ...] = Field(default=(), description="the names of directions.json, in order")
     training: TrainingInfo
     scores: tuple[Score, ...] = ()
     gate: GateRecord | None = Field(default=None, description="null for models older than the gate")
@@ -122,6 +124,7 @@ class Manifest(Frozen):
             raise InputError(error.reason, "label" if error.field == "labels" else error.field) from None
         if requested.is_plain:
             return plain
+        self._check_directions(requested)
         resolved = replace(requested, label=plain.label, tolabel=self._resolve_tolabel(requested, plain.label))
         return self._fit_level_edits(resolved) if resolved.edits_levels else resolved
 
@@ -160,6 +163,12 @@ class Manifest(Frozen):
         # By dimension, so the last is the largest.
         if requested.z and (k := requested.z[-1][0]) >= self.latents.z_dim:
             raise InputError(f"the dimensions of a latent are 0 to {self.latents.z_dim - 1}", f"z{k}")
+
+    def _check_directions(self, requested: Address) -> None:
+        for name, _ in requested.directions:
+            if name not in self.directions:
+                known = ", ".join(self.directions) or "none; ganmint directions finds some"
+                raise InputError(f"the directions of {self.name} {self.version} are: {known}", name_direction(name))
 
     def _check_size(self, latent: bytes, field: str) -> None:
         if (size := len(latent) // 4) != self.latents.z_dim:

@@ -46,6 +46,7 @@ def _describe_model(manifest: Manifest) -> list[tuple[str, str]]:
         ("images", f"{image.height}x{image.width}{' RGB' if image.channels == 3 else ' grey'}"),
         ("classes", ", ".join(classes) or "none"),
         ("truncation", "psi in (0, 1]" if manifest.truncation else "no"),
+        *([("directions", ", ".join(manifest.directions))] if manifest.directions else []),
         ("batch size", ", ".join(batch_sizes) or "not chosen yet"),
         ("weights' licence", manifest.licence),
         *(

@@ -13,6 +13,7 @@ from models.address import Address, parse_query
 from models.cli import PATH, ModelCommand, device_option, index_option, psi_option, seed_option, write_output
 from models.errors import InputError
 from models.images import EXTENSIONS
+from models.latent_edits import name_direction
 from models.manifest import LabelSpec, Manifest
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
@@ -38,6 +39,13 @@ MAX_GRID_IMAGES = 10_000
 @click.option("--to-label", metavar="L", help="The class of --to, where it differs from that of --labels.")
 @click.option("--at", metavar="T", help="The share of --to, above 0 and below 1, with at most 4 decimals.")
 @click.option("--z", "edits", metavar="K=V", multiple=True, help="Set dimension K of every latent to V. Repeatable.")
+@click.option(
+    "--direction",
+    "directions",
+    metavar="NAME=V",
+    multiple=True,
+    help="Move every latent by V along a direction that the model's card names. Repeatable.",
+)
 @click.option(
     "--paste",
     "pastes",
@@ -74,6 +82,7 @@ def sample(
     to_label: str | None,
     at: str | None,
     edits: tuple[str, ...],
+    directions: tuple[str, ...],
     pastes: tuple[str, ...],
     units: tuple[str, ...],
     out: Path,
@@ -87,7 +96,8 @@ def sample(
     sampler = artifact.load_files(store.read_artifact(store.find_model(model)), resolve_device(device))
     mix = {"to": to, "tolabel": to_label, "at": at}
     query = [f"{name}={value}" for name, value in mix.items() if value is not None]
-    query += [f"z{edit}" for edit in edits] + [f"paste={paste}" for paste in pastes] + [f"u{unit}" for unit in units]
+    query += [f"z{edit}" for edit in edits] + [name_direction(edit) for edit in directions]
+    query += [f"paste={paste}" for paste in pastes] + [f"u{unit}" for unit in units]
     batch = _Batch(
         sampler.manifest, seed, index, count, _parse_labels(labels), psi, parse_query("&".join(query)) if query else {}
     )

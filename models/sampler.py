@@ -6,7 +6,8 @@ Not here: queues (service.batcher), files (models.images), what computes a batch
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import PIL
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.address import Address
 from models.errors import InputError
+from models.latent_edits import move_latent
 from models.latents import draw_latent, mix_latents, unpack_latent
 from models.manifest import Manifest
 from models.runtime.base import Runtime
@@ -27,12 +29,20 @@ class Sampler:
         runtime: runs the model's generator.
         manifest: of the model.
         levels: runs it for addresses that edit feature maps; None where no such address is minted.
+        directions: float32 (z_dim,) of each direction that the manifest names (`models.directions`).
     """
 
-    def __init__(self, runtime: Runtime, manifest: Manifest, levels: OnnxLevels | None = None) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        manifest: Manifest,
+        levels: OnnxLevels | None = None,
+        directions: Mapping[str, NDArray[np.float32]] = MappingProxyType({}),
+    ) -> None:
         self.runtime = runtime
         self.manifest = manifest
         self._levels = levels
+        self._directions = directions
 
     @property
     def batch_size(self) -> int:
@@ -77,7 +87,7 @@ class Sampler:
         labels = np.array([a.label or 0 for a in addresses], np.int64)
         class_weights = one_hot(labels, len(self.manifest.class_names))
         for row, a in enumerate(addresses):
-            z[row] = make_latent(a, z_dim) * np.float32(a.psi)
+            z[row] = make_latent(a, z_dim, self._directions) * np.float32(a.psi)
             if a.tolabel is not None and a.at is not None:
                 class_weights[row, a.label] = 1.0 - a.at
                 class_weights[row, a.tolabel] = a.at
@@ -135,8 +145,11 @@ class Sampler:
         return self.runtime.run(padded_z, padded_weights)[: len(z)]
 
 
-def make_latent(address: Address, z_dim: int) -> NDArray[np.float32]:
-    """Return z of an address before psi, float32 (z_dim,): drawn or read, mixed, then with single dimensions set."""
+def make_latent(address: Address, z_dim: int, directions: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return z of an address before psi, float32 (z_dim,).
+
+    It is drawn or read, mixed, then single dimensions are set, then it is moved along `directions`.
+    """
     a = address
     z = draw_latent(a.seed, a.index, z_dim) if a.latent is None else unpack_latent(a.latent)
     # A latent that is mixed with itself stays what it is; only the classes are mixed then.
@@ -144,7 +157,7 @@ def make_latent(address: Address, z_dim: int) -> NDArray[np.float32]:
         z = mix_latents(z, draw_latent(*a.to, z_dim), a.at)
     for k, value in a.z:
         z[k] = value
-    return z
+    return move_latent(z, a.directions, directions) if a.directions else z
 
 
 def one_hot(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float32]:

@@ -114,6 +114,14 @@ def next_version(name: str) -> str:
     return f"{stored_models[-1].sort_key[0] + 1}.0.0" if stored_models else "1.0.0"
 
 
+def next_minor_version(manifest: Manifest) -> str:
+    """Return the version of a model with the same weights as this one, of which the store may have newer ones."""
+    major, minor, _ = (int(part) for part in manifest.version.split("."))
+    stored = [stored.sort_key for stored in list_versions(manifest.name)]
+    newest_minor = max([minor, *(key[1] for key in stored if key[0] == major)])
+    return f"{major}.{newest_minor + 1}.0"
+
+
 def read_artifact(stored: StoredModel, trust: Trust | None = None) -> ArtifactFiles:
     """Read a stored version once and check it, as `models.artifact.read` does.
 

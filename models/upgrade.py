@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models import artifact, signing, store
+from models import artifact, goldens, signing, store
 from models.artifact_files import ArtifactFiles
 from models.errors import ArtifactError, GanmintError, InputError
 from models.manifest import Manifest, read_manifest
@@ -58,7 +58,7 @@ def upgrade(folder: Path, to: Path | None = None, batch_size: int | None = None)
     upgraded = manifest.model_copy(
         update={
             "schema_version": NEWEST_SCHEMA,
-            "version": _next_minor_version(manifest),
+            "version": store.next_minor_version(manifest),
             "upgraded_from": manifest.version,
             "files": {},
         }
@@ -91,13 +91,6 @@ def _find_upgraded(manifest: Manifest) -> StoredModel | None:
     return None
 
 
-def _next_minor_version(manifest: Manifest) -> str:
-    major, minor, _ = (int(part) for part in manifest.version.split("."))
-    stored = [stored.sort_key for stored in store.list_versions(manifest.name)]
-    newest_minor = max([minor, *(key[1] for key in stored if key[0] == major)])
-    return f"{major}.{newest_minor + 1}.0"
-
-
 def _write_artifact(files: ArtifactFiles, new: Manifest, to: Path, batch_size: int | None) -> None:
     from models.networks import load_generator
 
@@ -105,7 +98,7 @@ def _write_artifact(files: ArtifactFiles, new: Manifest, to: Path, batch_size: i
     config = GeneratorConfig.model_validate(files.manifest.network)
     generator = load_generator(config, files.get(artifact.WEIGHTS), weights)
     with artifact.draft(generator, new, to, batch_size) as draft:
-        addresses, expected = artifact.parse_goldens(files)
+        addresses, expected = goldens.parse_goldens(files)
         minted = draft.sampler.mint([dataclasses.replace(address, version=new.version) for address in addresses])
         if minted.shape != expected.shape or np.abs(minted.astype(np.int16) - expected).max() > 1:
             raise ArtifactError(weights, f"does not make the images of {artifact.GOLDEN}; install the model again")

@@ -23,7 +23,7 @@ def plan_walk(stops: Sequence[Address], num_frames: int, is_loop: bool = False) 
 
     Args:
         stops: at least two addresses of one model, labels resolved (`Manifest.check`), not mixed themselves, with the
-            same psi, zK, paste and uL.U. Of two neighbours, one has a seed and an index.
+            same psi, zK, dir.NAME, paste and uL.U. Of two neighbours, one has a seed and an index.
         num_frames: at least one for each stop, at most 10,000.
         is_loop: whether the walk leads back to the first stop, so that a video of it repeats without a jump. Otherwise
             the last frame is the last stop.
@@ -59,8 +59,8 @@ def _check_stops(stops: Sequence[Address], ends: Sequence[Address]) -> None:
             raise InputError(f"must be of {first.model}/{first.version} like the first", f"stops[{k}]")
         if stop.to is not None:
             raise InputError("is a mixture of two latents; give the two as stops", f"stops[{k}]")
-        if (stop.psi, stop.z, stop.paste, stop.units) != (first.psi, first.z, first.paste, first.units):
-            raise InputError("must have the same psi, zK, paste and uL.U as the first", f"stops[{k}]")
+        if _list_edits(stop) != _list_edits(first):
+            raise InputError("must have the same psi, zK, dir.NAME, paste and uL.U as the first", f"stops[{k}]")
     for k, (start, end) in enumerate(zip(stops, ends)):
         if start == end:
             raise InputError("is the same image as the stop after it", f"stops[{k}]")
@@ -68,3 +68,7 @@ def _check_stops(stops: Sequence[Address], ends: Sequence[Address]) -> None:
             raise InputError(
                 "and the stop after it are both written out; of two neighbours, one needs seed and index", f"stops[{k}]"
             )
+
+
+def _list_edits(stop: Address) -> tuple[object, ...]:
+    return stop.psi, stop.z, stop.directions, stop.paste, stop.units

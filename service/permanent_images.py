@@ -39,7 +39,8 @@ async def permanent_image(
     """Return one image at its permanent address.
 
     Any HTTP cache may keep it for ever; with API keys, only the caller's own, unless the operator says otherwise.
-    `to`, `tolabel` and `at` mix the latent and the class with a second one, `zK=V` sets dimension K of the latent to V.
+    `to`, `tolabel` and `at` mix the latent and the class with a second one, `zK=V` sets dimension K of the latent to V,
+    `dir.NAME=V` moves it along a direction of the model's.
     `paste=L_SEED.INDEX_LABEL_Y0_X0_Y1_X1` copies feature maps from another image, `uL.U=V` sets one to V.
     In place of seed and index, `z/` and base64url of float32 values are a latent that is written out.
     """

@@ -1,4 +1,4 @@
-"""The pages that run in the browser, and the weights that one of them mints with.
+"""The pages that run in the browser, and the files of a model that one of them mints and plays with.
 
 Not here: what their files do (static/play), which versions are good (service.registry).
 """
@@ -13,10 +13,11 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from models import store
-from models.artifact_files import WEIGHTS
+from models.artifact_files import DIRECTIONS, WEIGHTS
+from models.directions import Directions
 from models.manifest import Manifest
 from service.api_description import MANIFEST_PROBLEMS, PROBLEMS, NamePath, VersionPath
-from service.auth import Authenticator
+from service.auth import ApiKey, Authenticator
 from service.errors import NotReadyError
 from service.negotiation import etag_matches
 from service.page_files import respond_with_file
@@ -25,6 +26,11 @@ from service.request_state import charge, check_key, get_registry, get_settings
 from service.schemas import Problem
 
 _BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Not modified"},
+    **MANIFEST_PROBLEMS,
+    **{status: PROBLEMS[status] for status in (401, 429)},
+}
 router = APIRouter()
 
 
@@ -57,14 +63,12 @@ async def lab_file(request: Request, file: str) -> Response:
     response_class=Response,
     responses={
         200: {"content": _BINARY},
-        304: {"description": "Not modified"},
         403: {
             "model": Problem,
             "description": "The service does not share weights",
             "content": PROBLEMS[404]["content"],
         },
-        **MANIFEST_PROBLEMS,
-        **{status: PROBLEMS[status] for status in (401, 429)},
+        **_FILE_RESPONSES,
     },
 )
 async def weights(request: Request, model: NamePath, version: VersionPath) -> Response:
@@ -75,24 +79,42 @@ async def weights(request: Request, model: NamePath, version: VersionPath) -> Re
     key = check_key(request)
     if not get_settings(request).share_weights:
         raise HTTPException(403, "this service does not share the weights of its models (GANMINT_SHARE_WEIGHTS=0)")
+    return await _respond_with_artifact_file(request, key, model, version, WEIGHTS)
+
+
+@router.get(f"/v1/models/{{model}}/{{version}}/{DIRECTIONS}", response_model=Directions, responses=_FILE_RESPONSES)
+async def directions(request: Request, model: NamePath, version: VersionPath) -> Response:
+    """Return the directions along which an address moves its latent (`dir.NAME`), with what was measured of them.
+
+    404 where the manifest names no such file.
+    """
+    return await _respond_with_artifact_file(request, check_key(request), model, version, DIRECTIONS)
+
+
+async def _respond_with_artifact_file(
+    request: Request, key: ApiKey | None, model: str, version: str, name: str
+) -> Response:
     manifest = await get_registry(request).get_manifest(model, version)
+    if name not in manifest.files:
+        raise HTTPException(404, f"{model} {version} has no {name}")
     authenticator: Authenticator = request.app.state.authenticator
     sharing = "public" if authenticator.is_open else "private"
-    etag = f'"{manifest.files[WEIGHTS]}"'
+    etag = f'"{manifest.files[name]}"'
     headers = {"ETag": etag, "Cache-Control": f"{sharing}, {IMMUTABLE}"}
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     await charge(request, key, 0)
-    content = await asyncio.to_thread(_read_weights, manifest)
-    return Response(content, media_type="application/octet-stream", headers=headers)
+    content = await asyncio.to_thread(_read_file, manifest, name)
+    media_type = "application/json" if name.endswith(".json") else "application/octet-stream"
+    return Response(content, media_type=media_type, headers=headers)
 
 
-def _read_weights(manifest: Manifest) -> bytes:
-    """Read the weights and check their hash again, because the file may have changed since it was checked."""
+def _read_file(manifest: Manifest, name: str) -> bytes:
+    """Read a file and check its hash again, because it may have changed since it was checked."""
     try:
-        content = (store.find_version(manifest.name, manifest.version).path / WEIGHTS).read_bytes()
+        content = (store.find_version(manifest.name, manifest.version).path / name).read_bytes()
     except OSError:
         content = b""
-    if hashlib.sha256(content).hexdigest() != manifest.files[WEIGHTS]:
-        raise NotReadyError(f"the weights of {manifest.name} {manifest.version} cannot be read just now")
+    if hashlib.sha256(content).hexdigest() != manifest.files[name]:
+        raise NotReadyError(f"{name} of {manifest.name} {manifest.version} cannot be read just now")
     return content

@@ -140,7 +140,7 @@ def _write_artifact(
         looks = len(read_provenance(trained.path).test_evaluations)
         training = manifest.training.model_copy(update={"scored_on": evidence.scored_on, "test_evaluations": looks})
         if options.with_training_state:
-            draft.add_training_state(_pack_training_state(trained.path))
+            draft.add(artifact.TRAINING_STATE, _pack_training_state(trained.path))
         draft.commit(
             draft.manifest.model_copy(update={"scores": evidence.scores, "gate": evidence.gate, "training": training})
         )

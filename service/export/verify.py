@@ -14,8 +14,8 @@ from PIL import Image
 
 from models import images
 from models.address import Address
-from models.artifact import GOLDEN_TOLERANCE
 from models.errors import ExportError
+from models.goldens import GOLDEN_TOLERANCE
 from models.picture_file import remove_credentials
 from models.sampler import Sampler
 from service.export import state

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from models.address import MAX_LENGTH, NAME, Address, check_name, check_psi, check_version
 from models.address_numbers import check_integer
 from models.errors import InputError
+from models.latent_edits import DIRECTION_NAME
 from models.latents import MAX_INTEGER, MAX_VALUE, encode_latent, pack_latent
 from models.level_edits import Paste, Rectangle, UnitEdit, get_place
 
@@ -24,6 +25,9 @@ part = st.integers(0, 999_999)
 decimals = st.integers(-MAX_VALUE * 10_000, MAX_VALUE * 10_000).map(lambda n: n / 10_000)
 shares = st.integers(1, 9999).map(lambda n: n / 10_000)
 edits = st.dictionaries(st.integers(0, 999_999), decimals, max_size=9).map(lambda z: tuple(sorted(z.items())))
+moves = st.dictionaries(st.from_regex(DIRECTION_NAME, fullmatch=True), decimals.filter(bool), max_size=4).map(
+    lambda found: tuple(sorted(found.items()))
+)
 corners = st.tuples(*[st.integers(0, 99)] * 4).filter(lambda c: c[0] < c[2] and c[1] < c[3])
 rectangles = corners.map(lambda c: Rectangle(*c))
 # One in each level, so that none covers another.
@@ -46,6 +50,7 @@ def make_addresses(draw: st.DrawFn) -> Address:
     version = draw(st.builds("{}.{}.{}".format, part, part, part))
     parts: dict[str, Any] = {"label": draw(st.none() | integers)}
     parts |= {"paste": draw(st.just(()) | pastes), "units": draw(st.just(()) | unit_edits)}
+    parts["directions"] = draw(st.just(()) | moves)
     parts["psi"] = draw(st.just(1.0) | st.floats(0, 1, exclude_min=True))
     if draw(st.booleans()):
         parts["latent"] = pack_latent(draw(values))
@@ -159,6 +164,16 @@ def test_two_addresses_never_share_a_text(a: Address, b: Address) -> None:
             "d/0.0.0/1/2?paste=2_7.0_8_4_12_12&paste=2_7.5_1_9_0_10_4&u0.12=-1.5&u1.3=100_0_1_2_3",
         ),
         (Address("d", "0.0.0", label=1, latent=pack_latent([0.5, -1.0])), "d/0.0.0/z/AAAAPwAAgL8?label=1"),
+        (
+            Address(
+                "d", "0.0.0", 1, 2, z=((3, 1),), directions=(("age", -2.5), ("smile-2", 16)), units=(UnitEdit(0, 1, 2),)
+            ),
+            "d/0.0.0/1/2?z3=1&dir.age=-2.5&dir.smile-2=16&u0.1=2",
+        ),
+        (
+            Address("d", "0.0.0", latent=pack_latent([0.5, -1.0]), directions=(("age", 1.0),)),
+            "d/0.0.0/z/AAAAPwAAgL8?dir.age=1",
+        ),
     ],
 )
 def test_the_canonical_text_never_changes(address: Address, text: str) -> None:
@@ -176,6 +191,7 @@ def test_the_canonical_text_never_changes(address: Address, text: str) -> None:
             "d/1.0.0/7/0?u1.0=2&paste=2_7.0_1_1_2_2&u0.10=1&u0.9=1&paste=0_7.0_0_0_1_1",
             "d/1.0.0/7/0?paste=0_7.0_0_0_1_1&paste=2_7.0_1_1_2_2&u0.9=1&u0.10=1&u1.0=2",
         ),
+        ("d/1.0.0/7/0?dir.b=1&u0.0=1&dir.a=2&z9=1", "d/1.0.0/7/0?z9=1&dir.a=2&dir.b=1&u0.0=1"),
         ("d/1.0.0/7/0?z9=1&at=0.5&z2=1&to=8.0", "d/1.0.0/7/0?to=8.0&at=0.5&z2=1&z9=1"),
     ],
 )
@@ -301,6 +317,13 @@ def test_a_text_that_is_no_address_is_refused_by_the_part_at_fault(text: str, fi
         ("d/1.0.0/7/0?z=1", "address"),
         ("d/1.0.0/7/0?z-1=1", "address"),
         ("d/1.0.0/7/0?z1000000=1", "address"),
+        *((f"d/1.0.0/7/0?dir.age={value}", "dir.age") for value in [*BAD_VALUES, "0"]),
+        ("d/1.0.0/7/0?dir.age=1&dir.age=2", "dir.age"),
+        ("d/1.0.0/7/0?" + "&".join(f"dir.a{k}=1" for k in range(17)), "directions"),
+        *(
+            (f"d/1.0.0/7/0?{name}=1", "address")
+            for name in ("dir", "dir.", "dir.Age", "dir.2", "dir.-a", "dir.a-", "dir.a.b", "dir.é", "dir." + "a" * 33)
+        ),
         *((f"d/1.0.0/7/0?paste={value}", "paste") for value in BAD_PASTES),
         ("d/1.0.0/7/0?" + "&".join(f"paste={k}_8.0_0_0_1_1" for k in range(5)), "paste"),
         ("d/1.0.0/7/0?paste=1_8.0_0_0_2_2&paste=1_9.0_0_0_2_2", "paste"),
@@ -390,6 +413,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ({"z": ((1, 10**400),)}, "z1"),
         ({"z": ((1, "1"),)}, "z1"),
         ({"z": tuple((k, 0.1234) for k in range(300))}, "address"),
+        ({"directions": [("a", 1.0)]}, "directions"),
+        ({"directions": ("a", 1.0)}, "directions"),
+        ({"directions": (("b", 1.0), ("a", 1.0))}, "directions"),
+        ({"directions": (("a", 1.0), ("a", 2.0))}, "directions"),
+        ({"directions": (("A", 1.0),)}, "directions"),
+        ({"directions": ((1, 1.0),)}, "directions"),
+        ({"directions": (("a", -0.0),)}, "dir.a"),
+        ({"directions": (("a", 16.5),)}, "dir.a"),
+        ({"directions": (("a", math.nan),)}, "dir.a"),
         ({"paste": [Paste(0, Rectangle(0, 0, 1, 1), (8, 0))]}, "paste"),
         ({"paste": ((0, (0, 0, 1, 1), (8, 0)),)}, "paste"),
         ({"paste": (Paste(1, Rectangle(0, 0, 1, 1), (8, 0)), Paste(0, Rectangle(0, 0, 1, 1), (8, 0)))}, "paste"),

@@ -342,6 +342,19 @@ def test_the_inputs_of_an_address_never_change(manifest: Manifest, vector: dict[
     assert class_weights[0].tolist() == read_float32(vector["class_weights"])
 
 
+@pytest.mark.parametrize("vector", VECTORS["directions"]["addresses"], ids=lambda vector: vector["address"])
+def test_the_latents_that_are_moved_along_directions_never_change(manifest: Manifest, vector: dict[str, Any]) -> None:
+    vectors = {name: np.array(d, np.float32) for name, d in VECTORS["directions"]["vectors"].items()}
+    update = {"class_names": tuple("0123456789"), "directions": tuple(sorted(vectors))}
+    model = manifest.model_copy(update=update)
+    address = model.check(Address.parse(vector["asked"]))
+    assert str(address) == vector["address"]
+    sampler = Sampler(TorchRuntime(Recorder(), model), model, directions=vectors)
+    z, class_weights = sampler.draw_inputs([address])
+    assert z[0].tolist() == read_float32(vector["z"])
+    assert class_weights[0].tolist() == read_float32(vector["class_weights"])
+
+
 @pytest.mark.parametrize("vector", VECTORS["level_edits"], ids=lambda vector: vector["address"])
 def test_the_edits_of_feature_maps_in_an_address_never_change(manifest: Manifest, vector: dict[str, Any]) -> None:
     update = {"latents": Latents(z_dim=VECTORS["z_dim"]), "class_names": tuple("0123456789")}

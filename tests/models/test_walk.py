@@ -71,6 +71,7 @@ def test_the_frames_of_a_long_walk_are_valid_and_even(tiny_manifest: Manifest) -
         ([A, A], 5, "stops[0]"),
         ([A, Address("tiny", "2.0.0", 7)], 5, "stops[1]"),
         ([A, Address("tiny", "1.0.0", 7, 0, 0, 0.5)], 5, "stops[1]"),
+        ([A, Address("tiny", "1.0.0", 7, 1, 0, directions=(("tilt", 1),))], 5, "stops[1]"),
         ([A, Address("tiny", "1.0.0", 7, to=(9, 0), at=0.5)], 5, "stops[1]"),
         ([A, WRITTEN, Address("tiny", "1.0.0", label=1, latent=WRITTEN.latent)], 5, "stops[1]"),
         ([A, B, C], 2, "frames"),

@@ -25,7 +25,7 @@ from models.latents import draw_latent
 from models.manifest import read_manifest
 from service.settings import Settings
 from tests.conftest import Command
-from tests.model_copies import install_copy
+from tests.model_copies import install_copy, revise_with_directions
 from tests.service.app_client import connect_when_ready
 
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
@@ -97,6 +97,36 @@ def test_http_python_and_sample_give_the_same_bytes(
             assert marks.read_address(file) == str(address)
             judged = (await client.post("/v1/verify", content=file, headers={"Content-Type": "image/png"})).json()
             assert judged["result"] == "identical"
+
+    serve(scenario)
+
+
+def test_directions_are_the_same_bytes_over_http_in_python_and_in_sample(
+    tiny: ganmint.Model, tiny_artifact: Path, tmp_path: Path, command: Command
+) -> None:
+    revise_with_directions(tiny_artifact)
+    model = ganmint.load("tiny", device="cpu")
+    edit = "to=8.1&at=0.3333&z3=-2.5&dir.tilt=2&dir.wide-2=-1.5&u0.3=2.5"
+    written = model.mint_latents([np.full(8, 0.1)], labels=1).addresses[0]
+    texts = [f"tiny/1.1.0/7/{index}?{edit}" for index in range(3)] + [f"{written}&dir.tilt=1"]
+    minted = model.mint_addresses(texts)
+    plain = model.mint_addresses([text.replace("dir.tilt=2&", "").replace("&dir.tilt=1", "") for text in texts])
+    assert all((a != b).any() for a, b in zip(minted.images, plain.images))
+    files = [ganmint.encode(*pair) for pair in zip(minted.images, minted.addresses)]
+    options = ["--to", "8.1", "--at", "0.3333", "--z", "3=-2.5", "--unit", "0.3=2.5"]
+    options += ["--direction", "wide-2=-1.5", "--direction", "tilt=2"]
+    out = tmp_path / "out"
+    result = command("sample", "tiny", "--seed", "7", "--count", "3", "--out", str(out), "--device", "cpu", *options)
+    assert result.code == 0, result.errors
+    assert sorted(path.read_bytes() for path in out.iterdir()) == sorted(files[:3])
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for text, file, address in zip(texts, files, minted.addresses):
+            response = await client.get(url_of(text))
+            assert (response.headers["ganmint-address"], response.content) == (str(address), file)
+        refused = await client.get(url_of("tiny/1.1.0/7/0?dir.smile=1"))
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "dir.smile")
+        assert "tilt, wide-2" in refused.text
 
     serve(scenario)
 

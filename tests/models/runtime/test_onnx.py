@@ -27,6 +27,7 @@ from models.address import Address
 from models.artifact_files import ONNX_FILE, ArtifactFiles, read_files
 from models.errors import ArtifactError, GanmintError, InputError
 from models.files import sha256
+from models.goldens import check_goldens, parse_goldens
 from models.manifest import MANIFEST_FILE, Manifest, dump_manifest, read_manifest
 from models.network_config import DCGANConfig, GeneratorConfig, NetworkConfig, PriorConfig, ResNetConfig
 from models.networks import build_generator, one_hot
@@ -111,7 +112,7 @@ def test_bytes_depend_neither_on_the_grouping_nor_on_the_order_nor_on_the_thread
 
 
 def test_both_runtimes_make_the_goldens(bundled: Path) -> None:
-    addresses, goldens = artifact.parse_goldens(artifact.read(bundled))
+    addresses, goldens = parse_goldens(artifact.read(bundled))
     pixels = {
         name: artifact.load(bundled, runtime=name).mint(addresses).astype(int) for name in ("onnx", "torchscript")
     }
@@ -564,7 +565,7 @@ def test_a_damaged_file_ends_in_a_refusal_or_in_the_same_images(tiny_artifact: P
     try:
         runtime = OnnxRuntime(bytes(content), Path("generator.onnx"), manifest, threads=1)
         sampler = Sampler(runtime, manifest)
-        artifact.check_goldens(sampler, artifact.read(tiny_artifact))
+        check_goldens(sampler, artifact.read(tiny_artifact))
     except ArtifactError:
         return
 

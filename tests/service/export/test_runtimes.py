@@ -66,7 +66,7 @@ def test_one_worker_uses_every_core_and_several_use_one_each(
         return mint(self, addresses, use_all_cores)
 
     monkeypatch.setattr(Sampler, "mint", record)
-    monkeypatch.setattr(artifact, "_compare_goldens", lambda *arguments: 0)
+    monkeypatch.setattr(artifact, "compare_goldens", lambda *arguments: 0)
     export(tmp_path / "one", count=20)
     assert set(calls) == {True}
     calls.clear()

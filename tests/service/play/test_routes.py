@@ -13,6 +13,7 @@ import httpx
 from models import store
 from service.auth import create_key
 from service.page_files import MEDIA_TYPES, list_files
+from tests.model_copies import revise_with_directions
 from tests.service.play.node import STATIC
 
 URL = "/v1/models/tiny/1.0.0/generator.safetensors"
@@ -38,6 +39,27 @@ def test_weights_that_changed_since_they_were_checked_are_not_given_out(serve: C
         assert (await client.get(URL)).status_code == 503
 
     serve(scenario, poll_s=3600)
+
+
+def test_directions_are_the_artifacts_and_caches_keep_them(
+    serve: Callable[..., None], store_home: Path, tiny_artifact: Path
+) -> None:
+    folder = revise_with_directions(tiny_artifact).path
+    url = "/v1/models/tiny/1.1.0/directions.json"
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.get(url)
+        assert response.content == (folder / "directions.json").read_bytes()
+        assert response.headers["content-type"] == "application/json"
+        assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
+        again = await client.get(url, headers={"If-None-Match": response.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert (await client.get(url.replace("1.1.0", "1.0.0"))).status_code == 404
+        manifest = (await client.get("/v1/models/tiny")).json()
+        assert manifest["directions"] == ["tilt", "wide-2"] and "directions.json" in manifest["files"]
+
+    # Also where the weights are kept.
+    serve(scenario, share_weights=False)
 
 
 def test_an_operator_may_keep_the_weights(serve: Callable[..., None]) -> None:
