@@ -1,6 +1,6 @@
-"""One version of a model in the service: loading it, what is known of it, why it is not served.
+"""What is known of one version of a model in the service: loaded, checked, or why it is not served.
 
-Not here: which versions are loaded (service.registry).
+Not here: loading it (service.model_loader), which versions are loaded (service.registry).
 """
 
 from __future__ import annotations
@@ -8,21 +8,17 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
-from models import artifact, images, store
-from models.artifact_files import ArtifactFiles
 from models.errors import ArtifactError, FileError, GanmintError
 from models.files import FileIdentity
 from models.manifest import Manifest
-from models.sampler import Sampler
 from models.store import StoredModel
 from service.batcher import Batcher
 from service.errors import NotReadyError
-from service.settings import Settings
 
 # A failure that may pass is tried again after a poll, two, four, and so on, at most so many.
 MAX_POLLS = 64
+# Name and version.
+ModelKey = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -103,18 +99,3 @@ def make_failure(
     # Memory, file handles, a disk, a key that cannot be read now.
     error = NotReadyError(f"{stored} could not be loaded just now; it is tried again")
     return LoadFailure(error, identity, num_tries, time.monotonic() + poll_s * min(2 ** (num_tries - 1), MAX_POLLS))
-
-
-def load_and_warm(stored: StoredModel, device: str, settings: Settings) -> tuple[ArtifactFiles, Sampler]:
-    """Load a model and check it. Its goldens warm the forward; an image of each format warms Pillow's encoders."""
-    files = store.read_artifact(stored, settings.trust)
-    sampler = artifact.load_files(files, device, settings.runtime)
-    if sampler.runtime.name == "torchscript":
-        from models.runtime import torchscript
-
-        torchscript.limit_threads()
-    shape = sampler.manifest.image
-    blank = np.zeros((shape.height, shape.width, shape.channels), np.uint8)
-    for media_type in images.MEDIA_TYPES:
-        images.encode(blank, media_type, "warm")
-    return files, sampler

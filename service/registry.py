@@ -3,7 +3,7 @@
 A version is served while its files are in the store as they were checked. Every poll looks at the identity of the
 files and of the public keys: what is gone, or fails its checks again, is withdrawn. Withdrawn and unloaded versions
 finish the requests that they have accepted, because those hold them.
-Not here: HTTP (service.routes), what the store holds (service.served_store), loading (service.loaded_model).
+Not here: HTTP (service.routes), what the store holds (service.served_store), loading (service.model_loader).
 """
 
 from __future__ import annotations
@@ -13,26 +13,21 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 
-from models import images, store
+from models import store
 from models.errors import ArtifactError, GanmintError
 from models.files import FileIdentity
 from models.manifest import Manifest
-from models.runtime.loading import resolve_device
-from models.sampler import Sampler
 from models.store import StoredModel
-from service.batcher import Batcher
 from service.device_probe import DeviceProbe
 from service.errors import NotReadyError
-from service.loaded_model import CheckedFiles, LoadedModel, LoadFailure, load_and_warm, make_failure
-from service.metrics import Metrics, ModelMetrics
+from service.loaded_model import CheckedFiles, LoadedModel, LoadFailure, ModelKey, make_failure
+from service.metrics import Metrics
+from service.model_loader import ModelLoader
 from service.pending_request import StartTrace
 from service.served_store import ServedStore
 from service.settings import Settings
-from service.worker_thread import WorkerThread
 
 log = logging.getLogger("ganmint.service")
-# Name and version.
-ModelKey = tuple[str, str]
 
 
 class Registry:
@@ -46,13 +41,9 @@ class Registry:
     def __init__(self, settings: Settings, metrics: Metrics, start_trace: StartTrace | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._start_trace = start_trace
-        self._device = _resolve_device(settings)
-        self.device_probe = DeviceProbe(self._device, metrics)
+        self._loader = ModelLoader(settings, metrics, start_trace)
+        self.device_probe = DeviceProbe(self._loader.device, metrics)
         self._store = ServedStore(settings)
-        # One thread each for all models: two forwards at once would share the same cores.
-        self._forward_thread = WorkerThread("ganmint-forward")
-        self._encode_thread = WorkerThread("ganmint-encode")
         # The least recently used of the older versions first.
         self._loaded: dict[ModelKey, LoadedModel] = {}
         self._checked: dict[ModelKey, CheckedFiles] = {}
@@ -84,8 +75,7 @@ class Registry:
         """Stop polling the store and end the threads."""
         if self._poll_task:
             self._poll_task.cancel()
-        self._forward_thread.stop()
-        self._encode_thread.stop()
+        self._loader.stop()
 
     async def refresh(self) -> None:
         """Withdraw what is gone or no longer good, then serve the newest version of each name that passes."""
@@ -258,22 +248,12 @@ class Registry:
         # Read before the checks, so that files which change meanwhile are checked again.
         identity = await asyncio.to_thread(self._store.read_identity, stored)
         try:
-            files, sampler = await asyncio.to_thread(load_and_warm, stored, self._device, self._settings)
+            model = await self._loader.load(stored)
         except Exception as cause:
             raise self._record_failure(stored, cause, identity) from None
         self._failures.pop(key, None)
-        model = LoadedModel(
-            manifest=sampler.manifest,
-            digest=files.digest,
-            fingerprint=sampler.fingerprint,
-            runtime=sampler.runtime.name,
-            batch_size=sampler.batch_size,
-            is_padded=sampler.runtime.needs_padding,
-            batcher=self._make_batcher(sampler, key),
-        )
         self._loaded[key] = model
-        self._checked[key] = CheckedFiles(identity, files.digest, files.manifest)
-        self._record_loaded(model, key)
+        self._checked[key] = CheckedFiles(identity, model.digest, model.manifest)
         return model
 
     def _record_failure(self, stored: StoredModel, cause: Exception, identity: FileIdentity) -> GanmintError:
@@ -319,38 +299,3 @@ class Registry:
         if name in self._newest and self._newest[name].version == version:
             del self._newest[name]
         self._metrics.forget_model(*key)
-
-    def _record_loaded(self, model: LoadedModel, key: ModelKey) -> None:
-        digest = model.digest[:12]
-        info = (digest, self._device, model.runtime, str(model.batch_size))
-        self._metrics.record_loaded(*key, self._settings.queue_images, model.is_padded, *info)
-        log.info(
-            "serving %s %s (%s) by %s, %s, on %s",
-            *key,
-            digest,
-            model.runtime,
-            f"every batch filled up to {model.batch_size}"
-            if model.is_padded
-            else f"batches of 1 to {model.batch_size}",
-            model.fingerprint,
-        )
-
-    def _make_batcher(self, sampler: Sampler, key: ModelKey) -> Batcher:
-        return Batcher(
-            mint=sampler.mint,
-            encode=images.encode,
-            batch_size=sampler.batch_size,
-            is_padded=sampler.runtime.needs_padding,
-            queue_images=self._settings.queue_images,
-            forward_thread=self._forward_thread,
-            encode_thread=self._encode_thread,
-            metrics=ModelMetrics(self._metrics, *key),
-            start_trace=self._start_trace,
-        )
-
-
-def _resolve_device(settings: Settings) -> str:
-    """Return the device; the onnx runtime has only the CPU."""
-    if settings.runtime == "onnx" and settings.device == "auto":
-        return "cpu"
-    return resolve_device(settings.device)

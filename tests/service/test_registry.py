@@ -21,6 +21,7 @@ from models.manifest import dump_manifest, read_manifest
 from models.sampler import Sampler
 from models.store import StoredModel
 from service.app import create_app
+from service.model_loader import ModelLoader
 from service.registry import Registry
 from service.settings import Settings
 from tests.model_copies import install_copy
@@ -252,15 +253,15 @@ def test_a_withdrawn_version_finishes_what_it_has_accepted(
 
     try:
         # So that the sampler's own method is looked up at each call.
-        monkeypatch.setattr(Registry, "_make_batcher", patched_make_batcher(Registry._make_batcher))
+        monkeypatch.setattr(ModelLoader, "_make_batcher", patched_make_batcher(ModelLoader._make_batcher))
         run(scenario)
     finally:
         let_go.set()
 
 
 def patched_make_batcher(make: Callable[..., Any]) -> Callable[..., Any]:
-    def make_batcher(registry: Registry, sampler: Sampler, key: tuple[str, str]) -> Any:
-        batcher = make(registry, sampler, key)
+    def make_batcher(loader: ModelLoader, sampler: Sampler, key: tuple[str, str]) -> Any:
+        batcher = make(loader, sampler, key)
         batcher._mint = lambda *arguments, **keywords: Sampler.mint(sampler, *arguments, **keywords)
         return batcher
 
