@@ -3,6 +3,7 @@
 The rules:
 - Images are files with the suffixes of training.data.image_files, and images without a suffix. Other image formats are
   refused; all other files are listed as not used. A single folder around everything is looked into.
+- Images are sorted by name, those of an imagefolder export (`train/cat/00000/12.png` with metadata.jsonl) by index.
 - `train/` beside `test/` or `val/` are a split (training.data.layout).
 - Labels come from a table or from class folders (training.data.folder_labels). Class names are in text order, or by
   value if every one is an integer, or in the order that the chosen columns state (training.data.labels).
@@ -38,7 +39,7 @@ def read_image_folder(
     is_test: bool = False,
     decoding: Decoding = AS_THEY_ARE,
 ) -> Dataset | None:
-    """Read the training or the test images of a folder or zip, sorted by name, with their labels.
+    """Read the training or the test images of a folder or zip, in order of their names, with their labels.
 
     A folder and a zip with the same content give the same data set.
 

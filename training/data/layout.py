@@ -37,6 +37,8 @@ _HARMLESS = re.compile(
 _SYSTEM_FOLDERS = frozenset(
     {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "lost+found"}
 )
+# An image of an imagefolder export: its shard's folder, and its index.
+_EXPORTED = re.compile(r"(.*[0-9]{5}/)([0-9]+)\.[a-z]+")
 EMPTY = "empty folders"
 # How the columns of a table that are not read are listed.
 COLUMN = "column "
@@ -47,7 +49,7 @@ MAX_LISTED = 10
 
 
 class Part(NamedTuple):
-    """The images of one purpose, sorted by name, and the innermost folder that holds all of them: "" or "a/b/"."""
+    """The images of one purpose, in order, and the innermost folder that holds all of them: "" or "a/b/"."""
 
     images: list[str]
     folder: str
@@ -78,13 +80,13 @@ def find_layout(source: FileSource) -> Layout:
     Raises: DataError if there are no images, or if its folders are neither classes nor splits.
     """
     names = source.names()
-    images = sorted(name for name in names if not name.endswith("/") and not is_hidden(name) and is_image(source, name))
+    images = [name for name in names if not name.endswith("/") and not is_hidden(name) and is_image(source, name)]
     if not images:
         suffixes = ", ".join(sorted(SUFFIXES))
         unused = describe_unused(names)
         found = f" (found {unused})" if unused else ""
         raise DataError(source.path, f"holds no images ({suffixes}){found}; give the folder or zip that does")
-    whole = _part(images)
+    whole = _part(_sort(images, frozenset(names)))
     heads = _heads(whole)
     _refuse_targets(source, whole, heads)
     splits = [head for head in heads if head.lower() in SPLITS]
@@ -120,6 +122,16 @@ def _find_splits(source: FileSource, whole: Part, heads: list[str], splits: list
             for (purpose, part), split in zip(parts.items(), splits)
         }
     return parts
+
+
+def _sort(images: Iterable[str], names: Collection[str]) -> list[str]:
+    """Sort images by name; those of our own export by their index, which is the order of its other formats."""
+    by_name = sorted(images)
+    matches = [_EXPORTED.fullmatch(name) for name in by_name]
+    if not all(match and f"{match[1]}metadata.jsonl" in names for match in matches):
+        return by_name
+    indexes = {match[0]: int(match[2]) for match in matches if match}
+    return sorted(by_name, key=indexes.__getitem__)
 
 
 def _part(images: list[str]) -> Part:

@@ -13,7 +13,7 @@ from models import artifact, store
 from models.sampler import Sampler
 from service.export.plan import FORMATS
 from tests.conftest import Command
-from tests.training.data.samples import load_error, png, random_pixels, write_npz, write_tar
+from tests.training.data.samples import load_error, png, random_pixels, write_image, write_npz, write_tar, write_zip
 from training.data.decoding import Decoding, Size
 from training.data.inspection import inspect_dataset
 from training.data.labels import LabelColumn
@@ -50,11 +50,28 @@ def test_every_export_is_data(exports: dict[str, Path], sampler: Sampler) -> Non
         assert dataset.class_names == (("0", "1", "2") if name == "idx" else ("a", "b", "c")), name
         assert not any(map(may_matter, dataset.unused)), name
         assert inspect_dataset(path).report.obstacles == [], name
-        if name not in ("imagefolder", "idx"):
+        assert np.array_equal(dataset.images, pixels), name
+        # It has no names of classes.
+        if name != "idx":
             digests.add(dataset.digest)
-            assert np.array_equal(dataset.images, pixels), name
-    # A folder of pictures is sorted by name, and idx has no names of classes.
     assert len(digests) == 1
+    archive = write_zip(exports["imagefolder"], exports["imagefolder"].with_suffix(".zip"))
+    assert {load_dataset(archive).digest, load_dataset(exports["imagefolder"] / "train").digest} == digests
+
+
+@pytest.mark.parametrize(("folder", "table"), [("00000", "metadata.jsonl"), ("cat", "cat/metadata.jsonl")])
+def test_other_folders_are_sorted_as_text(tmp_path: Path, folder: str, table: str) -> None:
+    for number in (10, 9):
+        write_image(tmp_path / "set" / folder / f"{number}.png", random_pixels(number, 16, 16))
+    rows = (
+        json.dumps({"file_name": f"{folder}/{number}.png".removeprefix(table.rpartition("/")[0] + "/")})
+        for number in (9, 10)
+    )
+    (tmp_path / "set" / table).write_text("\n".join(rows))
+
+    images = load_dataset(tmp_path / "set").images
+
+    assert np.array_equal(images[..., 0], [random_pixels(10, 16, 16), random_pixels(9, 16, 16)])
 
 
 def write_parquet(path: Path, columns: dict[str, Any], names: list[str] | None = None) -> Path:
