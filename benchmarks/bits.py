@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from models import artifact, goldens, images
-from models.runtime.loading import ONNX_FILE
+from models.artifact_files import ONNX_FILE
 from models.runtime.onnx import OnnxRuntime
 from models.sampler import Sampler
 from models.store import list_bundled
@@ -40,13 +40,13 @@ def _print_hashes(folder: Path) -> None:
     z, class_weights = sampler.draw_inputs(addresses)
     floats = np.concatenate([runtime.run_float(z[k : k + 1], class_weights[k : k + 1], False) for k in range(len(z))])
     pixels = sampler.mint(addresses)
-    files = b"".join(images.encode(image, "image/png", str(a)) for a, image in zip(addresses, pixels))
+    encoded = b"".join(images.encode(image, "image/png", str(a)) for a, image in zip(addresses, pixels))
     print(f"{manifest.name} {manifest.version} on {sampler.fingerprint}")
     for name, data in (
         ("latents", z.tobytes()),
         ("floats", floats.tobytes()),
         ("pixels", pixels.tobytes()),
-        ("PNG", files),
+        ("PNG", encoded),
     ):
         print(f"  {name:8} {hashlib.sha256(data).hexdigest()[:16]}")
     worst = goldens.check_goldens(sampler, files)

@@ -90,9 +90,10 @@ def list_encoders() -> dict[str, Encoder]:
     for level in (6, 3, 1):
         encoders[f"Pillow {level}"] = lambda pixels, level=level: encode_by_pillow(pixels, level)  # type: ignore[misc]
     libraries: list[tuple[str, Any, tuple[int, ...]]] = [("zlib", zlib, (1, 2, 3, 6))]
-    for package, module, levels in (("isal", "isal.isal_zlib", (0, 1, 2)), ("zlib-ng", "zlib_ng.zlib_ng", (1, 3, 6))):
+    others = (("isal", "isal.isal_zlib", (0, 1, 2)), ("zlib-ng", "zlib_ng.zlib_ng", (1, 3, 6)))
+    for package, module, its_levels in others:
         try:
-            libraries.append((package, importlib.import_module(module), levels))
+            libraries.append((package, importlib.import_module(module), its_levels))
         except ImportError:
             print(f"{package} is not installed and is left out: pip install {package}")
     for name, library, levels in libraries:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from mosec import Server, Worker
 
+from models.artifact_files import ONNX_FILE
 from models.latents import draw_latent
 from models.manifest import read_manifest
 from models.png import encode_png
-from models.runtime.loading import ONNX_FILE
 from models.runtime.onnx import OnnxRuntime
 
 ARTIFACT = Path(os.environ["PEER_ARTIFACT"])
@@ -26,7 +26,7 @@ BATCH_SIZE = MANIFEST.batch_size["cpu"]
 SHORTEST_WAIT_MS = 1
 
 
-class Mint(Worker):
+class Mint(Worker):  # type: ignore[misc]
     """Latents and forward for a batch, then PNG."""
 
     resp_mime_type = "image/png"
