@@ -38,6 +38,11 @@ class DataConfig(Frozen):
         validation_alias=AliasChoices("label_columns", "labels"),
         description="csv columns that make the label, joined by a space",
     )
+    independent_labels: bool = Field(
+        default=False,
+        description="each of the label_columns is a label of its own, learnt by itself: every combination can be asked "
+        "for, also one that no image has",
+    )
     unlabelled: bool = Field(default=False, description="read no labels: folders and tables are no classes")
     size: Annotated[Size | None, BeforeValidator(_read_size), PlainSerializer(_write_size)] = Field(
         default=None, description=f"every image is brought to it: {SIZE_HELP}"
@@ -91,6 +96,8 @@ class DataConfig(Frozen):
     def _check_labels(self) -> DataConfig:
         if self.unlabelled and self.label_columns:
             raise ValueError("data.unlabelled reads no labels; give data.label_columns=[] with it")
+        if self.independent_labels and len(self.label_columns) < 2:
+            raise ValueError("data.independent_labels needs two or more data.label_columns")
         return self
 
     def without_terms_of_other_data(self, digest: str) -> DataConfig:

@@ -13,16 +13,15 @@ import click
 from models.cli import PATH, device_option
 from models.errors import InputError
 from models.runtime.loading import resolve_device
+from training import configured_data
 from training.commands.data_options import describe_reading
 from training.config import Config
 from training.config_files import REPLACED, dump_config, find_preset, list_presets, load_preset
 from training.data.dataset import Dataset
-from training.data.loader import load_dataset
 from training.data.split import count_parts
 from training.data.toys import TOYS
 from training.data_config import DataConfig
 from training.distributed import local_device, main_process_output
-from training.evaluation.data_split import load_test
 from training.own_preset import OWN
 from training.precision import describe_precision, resolve_precision
 from training.progress import format_duration
@@ -214,8 +213,7 @@ def load_data(config: Config, path: Path | None) -> Dataset:
         return TOYS[config.data.kind]()
     if path is None:
         raise InputError(f"preset {config.preset} needs data, e.g. --data path/to/mnist", "--data")
-    data = config.data
-    return load_dataset(path, data.label_columns, data.unlabelled, data.decoding)
+    return configured_data.load(path, config.data)
 
 
 def count_test_images(config: Config, path: Path | None, dataset: Dataset) -> int:
@@ -223,5 +221,5 @@ def count_test_images(config: Config, path: Path | None, dataset: Dataset) -> in
 
     Raises: DataError.
     """
-    test = load_test(path, config.data, dataset) if path else None
+    test = configured_data.load_test(path, config.data, dataset) if path else None
     return 0 if test is None else len(test)

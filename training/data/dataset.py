@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,9 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import DataError
 from training.data.allocation import allocate
+from training.data.labels import LabelFactor
 
 DIGEST_CHUNK = 4096
+# The generator has weights for each combination.
+MAX_COMBINATIONS = 4096
 
 
 class Origins(NamedTuple):
@@ -47,6 +53,7 @@ class Dataset:
         unused: names of the files beside the images that were not read; no part of the digest.
         origins: of a whole set that was brought to a size; no part of the digest.
         skipped: names of the damaged images that were left out; no part of the digest.
+        factors: the columns whose values make the label, where such were chosen; no part of the digest.
     """
 
     name: str
@@ -56,6 +63,7 @@ class Dataset:
     unused: tuple[str, ...] = field(default=())
     origins: Origins | None = None
     skipped: tuple[str, ...] = field(default=())
+    factors: tuple[LabelFactor, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.images)
@@ -104,9 +112,29 @@ class Dataset:
         numbers = np.array([class_names.index(name) for name in self.class_names], np.int64)
         return dataclasses.replace(self, labels=numbers[self.labels], class_names=class_names)
 
+    def with_all_combinations(self) -> Dataset:
+        """Return this with a class for every combination of its factors' values, in their order, seen or not.
+
+        Raises: DataError if there are no two factors, or too many combinations, or two with one name.
+        """
+        path = Path(self.name)
+        if len(self.factors) < 2:
+            raise DataError(path, "has no two labels to combine; name at least two columns in data.label_columns")
+        count = math.prod(len(factor.values) for factor in self.factors)
+        if count > MAX_COMBINATIONS:
+            raise DataError(
+                path,
+                f"has {count:,} combinations of its labels, at most {MAX_COMBINATIONS:,} are possible; name fewer "
+                "columns in data.label_columns, or give several values one name there",
+            )
+        names = tuple(map(" ".join, itertools.product(*(factor.values for factor in self.factors))))
+        if len(set(names)) < len(names):
+            raise DataError(path, "has two combinations of labels with one name; rename values in data.label_columns")
+        return self.with_classes(names)
+
     def without_labels(self) -> Dataset:
         """Return this without labels and classes."""
-        return dataclasses.replace(self, labels=None, class_names=())
+        return dataclasses.replace(self, labels=None, class_names=(), factors=())
 
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return samples by index.

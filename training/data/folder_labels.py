@@ -24,7 +24,9 @@ from training.data.labels import (
     DEFAULT_COLUMNS,
     FILE_HEADINGS,
     LabelColumn,
+    LabelFactor,
     derive_class_names,
+    find_factors,
     has_columns,
     read_label_rows,
     sort_labels,
@@ -48,12 +50,14 @@ class FolderLabels(NamedTuple):
     Attributes:
         texts: the label of each image; empty if there are no labels.
         class_names: the classes that occur, in order; empty if there are no labels.
+        factors: the columns whose values make the label; empty if they were not chosen.
         tables: names of the files inside that were read.
         unread: columns of them that say which images are for testing, which is not read.
     """
 
     texts: list[str]
     class_names: tuple[str, ...]
+    factors: tuple[LabelFactor, ...] = ()
     tables: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
 
@@ -74,6 +78,12 @@ class FolderLabels(NamedTuple):
 
 
 UNLABELLED = FolderLabels([], ())
+
+
+def from_rows(columns: Sequence[LabelColumn], rows: Sequence[tuple[str, ...]]) -> FolderLabels:
+    """Return the labels of images that have one name per column."""
+    factors = find_factors(columns, rows)
+    return FolderLabels([" ".join(row) for row in rows], derive_class_names(factors, rows), factors)
 
 
 def read_labels(source: FileSource, layout: Layout, part: Part, columns: Sequence[LabelColumn] = ()) -> FolderLabels:
@@ -97,7 +107,7 @@ def read_labels(source: FileSource, layout: Layout, part: Part, columns: Sequenc
         return _by_folder(source, part)
     folders = _class_folders(part)
     if folders and (not stated.texts or _agree(folders, stated.texts)):
-        return FolderLabels(folders, sort_labels(folders), stated.tables)
+        return FolderLabels(folders, sort_labels(folders), tables=stated.tables)
     return stated
 
 
@@ -107,7 +117,7 @@ def _by_tables(files: LabelFiles, tables: Sequence[LabelFile], columns: Sequence
     chosen = {column.column.lower() for column in columns}
     headings = dict.fromkeys(heading for file in tables for heading in file.table.headings)
     unread = tuple(COLUMN + one for one in headings if one.lower() in SPLIT_HEADINGS and one.lower() not in chosen)
-    return FolderLabels([" ".join(row) for row in rows], derive_class_names(columns, rows), names, unread)
+    return from_rows(columns, rows)._replace(tables=names, unread=unread)
 
 
 def _by_metadata(files: LabelFiles) -> FolderLabels | None:

@@ -62,8 +62,16 @@ def read_image_folder(
         is_grey = are_grey(source, layout.training.images, decoding)
         is_grey = is_grey and (not is_test or are_grey(source, part.images, decoding))
         pictures = decode_all(source, part.images, is_grey, decoding)
-    labels = (folder.test if is_test else folder.training).take(pictures.rows).number()
-    return Dataset(path.name, pictures.images, *labels, folder.unused, pictures.origins, pictures.skipped)
+    labels = (folder.test if is_test else folder.training).take(pictures.rows)
+    return Dataset(
+        path.name,
+        pictures.images,
+        *labels.number(),
+        folder.unused,
+        pictures.origins,
+        pictures.skipped,
+        labels.factors,
+    )
 
 
 def read_all_labels(

@@ -46,6 +46,13 @@ class LabelRow(NamedTuple):
     names: tuple[str, ...]
 
 
+class LabelFactor(NamedTuple):
+    """One of several labels that an image has: the heading of its column, and the values that occur, in order."""
+
+    column: str
+    values: tuple[str, ...]
+
+
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct labels in order: by value if every one is an integer, else as text."""
     distinct = sorted(set(labels))
@@ -54,18 +61,30 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
     return tuple(distinct)
 
 
-def derive_class_names(columns: Sequence[LabelColumn], rows: Collection[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the classes that occur, ordered by the first column, then the second, and so on.
+def find_factors(columns: Sequence[LabelColumn], rows: Collection[tuple[str, ...]]) -> tuple[LabelFactor, ...]:
+    """Return the values of each column that occur, in the order that the column states, else by `sort_labels`.
 
     Args:
         columns: the columns that the rows were read by.
         rows: for each image, one name per column.
+    """
+    factors = []
+    for k, column in enumerate(columns):
+        occurring = sort_labels(row[k] for row in rows)
+        stated = tuple(name for name in dict.fromkeys(column.names.values()) if name in occurring)
+        factors.append(LabelFactor(column.column, stated or occurring))
+    return tuple(factors)
+
+
+def derive_class_names(factors: Sequence[LabelFactor], rows: Collection[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the classes that occur, ordered by the first column, then the second, and so on.
+
+    Args:
+        factors: the values of each column, in order.
+        rows: for each image, one name per column.
     Returns: distinct texts, each row's names joined by a space.
     """
-    ranks = []
-    for k, column in enumerate(columns):
-        order = tuple(dict.fromkeys(column.names.values())) or sort_labels(row[k] for row in rows)
-        ranks.append({name: rank for rank, name in enumerate(order)})
+    ranks = [{name: rank for rank, name in enumerate(factor.values)} for factor in factors]
     distinct = sorted(set(rows), key=lambda row: [rank[name] for rank, name in zip(ranks, row)])
     return tuple(dict.fromkeys(map(" ".join, distinct)))
 

@@ -101,7 +101,7 @@ def records_to_dataset(path: Path, records: Records, columns: Sequence[LabelColu
     chosen = {column.column.lower() for column in columns} or {"label"}
     unused = records.unused + tuple(COLUMN + heading for heading in records.labels if heading not in chosen)
     labels = read_row_labels(_label_table(path, records), name_values(columns, records.class_names))
-    return Dataset(path.name, records.images, *labels.number(), unused)
+    return Dataset(path.name, records.images, *labels.number(), unused, factors=labels.factors)
 
 
 def _label_table(path: Path, records: Records) -> Table:

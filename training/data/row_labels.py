@@ -9,10 +9,11 @@ from training.data.folder_labels import (
     NAMED_COLUMNS,
     UNLABELLED,
     FolderLabels,
+    from_rows,
     has_values,
     name_classes,
 )
-from training.data.labels import DEFAULT_COLUMNS, LabelColumn, derive_class_names, read_label_rows
+from training.data.labels import DEFAULT_COLUMNS, LabelColumn, read_label_rows
 from training.data.tables import Table
 
 
@@ -23,7 +24,7 @@ def read_row_labels(table: Table, columns: Sequence[LabelColumn] = ()) -> Folder
     """
     if columns:
         rows = [row.names for row in read_label_rows(table, columns)]
-        return FolderLabels([" ".join(row) for row in rows], derive_class_names(columns, rows))
+        return from_rows(columns, rows)
     if not has_values(table, "label"):
         return UNLABELLED
     named = NAMED_COLUMNS if has_values(table, LABEL_NAME) else (*DEFAULT_COLUMNS, *DEFAULT_COLUMNS)

@@ -77,8 +77,10 @@ def read_sharded(
         pictures = decode_all(source, names, are_grey(source, names, decoding), decoding)
         chosen = {COLUMN + column.column for column in label_columns}
         unused += tuple(name for name in source.unused if name not in chosen)
-    numbered = labels.take(pictures.rows).number()
-    return Dataset(path.name, pictures.images, *numbered, unused, pictures.origins, pictures.skipped)
+    labels = labels.take(pictures.rows)
+    return Dataset(
+        path.name, pictures.images, *labels.number(), unused, pictures.origins, pictures.skipped, labels.factors
+    )
 
 
 def _find_shards(path: Path) -> tuple[list[Path], list[Path], tuple[str, ...]]:

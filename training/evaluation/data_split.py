@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from models.errors import DataError
+from training import configured_data
 from training.data.dataset import Dataset
-from training.data.loader import load_dataset, load_test_images
-from training.data.split import Parts, find_mismatch, split_dataset
+from training.data.split import Parts, split_dataset
 from training.data_config import DataConfig
 
 RequestedPart = Literal["validation", "test"]
@@ -64,9 +64,9 @@ def load(path: Path, settings: DataConfig, requested: RequestedPart = "validatio
     Raises:
         DataError: the data cannot be read, or its test images do not match its training images.
     """
-    whole = load_dataset(path, settings.label_columns, settings.unlabelled, settings.decoding)
+    whole = configured_data.load(path, settings)
     parts = split_dataset(whole, settings.holdout, settings.validation, settings.stratify_holdout)
-    test_file = load_test(path, settings, whole)
+    test_file = configured_data.load_test(path, settings, whole)
     if test_file is not None:
         parts = parts._replace(test=test_file)
     if not len(parts.validation) and not len(parts.test):
@@ -77,22 +77,6 @@ def load(path: Path, settings: DataConfig, requested: RequestedPart = "validatio
         *_choose_part(parts, requested, settings, has_test_file=test_file is not None),
         mirror=settings.mirror,
     )
-
-
-def load_test(path: Path, settings: DataConfig, whole: Dataset) -> Dataset | None:
-    """Read the test images that are no share of the training images: those at data.test, or the data's own.
-
-    Args: path, settings as for `load`; whole, the data set as training reads it.
-    Returns: images with the classes of `whole`; None if there are none.
-    Raises: DataError: they cannot be read, or do not match the training images.
-    """
-    test_path = Path(settings.test) if settings.test else path
-    read = load_dataset if settings.test else load_test_images
-    test = read(test_path, settings.label_columns, settings.unlabelled, settings.decoding)
-    if test is None:
-        return None
-    _check_match(test_path, whole, test)
-    return test.with_classes(whole.class_names)
 
 
 def hold_out_now(whole: Dataset, share: float, path: Path, mirror: bool = False) -> DataSplit:
@@ -139,11 +123,3 @@ def _choose_part(
         "The data have no test images (no test file, and data.holdout is 0), so this was measured on the validation "
         "images, with which settings and snapshots are chosen.",
     )
-
-
-def _check_match(path: Path, whole: Dataset, test: Dataset) -> None:
-    if test.shape != whole.shape:
-        raise DataError(path, f"has test images of shape {test.shape}, but training images of shape {whole.shape}")
-    mismatch = find_mismatch(whole.class_names, test.class_names)
-    if mismatch:
-        raise DataError(path, mismatch)

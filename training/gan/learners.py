@@ -17,6 +17,7 @@ from training.config import Config
 from training.data.dataset import Dataset
 from training.discriminator_config import DiscriminatorConfig
 from training.distributed import ProcessGroup
+from training.gan import label_factors
 from training.gan.discriminators import build_discriminator
 from training.gan.encoders import build_encoder
 from training.gan.projected import ProjectedJudge
@@ -123,12 +124,17 @@ def build_learners(config: Config, dataset: Dataset, device: torch.device) -> Le
         judge = ProjectedJudge(discriminator, config.projected) if config.projected else None
     if judge:
         judge.backbone.to(device)
+    heads = learner(judge.discriminator) if judge else None
+    if config.data.independent_labels:
+        sizes = [len(factor.values) for factor in dataset.factors]
+        for conditional in filter(None, (generator_learner, discriminator_learner, heads)):
+            label_factors.tie(conditional.network, sizes)
     return Learners(
         generator=generator_learner,
         discriminator=discriminator_learner,
         ema=copy.deepcopy(generator_learner.network).eval().requires_grad_(False),
         encoder=encoder,
-        heads=learner(judge.discriminator) if judge else None,
+        heads=heads,
         judge=judge,
     )
 

@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from models.errors import DataError
+from training import configured_data
 from training.config_files import load_preset
-from training.data.labels import LabelColumn, derive_class_names
+from training.data.labels import LabelColumn, LabelFactor, derive_class_names, find_factors
 from training.data.loader import load_dataset
+from training.data_config import DataConfig
 
 SEX = LabelColumn(column="sex", names={"F": "female", "M": "male"})
 AGE = LabelColumn(column="age", names={"20-29": "young", "30-39": "young", "60+": "old"})
@@ -56,13 +58,47 @@ def test_a_column_without_names_keeps_its_values(tmp_path: Path) -> None:
 def test_integers_of_a_column_sort_by_value() -> None:
     column = LabelColumn(column="age")
 
-    assert derive_class_names((column,), [("10",), ("9",), ("10",)]) == ("9", "10")
+    rows = [("10",), ("9",), ("10",)]
+    assert derive_class_names(find_factors((column,), rows), rows) == ("9", "10")
 
 
 def test_a_combination_without_images_is_no_class(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "set", "file,age,sex\n0.png,60+,M\n1.png,20-29,F\n", count=2)
 
     assert load_dataset(folder, (SEX, AGE)).class_names == ("female young", "male old")
+
+
+def test_independent_labels_have_a_class_for_every_combination(tmp_path: Path) -> None:
+    config = DataConfig.model_validate({"label_columns": (SEX, AGE), "independent_labels": True})
+    folder = write_images(tmp_path / "set", "file,age,sex\n0.png,60+,M\n1.png,20-29,F\n2.png,30-39,F\n", count=3)
+
+    dataset = configured_data.load(folder, config)
+
+    assert dataset.factors == (LabelFactor("sex", ("female", "male")), LabelFactor("age", ("young", "old")))
+    assert dataset.class_names == ("female young", "female old", "male young", "male old")
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [3, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("file,a,b\n0.png,x y,z\n1.png,x,y z\n", "two combinations of labels with one name"),
+        ("file,a,b\n" + "".join(f"{k}.png,{k},{k}\n" for k in range(65)), "4,225 combinations.*at most 4,096"),
+    ],
+)
+def test_combinations_of_labels_that_cannot_be_classes_are_refused(tmp_path: Path, table: str, words: str) -> None:
+    columns = [{"column": "a"}, {"column": "b"}]
+    config = DataConfig.model_validate({"label_columns": columns, "independent_labels": True})
+    folder = write_images(tmp_path / "set", table, count=table.count(".png"))
+
+    with pytest.raises(DataError, match=words):
+        configured_data.load(folder, config)
+
+
+def test_one_column_is_no_independent_labels() -> None:
+    with pytest.raises(ValueError, match=r"needs two or more data\.label_columns"):
+        DataConfig.model_validate({"label_columns": [{"column": "a"}], "independent_labels": True})
 
 
 @pytest.mark.parametrize(
@@ -108,7 +144,7 @@ def test_the_faces_presets_name_six_classes_in_a_readable_order(preset: str) -> 
     rows = [(sex, age) for age in dict.fromkeys(columns[1].names.values()) for sex in columns[0].names.values()]
 
     assert [column.column for column in columns] == ["gender", "age"]
-    assert derive_class_names(columns, rows) == (
+    assert derive_class_names(find_factors(columns, rows), rows) == (
         "female 20-39",
         "female 40-59",
         "female 60+",
