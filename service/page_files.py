@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from functools import cache
 from importlib import resources
@@ -10,7 +11,7 @@ from pathlib import PurePath
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
-from service.negotiation import etag_matches
+from service.negotiation import accepts_gzip, etag_matches
 
 # Scripts, styles and the kernel are files of their own; nothing else may run or load.
 POLICY = (
@@ -25,6 +26,8 @@ MEDIA_TYPES = {
     ".json": "application/json",
     ".wasm": "application/wasm",
 }
+# What is sent compressed, once for all requests. JSON is what service.compression does.
+_TEXTS = (".html", ".css", ".mjs")
 
 
 @cache
@@ -41,16 +44,24 @@ def respond_with_file(request: Request, page: str, name: str) -> Response:
     """
     if name not in list_files(page):
         raise HTTPException(404, f"the page has no file {name!r}")
-    content, etag = _read_file(page, name)
+    is_text = PurePath(name).suffix in _TEXTS
+    is_compressed = is_text and accepts_gzip(request.headers.get("accept-encoding"))
+    content, etag = _read_file(page, name, is_compressed)
     # A new version of Ganmint has other files at the same URLs.
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
+    if is_text:
+        headers["Vary"] = "Accept-Encoding"
+    if is_compressed:
+        headers["Content-Encoding"] = "gzip"
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(content, media_type=MEDIA_TYPES[PurePath(name).suffix], headers=headers)
 
 
 @cache
-def _read_file(page: str, name: str) -> tuple[bytes, str]:
-    """Return a file of the package and its ETag."""
+def _read_file(page: str, name: str, is_compressed: bool) -> tuple[bytes, str]:
+    """Return a file of the package, as it is sent, and the ETag of that."""
     content = (resources.files("service") / "static" / page / name).read_bytes()
+    if is_compressed:
+        content = gzip.compress(content, mtime=0)
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

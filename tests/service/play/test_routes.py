@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -123,4 +124,25 @@ def test_the_pages_have_nothing_inline_and_name_no_other_host() -> None:
         hosts = re.findall(r"https?://[^\s'\"/]+", text)
         # The name of SVG.
         assert set(hosts) <= {"http://www.w3.org"}, url
-    assert sum(path.stat().st_size for _, path in FILES if path.suffix != ".json") < 125_000
+
+
+def test_the_pages_are_small_on_the_wire(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        size = 0
+        for url, path in FILES:
+            async with client.stream("GET", url, headers={"Accept-Encoding": "gzip"}) as response:
+                raw = b"".join([part async for part in response.aiter_raw()])
+            is_text = path.suffix in (".html", ".css", ".mjs")
+            assert (response.headers.get("content-encoding") == "gzip") == (is_text or path.suffix == ".json")
+            if is_text:
+                assert response.headers["vary"] == "Accept-Encoding"
+                size += len(raw)
+                assert gzip.decompress(raw) == path.read_bytes()
+        plain = await client.get("/play/play.mjs", headers={"Accept-Encoding": "identity"})
+        packed = await client.get("/play/play.mjs", headers={"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in plain.headers and plain.headers["etag"] != packed.headers["etag"]
+        headers = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["etag"]}
+        assert (await client.get("/play/play.mjs", headers=headers)).status_code == 304
+        assert size < 60_000
+
+    serve(scenario)
