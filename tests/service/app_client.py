@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
@@ -48,3 +49,12 @@ async def wait_for_readyz(client: httpx.AsyncClient, status: int, text: str = ""
 
     await wait_until_async(has_arrived, f"/readyz is {status} {text}".rstrip())
     return response
+
+
+async def wait_for_log(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    """Wait until the log has this text."""
+
+    async def is_logged() -> bool:
+        return text in caplog.text
+
+    await wait_until_async(is_logged, f"the log says {text!r}")

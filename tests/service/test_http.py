@@ -23,7 +23,7 @@ from service.app import create_app
 from service.auth import create_key
 from service.settings import Settings
 from tests.model_copies import install_copy
-from tests.service.app_client import connect, wait_until_ready
+from tests.service.app_client import wait_for_log
 from tests.waiting import wait_until_async
 
 Scenario = Callable[[httpx.AsyncClient], Awaitable[None]]
@@ -94,30 +94,6 @@ def test_without_a_seed_the_server_picks_and_returns_one(serve: Callable[..., No
         assert first["seed"] != second["seed"]
         again = (await client.post("/generate", json={"model": "tiny", "seed": first["seed"]})).json()
         assert again == first
-
-    serve(scenario)
-
-
-def test_a_permanent_image_is_immutable_and_gives_304(serve: Callable[..., None]) -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        url = "/v1/images/tiny/1.0.0/7/0.png"
-        response = await client.get(url)
-        assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
-        etag = response.headers["etag"]
-        assert etag.startswith('"')
-        cached = await client.get(url, headers={"If-None-Match": etag})
-        assert (cached.status_code, cached.content, cached.headers["etag"]) == (304, b"", etag)
-        other_label = (int(response.headers["ganmint-address"].partition("label=")[2]) + 1) % 3
-        others = [
-            url + f"?label={other_label}",
-            url + "?psi=0.5",
-            url.replace("/0.png", "/0.webp"),
-            url.replace("/0.png", "/1.png"),
-        ]
-        tags = {(await client.get(other)).headers["etag"] for other in others}
-        assert len(tags | {etag}) == 5
-        head = await client.head(url)
-        assert (head.status_code, head.headers["etag"]) == (200, etag)
 
     serve(scenario)
 
@@ -195,42 +171,6 @@ def test_other_refusals_are_problem_documents(
         assert response.status_code == status, response.text
         assert response.headers["content-type"] == "application/problem+json"
         assert {"type", "title", "status", "detail"} <= response.json().keys()
-
-    serve(scenario)
-
-
-def test_an_image_url_without_an_ending_says_which_are_possible(serve: Callable[..., None]) -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        response = await client.get("/v1/images/tiny/1.0.0/7/0?label=1")
-        assert response.status_code == 404
-        detail = "GET /v1/images/tiny/1.0.0/7/0: the URL of an image ends in .png, .jpg or .webp; add one to it"
-        assert response.json()["detail"] == detail
-
-    serve(scenario)
-
-
-@pytest.mark.parametrize(
-    ("path", "field"),
-    # The rules of an address are tested in tests/models/test_address.py; here one row for each field.
-    [
-        ("Tiny/1.0.0/7/0.png", "model"),
-        ("tiny/latest/7/0.png", "version"),
-        ("tiny/1.0.0/9007199254740992/0.png", "seed"),
-        ("tiny/1.0.0/7/-1.png", "index"),
-        ("tiny/1.0.0/7/0.png?label=3", "label"),
-        ("tiny/1.0.0/7/0.png?psi=2", "psi"),
-        ("tiny/1.0.0/7/0.png?lable=1", "address"),
-        # The query is taken as it is sent, with escapes and repetitions.
-        ("tiny/1.0.0/7/0.png?label=%31", "label"),
-        ("tiny/1.0.0/7/0.png?label=1&label=2", "label"),
-    ],
-)
-def test_a_bad_permanent_address_is_refused_naming_the_field(serve: Callable[..., None], path: str, field: str) -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        response = await client.get(f"/v1/images/{path}")
-        assert response.status_code == 422, response.text
-        assert response.headers["content-type"] == "application/problem+json"
-        assert [error["field"] for error in response.json()["errors"]] == [field]
 
     serve(scenario)
 
@@ -335,40 +275,6 @@ def test_a_broken_model_is_served_once_it_is_reinstalled(
         assert (await client.get("/readyz")).json()["broken"] == []
 
     serve(scenario)
-
-
-async def wait_for_log(caplog: pytest.LogCaptureFixture, text: str) -> None:
-    async def is_logged() -> bool:
-        return text in caplog.text
-
-    await wait_until_async(is_logged, f"the log says {text!r}")
-
-
-def test_it_becomes_ready_when_the_first_model_arrives(
-    store_home: Path, tiny_artifact: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def main() -> None:
-        async with connect(create_app(Settings(device="cpu", poll_s=0.02))) as client:
-            await wait_for_log(caplog, "no model could be loaded")
-            assert (await client.get("/readyz")).status_code == 503
-            await asyncio.to_thread(store.install, tiny_artifact)
-            await wait_until_ready(client)
-            assert (await client.post("/generate", json={"model": "tiny"})).status_code == 200
-
-    asyncio.run(main())
-
-
-def test_it_is_not_ready_without_a_model_but_it_is_live(store_home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        async with connect(create_app(Settings(device="cpu"))) as client:
-            await wait_for_log(caplog, "no model could be loaded")
-            assert (await client.get("/livez")).status_code == 200
-            ready = await client.get("/readyz")
-            assert ready.status_code == 503
-            assert ready.headers["retry-after"]
-            assert (await client.post("/generate", json={"model": "tiny"})).status_code in (404, 503)
-
-    asyncio.run(main())
 
 
 def test_metrics_count_by_route_template_only(serve: Callable[..., None]) -> None:
@@ -547,54 +453,6 @@ def test_keys_are_required_and_limited(
         assert (await ask(1, other_secret)).status_code == 200
 
     serve(scenario, api_keys_file=str(file), poll_s=0.05)
-
-
-@pytest.mark.parametrize(("settings", "sharing"), [({}, "private"), ({"public_images": True}, "public")])
-def test_with_keys_only_the_operator_makes_images_public(
-    serve: Callable[..., None], settings: dict[str, bool], sharing: str
-) -> None:
-    secret, key = create_key("alice")
-    limited = key.model_copy(update={"requests_per_minute": 2})
-
-    async def scenario(client: httpx.AsyncClient) -> None:
-        headers = {"Authorization": f"Bearer {secret}"}
-        image = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=headers)
-        again = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=headers)
-        matching = {**headers, "If-None-Match": image.headers["etag"]}
-        same = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=matching)
-        assert [response.status_code for response in (image, again, same)] == [200, 200, 304]
-        for response in (image, again, same):
-            assert response.headers["cache-control"] == f"{sharing}, max-age=31536000, immutable"
-            assert not [name for name in response.headers if name.startswith("ratelimit")]
-        refused = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=headers)
-        assert (refused.status_code, refused.headers["cache-control"]) == (429, "no-store")
-        assert "ratelimit" in refused.headers
-
-    serve(scenario, api_keys=json.dumps([limited.model_dump()]), **settings)
-
-
-@pytest.mark.parametrize(
-    "path", ["/v1/images/tiny/9.0.0/7/0.png", "/v1/models/tiny/1.0.0", "/v1/models", "/readyz", "/"]
-)
-def test_nothing_but_a_permanent_image_is_cached(serve: Callable[..., None], path: str) -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        assert (await client.get(path)).headers["cache-control"] == "no-store"
-
-    serve(scenario)
-
-
-@pytest.mark.parametrize("origins", ["https://app.example", "*"])
-def test_a_cached_image_says_that_it_depends_on_the_origin(serve: Callable[..., None], origins: str) -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        for origin in ({}, {"Origin": "https://app.example"}, {"Origin": "https://evil.example"}):
-            image = await client.get("/v1/images/tiny/1.0.0/7/0.png", headers=origin)
-            assert image.headers["vary"] == "Origin"
-            same = await client.get(
-                "/v1/images/tiny/1.0.0/7/0.png", headers={**origin, "If-None-Match": image.headers["etag"]}
-            )
-            assert (same.status_code, same.headers["vary"]) == (304, "Origin")
-
-    serve(scenario, cors_origins=origins)
 
 
 def test_an_unusable_key_file_stops_the_start(tmp_path: Path) -> None:
