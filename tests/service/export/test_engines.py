@@ -7,17 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from service.export import api, processes
+from service.export import processes
 from service.export.plan import FORMATS
-from service.export.ray_engine import RayEngine
 from tests.conftest import Command
 from tests.service.export.conftest import ARGUMENTS, REPOSITORY, program, tree
+from tests.service.export.ray_stub import run_ray_tasks_here
 from tests.waiting import TIMEOUT_S
 
 
@@ -93,45 +91,11 @@ def test_a_real_local_ray_that_loses_a_worker_writes_what_one_worker_writes(expo
     assert tree(tmp_path / "ray") == tree(tmp_path / "one")
 
 
-class OneMachine:
-    """In the place of the package ray: a cluster whose tasks run in a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def is_initialized(self) -> bool:
-        return True
-
-    def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": 1.0}
-
-    def remote(self, **_options: object) -> Callable[[Callable[..., object]], SimpleNamespace]:
-        def wrap(function: Callable[..., object]) -> SimpleNamespace:
-            def run(*arguments: object) -> object:
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.chdir(self._folder)
-                    return function(*arguments)
-
-            return SimpleNamespace(remote=run)
-
-        return wrap
-
-    def put(self, value: object) -> object:
-        return value
-
-    get = put
-
-    def wait(self, references: list[object], timeout: float) -> tuple[list[object], list[object]]:
-        return references, []
-
-
 def test_ray_takes_a_relative_folder_for_the_one_here(
     export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
-    engine = RayEngine.__new__(RayEngine)
-    monkeypatch.setattr(engine, "_ray", OneMachine(tmp_path / "elsewhere"), raising=False)
-    monkeypatch.setattr(api, "find_engine", lambda name, workers: engine)
+    run_ray_tasks_here(tmp_path / "elsewhere", monkeypatch)
     monkeypatch.chdir(tmp_path)
 
     assert export("out", "--engine", "ray").code == 0
