@@ -160,22 +160,31 @@ def test_requiring_signatures_without_a_key_is_refused(
         artifact.load(tiny_artifact)
 
 
+@pytest.mark.parametrize("first_are", ["signed", "swapped"])
 def test_a_signature_is_checked_on_the_bytes_that_are_loaded(
-    folder: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    first_are: str, folder: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attacker puts the signed files back as soon as his own were read."""
+    """An attacker swaps the signed files for his own, or his own for the signed ones, as soon as they were read."""
     signing.sign(folder, keys[0])
     signed = shutil.copytree(folder, tmp_path / "signed")
-    flip("generator.safetensors")(folder)
+    swapped = shutil.copytree(folder, tmp_path / "swapped")
+    flip("generator.safetensors")(swapped)
+    first, then = (signed, swapped) if first_are == "signed" else (swapped, signed)
+    shutil.copytree(first, folder, dirs_exist_ok=True)
 
     def read_then_swap(read: Path) -> ArtifactFiles:
         files = read_files(read)
-        shutil.copytree(signed, folder, dirs_exist_ok=True)
+        shutil.copytree(then, folder, dirs_exist_ok=True)
         return files
 
     monkeypatch.setattr(artifact, "read_files", read_then_swap)
-    with pytest.raises(SignatureError):
-        artifact.read(folder, signing.Trust((keys[1],)))
+    trust = signing.Trust((keys[1],))
+    if first_are == "signed":
+        files = artifact.read(folder, trust)
+        assert files.get("generator.safetensors") == (signed / "generator.safetensors").read_bytes()
+    else:
+        with pytest.raises(SignatureError):
+            artifact.read(folder, trust)
 
 
 def test_installing_takes_the_signature_along(folder: Path, keys: Keys, store_home: Path) -> None:

@@ -219,7 +219,7 @@ def test_a_store_that_goes_away_is_noticed_and_taken_up_again(
         # Also on its own, a process has limits.
         assert down == "closed" or await is_refused(limiter, LIMITED, 1)
         assert read_up(metrics) == 0
-        assert metrics.registry.get_sample_value("ganmint_rate_store_failures_total") or 0 >= 2
+        assert (metrics.registry.get_sample_value("ganmint_rate_store_failures_total") or 0) >= 2
         assert caplog.text.count("does not answer") == 1
         redis()
         await wait_until_up(limiter, metrics)
