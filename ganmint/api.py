@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from models.artifact_files import ArtifactFiles
 from models.errors import InputError, ModelNotFoundError
 from models.files import read_file
 from models.images import MEDIA_TYPES, MediaType
+from models.labels import Label
 from models.runtime.loading import resolve_device
 from models.verification import Verification
 from service.export.api import EngineName, ExportSummary, export_dataset
@@ -100,7 +100,7 @@ def export(
     format: Format,
     seed: int = 0,
     index: int = 0,
-    labels: int | Literal["balanced"] | None = None,
+    labels: Label | None = None,
     psi: float = 1.0,
     image_format: ImageFormat | None = None,
     split: Split = "train",

@@ -6,15 +6,16 @@ Not here: finding and loading it (ganmint.api).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.address import Address
-from models.manifest import LabelSpec, Manifest
+from models.labels import LabelSpec
+from models.manifest import Manifest
 from models.sampler import Sampler
 
 
@@ -87,7 +88,7 @@ class Model:
         seed: int,
         index: int = 0,
         n: int = 1,
-        labels: int | Sequence[int] | NDArray[np.integer[Any]] | Literal["balanced"] | None = None,
+        labels: LabelSpec | NDArray[np.integer[Any]] = None,
         psi: float = 1.0,
     ) -> Minted:
         """Mint n images of a seed.
@@ -97,7 +98,8 @@ class Model:
             index: of the first image, 0 .. 2^53 - 1; the others follow.
             n: how many images, at least 1.
             labels: one label for all images, one per image, "balanced" (index modulo the number of classes),
-                or None: each drawn from the seed.
+                or None: each drawn from the seed. A label is the number or the name of a class, or its value in each
+                label, such as {"gender": "female", "age": "60+"}.
             psi: truncation, in (0, 1]; below 1 images vary less. Only for models that allow it.
         Raises: InputError naming the argument at fault.
         """
@@ -119,7 +121,7 @@ class Model:
         self,
         latents: Sequence[ArrayLike] | NDArray[np.floating[Any]],
         *,
-        labels: int | Sequence[int] | NDArray[np.integer[Any]] | Literal["balanced"] | None = None,
+        labels: LabelSpec | NDArray[np.integer[Any]] = None,
         psi: float = 1.0,
     ) -> Minted:
         """Mint the images of latents that are written out; their addresses have the latents in them.
@@ -149,7 +151,7 @@ def _to_python(value: Any) -> Any:
 
 def _to_label_spec(labels: Any) -> LabelSpec:
     """Turn NumPy's integers into Python's; what is no label is refused where labels are resolved."""
-    if isinstance(labels, Iterable) and not isinstance(labels, str):
+    if isinstance(labels, Iterable) and not isinstance(labels, (str, Mapping)):
         return [_to_python(label) for label in labels]
     spec: LabelSpec = _to_python(labels)
     return spec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +16,7 @@ from models.address_numbers import check_integer
 from models.base import Frozen, describe_first_problem
 from models.errors import ArtifactError, InputError
 from models.evidence import ALIASED, GateRecord, Score, TrainingInfo
+from models.labels import Classes, Label, LabelSpec
 from models.latent_edits import name_direction
 from models.latents import MAX_INTEGER, draw_label, pack_latent
 from models.level_checks import fit_level_edits
@@ -23,8 +24,6 @@ from models.network_config import GeneratorConfig, list_levels
 
 MANIFEST_FILE = "manifest.json"
 DeviceClass = Literal["cpu", "cuda"]
-# One label for all images, one per image, "balanced" (index modulo the number of classes), or drawn from the seed.
-LabelSpec = int | Sequence[int] | Literal["balanced"] | None
 NO_STREAM = "is missing: a latent that is written out has no random stream to draw a label from"
 
 
@@ -62,6 +61,10 @@ class Manifest(Frozen):
         validation_alias="labels",
         serialization_alias="labels",
         description="class names in label order; empty if unconditional",
+    )
+    label_values: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="each label's value in every class, in label order, where classes combine several labels",
     )
     truncation: bool = Field(description="whether psi other than 1 is allowed")
     batch_size: dict[DeviceClass, Annotated[int, Field(ge=1)]] = Field(description="rows of every forward")
@@ -107,6 +110,15 @@ class Manifest(Frozen):
             raise InputError(f"{self.name} {self.version} takes no psi other than 1", "psi")
         resolved = self._resolve_labels(seed, index, n, labels)
         return [Address(self.name, self.version, seed, index + k, label, psi) for k, label in enumerate(resolved)]
+
+    def find_label(self, label: Label) -> int:
+        """Return the number of the class that a label stands for.
+
+        Raises: InputError for labels.
+        """
+        (found,) = self._resolve_labels(0, 0, 1, label)
+        assert found is not None
+        return found
 
     def check(self, requested: Address) -> Address:
         """Return the address with its label resolved, if it is one of this model's.
@@ -185,7 +197,7 @@ class Manifest(Frozen):
                 raise InputError(f"{self.name} {self.version} has no classes; leave it out", "tolabel")
             return None
         if tolabel is not None:
-            self._check_label(tolabel, "tolabel")
+            Classes(self.class_names, self.label_values).find(tolabel, "tolabel")
         elif requested.label is None:
             tolabel = draw_label(*requested.to, self.latents.z_dim, len(self.class_names))
         if tolabel is None or tolabel == label:
@@ -215,20 +227,12 @@ class Manifest(Frozen):
             return [draw_label(seed, index + k, self.latents.z_dim, num_classes) for k in range(n)]
         if label_spec == "balanced":
             return [(index + k) % num_classes for k in range(n)]
-        if isinstance(label_spec, str):
-            raise InputError(f'must be a label, a list of labels or "balanced", got {label_spec!r}', "labels")
-        if isinstance(label_spec, int):
-            return [self._check_label(label_spec, "labels")] * n
+        classes = Classes(self.class_names, self.label_values)
+        if isinstance(label_spec, (int, str, Mapping)):
+            return [classes.find(label_spec, "labels")] * n
         if len(label_spec) != n:
             raise InputError(f"has {len(label_spec)} entries for n = {n} images; give one per image", "labels")
-        return [self._check_label(label, f"labels[{k}]") for k, label in enumerate(label_spec)]
-
-    def _check_label(self, label: int, field: str) -> int:
-        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(self.class_names):
-            raise InputError(
-                f"must be from 0 to {len(self.class_names) - 1} ({', '.join(self.class_names)}), got {label!r}", field
-            )
-        return label
+        return [classes.find(label, f"labels[{k}]") for k, label in enumerate(label_spec)]
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -13,8 +13,9 @@ from models.address import Address, parse_query
 from models.cli import PATH, ModelCommand, device_option, index_option, psi_option, seed_option, write_output
 from models.errors import InputError
 from models.images import EXTENSIONS
+from models.labels import LabelSpec, parse_labels
 from models.latent_edits import name_direction
-from models.manifest import LabelSpec, Manifest
+from models.manifest import Manifest
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 
@@ -33,7 +34,11 @@ MAX_GRID_IMAGES = 10_000
 @seed_option
 @index_option
 @click.option("--count", type=int, default=1, show_default=True, help="How many images; over HTTP this is n.")
-@click.option("--labels", help='A label, a comma-separated list, or "balanced". Default: drawn from the seed.')
+@click.option(
+    "--labels",
+    help='A class by number, name or values (age=60+,gender=female), several with commas, or "balanced". '
+    "Default: drawn from the seed.",
+)
 @psi_option
 @click.option("--to", metavar="SEED.INDEX", help="Mix every image's latent with that of this seed and index.")
 @click.option("--to-label", metavar="L", help="The class of --to, where it differs from that of --labels.")
@@ -99,7 +104,13 @@ def sample(
     query += [f"z{edit}" for edit in edits] + [name_direction(edit) for edit in directions]
     query += [f"paste={paste}" for paste in pastes] + [f"u{unit}" for unit in units]
     batch = _Batch(
-        sampler.manifest, seed, index, count, _parse_labels(labels), psi, parse_query("&".join(query)) if query else {}
+        sampler.manifest,
+        seed,
+        index,
+        count,
+        parse_labels(labels) if labels else None,
+        psi,
+        parse_query("&".join(query)) if query else {},
     )
     if out.suffix.removeprefix(".") in EXTENSIONS:
         if count > MAX_GRID_IMAGES:
@@ -168,15 +179,3 @@ def _write_files(sampler: Sampler, batch: _Batch, out: Path, extension: str) -> 
 def _make_file_name(address: Address) -> str:
     """Return the whole address as a file's name, so that no two images of a model have the same."""
     return str(address).translate(str.maketrans("/?&", "___"))
-
-
-def _parse_labels(text: str | None) -> LabelSpec:
-    if text is None:
-        return None
-    if text == "balanced":
-        return "balanced"
-    try:
-        values = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f'must be a label, a comma-separated list or "balanced", got {text!r}', "--labels") from None
-    return values if "," in text else values[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -14,6 +14,7 @@ from models.verification import Verification
 # For the API description only; models.address refuses what is wrong, with its own error texts.
 _NAME: dict[str, Any] = {"pattern": f"^{NAME.pattern}$"}
 _VERSION: dict[str, Any] = {"pattern": f"^{VERSION.pattern}$"}
+Label = int | str | dict[str, str]
 Integer = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
 LatentValue = Annotated[float, Field(strict=True, ge=-MAX_VALUE, le=MAX_VALUE, allow_inf_nan=False)]
 
@@ -37,9 +38,10 @@ class GenerateRequest(BaseModel):
     index: Annotated[Integer, Field(description="index of the first image; the others follow")] = 0
     n: Annotated[int, Field(strict=True, ge=1, description="number of images")] = 1
     labels: Annotated[
-        int | list[int] | Literal["balanced"] | None,
+        Label | list[Label] | None,
         Field(
-            description='one for all, one per image, "balanced" (index modulo classes), or null: drawn from the seed'
+            description='one for all, one per image, "balanced" (index modulo classes), or null: drawn from the seed. '
+            'A label is the number or name of a class, or its value in each label: {"gender": "female", "age": "60+"}'
         ),
     ] = None
     psi: Annotated[
@@ -75,13 +77,17 @@ class GenerateRequest(BaseModel):
     @classmethod
     def _check_label_spec(cls, value: Any) -> Any:
         def is_label(v: Any) -> bool:
-            return isinstance(v, int) and not isinstance(v, bool)
+            if isinstance(v, dict):
+                return all(isinstance(part, str) for part in v.values())
+            return isinstance(v, (int, str)) and not isinstance(v, bool)
 
-        if value is None or value == "balanced" or is_label(value):
+        if value is None or is_label(value):
             return value
         if isinstance(value, list) and all(map(is_label, value)):
             return value
-        raise ValueError('must be a whole number, a list of them, "balanced" or null')
+        raise ValueError(
+            'must be the number or name of a class, an object of labels and values, a list of these, "balanced" or null'
+        )
 
 
 class GeneratedImage(BaseModel):

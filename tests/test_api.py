@@ -79,7 +79,7 @@ def test_iterating_gives_images_with_their_labels(tiny: ganmint.Model) -> None:
 
 
 @pytest.mark.parametrize(
-    "labels", [2, np.int64(2), [2, 2], (2, 2), np.array([2, 2]), np.array([2, 2], np.uint8)], ids=repr
+    "labels", [2, np.int64(2), "c", [2, "c"], (2, 2), np.array([2, 2]), np.array([2, 2], np.uint8)], ids=repr
 )
 def test_labels_are_a_number_or_a_sequence(tiny: ganmint.Model, labels: int | NDArray[np.int64]) -> None:
     minted = tiny.mint(seed=1, n=2, labels=labels)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from models import artifact, store
 from models.content_credentials import SigningKey, load_signing_key
 from models.errors import InputError
-from models.manifest import read_manifest
+from models.labels import Label
+from models.manifest import Manifest, read_manifest
 from models.runtime.loading import resolve_device
 from service.export import finish, formats, plan, state
 from service.export.plan import PIXEL_FORMATS, ExportContext, ExportSpec, Format, ImageFormat, Split
@@ -50,7 +51,7 @@ def export_dataset(
     format: Format,
     seed: int = 0,
     index: int = 0,
-    labels: int | Literal["balanced"] | None = None,
+    labels: Label | None = None,
     psi: float = 1.0,
     image_format: ImageFormat | None = None,
     split: Split = "train",
@@ -71,7 +72,8 @@ def export_dataset(
         format: imagefolder, webdataset, parquet, npz or idx.
         seed: 0 .. 2^53-1.
         index: of the first image; the others follow.
-        labels: a class for all, "balanced" (index modulo the number of classes), or None: drawn from the seed.
+        labels: a class for all (its number, its name, or its value in each label), "balanced" (index modulo the
+            number of classes), or None: drawn from the seed.
         psi: truncation, above 0 and at most 1.
         image_format: png, jpg or webp; None for png, or for pixels where the format holds those (npz, idx).
         split: train or test, which the files are called by.
@@ -118,7 +120,7 @@ def resolve_request(
     format: Format,
     seed: int,
     index: int,
-    labels: int | Literal["balanced"] | None,
+    labels: Label | None,
     psi: float,
     image_format: ImageFormat | None,
     split: Split,
@@ -136,6 +138,7 @@ def resolve_request(
     """
     signing_key = _load_signing_key(format, engine, c2pa_key, c2pa_cert)
     stored = store.find_model(model)
+    manifest = read_manifest(stored.path)
     requested = ExportSpec(
         model=stored.name,
         version=stored.version,
@@ -143,7 +146,7 @@ def resolve_request(
         seed=seed,
         index=index,
         counts=(count,),
-        labels=labels,
+        labels=_resolve_label(manifest, labels),
         psi=psi,
         format=format,
         image_format=_resolve_image_format(format, image_format),
@@ -151,7 +154,7 @@ def resolve_request(
         split=split,
         c2pa_signer=signing_key.subject if signing_key else None,
     )
-    plan.check_spec(ExportContext(requested, read_manifest(stored.path)))
+    plan.check_spec(ExportContext(requested, manifest))
     formats.require_packages(format)
     target = Target(out)
     spec, notes = state.resolve_spec(target, requested)
@@ -159,6 +162,13 @@ def resolve_request(
     resolved_device = device if engine == "ray" else resolve_device(device)
     shards = tuple(plan.select_group(spec.shards(), *shard_group))
     return ExportRequest(target.url, spec, stored.path, resolved_device, shards, signing_key), notes
+
+
+def _resolve_label(manifest: Manifest, label: Label | None) -> int | Literal["balanced"] | None:
+    """Return the number of a class; what is drawn or "balanced" is resolved for each image."""
+    if label is None or label == "balanced":
+        return cast(Literal["balanced"] | None, label)
+    return manifest.find_label(label)
 
 
 def finish_dataset(url: str, *, thorough: bool = False) -> ExportSummary:

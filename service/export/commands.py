@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 import click
 
 from models import artifact, store
 from models.cli import PATH, ModelCommand, device_option, index_option, psi_option, seed_option
 from models.errors import InputError
+from models.labels import Label, parse_labels
 from models.runtime.loading import resolve_device
 from service.export import api, plan, state
 from service.export import finish as finishing
@@ -53,7 +54,9 @@ class _ExportCommand(ModelCommand):
 @seed_option
 @index_option
 @click.option(
-    "--labels", help='A label, or "balanced" (index modulo the number of classes). Default: drawn from the seed.'
+    "--labels",
+    help='A class by number, name or values (age=60+,gender=female), or "balanced" (index modulo classes). '
+    "Default: drawn from the seed.",
 )
 @psi_option
 @click.option(
@@ -140,7 +143,7 @@ def export(
                 format=format_,
                 seed=seed,
                 index=index,
-                labels=_parse_labels(labels),
+                labels=_parse_label(labels),
                 psi=psi,
                 image_format=image_format,
                 split=split,
@@ -247,13 +250,12 @@ def verify(url: str, sample: int | None, has_digests: bool, device: str) -> None
         )
 
 
-def _parse_labels(text: str | None) -> int | Literal["balanced"] | None:
-    if text is None or text == "balanced":
-        return cast(Literal["balanced"] | None, text)
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f'must be one label or "balanced", got {text!r}', "--labels") from None
+def _parse_label(text: str | None) -> Label | None:
+    """Read --labels: one class, or "balanced"."""
+    spec = None if text is None else parse_labels(text)
+    if isinstance(spec, list):
+        raise InputError(f'must be one label or "balanced", got {text!r}', "--labels")
+    return cast(Label | None, spec)
 
 
 def _describe(request: ExportRequest, shard: str | None, engine: str) -> str:

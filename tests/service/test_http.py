@@ -60,6 +60,16 @@ def test_the_same_address_gives_the_same_bytes_by_every_route(serve: Callable[..
     serve(scenario)
 
 
+def test_classes_are_asked_for_by_name(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for labels, expected in (("b", [1, 1]), (["c", 0], [2, 0])):
+            body = {"model": "tiny", "seed": 3, "n": 2, "labels": labels}
+            listed = (await client.post("/generate", json=body)).json()["images"]
+            assert [image["label"] for image in listed] == expected
+
+    serve(scenario)
+
+
 def test_many_images_as_a_picture_are_one_grid(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         body = {"model": "tiny", "seed": 1, "n": 9, "labels": "balanced"}
@@ -123,6 +133,8 @@ def test_without_a_seed_the_server_picks_and_returns_one(serve: Callable[..., No
         ({"model": "tiny", "labels": "all"}, 422, "labels"),
         ({"model": "tiny", "n": 2, "labels": [0, 3]}, 422, "labels[1]"),
         ({"model": "tiny", "n": 2, "labels": [0, True]}, 422, "labels"),
+        ({"model": "tiny", "labels": {"size": "a"}}, 422, "labels"),
+        ({"model": "tiny", "labels": {"size": 1}}, 422, "labels"),
         ({"model": "tiny", "psi": 0}, 422, "psi"),
         ({"model": "tiny", "psi": 1.01}, 422, "psi"),
         ({"model": "tiny", "psi": "1"}, 422, "psi"),

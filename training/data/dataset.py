@@ -87,6 +87,18 @@ class Dataset:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @property
+    def label_values(self) -> dict[str, tuple[str, ...]]:
+        """The value of each factor in every class, in label order; empty where classes have one label only."""
+        count = math.prod(len(factor.values) for factor in self.factors)
+        if len(self.factors) < 2 or count > MAX_COMBINATIONS:
+            return {}
+        by_name = {" ".join(values): values for values in itertools.product(*(f.values for f in self.factors))}
+        # Two combinations with one name tell no values.
+        if len(by_name) < count:
+            return {}
+        return {f.column: tuple(by_name[name][k] for name in self.class_names) for k, f in enumerate(self.factors)}
+
     @cached_property
     def digest(self) -> str:
         """sha256 over shape, pixels, labels and class names; a manifest identifies the data by it."""

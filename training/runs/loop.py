@@ -182,6 +182,7 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
         "attribution": data.attribution,
         "use": data.use,
         "label_names": list(dataset.class_names),
+        "label_values": dataset.label_values,
     }
 
 

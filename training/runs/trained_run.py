@@ -69,6 +69,8 @@ class TrainedRun:
             image=ImageShape.model_validate({"channels": channels, "height": height, "width": width}),
             latents=Latents(z_dim=self.network_config.z_dim),
             class_names=tuple(self.data_info["label_names"]),
+            # Older runs have none.
+            label_values=self.data_info.get("label_values", {}),
             truncation=True,
             # The export measures both.
             batch_size={},

@@ -40,7 +40,7 @@ NETWORKS = {
 def _compare(folder: Path, n: int, kernel: Path | None, psi: float = 1.0) -> None:
     sampler = artifact.load(folder)
     labels = "balanced" if sampler.manifest.class_names else None
-    addresses = sampler.manifest.addresses(7, 5, n, labels, psi)  # type: ignore[arg-type]
+    addresses = sampler.manifest.addresses(7, 5, n, labels, psi)
     addresses[-2:] = _edit_levels(sampler.manifest, addresses[-2:])
     _compare_addresses(folder, sampler, addresses, kernel)
 

@@ -69,6 +69,7 @@ def test_every_tick_saves_stats_a_grid_and_a_checkpoint(finished: Path, tiny_dat
         "attribution": "",
         "use": "",
         "label_names": ["none", "flat", "upright"],
+        "label_values": {},
     }
 
 

@@ -1,0 +1,67 @@
+"""Labels that a caller names: by number, by name, by values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from models.errors import InputError
+from models.labels import Classes, parse_labels
+
+CLASSES = Classes(
+    ("female 20-39", "female 60+", "male 20-39"),
+    {"gender": ("female", "female", "male"), "age": ("20-39", "60+", "20-39")},
+)
+DIGITS = Classes(("zero", "one"), {})
+
+
+@pytest.mark.parametrize(
+    ("label", "number"),
+    [
+        (1, 1),
+        ("female 60+", 1),
+        ({"gender": "female", "age": "60+"}, 1),
+        ({"age": "20-39", "gender": "male"}, 2),
+        # What is left out does not matter where one class fits.
+        ({"gender": "male"}, 2),
+        ({"age": "60+"}, 1),
+    ],
+)
+def test_a_class_is_found_by_number_name_and_values(label: Any, number: int) -> None:
+    assert CLASSES.find(label, "labels") == number
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "words"),
+    [
+        (CLASSES, 3, r"labels: must be from 0 to 2 \(female 20-39, female 60\+, male 20-39\), got 3"),
+        (CLASSES, True, "labels: must be from 0 to 2 .* got True"),
+        (CLASSES, "male", r"labels: must be from 0 to 2 or a class's name \(.*\), got 'male'"),
+        (CLASSES, {"gender": "female"}, "labels: fits 2 classes; give age, too"),
+        (CLASSES, {"gender": "male", "age": "60+"}, "labels: is a combination without a class"),
+        (CLASSES, {"gender": "f"}, r"labels\.gender: must be one of female, male, got 'f'"),
+        (CLASSES, {"sex": "female"}, "labels: has the label 'sex'; there are gender, age"),
+        (CLASSES, {}, "labels: fits 3 classes; give gender, age, too"),
+        (DIGITS, {"digit": "one"}, "labels: names labels, but the model has one only"),
+    ],
+)
+def test_what_is_no_class_is_refused(classes: Classes, label: Any, words: str) -> None:
+    with pytest.raises(InputError, match=f"^{words}"):
+        classes.find(label, "labels")
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("3", 3),
+        ("3,1,4", [3, 1, 4]),
+        ("balanced", "balanced"),
+        ("female 60+", "female 60+"),
+        ("cat,dog", ["cat", "dog"]),
+        ("-1", -1),
+        ("gender=female,age=60+", {"gender": "female", "age": "60+"}),
+    ],
+)
+def test_labels_are_read_from_a_commands_argument(text: str, labels: object) -> None:
+    assert parse_labels(text) == labels
