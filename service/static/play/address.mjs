@@ -6,11 +6,11 @@ import {
   checkEdits, fitEdits, formatPaste, formatUnit, listLevels, parsePaste, parseUnit, parseUnitName, sortPastes, sortUnits, unitName,
 } from './level_edits.mjs';
 
-const MOST = 16, MAX_LENGTH = 2048;
+const MOST = 16, MAX_DIRECTIONS = 16, MAX_LENGTH = 2048;
 
 // What an address without edits leaves out.
 export const unmixed = { to: null, tolabel: null, at: null };
-export const unedited = { z: {}, paste: [], units: [] };
+export const unedited = { z: {}, dir: {}, paste: [], units: [] };
 
 function truncation(text, what) {
   const value = /^\d*\.?\d+(e-\d{1,3})?$/.test(text) ? Number(text) : NaN;
@@ -30,24 +30,27 @@ function decimal(text, what) {
 
 const PARSERS = { label: whole, psi: truncation, to: place, tolabel: whole, at: share };
 
-// Text -> {model, version, seed, index, latent, label, psi, to, tolabel, at, z, paste, units}. What an address leaves out
+// Text -> {model, version, seed, index, latent, label, psi, to, tolabel, at, z, dir, paste, units}. What an address leaves out
 // is null; psi is then 1. latent is base64url, and seed and index are null beside it; to is {seed, index}; z is the
-// dimensions that are set, {dimension: value}; paste and units are as level_edits.mjs has them, in canonical order.
+// dimensions that are set, {dimension: value}, and dir how far it is moved along directions, {name: value}; paste and
+// units are as level_edits.mjs has them, in canonical order.
 // Throws an Error that names the part at fault.
 export function parseState(text) {
   if (text.length > MAX_LENGTH) throw new Error(`address: has more than ${MAX_LENGTH} characters`);
   const [, model, version, seed, index, query] = text.match(/^([^/?]+)\/([^/?]+)\/([^/?]+)\/([^/?]+)(?:\?([^?]+))?$/) ?? [];
   if (!model) throw new Error('address: must be model/version/seed/index or model/version/z/LATENT');
   const start = seed === 'z' ? { seed: null, index: null, latent: index } : { seed: whole(seed, 'seed'), index: whole(index, 'index'), latent: null };
-  const state = { model, version, ...start, label: null, psi: 1, ...unmixed, z: {}, paste: [], units: [] };
+  const state = { model, version, ...start, label: null, psi: 1, ...unmixed, z: {}, dir: {}, paste: [], units: [] };
   const seen = new Set();
   for (const part of query?.split('&') ?? []) {
     const [, key, value] = part.match(/^([^=]*)=(.*)$/) ?? [], dimension = key?.match(/^z(0|[1-9]\d{0,5})$/);
-    const unit = parseUnitName(key ?? ''), isKnown = dimension || unit || key === 'paste' || Object.hasOwn(PARSERS, key);
+    const direction = key?.match(/^dir\.([a-z](?:[a-z0-9_-]{0,30}[a-z0-9])?)$/), unit = parseUnitName(key ?? '');
+    const isKnown = dimension || direction || unit || key === 'paste' || Object.hasOwn(PARSERS, key);
     if (!isKnown) throw new Error(`address: has the part ${part}, which this page does not know`);
     if (seen.has(key) && key !== 'paste') throw new Error(`${key}: is given twice`);
     seen.add(key);
     if (dimension) state.z[dimension[1]] = decimal(value, key);
+    else if (direction) state.dir[direction[1]] = decimal(value, key);
     else if (unit) state.units.push(parseUnit(unit, value));
     else if (key === 'paste') state.paste.push(parsePaste(value));
     else state[key] = PARSERS[key](value, key);
@@ -60,6 +63,7 @@ export function parseState(text) {
 function checkParts(state) {
   const { latent, label, to, tolabel, at, z } = state;
   if (formatState(state).length > MAX_LENGTH) throw new Error(`address: has more than ${MAX_LENGTH} characters`);
+  checkDirections(state);
   checkEdits(state);
   if (latent !== null) decodeLatent(latent);
   if (latent !== null && Object.keys(z).length) throw new Error(`z${Object.keys(z)[0]}: changes a latent that is written out; write the value into it`);
@@ -71,6 +75,12 @@ function checkParts(state) {
   if (isItself(state) && tolabel === null) throw new Error('to: changes nothing, because it is the seed and the index of the address itself');
 }
 
+function checkDirections({ dir }) {
+  const names = Object.keys(dir), still = names.find((name) => dir[name] === 0);
+  if (names.length > MAX_DIRECTIONS) throw new Error(`directions: are ${names.length}; an address moves along at most ${MAX_DIRECTIONS}`);
+  if (still) throw new Error(`dir.${still}: changes nothing, because it is 0; leave it out`);
+}
+
 // Whether both ends of a mixture are one latent, of which only the classes are mixed.
 export const isItself = ({ seed, index, to }) => to?.seed === seed && to?.index === index;
 
@@ -78,7 +88,7 @@ export const isItself = ({ seed, index, to }) => to?.seed === seed && to?.index 
 const formatPsi = (psi) => (psi < 1e-4 ? psi.toExponential().replace(/-(\d)$/, '-0$1') : `${psi}`);
 
 // The canonical text.
-export function formatState({ model, version, seed, index, latent, label, psi, to, tolabel, at, z, paste, units }) {
+export function formatState({ model, version, seed, index, latent, label, psi, to, tolabel, at, z, dir, paste, units }) {
   const query = [];
   if (label !== null) query.push(`label=${label}`);
   if (psi !== 1) query.push(`psi=${formatPsi(psi)}`);
@@ -86,6 +96,7 @@ export function formatState({ model, version, seed, index, latent, label, psi, t
   if (tolabel !== null) query.push(`tolabel=${tolabel}`);
   if (at !== null) query.push(`at=${at}`);
   for (const k of Object.keys(z).sort((a, b) => a - b)) query.push(`z${k}=${z[k]}`);
+  for (const name of Object.keys(dir).sort()) query.push(`dir.${name}=${dir[name]}`);
   query.push(...paste.map((one) => `paste=${formatPaste(one)}`), ...units.map((one) => `${unitName(one)}=${formatUnit(one)}`));
   const start = latent === null ? `${seed}/${index}` : `z/${latent}`;
   return `${model}/${version}/${start}${query.length ? '?' : ''}${query.join('&')}`;
@@ -105,10 +116,12 @@ export function resolve(state, manifest) {
   return resolved;
 }
 
-function checkFit(state, { labels, truncation: hasTruncation, latents: { z_dim: zDim } }) {
-  const { latent, psi, z } = state, beyond = Object.keys(z).find((k) => k >= zDim);
+function checkFit(state, { labels, truncation: hasTruncation, directions = [], latents: { z_dim: zDim } }) {
+  const { latent, psi, z, dir } = state, unknown = Object.keys(dir).sort().find((name) => !directions.includes(name));
+  const beyond = Object.keys(z).find((k) => k >= zDim);
   if (psi !== 1 && !hasTruncation) throw new Error('psi: this model takes no psi other than 1');
   if (beyond) throw new Error(`z${beyond}: the dimensions of a latent are 0 to ${zDim - 1}`);
+  if (unknown) throw new Error(`dir.${unknown}: the directions of this model are: ${directions.join(', ') || 'none'}`);
   const size = latent === null ? zDim : decodeLatent(latent).length;
   if (size !== zDim) throw new Error(`latent: has ${size} numbers; a latent of this model has ${zDim}`);
   for (const what of ['label', 'tolabel'])

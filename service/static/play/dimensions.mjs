@@ -1,6 +1,6 @@
 // A slider for each dimension of the latent: zK of the address, or the value itself where the latent is written out.
 
-import { makeInputs } from './inputs.mjs';
+import { drawStart } from './inputs.mjs';
 import { encodeLatent } from './latents.mjs';
 import { $, el } from './elements.mjs';
 import { change, onChange, page } from './page.mjs';
@@ -8,7 +8,7 @@ import { change, onChange, page } from './page.mjs';
 const list = $('dimensions');
 
 onChange(({ state, resolved, manifest }) => {
-  const { drawn } = makeInputs(resolved, manifest.latents.z_dim, manifest.labels.length);
+  const drawn = drawStart(resolved, manifest.latents.z_dim);
   if (list.children.length !== drawn.length) list.replaceChildren(...Array.from(drawn, (_, k) => {
     const id = `z${k}`, slider = el('input', { id, type: 'range', min: -4, max: 4, step: 0.01 });
     return el('div', {}, el('label', { htmlFor: id }, id, el('output', { htmlFor: id })), slider);
@@ -28,7 +28,7 @@ onChange(({ state, resolved, manifest }) => {
 function move(k, value) {
   const { state, resolved, manifest } = page;
   if (state.latent === null) return change({ z: { ...state.z, [k]: value } }, `z${k}`);
-  const { drawn: latent } = makeInputs({ ...resolved, to: null }, manifest.latents.z_dim, manifest.labels.length);
+  const latent = drawStart({ ...resolved, to: null }, manifest.latents.z_dim);
   latent[k] = value;
   return change({ latent: encodeLatent(latent) }, `z${k}`);
 }

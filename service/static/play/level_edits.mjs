@@ -93,7 +93,7 @@ export function fitEdits(state, levels, classes) {
     const { units } = levels[edit.level];
     if (edit.unit >= units) throw new Error(`${unitName(edit)}: level ${edit.level} has the units 0 to ${units - 1}`);
   }
-  if (!state.to && !Object.keys(state.z).length) checkOwn(state);
+  if (!state.to && !Object.keys({ ...state.z, ...state.dir }).length) checkOwn(state);
 }
 
 function checkOwn({ seed, index, label, paste, units }) { // a paste of the image itself must put back what was changed

@@ -35,7 +35,7 @@ function readSource(text) {
   if (/^[\d.]+$/.test(text)) return { ...place(text, what), label: state.label };
   const source = parseState(decodeURIComponent(text.replace(/^.*#/, '')));
   if (keyOf(source) !== keyOf(state)) throw new Error(`${what}: must be of ${keyOf(state)}, and not of ${keyOf(source)}`);
-  const hasEdits = source.to || Object.keys(source.z).length || source.paste.length || source.units.length;
+  const hasEdits = source.to || Object.keys({ ...source.z, ...source.dir }).length || source.paste.length || source.units.length;
   if (source.latent !== null || hasEdits) throw new Error(`${what}: must be an address with seed and index and without edits`);
   if (source.psi !== state.psi) throw new Error(`${what}: must have the psi of this image, ${state.psi}`);
   return source;

@@ -2,6 +2,7 @@
 
 import './chips.mjs';
 import './dimensions.mjs';
+import './directions.mjs';
 import './editing.mjs';
 import './following.mjs';
 import './pasting.mjs';

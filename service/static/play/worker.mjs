@@ -4,7 +4,7 @@ import { Generator } from './generator.mjs';
 import { makeInputs } from './inputs.mjs';
 import { call } from './service.mjs';
 
-const generators = new Map();
+const generators = new Map(), directions = new Map();
 
 function load(name, config, key) {
   if (!generators.has(name)) {
@@ -18,11 +18,22 @@ function load(name, config, key) {
   return generators.get(name);
 }
 
+function loadDirections(name, key) {
+  if (!directions.has(name)) {
+    const loading = call(`v1/models/${name}/directions.json`, { key }).then((answer) => answer.json())
+      .then((found) => Object.fromEntries(found.directions.map((one) => [one.name, Float32Array.from(one.vector)])));
+    loading.catch(() => directions.delete(name));
+    directions.set(name, loading);
+  }
+  return directions.get(name);
+}
+
 // level: whose feature maps are asked for; null for the image.
 onmessage = async ({ data: { id, state, config, key, level } }) => {
   try {
-    const generator = await load(`${state.model}/${state.version}`, config, key);
-    const inputs = makeInputs(state, generator.zDim, generator.numClasses);
+    const name = `${state.model}/${state.version}`, generator = await load(name, config, key);
+    const vectors = Object.keys(state.dir).length ? await loadDirections(name, key) : {};
+    const inputs = makeInputs(state, generator.zDim, generator.numClasses, vectors);
     postMessage({ id, values: level === null ? generator.mint(inputs) : generator.readLevel(inputs, level) });
   } catch (error) {
     postMessage({ id, error: { message: error.message, status: error.status } });

@@ -5,11 +5,11 @@ import { formatState, parseState, resolve } from '../../../service/static/play/a
 import { makeInputs } from '../../../service/static/play/inputs.mjs';
 
 const bitsOf = (values) => [...new Uint32Array(values.buffer)].map((bits) => bits.toString(16).padStart(8, '0')).join('');
-const { addresses, manifest } = JSON.parse(readFileSync(0, 'utf8'));
+const { addresses, manifest, vectors } = JSON.parse(readFileSync(0, 'utf8'));
 console.log(JSON.stringify(addresses.map((text) => {
   try {
     const state = resolve(parseState(text), manifest);
-    const { z, classWeights, pastes, units } = makeInputs(state, manifest.latents.z_dim, manifest.labels.length);
+    const { z, classWeights, pastes, units } = makeInputs(state, manifest.latents.z_dim, manifest.labels.length, vectors);
     const sources = pastes.map((paste) => ({
       level: paste.level, rectangle: paste.rectangle, z: bitsOf(paste.z), class_weights: bitsOf(paste.classWeights),
     }));

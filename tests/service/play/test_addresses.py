@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.address import Address
@@ -66,6 +67,12 @@ REFUSED = {
     f"{PLAIN}?paste=1_9.0_0_0_2_2&paste=1_8.0_0_0_2_2": "paste",
     f"{PLAIN}?paste=1_8.0_1_1_2_2&paste=1_8.0_1_1_3_2": "paste",
     f"{PLAIN}?{'&'.join(f'paste=1_8.0_{k}_0_{k + 1}_1' for k in range(5))}": "paste",
+    f"{PLAIN}?dir.tilt=0": "dir.tilt",
+    f"{PLAIN}?dir.tilt=16.5": "dir.tilt",
+    f"{PLAIN}?dir.other=1": "dir.other",
+    f"{PLAIN}?dir.Tilt=1": "address",
+    f"{PLAIN}?dir.tilt-=1": "address",
+    f"{PLAIN}?{'&'.join(f'dir.d{k}=1' for k in range(17))}": "directions",
     f"{PLAIN}?u0.0=1&u0.0=2": "u0.0",
     f"{PLAIN}?u0.0=100.5": "u0.0",
     f"{PLAIN}?u0.0=1_0_0_1": "u0.0",
@@ -80,6 +87,7 @@ REFUSED = {
 ACCEPTED = [f"{PLAIN}?label=3&psi={psi}" for psi in ("0.70", "1.0", "0.0001", "0.00001234", "1e-5", "5e-324")] + [
     f"{PLAIN}?at=0.5&tolabel=2&to=8.0&label=2".replace("&tolabel=2", "&tolabel=4"),
     f"{PLAIN}?z5=-0.0001&z0=12&psi=0.5",
+    f"{PLAIN}?label=2&paste=1_7.0_2_0_0_1_1&dir.wide-2=-0.25&z5=1&dir.tilt=3",
     f"{PLAIN}?label=2&u0.7=1&u1.0=-0.0001_1_2_3_4&paste=1_7.0_1_0_0_1_1",
     f"{PLAIN}?label=2&paste=0_8.0_1_0_0_2_2&paste=0_7.0_2_1_1_3_3",
 ]
@@ -87,13 +95,14 @@ ACCEPTED = [f"{PLAIN}?label=3&psi={psi}" for psi in ("0.70", "1.0", "0.0001", "0
 
 @pytest.fixture
 def manifest(tiny_manifest: Manifest) -> Manifest:
-    return tiny_manifest.model_copy(update={"class_names": tuple("0123456789")})
+    names = tuple(VECTORS["directions"]["vectors"])
+    return tiny_manifest.model_copy(update={"class_names": tuple("0123456789"), "directions": names})
 
 
 def _read(addresses: list[str], manifest: Manifest) -> list[dict[str, Any]]:
-    results: list[dict[str, Any]] = run_node(
-        "inputs_of.mjs", {"addresses": addresses, "manifest": manifest.model_dump(mode="json")}
-    )
+    vectors = {name: np.float32(vector).tolist() for name, vector in VECTORS["directions"]["vectors"].items()}
+    case = {"addresses": addresses, "manifest": manifest.model_dump(mode="json"), "vectors": vectors}
+    results: list[dict[str, Any]] = run_node("inputs_of.mjs", case)
     return results
 
 
@@ -109,6 +118,14 @@ def test_vectors_of_edited_feature_maps(manifest: Manifest) -> None:
     for vector, result in zip(VECTORS["level_edits"], results, strict=True):
         expected = {name: vector[name] for name in ("address", "pastes", "units")}
         assert {name: result[name] for name in expected} == expected
+
+
+def test_vectors_of_directions(manifest: Manifest) -> None:
+    vectors = VECTORS["directions"]["addresses"]
+    for vector, result in zip(vectors, _read([vector["asked"] for vector in vectors], manifest), strict=True):
+        assert {name: result[name] for name in vector if name != "asked"} == {
+            k: v for k, v in vector.items() if k != "asked"
+        }
 
 
 def test_canonical_texts_are_pythons(manifest: Manifest) -> None:

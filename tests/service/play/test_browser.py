@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from service.auth import create_key
 from service.text_seeds import make_seed
+from tests.model_copies import revise_with_directions
 from tests.service.play.node import STATIC
 from tests.service.play.tab import Tab, full, playwright
 
@@ -199,6 +201,30 @@ def test_with_a_key_the_page_shows_and_saves_images(
     # The browser kept the weights. The permanent link is no link where a key is in use, because it would carry none.
     tab.wait_for(full("7/0?label=1"))
     assert tab.page.locator("#permanent[href]").count() == (0 if has_storage else 1)
+    tab.close()
+
+
+def test_a_model_with_directions_has_their_sliders(
+    browser: Any, start_app: Callable[..., str], tiny_artifact: Path
+) -> None:
+    revise_with_directions(tiny_artifact)
+    tab = Tab(browser, start_app())
+    page, plain = tab.page, "tiny/1.1.0/7/0?label=1"
+    tab.show(f"{plain}&to=8.0&at=0.5&z0=1&dir.tilt=-3&dir.wide-2=0.5")
+    assert tab.largest_difference(f"{plain}&to=8.0&at=0.5&z0=1&dir.tilt=-3&dir.wide-2=0.5") <= 1
+    tab.show(plain)
+    page.locator("#dir-wide-2").fill("-4")
+    tab.wait_for(f"{plain}&dir.wide-2=-4")
+    assert tab.largest_difference(f"{plain}&dir.wide-2=-4") <= 1
+    playwright.expect(page.locator("#directions label").last).to_have_attribute("title", "more wide-2")
+    page.press("#dir-wide-2", "Delete")
+    tab.wait_for(plain)
+    page.locator("#dir-tilt").fill("1.5")
+    tab.wait_for(f"{plain}&dir.tilt=1.5")
+    page.click("#undo-moves")
+    tab.wait_for(plain)
+    tab.show(full("7/0"))
+    playwright.expect(page.locator("#moves")).to_be_hidden()
     tab.close()
 
 
