@@ -1,0 +1,125 @@
+"""Directions are found where there are some, and only those that do what they say are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models import store
+from models.directions import Directions
+from models.manifest import Manifest, read_manifest
+from models.sampler import Sampler
+from tests.conftest import Command
+from tests.samplers import torch_sampler
+from training.dissection.directions import CHECK_SEED, Finding, check_direction, draw_samples, find_directions
+from training.dissection.measures import Measure, Values
+from training.evaluation.classifier import Images, Predictions
+
+TRUE = np.array([0, 0.6, 0, 0, -0.8, 0, 0, 0])
+
+
+def generate(z: Tensor, class_weights: Tensor) -> Tensor:
+    """Images whose brightness grows along TRUE, and which are brighter for higher labels."""
+    value = 0.2 * (z @ torch.tensor(TRUE, dtype=torch.float32)) + 0.1 * class_weights.argmax(dim=1)
+    return value.reshape(-1, 1, 1, 1).expand(-1, 1, 8, 8).clamp(-1, 1)
+
+
+def measure_mean(images: Images) -> Values:
+    means: Values = images.mean(axis=(1, 2, 3), dtype=np.float64)
+    return means
+
+
+def make_measure(**changes: object) -> Measure:
+    return Measure("brightness", "brighter", "mean", measure_mean, measure_mean)._replace(**changes)  # type: ignore[arg-type]
+
+
+class Judge:
+    """Gives every image the class 0, or its own where it is not very bright."""
+
+    def predict(self, images: Images) -> Predictions:
+        labels = np.clip(np.round((measure_mean(images) - 127.5) / 12.75), 0, 2).astype(int)
+        return Predictions(np.zeros((len(images), 1), np.float32), np.eye(3, dtype=np.float32)[labels])
+
+
+@pytest.fixture
+def sampler(tiny_manifest: Manifest) -> Sampler:
+    manifest = tiny_manifest.model_copy(update={"batch_size": {"cpu": 64, "cuda": 64}})
+    return torch_sampler(generate, manifest)
+
+
+def find(sampler: Sampler, measure: Measure, judge: Judge | None = None) -> Finding:
+    return find_directions(sampler, [measure], 300, 100, judge)[0]  # type: ignore[arg-type]
+
+
+def test_the_direction_along_which_a_measure_grows_is_found(sampler: Sampler) -> None:
+    finding = find(sampler, make_measure())
+    assert finding.failures == ()
+    np.testing.assert_allclose(finding.direction.vector, TRUE, atol=0.05)
+    assert np.linalg.norm(finding.direction.vector) == pytest.approx(1, abs=1e-6)
+    assert (finding.share, finding.class_loss) == (1, None)
+    # Linear in z, so that 4 along it are four of its deviations.
+    assert finding.change == pytest.approx(4, abs=0.4)
+    values, means = zip(*finding.direction.means)
+    assert values == (-2, -1, 0, 1, 2) and list(means) == sorted(means)
+
+
+def test_a_measure_that_does_not_grow_is_not_written(sampler: Sampler) -> None:
+    rng = np.random.RandomState(0)
+    noise = find(sampler, make_measure(check=lambda images: rng.standard_normal(len(images))))
+    assert any("standard deviations" in failure for failure in noise.failures)
+    # What was found by one judge is checked by the other.
+    reversed_check = find(sampler, make_measure(check=lambda images: -measure_mean(images)))
+    assert len(reversed_check.failures) == 3 and reversed_check.share == 0
+    folded = find(sampler, make_measure(check=lambda images: np.abs(measure_mean(images) - 140)))
+    assert "the mean does not grow at every step" in folded.failures
+
+
+def test_images_must_keep_their_class(sampler: Sampler) -> None:
+    finding = find(sampler, make_measure(), Judge())
+    assert finding.class_loss is not None and finding.class_loss > 0.05
+    assert [failure for failure in finding.failures if "lose their class" in failure]
+
+
+def test_a_measure_is_compared_with_its_spread_within_a_class(sampler: Sampler) -> None:
+    samples = draw_samples(sampler, CHECK_SEED, 100)
+    across = 1000.0 * samples.labels
+    measure = make_measure(check=lambda images: measure_mean(images) + across)
+    finding = check_direction(sampler, measure, tuple(TRUE), samples)
+    assert finding.change == pytest.approx(4, abs=0.4)
+
+
+def test_the_command_writes_a_new_version_with_directions(
+    store_home: Path, tiny_artifact: Path, tmp_path: Path, command: Command
+) -> None:
+    store.install(tiny_artifact)
+    picture = tmp_path / "moved.png"
+    result = command("directions", "tiny", "--images", "200", "--out", str(picture), "--device", "cpu")
+    assert result.code == 0, result.errors
+    assert "tiny/1.1.0" in result.output and picture.is_file()
+    folder = store.find_model("tiny/1.1.0").path
+    names = read_manifest(folder).directions
+    written = Directions.model_validate_json((folder / "directions.json").read_bytes())
+    assert written.names == names and "brightness" in names
+    for direction in written.directions:
+        means = [mean for _, mean in direction.means]
+        assert means == sorted(means)
+    again = command("sample", "tiny", "--direction", f"{names[0]}=1", "--out", str(tmp_path / "one.png"))
+    assert again.code == 0 and f"dir.{names[0]}=1" in again.output
+
+
+def test_other_data_are_refused_and_nothing_is_written(
+    store_home: Path, tiny_artifact: Path, tmp_path: Path, command: Command
+) -> None:
+    store.install(tiny_artifact)
+    result = command("directions", "tiny", "--data", "tests/data/digits", "--images", "200")
+    assert result.code == 1 and "is not what tiny was trained on" in result.errors
+    result = command("directions", "tiny", "--out", str(tmp_path / "moved.gif"))
+    assert result.code == 2 and "--out: must end in .png" in result.errors
+    (tmp_path / "taken").mkdir()
+    result = command("directions", "tiny", "--to", str(tmp_path / "taken"))
+    assert result.code == 1 and "exists already" in result.errors
+    assert [stored.version for stored in store.list_versions("tiny")] == ["1.0.0"]

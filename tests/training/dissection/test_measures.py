@@ -1,0 +1,92 @@
+"""Measures grow with what they are named after, and with nothing else that is tried."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from training.dissection import measures
+from training.dissection.label_measures import list_attributes, make_label_measure, score_attribute, split_class_names
+from training.evaluation.classifier import Predictions
+
+SIDE = 28
+
+
+def draw_bar(lean: float = 0.0, width: float = 4.0, height: int = 16) -> NDArray[np.uint8]:
+    """Draw a bar whose top is `lean` pixels right of its foot; soft edges. Returns uint8 (1, 28, 28, 1)."""
+    rows, columns = np.mgrid[:SIDE, :SIDE].astype(np.float64)
+    middle = SIDE / 2 + lean * (SIDE / 2 - rows) / height
+    inside = np.clip(width / 2 - np.abs(columns - middle) + 0.5, 0, 1) * (np.abs(rows - SIDE / 2) < height / 2)
+    bar: NDArray[np.uint8] = np.round(255 * inside).astype(np.uint8)[None, ..., None]
+    return bar
+
+
+def test_a_slant_is_the_angle_of_the_bar_to_the_right() -> None:
+    for lean in (-8, 0, 8):
+        slant = measures.measure_slant(draw_bar(lean))[0]
+        assert slant == pytest.approx(np.degrees(np.arctan(lean / 16)), abs=1.5)
+    assert measures.measure_slant(draw_bar(8, width=7)) == pytest.approx(measures.measure_slant(draw_bar(8)), abs=3)
+
+
+def test_a_thickness_is_the_width_of_a_long_stroke() -> None:
+    thin, thick = (measures.measure_thickness(draw_bar(width=width, height=24))[0] for width in (2, 4))
+    assert thin == pytest.approx(2, abs=0.4) and thick == pytest.approx(4, abs=0.8)
+    assert measures.measure_thickness(draw_bar(6, height=24))[0] == pytest.approx(thick, abs=0.5)
+
+
+def test_an_empty_drawing_has_measures() -> None:
+    for measure in measures.choose_measures(np.zeros((2, 8, 8, 1), np.uint8)):
+        assert np.isfinite(measure.compute(np.zeros((2, 8, 8, 1), np.uint8))).all()
+
+
+def test_lightness_and_colours_are_measured() -> None:
+    grey = np.full((1, 64, 64, 3), 100, np.uint8)
+    bright, right, yellow = grey + np.uint8(50), grey.copy(), grey.copy()
+    right[:, :, 32:] = 200
+    yellow[..., 2] = 0
+    assert measures.measure_brightness(bright)[0] > measures.measure_brightness(grey)[0]
+    assert measures.measure_contrast(bright)[0] == pytest.approx(0, abs=1e-6)
+    assert measures.measure_contrast(right)[0] > 10
+    assert measures.measure_light_side(right)[0] > 20
+    assert measures.measure_light_side(grey)[0] == pytest.approx(0, abs=1e-6)
+    assert measures.measure_light_side(right[:, :, ::-1])[0] < -20
+    assert measures.measure_warmth(yellow)[0] > 20 > abs(measures.measure_warmth(grey)[0])
+
+
+def test_measures_fit_the_images() -> None:
+    drawing = draw_bar()
+    assert [m.name for m in measures.choose_measures(drawing)] == ["slant", "thickness", "width"]
+    assert [m.name for m in measures.choose_measures(255 - drawing)] == ["brightness", "contrast", "light-side"]
+    assert "warmth" in [m.name for m in measures.choose_measures(np.repeat(drawing, 3, axis=3))]
+
+
+VALUES = split_class_names(("female young", "female old", "male young", "male old", "male middle"), ["gender", "age"])
+
+
+def test_combined_classes_have_attributes() -> None:
+    gender, age = list_attributes(VALUES)
+    assert (gender.name, gender.values, gender.ranks.tolist()) == ("male", ("female", "male"), [0, 0, 1, 1, 1])
+    assert (age.name, age.values, age.ranks.tolist()) == ("age", ("young", "old", "middle"), [0, 1, 0, 1, 2])
+    assert split_class_names(("0", "1"), ["label"]) == {}
+    assert split_class_names(("a b", "c"), ["x", "y"]) == {}
+    assert [a.name for a in list_attributes({"x": ("a", "a"), "y": ("b", "c")})] == ["c"]
+
+
+def test_attributes_are_scored_by_two_classifiers() -> None:
+    gender, age = list_attributes(VALUES)
+    probabilities = np.array([[0.5, 0.2, 0.1, 0.1, 0.1], [1, 0, 0, 0, 0]], np.float32)
+    np.testing.assert_allclose(score_attribute(probabilities, gender)[0], np.log(0.3 / 0.7), rtol=1e-5)
+    np.testing.assert_allclose(score_attribute(probabilities, age), [0.3 + 0.2, 0], atol=1e-6)
+    assert np.isfinite(score_attribute(probabilities, gender)).all()
+
+    class Judge:
+        def __init__(self, row: int) -> None:
+            self.row = row
+
+        def predict(self, images: NDArray[np.uint8]) -> Predictions:
+            return Predictions(np.zeros((1, 1), np.float32), probabilities[self.row : self.row + 1])
+
+    measure = make_label_measure(gender, Judge(0), Judge(1))  # type: ignore[arg-type]
+    empty = np.zeros((1, 8, 8, 1), np.uint8)
+    assert measure.compute(empty)[0] > measure.check(empty)[0]

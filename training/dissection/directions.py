@@ -1,0 +1,165 @@
+"""Find directions of the latent space along which a measure grows, and check on other images that it does.
+
+Not here: what is measured (training.dissection.measures), the file (models.directions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.directions import Direction, make_vector
+from models.latent_edits import move_latent
+from models.sampler import Sampler
+from training.dissection.measures import Measure, Values
+from training.evaluation.classifier import Classifier
+from training.progress import ProgressCallback, ignore_progress
+
+FIT_SEED = 20_270_101
+CHECK_SEED = FIT_SEED + 1
+CHECKED_VALUES = (-2.0, -1.0, 0.0, 1.0, 2.0)
+# What a direction must show from the first to the last of these values, on images that it was not found by.
+MIN_CHANGE = 1.0
+MIN_SHARE = 0.8
+MAX_CLASS_LOSS = 0.05
+
+
+class Samples(NamedTuple):
+    """Latents and labels of n images: float32 (n, z_dim) and int64 (n,), which are 0 where there are no classes."""
+
+    z: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+class Finding(NamedTuple):
+    """A direction, and what moving along it did.
+
+    Attributes:
+        direction: with the measure's means at `CHECKED_VALUES`.
+        change: of the mean from the first to the last value, in standard deviations of the measure within a class.
+        share: of the images whose measure is greater at the last value than at the first.
+        class_loss: by how much fewer images have their class at an end than without moving, by a classifier, as a
+            share; None where none was given.
+        failures: what it did not meet, in words; empty if it may be written.
+    """
+
+    direction: Direction
+    change: float
+    share: float
+    class_loss: float | None
+    failures: tuple[str, ...]
+
+
+def draw_samples(sampler: Sampler, seed: int, count: int) -> Samples:
+    """Return the latents and labels of images 0 to count - 1 of a seed."""
+    addresses = sampler.manifest.addresses(seed, 0, count)
+    labels = np.array([address.label or 0 for address in addresses], np.int64)
+    return Samples(sampler.draw_inputs(addresses)[0], labels)
+
+
+def fit_direction(values: Values, samples: Samples) -> NDArray[np.float64]:
+    """Return the vector of a linear fit of a measure by the latent, within classes, of any length.
+
+    Args: values, float64 (n,), of the images of `samples`.
+    """
+    z = samples.z.astype(np.float64)
+    centred_z, centred_values = z.copy(), values.copy()
+    for label in np.unique(samples.labels):
+        rows = samples.labels == label
+        centred_z[rows] -= z[rows].mean(axis=0)
+        centred_values[rows] -= values[rows].mean()
+    vector: NDArray[np.float64] = np.linalg.lstsq(centred_z, centred_values, rcond=None)[0]
+    return vector
+
+
+def find_directions(
+    sampler: Sampler,
+    measures: Sequence[Measure],
+    fit_images: int,
+    check_images: int,
+    classifier: Classifier | None = None,
+    progress: ProgressCallback = ignore_progress,
+) -> list[Finding]:
+    """Fit a direction to each measure on some images and move others along it.
+
+    Args:
+        sampler: of the model.
+        measures: what to find directions for.
+        fit_images: how many images to fit to; more than the length of z.
+        check_images: how many images to move.
+        classifier: of the model's classes, to tell whether moved images keep theirs.
+        progress: called after each measure.
+    """
+    samples = draw_samples(sampler, FIT_SEED, fit_images)
+    images = sampler.render(*samples)
+    others = draw_samples(sampler, CHECK_SEED, check_images)
+    findings = []
+    for k, measure in enumerate(measures):
+        vector = make_vector(fit_direction(measure.compute(images), samples))
+        findings.append(check_direction(sampler, measure, vector, others, classifier))
+        progress("directions", k + 1, len(measures))
+    return findings
+
+
+def move_images(
+    sampler: Sampler, samples: Samples, vector: NDArray[np.float32], values: Sequence[float]
+) -> list[NDArray[np.uint8]]:
+    """Return the images at each value V: of z + V d, as `dir.NAME=V` of an address gives them."""
+    moved = []
+    for value in values:
+        z = np.stack([move_latent(row, (("d", value),), {"d": vector}) for row in samples.z])
+        moved.append(sampler.render(z, samples.labels))
+    return moved
+
+
+def check_direction(
+    sampler: Sampler,
+    measure: Measure,
+    vector: tuple[float, ...],
+    samples: Samples,
+    classifier: Classifier | None = None,
+) -> Finding:
+    """Move images along a direction of length 1 and judge what the measure does."""
+    moved = move_images(sampler, samples, np.array(vector, np.float32), CHECKED_VALUES)
+    values = np.stack([measure.check(images) for images in moved])
+    means = values.mean(axis=1)
+    unmoved = values[CHECKED_VALUES.index(0.0)]
+    deviation = float(np.sqrt(np.mean((unmoved - _class_means(unmoved, samples.labels)) ** 2)))
+    change = float(means[-1] - means[0]) / max(deviation, 1e-9)
+    share = float(np.mean(values[-1] > values[0]))
+    class_loss = None
+    if classifier is not None:
+        kept = [float(np.mean(classifier.predict(images).labels == samples.labels)) for images in moved]
+        class_loss = kept[CHECKED_VALUES.index(0.0)] - min(kept[0], kept[-1])
+    direction = Direction(
+        name=measure.name,
+        description=measure.description,
+        measure=measure.definition,
+        means=tuple((value, round(float(mean), 4)) for value, mean in zip(CHECKED_VALUES, means)),
+        vector=vector,
+    )
+    return Finding(direction, change, share, class_loss, _list_failures(means, change, share, class_loss))
+
+
+def _list_failures(means: Values, change: float, share: float, class_loss: float | None) -> tuple[str, ...]:
+    failures = []
+    if not (np.diff(means) > 0).all():
+        failures.append("the mean does not grow at every step")
+    if change < MIN_CHANGE:
+        failures.append(f"the mean grows by {change:.2f} standard deviations, less than {MIN_CHANGE:g}")
+    if share < MIN_SHARE:
+        failures.append(f"{share:.0%} of the images move that way, less than {MIN_SHARE:.0%}")
+    if class_loss is not None and class_loss > MAX_CLASS_LOSS:
+        failures.append(f"{class_loss:.0%} of the images lose their class, more than {MAX_CLASS_LOSS:.0%}")
+    return tuple(failures)
+
+
+def _class_means(values: Values, labels: NDArray[np.int64]) -> Values:
+    """Return for each image the mean of its class."""
+    means = np.empty_like(values)
+    for label in np.unique(labels):
+        means[labels == label] = values[labels == label].mean()
+    return means

@@ -1,0 +1,98 @@
+"""Measures of what a label says, where classes are combinations: how much an image looks like a value.
+
+Classes such as "female 20-39" and "male 60+" have two attributes. A class fixes both, but within a class images still
+look more or less like a value to a classifier.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.latent_edits import DIRECTION_NAME
+from training.dissection.measures import Measure, Values
+from training.evaluation.classifier import Classifier, Images
+
+# Probabilities nearer to 0 or 1 are taken as this, so that their log odds are finite.
+_SMALLEST = 1e-6
+
+
+class Attribute(NamedTuple):
+    """A part of the class names.
+
+    Attributes:
+        name: of its direction: the second of two values, or the label where there are more.
+        values: in the order of the classes.
+        ranks: int64 (num_classes,), the position of each class's value.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    ranks: NDArray[np.int64]
+
+
+def split_class_names(class_names: Sequence[str], columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return each label's value in every class, for older models, whose class names are their values with spaces.
+
+    Args: class_names, of the model; columns, the labels. Returns: nothing where the names have other parts.
+    """
+    words = [name.split(" ") for name in class_names]
+    if len(columns) < 2 or any(len(parts) != len(columns) for parts in words):
+        return {}
+    return {column: tuple(parts[k] for parts in words) for k, column in enumerate(columns)}
+
+
+def list_attributes(label_values: Mapping[str, Sequence[str]]) -> list[Attribute]:
+    """Return the attributes of which classes are combinations: labels with several values.
+
+    Args: label_values, each label's value in every class (`Manifest.label_values`).
+    """
+    attributes = []
+    for label, value_of_class in label_values.items():
+        values = tuple(dict.fromkeys(value_of_class))
+        name = re.sub(r"[^a-z0-9]+", "-", (values[1] if len(values) == 2 else label).lower()).strip("-")
+        if len(values) > 1 and DIRECTION_NAME.fullmatch(name):
+            ranks = np.array([values.index(value) for value in value_of_class], np.int64)
+            attributes.append(Attribute(name, values, ranks))
+    return attributes
+
+
+def make_label_measure(attribute: Attribute, classifier: Classifier, other: Classifier) -> Measure:
+    """Return the measure of an attribute by a classifier of the classes.
+
+    Args:
+        attribute: of the classes.
+        classifier: by which the direction is found.
+        other: trained from another seed, by which it is checked.
+    """
+    first, last = attribute.values[0], attribute.values[-1]
+    scale = "log odds" if len(attribute.values) == 2 else "expected position among " + ", ".join(attribute.values)
+
+    def compute_by(judge: Classifier, images: Images) -> Values:
+        return score_attribute(judge.predict(images).probabilities, attribute)
+
+    return Measure(
+        attribute.name,
+        f"looks more like the label {last!r} than {first!r} to a classifier of the data's labels",
+        f"{scale} by the evaluation's classifier, found by one and checked by another",
+        lambda images: compute_by(classifier, images),
+        lambda images: compute_by(other, images),
+    )
+
+
+def score_attribute(probabilities: NDArray[np.float32], attribute: Attribute) -> Values:
+    """Return how much images look like the later values.
+
+    Args: probabilities, float32 (n, num_classes); attribute, of the classes.
+    Returns: float64 (n,): log odds of two values; the expected position of more.
+    """
+    by_value = probabilities.astype(np.float64) @ np.eye(len(attribute.values))[attribute.ranks]
+    if len(attribute.values) > 2:
+        positions: Values = by_value @ np.arange(len(attribute.values))
+        return positions
+    p = np.clip(by_value[:, 1], _SMALLEST, 1 - _SMALLEST)
+    return np.log(p / (1 - p))
