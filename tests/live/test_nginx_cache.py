@@ -94,6 +94,13 @@ def test_an_image_is_minted_once_however_many_ask_and_however_they_write_it(home
         assert canonical == f"{IMAGES}/7/0.png?label=1&psi=0.5&to=8.0&tolabel=2&at=0.5&z3=0.5&z5=-1"
         for query in (mixed, "psi=.5&at=0.5&tolabel=2&to=8.0&z3=0.5&z5=-1&label=1", canonical.partition("?")[2]):
             assert ask(client, f"{IMAGES}/7/0.png?{query}") == (200, "HIT", first.content), query
+        # Dimensions in another order have a key of their own, and lead to the same canonical address all the same.
+        turned = mixed.replace("z3=0.5&z5=-1", "z5=-1&z3=0.5")
+        for cache in ("MISS", "HIT"):
+            response = client.get(f"{IMAGES}/7/0.png?{turned}")
+            assert (response.headers["x-cache"], response.content) == (cache, first.content)
+            assert response.headers["etag"] == first.headers["etag"]
+            assert response.headers["content-location"] == canonical
         for query in ("label=1&label=1", "label=1&", "label=1&psi=1.", "label=1&at=0.5", f"{mixed}&z3=0.5", "label=01"):
             assert ask(client, f"{IMAGES}/7/0.png?{query}")[0] == 422, query
         # Others are other images.

@@ -101,6 +101,23 @@ def test_http_python_and_sample_give_the_same_bytes(
     serve(scenario)
 
 
+def test_parts_in_any_order_are_one_image_at_one_canonical_url(tiny: ganmint.Model) -> None:
+    parts = ["label=1", "psi=0.5", "to=8.0", "tolabel=2", "at=0.5", "z3=0.5", "z5=-1"]
+    canonical = url_of(f"tiny/1.0.0/7/0?{'&'.join(parts)}")
+    orders = [parts, parts[::-1], [*parts[:5], "z5=-1", "z3=0.5"], ["z5=-1", *parts[:5], "z3=0.5"]]
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        answers = [await client.get(url_of(f"tiny/1.0.0/7/0?{'&'.join(order)}")) for order in orders]
+        assert {answer.headers["content-location"] for answer in answers} == {canonical}
+        assert len({(answer.status_code, answer.headers["etag"], answer.content) for answer in answers}) == 1
+        for order in orders:
+            known = {"If-None-Match": answers[0].headers["etag"]}
+            again = await client.get(url_of(f"tiny/1.0.0/7/0?{'&'.join(order)}"), headers=known)
+            assert (again.status_code, again.headers["content-location"]) == (304, canonical)
+
+    serve(scenario)
+
+
 def test_directions_are_the_same_bytes_over_http_in_python_and_in_sample(
     tiny: ganmint.Model, tiny_artifact: Path, tmp_path: Path, command: Command
 ) -> None:
