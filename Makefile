@@ -6,6 +6,7 @@ PORT ?= 3000
 VARIANT ?= cpu
 IMAGE ?= ganmint:latest
 BACKEND ?= docker
+SMOKE_DIR ?= .smoke
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Test processes side by side. Each takes the next test that no other has begun.
@@ -74,8 +75,8 @@ bento: bento-parts  ## pack the store's models into a bento (VARIANT=cpu or cuda
 image: bento  ## make the container image IMAGE (ganmint:latest) of it by BACKEND (docker, podman, buildah ...)
 	cd "$${TMPDIR:-/tmp}" && $(abspath $(BIN))/bentoml containerize ganmint:latest --backend $(BACKEND) --image-tag $(IMAGE)
 
-smoke-container: setup $(VENV)/.dev  ## build the container, ask it for images, stop it under load (root, Debian, 10 minutes)
-	@deploy/smoke-container.sh
+smoke-container: $(SMOKE_DIR)/venv/.made  ## build the container, ask it for images, stop it under load (root, Debian, 10 minutes)
+	@PYTHON=$(SMOKE_DIR)/venv/bin/python SMOKE_DIR=$(SMOKE_DIR) deploy/smoke-container.sh
 
 check-deploy: $(VENV)/.dev $(VENV)/.checkov  ## checkov on the rendered chart, from an environment of its own
 	rm -rf build/chart && $(BIN)/python -m deploy.render_chart build/chart
@@ -120,6 +121,13 @@ $(VENV)/.ready: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.ready
 	@echo "Installing the tools that test and check into $(VENV): some minutes the first time."
 	@$(PIP) --editable '.[train,dev]'
+	@touch $@
+
+# What builds and tries the container, so that nothing is installed into VENV for it.
+$(SMOKE_DIR)/venv/.made: pyproject.toml constraints.txt
+	@echo "Installing Ganmint into $(SMOKE_DIR)/venv"
+	@$(PYTHON) -m venv $(SMOKE_DIR)/venv
+	@$(SMOKE_DIR)/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[image]' httpx uv
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.ready

@@ -5,13 +5,13 @@
 # `bentoml containerize` with buildah, which runs here without privileges of the kernel's that engines want.
 # Everything that the build installs is fetched first, by this machine's pip and its settings.
 #
-#   .smoke/             what is kept between two runs (SMOKE_DIR): the base, the wheels, a model store
+#   .smoke/             what is kept between two runs (SMOKE_DIR): an environment, the base, the wheels, a model store
 #   SMOKE_CONTAINER=0   do nothing, successfully
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # The link, not what it points to: an environment is known by its path.
-readonly PYTHON="$(realpath --no-symlinks "${PYTHON:-.venv/bin/python}")" DIR="$PWD/${SMOKE_DIR:-.smoke}" PORT="${SMOKE_PORT:-3917}"
+readonly PYTHON="$(realpath --no-symlinks "${PYTHON:-.smoke/venv/bin/python}")" DIR="$PWD/${SMOKE_DIR:-.smoke}" PORT="${SMOKE_PORT:-3917}"
 readonly ENTRYPOINT=/home/bentoml/bento/env/docker/entrypoint.sh
 readonly BASE=localhost/ganmint-smoke-base IMAGE=localhost/ganmint-smoke
 # The release whose Python constraints.txt was tested with.
@@ -74,7 +74,9 @@ make_base() {
 
 # pip reads its settings from where the build mounts this folder.
 fetch_wheels() {
-    make --no-print-directory bento-parts
+    # The wheel of this checkout, by the environment that `make smoke-container` made.
+    local venv="${PYTHON%/bin/python}"
+    make --no-print-directory VENV="$venv" --assume-old="$venv/.ready" deploy/wheels/.made
     echo 'fetching wheels'
     # Also what only older patch releases of Python need: the base's may be older than this machine's.
     sed "s/ ; python_full_version < '[0-9.]*'//" deploy/requirements-cpu.txt >"$DIR/requirements.txt"
