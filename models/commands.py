@@ -262,4 +262,4 @@ def upgrade(model: str, to: Path | None, batch_size: int | None) -> None:
 
 
 def _size_text(manifest: Manifest) -> str:
-    return f"{manifest.image.height}x{manifest.image.width}{' RGB' if manifest.image.channels == 3 else ''}"
+    return f"{manifest.image.width}x{manifest.image.height}{' RGB' if manifest.image.channels == 3 else ''}"

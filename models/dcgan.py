@@ -7,6 +7,7 @@ label only; in training it depends on the batch.
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import Tensor, nn
@@ -28,16 +29,17 @@ class DCGANGenerator(nn.Module):
         z_dim: length of z.
         num_classes: number of classes, 0 for none.
         channels: of the image.
-        base: side of the lowest resolution.
-        widths: channels from the lowest resolution upwards; each and the image double the side.
+        base: height and width of the lowest resolution.
+        widths: channels from the lowest resolution upwards; each and the image double the sides.
     """
 
-    def __init__(self, z_dim: int, num_classes: int, channels: int, base: int, widths: tuple[int, ...]) -> None:
+    def __init__(
+        self, z_dim: int, num_classes: int, channels: int, base: tuple[int, int], widths: tuple[int, ...]
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.first_width = widths[0]
-        self.base = base
-        self.project = nn.Linear(z_dim + num_classes, widths[0] * base * base, bias=False)
+        self.base_shape = (widths[0], *base)
+        self.project = nn.Linear(z_dim + num_classes, math.prod(self.base_shape), bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
         for a, b in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
@@ -48,6 +50,6 @@ class DCGANGenerator(nn.Module):
     def forward(self, z: Tensor, class_weights: Tensor) -> Tensor:
         if self.num_classes > 0:
             z = torch.cat([z, class_weights], dim=1)
-        h = self.project(z).reshape(-1, self.first_width, self.base, self.base)
+        h = self.project(z).unflatten(1, self.base_shape)
         image: Tensor = self.layers(h)
         return image

@@ -41,10 +41,11 @@ def _find_level(levels: Sequence[LevelShape], level: int, field: str) -> LevelSh
 
 
 def _check_rectangle(rectangle: Rectangle, level: LevelShape, field: str) -> None:
-    side = level.side
-    if rectangle.y1 > side or rectangle.x1 > side:
-        raise InputError(f"passes the edge: the feature maps of this level have {side}x{side} cells", field)
-    if rectangle == (0, 0, side, side):
+    _, height, width = level
+    if rectangle.y1 > height or rectangle.x1 > width:
+        message = f"passes the edge: the feature maps of this level have {height} rows and {width} columns"
+        raise InputError(message, field)
+    if rectangle == (0, 0, height, width):
         hint = "it would be the other image" if field == "paste" else "leave it out"
         raise InputError(f"has a rectangle that is the whole map; {hint}", field)
 

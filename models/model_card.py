@@ -43,7 +43,7 @@ def _describe_model(manifest: Manifest) -> list[tuple[str, str]]:
         for device, size in manifest.batch_size.items()
     )
     return [
-        ("images", f"{image.height}x{image.width}{' RGB' if image.channels == 3 else ' grey'}"),
+        ("images", f"{image.width}x{image.height}{' RGB' if image.channels == 3 else ' grey'}"),
         ("classes", ", ".join(classes) or "none"),
         ("truncation", "psi in (0, 1]" if manifest.truncation else "no"),
         *([("directions", ", ".join(manifest.directions))] if manifest.directions else []),

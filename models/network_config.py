@@ -5,9 +5,9 @@ Importing this module does not load torch; models.networks builds the networks.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
 from models.base import SWITCH, Frozen
@@ -19,31 +19,53 @@ Shape = tuple[int, int, int]
 Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 
 
-def _check_side(base: int, doublings: int, shape: Shape) -> None:
-    side = base * 2**doublings
-    if shape[1:] != (side, side):
+def _read_base(value: Any) -> int | tuple[int, int]:
+    sides = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if len(sides) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in sides):
+        raise ValueError(f"must be one whole number, or [height, width], got {value!r}")
+    if min(sides) < 2:
+        raise ValueError(f"must be at least 2, got {value!r}")
+    return sides[0] if sides[0] == sides[1] else sides
+
+
+# One number where both are the same, so that one network has one text.
+Base = Annotated[int | tuple[int, int], BeforeValidator(_read_base)]
+_BASE_HELP = "side of the lowest resolution in pixels, or its [height, width]"
+
+
+def scale_base(base: Base, doublings: int = 0) -> tuple[int, int]:
+    """Return height and width of the lowest resolution, doubled some times."""
+    height, width = base if isinstance(base, tuple) else (base, base)
+    return height * 2**doublings, width * 2**doublings
+
+
+def _check_size(base: Base, doublings: int, shape: Shape) -> None:
+    height, width = scale_base(base, doublings)
+    if shape[1:] != (height, width):
+        text = list(base) if isinstance(base, tuple) else base
         raise ValueError(
-            f"the networks make {side}x{side} images (base {base}, doubled {doublings} times), "
-            f"but the data has {shape[1]}x{shape[2]}"
+            f"the networks make {width}x{height} images (base {text}, doubled {doublings} times), "
+            f"but the data has {shape[2]}x{shape[1]}"
         )
 
 
 class LevelShape(NamedTuple):
-    """The feature maps of one level: how many units, and the side of each map in cells."""
+    """The feature maps of one level: how many units, and the rows and columns of each map."""
 
     units: int
-    side: int
+    height: int
+    width: int
 
 
 class PyramidConfig(Frozen):
     """A pyramid of residual blocks.
 
-    `widths` are channels per level, from the lowest resolution (`base` pixels a side) upwards; each
-    further level doubles the side.
+    `widths` are channels per level, from the lowest resolution (`base` pixels a side, or [height, width]) upwards;
+    each further level doubles the sides.
     """
 
     kind: Literal["resnet"] = "resnet"
-    base: int = Field(ge=2, description="side of the lowest resolution, in pixels")
+    base: Base = Field(description=_BASE_HELP)
     widths: Widths = Field(description="channels per level, from the lowest resolution upwards")
     blocks: int = Field(default=1, ge=1, description="residual blocks per level")
     label_dim: int = Field(default=32, ge=1, description="size of the label embedding")
@@ -59,12 +81,12 @@ class PyramidConfig(Frozen):
             raise ValueError(f"group {self.group} must divide twice each of the widths {list(self.widths)}")
         return self
 
-    def check_side(self, shape: Shape) -> None:
+    def check_size(self, shape: Shape) -> None:
         """Check that the pyramid makes images of this shape.
 
         Raises: ValueError.
         """
-        _check_side(self.base, len(self.widths) - 1, shape)
+        _check_size(self.base, len(self.widths) - 1, shape)
 
 
 class PriorConfig(Frozen):
@@ -95,7 +117,7 @@ class MLPConfig(Frozen):
     layers: int = Field(ge=1)
     label_dim: int = Field(default=32, ge=1)
 
-    def check_side(self, shape: Shape) -> None:
+    def check_size(self, shape: Shape) -> None:
         """Check that the data is low-dimensional.
 
         Raises: ValueError.
@@ -107,27 +129,27 @@ class MLPConfig(Frozen):
 class DCGANConfig(Frozen):
     """The baseline of models.dcgan.
 
-    `widths` are channels per level from the lowest resolution (`base` pixels a side) upwards; the image
-    has twice the side of the last level.
+    `widths` are channels per level from the lowest resolution (`base` pixels a side, or [height, width]) upwards; the
+    image has twice the sides of the last level.
     """
 
     kind: Literal["dcgan"] = "dcgan"
-    base: int = Field(ge=2)
+    base: Base = Field(description=_BASE_HELP)
     widths: Widths
 
-    def check_side(self, shape: Shape) -> None:
+    def check_size(self, shape: Shape) -> None:
         """Check that the levels make images of this shape.
 
         Raises: ValueError.
         """
-        _check_side(self.base, len(self.widths), shape)
+        _check_size(self.base, len(self.widths), shape)
 
 
 def list_levels(network: ResNetConfig | MLPConfig | DCGANConfig) -> list[LevelShape]:
     """Return the levels of a network from the lowest resolution upwards; none where it has no feature maps."""
     if isinstance(network, MLPConfig):
         return []
-    return [LevelShape(width, network.base * 2**level) for level, width in enumerate(network.widths)]
+    return [LevelShape(units, *scale_base(network.base, level)) for level, units in enumerate(network.widths)]
 
 
 NetworkConfig = Annotated[ResNetConfig | MLPConfig | DCGANConfig, Field(discriminator="kind")]
@@ -147,5 +169,5 @@ class GeneratorConfig(Frozen):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
-        self.network.check_side(self.shape)
+        self.network.check_size(self.shape)
         return self

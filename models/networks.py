@@ -24,6 +24,7 @@ from models.network_config import (
     PriorConfig,
     PyramidConfig,
     ResNetConfig,
+    scale_base,
 )
 from models.runtime.torchscript import load_weights
 
@@ -163,7 +164,7 @@ class ResNetGenerator(nn.Module):
         latent_dim = config.z_dim + (network.label_dim if config.num_classes else 0)
         self.embed = linear(max(config.num_classes, 1), network.label_dim)
         self.is_conditional = config.num_classes > 0
-        self.base_shape = (network.widths[0], network.base, network.base)
+        self.base_shape = (network.widths[0], *scale_base(network.base))
         self.register_parameter("basis", nn.Parameter(torch.randn(1, *self.base_shape)) if has_basis else None)
         self.project = linear(latent_dim, network.widths[0] if has_basis else math.prod(self.base_shape))
         layers: list[nn.Module] = []
@@ -229,7 +230,9 @@ def build_generator(config: GeneratorConfig) -> nn.Module:
         case ResNetConfig() as network:
             return ResNetGenerator(config, network)
         case DCGANConfig() as network:
-            return DCGANGenerator(config.z_dim, config.num_classes, config.shape[0], network.base, network.widths)
+            return DCGANGenerator(
+                config.z_dim, config.num_classes, config.shape[0], scale_base(network.base), network.widths
+            )
         case network:
             return MLPGenerator(config, network)
 

@@ -25,47 +25,48 @@ MAX_FPS = 60
 MAX_GIF_FPS = 50
 # WebP and GIF are encoded from all frames at once.
 MAX_ANIMATION_BYTES = 1 << 30
+# Width and height in pixels.
+FrameSize = tuple[int, int]
 # x264's constant rate factor, 0 to 51: 18 looks like the original.
 _RATE_FACTOR = "18"
 
 
-def check_video(video_type: VideoType, side: int, num_frames: int, fps: float) -> None:
+def check_video(video_type: VideoType, size: FrameSize, num_frames: int, fps: float) -> None:
     """Check that such a video can be made here, before its frames are.
 
     Args:
         video_type: of the file.
-        side: of the square frames, in pixels.
+        size: of the frames.
         num_frames: at least 1.
         fps: frames per second.
     Raises: InputError for `size` or `fps`; GanmintError where a package is missing.
     """
+    width, height = size
     if video_type == "mp4":
         if not find_spec("av"):
             message = (
                 "MP4 needs PyAV; install it with: pip install '.[video]' (in the checkout), or choose .webp or .gif"
             )
             raise GanmintError(message)
-        if side % 2:
-            raise InputError(f"must be even for MP4, got {side}", "size")
+        if width % 2 or height % 2:
+            raise InputError(f"must make even sides for MP4, got {width}x{height}", "size")
         return
     if video_type == "gif" and fps > MAX_GIF_FPS:
         raise InputError(f"must be at most {MAX_GIF_FPS} for GIF, got {fps:g}", "fps")
-    if num_frames * side * side * 3 > MAX_ANIMATION_BYTES:
-        message = (
-            f"{num_frames} frames of {side}x{side} pixels take more than 1 GiB of memory; make it smaller, or an .mp4"
-        )
-        raise InputError(message, "size")
+    if num_frames * width * height * 3 > MAX_ANIMATION_BYTES:
+        message = f"{num_frames} frames of {width}x{height} pixels take more than 1 GiB of memory"
+        raise InputError(f"{message}; make it smaller, or an .mp4", "size")
 
 
-def encode_video(frames: Iterable[NDArray[np.uint8]], video_type: VideoType, side: int, fps: float) -> bytes:
+def encode_video(frames: Iterable[NDArray[np.uint8]], video_type: VideoType, size: FrameSize, fps: float) -> bytes:
     """Encode frames as a video file; WebP and GIF repeat for ever.
 
     Args:
-        frames: uint8 (side, side, 3), at least one.
-        video_type, side, fps: as `check_video` takes them, and checked by it.
+        frames: uint8 (height, width, 3), at least one.
+        video_type, size, fps: as `check_video` takes them, and checked by it.
     """
     if video_type == "mp4":
-        return _encode_mp4(frames, side, fps)
+        return _encode_mp4(frames, size, fps)
     pictures = list(frames)
     if video_type == "webp":
         return images.encode_animation(pictures, _list_durations_ms(len(pictures), fps, 1))
@@ -95,7 +96,7 @@ def _encode_gif(frames: list[NDArray[np.uint8]], fps: float) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_mp4(frames: Iterable[NDArray[np.uint8]], side: int, fps: float) -> bytes:
+def _encode_mp4(frames: Iterable[NDArray[np.uint8]], size: FrameSize, fps: float) -> bytes:
     import av
 
     buffer = io.BytesIO()
@@ -106,7 +107,7 @@ def _encode_mp4(frames: Iterable[NDArray[np.uint8]], side: int, fps: float) -> b
         )
         # The format of colours that every player knows.
         stream.pix_fmt = "yuv420p"
-        stream.width = stream.height = side
+        stream.width, stream.height = size
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))

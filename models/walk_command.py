@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,9 +17,10 @@ from models.address import Address
 from models.cli import PATH, device_option, write_output
 from models.errors import InputError
 from models.images import to_picture
+from models.manifest import ImageShape
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
-from models.video import MAX_FPS, VIDEO_TYPES, VideoType, check_video, encode_video
+from models.video import MAX_FPS, VIDEO_TYPES, FrameSize, VideoType, check_video, encode_video
 from models.walk import plan_walk
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ SIDE_PIXELS = 256
     "--size",
     type=click.IntRange(1, 4096),
     metavar="PIXELS",
-    help=f"Side of the frames. Default: a whole multiple of the images' own, {SIDE_PIXELS} or just above.",
+    help=f"The longer side of the frames. Default: a whole multiple of the images' own, {SIDE_PIXELS} or just above.",
 )
 @click.option(
     "--resample",
@@ -71,13 +73,12 @@ def walk(
     requested = _for_each_stop(Address.parse, stops)
     files = store.read_artifact(store.find_model(f"{requested[0].model}/{requested[0].version}"))
     addresses = plan_walk(_for_each_stop(files.manifest.check, requested), round(seconds * fps), loop)
-    own_side = files.manifest.image.width
-    side = size or own_side * -(-SIDE_PIXELS // own_side)
-    check_video(video_type, side, len(addresses), fps)
+    frame_size = _choose_frame_size(files.manifest.image, size)
+    check_video(video_type, frame_size, len(addresses), fps)
     sampler = artifact.load_files(files, resolve_device(device))
     with click.progressbar(length=len(addresses), label="Minting frames") as bar:
-        frames = _scale(_mint(sampler, addresses), side, RESAMPLINGS[resample])
-        content = encode_video(_count(frames, bar.update), video_type, side, fps)
+        frames = _scale(_mint(sampler, addresses), frame_size, RESAMPLINGS[resample])
+        content = encode_video(_count(frames, bar.update), video_type, frame_size, fps)
     write_output(out, content)
     click.echo(f"Wrote {out}: {len(addresses)} frames, {len(content) / 1e6:.1f} MB, beginning with {addresses[0]}")
 
@@ -109,11 +110,20 @@ def _mint(sampler: Sampler, addresses: Sequence[Address]) -> Iterator[NDArray[np
         yield from sampler.mint(addresses[start : start + sampler.batch_size])
 
 
-def _scale(pixels: Iterator[NDArray[np.uint8]], side: int, resampling: Image.Resampling) -> Iterator[NDArray[np.uint8]]:
-    """Scale images to uint8 (side, side, 3)."""
+def _choose_frame_size(image: ImageShape, longer_side: int | None) -> FrameSize:
+    """Return the frames' size, with the images' aspect."""
+    own = max(image.width, image.height)
+    scale = Fraction(longer_side, own) if longer_side else -(-SIDE_PIXELS // own)
+    return max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+
+
+def _scale(
+    pixels: Iterator[NDArray[np.uint8]], size: FrameSize, resampling: Image.Resampling
+) -> Iterator[NDArray[np.uint8]]:
+    """Scale images to uint8 (height, width, 3)."""
     for image in pixels:
         picture = to_picture(image).convert("RGB")
-        yield np.asarray(picture.resize((side, side), resampling))
+        yield np.asarray(picture.resize(size, resampling))
 
 
 def _count(frames: Iterator[NDArray[np.uint8]], update: Callable[[int], None]) -> Iterator[NDArray[np.uint8]]:

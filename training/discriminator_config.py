@@ -37,5 +37,5 @@ class DiscriminatorConfig(Frozen):
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> Self:
-        self.network.check_side(self.shape)
+        self.network.check_size(self.shape)
         return self

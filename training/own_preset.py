@@ -5,13 +5,14 @@ The rule may change with a later version; a run keeps in its config.yaml what it
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from typing import Any, Literal, NamedTuple
 
 from models.errors import InputError
 from models.network_config import Shape
 from training.averaging import averaging_factor
-from training.data.decoding import MAX_SIDE, MIN_SIDE
+from training.data.decoding import MAX_SIDE, MIN_SIDE, Size
 
 OWN = "own"
 Compute = Literal["small", "medium", "large"]
@@ -29,7 +30,7 @@ Z_DIM, LABEL_DIM = 64, 32
 
 
 class _Size(NamedTuple):
-    """Settings for images up to a side: channels of the finest level, and the most that a level has."""
+    """Settings for images of at most a square's pixels: channels of the finest level, and the most of any level."""
 
     side: int
     generator: int
@@ -52,8 +53,16 @@ SIZES = (
 
 def is_suited(shape: Shape) -> bool:
     """Tell whether the preset is for images of this shape."""
-    _, height, width = shape
-    return height == width and height in SIDES
+    return _find_factor(shape) > 0
+
+
+def _find_factor(shape: Shape) -> int:
+    """Return by what power of two the networks enlarge their lowest resolution; 0 if the preset does not suit."""
+    _, *sides = shape
+    shorter, longer = sorted(sides)
+    base = next((base for base in BASES if shorter % base == 0 and (shorter // base).bit_count() == 1), shorter)
+    factor = shorter // base
+    return factor if shorter in SIDES and longer <= MAX_SIDE and longer % factor == 0 else 0
 
 
 def check_shape(shape: Shape) -> None:
@@ -64,13 +73,24 @@ def check_shape(shape: Shape) -> None:
     if is_suited(shape):
         return
     _, height, width = shape
-    near = SIDES[max(bisect_left(SIDES, min(height, width)) - 1, 0) :][:2]
     raise InputError(
-        f"its images are {width}x{height}, and preset {OWN} takes squares of {', '.join(map(str, SIDES))} pixels: "
-        f"crop and reduce them with --set data.size={' or '.join(map(str, near))}, or give a --preset and the "
-        "networks' base and widths by --set",
+        f"its images are {width}x{height}, and preset {OWN} takes sides of {', '.join(map(str, SIDES))} pixels, and "
+        "a longer side that can be halved as often as the shorter one: "
+        f"crop and reduce them with --set data.size={' or '.join(map(str, _find_near(height, width)))}, or give a "
+        "--preset and the networks' base and widths by --set",
         "--data",
     )
+
+
+def _find_near(height: int, width: int) -> list[Size]:
+    """Return sizes that the preset takes, near to one that it does not: of nearly the same aspect, then a square."""
+    shorter = max(bisect_left(SIDES, min(height, width)) - 1, 0)
+    squares = [Size(side, side) for side in SIDES[shorter:][:2]]
+    factor = _find_factor((1, squares[0].height, squares[0].width))
+    scale = SIDES[shorter] / min(height, width)
+    near_width, near_height = (min(factor * round(side * scale / factor), MAX_SIDE) for side in (width, height))
+    near = Size(near_width, near_height)
+    return squares if near == squares[0] else [near, squares[0]]
 
 
 def derive_settings(shape: Shape, compute: str) -> dict[str, Any]:
@@ -79,16 +99,18 @@ def derive_settings(shape: Shape, compute: str) -> dict[str, Any]:
     Raises: InputError for --data.
     """
     check_shape(shape)
-    channels, side, _ = shape
-    size = next(size for size in SIZES if side <= size.side)
-    base = next(base for base in BASES if side % base == 0 and (side // base).bit_count() == 1)
-    levels = (side // base).bit_length()
+    channels, height, width = shape
+    size = next(size for size in SIZES if height * width <= size.side**2)
+    enlargement = _find_factor(shape)
+    base = [height // enlargement, width // enlargement]
+    levels = enlargement.bit_length()
     factor = WIDTH_FACTORS.get(compute, 1.0)
     generator, discriminator = (
         _widths(finest, size.most, levels, factor) for finest in (size.generator, size.discriminator)
     )
-    is_affordable = (Z_DIM + LABEL_DIM) * generator[0] * base**2 <= MAX_DENSE_WEIGHTS
-    values = channels * (side // averaging_factor(side, side)) ** 2
+    is_affordable = (Z_DIM + LABEL_DIM) * generator[0] * math.prod(base) <= MAX_DENSE_WEIGHTS
+    averaged = averaging_factor(height, width)
+    values = channels * (height // averaged) * (width // averaged)
     return {
         "tick_kimg": size.tick_kimg,
         "batch": size.batch,
@@ -98,14 +120,14 @@ def derive_settings(shape: Shape, compute: str) -> dict[str, Any]:
         "encoder": {"weight": 8, "kl_weight": DIGITS_KL_WEIGHT * DIGITS_VALUES / values},
         "generator": {
             "kind": "resnet",
-            "base": base,
+            "base": base if height != width else base[0],
             "widths": generator,
             "label_dim": LABEL_DIM,
             "input_layer": "dense" if is_affordable else "basis",
         },
         "discriminator": {
             "kind": "resnet",
-            "base": base,
+            "base": base if height != width else base[0],
             "widths": discriminator,
             "label_dim": LABEL_DIM,
             "minibatch_group": 4,

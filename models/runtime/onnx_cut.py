@@ -80,7 +80,7 @@ def cut_at_levels(data: bytes, levels: Sequence[LevelShape], output: str) -> lis
         levels: its levels.
         output: the name of the output that the last piece has.
     Returns: one piece more than there are levels. Each takes what the piece before gives: the first, the generator's
-        inputs; the others, the feature maps of a level, float32 (1, units, side, side).
+        inputs; the others, the feature maps of a level, float32 (1, units, height, width).
     Raises: ValueError where the file is no generator of such levels.
     """
     graph = _Graph(data)
@@ -130,8 +130,8 @@ def _join(graph: _Graph, nodes: Sequence[_Node], inputs: Sequence[bytes], output
 
 
 def _make_value(name: str, level: LevelShape) -> bytes:
-    """Return a ValueInfo: float32 (1, units, side, side)."""
-    shape = b"".join(_field(1, _field(1, size)) for size in (1, level.units, level.side, level.side))
+    """Return a ValueInfo: float32 (1, units, height, width)."""
+    shape = b"".join(_field(1, _field(1, size)) for size in (1, *level))
     tensor = _field(1, _FLOAT) + _field(2, shape)
     return _field(_VALUE_NAME, name.encode()) + _field(_VALUE_TYPE, _field(1, tensor))
 

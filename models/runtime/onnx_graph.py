@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from models.errors import ArtifactError, InputError
-from models.network_config import DCGANConfig, GeneratorConfig, MLPConfig, ResNetConfig
+from models.network_config import DCGANConfig, GeneratorConfig, MLPConfig, ResNetConfig, scale_base
 from models.runtime.onnx import CLASS_WEIGHTS, IMAGE, PIXELS, Z
 
 # Both are old enough for every onnxruntime that is still maintained.
@@ -138,7 +138,7 @@ def _add_resnet(graph: _Graph, network: ResNetConfig, num_classes: int) -> str:
     if network.input_layer == "basis":
         h = graph.add("Mul", graph.reshape(h, (network.widths[0], 1, 1)), graph.weight("basis"))
     else:
-        h = graph.reshape(h, (network.widths[0], network.base, network.base))
+        h = graph.reshape(h, (network.widths[0], *scale_base(network.base)))
     layer = 0
     for level in range(len(network.widths)):
         if level:
@@ -182,7 +182,7 @@ def _add_residual(graph: _Graph, x: str, name: str, group: int) -> str:
 def _add_dcgan(graph: _Graph, network: DCGANConfig, num_classes: int) -> str:
     """Add models.dcgan.DCGANGenerator, with BatchNorm as it is after training; return the name of its image."""
     z = graph.add("Concat", Z, CLASS_WEIGHTS, axis=1) if num_classes else Z
-    h = graph.reshape(graph.linear(z, "project"), (network.widths[0], network.base, network.base))
+    h = graph.reshape(graph.linear(z, "project"), (network.widths[0], *scale_base(network.base)))
     layer = 0
     for _ in network.widths:
         names = [graph.weight(f"layers.{layer}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]

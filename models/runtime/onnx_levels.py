@@ -84,7 +84,7 @@ class OnnxLevels:
         return pixels
 
     def _run_to_level(self, source: GeneratorInput, level: int) -> NDArray[np.float32]:
-        """Return the feature maps of a level, float32 (1, units, side, side)."""
+        """Return the feature maps of a level, float32 (1, units, height, width)."""
         values: tuple[Any, ...] = source
         for piece in range(level + 1):
             values = (self._run_piece(piece, values),)

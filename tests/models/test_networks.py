@@ -21,8 +21,9 @@ PRIOR = ResNetConfig(base=4, widths=(8, 6, 4), label_dim=5, prior=PriorConfig(wi
 MLP = MLPConfig(width=16, layers=2)
 DCGAN = DCGANConfig(base=4, widths=(8, 6))
 KINDS = [(RESNET, (1, 16, 16)), (RESNET, (3, 16, 16)), (GROUPED, (3, 16, 16)), (DENSE, (1, 16, 16)), (MLP, (2, 1, 1))]
-KINDS += [(PRIOR, (1, 16, 16))]
-ALL = [*KINDS, (DCGAN, (1, 16, 16)), (DCGAN, (3, 16, 16))]
+WIDE = RESNET.model_copy(update={"base": (4, 6)})
+KINDS += [(PRIOR, (1, 16, 16)), (WIDE, (3, 16, 24))]
+ALL = [*KINDS, (DCGAN, (1, 16, 16)), (DCGAN.model_copy(update={"base": (6, 4)}), (3, 24, 16))]
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +129,7 @@ def test_each_level_doubles_the_side() -> None:
     ("network", "shape", "message"),
     [
         (RESNET, (1, 28, 28), r"make 16x16 images .* but the data has 28x28"),
-        (RESNET, (1, 16, 8), r"make 16x16 images .* but the data has 16x8"),
+        (RESNET, (1, 16, 8), r"make 16x16 images .* but the data has 8x16"),
         (DCGAN, (1, 32, 32), r"make 16x16 images .* but the data has 32x32"),
         (MLP, (1, 16, 16), r"takes data of shape \(dim, 1, 1\)"),
     ],

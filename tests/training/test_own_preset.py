@@ -41,6 +41,55 @@ def test_a_side_is_a_base_from_4_to_7_doubled() -> None:
 
 
 @pytest.mark.parametrize(
+    ("width", "height", "base", "levels"),
+    [(96, 64, (4, 6), 5), (64, 96, (6, 4), 5), (28, 32, (8, 7), 3), (256, 16, (4, 64), 3)],
+)
+def test_a_rectangles_sides_are_halved_as_often(width: int, height: int, base: tuple[int, int], levels: int) -> None:
+    config = load_preset("own", (), (3, height, width))
+
+    assert isinstance(config.generator, ResNetConfig) and isinstance(config.discriminator, ResNetDiscriminatorConfig)
+    for network in (config.generator, config.discriminator):
+        assert (network.base, len(network.widths)) == (base, levels)
+        network.check_size((3, height, width))
+
+
+def test_a_rectangle_has_the_settings_of_a_square_of_as_many_pixels() -> None:
+    wide, square = load_preset("own", (), (3, 64, 96)), load_preset("own", (), (3, 80, 80))
+
+    assert (wide.batch, wide.lr, wide.gamma, wide.tick_kimg) == (
+        square.batch,
+        square.lr,
+        square.gamma,
+        square.tick_kimg,
+    )
+    values = average_pixels(torch.zeros(1, 3, 64, 96)).numel()
+    assert wide.encoder and wide.encoder.kl_weight == pytest.approx(6e-4 * 196 / values)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "sizes"),
+    [(100, 60, "96x56 or 56"), (60, 100, "56x96 or 56"), (1000, 65, "256x64 or 64"), (9, 30, "16x52 or 16")],
+)
+def test_another_rectangle_is_refused_with_a_near_one(width: int, height: int, sizes: str) -> None:
+    with pytest.raises(InputError, match=rf"its images are {width}x{height}, .*data\.size={sizes}, or give"):
+        find_preset((3, height, width))
+    near_width, near_height = (int(side) for side in sizes.split(" ")[0].split("x"))
+    assert find_preset((3, near_height, near_width)) == "own"
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (16, 40)])
+def test_a_step_is_taken_on_a_rectangle(width: int, height: int) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (16, height, width, 3)).astype(np.uint8)
+    data = Dataset("own", images, np.arange(16) % 2, ("a", "b"))
+    settings = ("compute=small", "batch=8", "precision=float32", "augment.p=0.5")
+    trainer = Trainer(load_preset("own", settings, data.shape), data, "cpu")
+
+    stats = trainer.step()
+
+    assert trainer.learners.is_finite() and float(stats["recon_loss"]) > 0
+
+
+@pytest.mark.parametrize(
     ("side", "generator", "discriminator"),
     [
         # As the presets for digits and for faces.

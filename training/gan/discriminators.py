@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.dcgan import init_dcgan
-from models.network_config import DCGANConfig, MLPConfig
+from models.network_config import DCGANConfig, MLPConfig, scale_base
 from models.networks import blocks, conv, linear, mlp
 from training.discriminator_config import DiscriminatorConfig, ResNetDiscriminatorConfig
 
@@ -41,7 +41,7 @@ class Down(nn.Module):
 
 
 def pyramid(channels: int, network: ResNetDiscriminatorConfig) -> list[nn.Module]:
-    """Return layers from an image to its features at the lowest resolution, (N, widths[0], base, base)."""
+    """Return layers from an image to its features at the lowest resolution, (N, widths[0], *base)."""
     widths = network.widths[::-1]
     layers: list[nn.Module] = [conv(channels, widths[0], 1, 1.0)]
     for level, width in enumerate(widths):
@@ -83,7 +83,8 @@ class ResNetDiscriminator(nn.Module):
             layers.append(MinibatchStd(network.minibatch_group))
             features += 1
         self.layers = nn.Sequential(*layers)
-        self.basis = nn.Parameter(torch.randn(1, features, network.base, network.base) / network.base)
+        height, width = scale_base(network.base)
+        self.basis = nn.Parameter(torch.randn(1, features, height, width) / math.sqrt(height * width))
         self.head = linear(features, network.label_dim if self.is_conditional else 1)
         self.guess = linear(features, config.infogan_codes) if config.infogan_codes else None
         self.embed = linear(self.num_classes, network.label_dim, math.sqrt(self.num_classes))
@@ -128,7 +129,7 @@ class DCGANDiscriminator(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[-1], 4, 2, 1), nn.LeakyReLU(0.2)]
         for a, b in itertools.pairwise(widths[::-1]):
             layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2)]
-        head = nn.Linear(widths[0] * network.base**2, 1 + config.infogan_codes)
+        head = nn.Linear(widths[0] * math.prod(scale_base(network.base)), 1 + config.infogan_codes)
         # Weights are called body.layers.0.weight and so on in saved checkpoints.
         self.body = nn.ModuleDict({"layers": nn.Sequential(*layers, nn.Flatten(), head)})
         init_dcgan(self)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.network_config import scale_base
 from models.networks import linear
 from training.discriminator_config import DiscriminatorConfig, ResNetDiscriminatorConfig
 from training.gan.discriminators import pyramid
@@ -32,7 +34,8 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         self.num_classes = config.num_classes
         self.layers = nn.Sequential(*pyramid(config.shape[0], network))
-        self.head = linear(network.widths[0] * network.base**2 + config.num_classes, 2 * z_dim, 0.3)
+        features = network.widths[0] * math.prod(scale_base(network.base))
+        self.head = linear(features + config.num_classes, 2 * z_dim, 0.3)
         self.bias = nn.Parameter(torch.zeros(2 * z_dim))
 
     def forward(self, image: Tensor, label: Tensor) -> Posterior:

@@ -14,8 +14,8 @@ let levels = [], level = 0, model = '', edits = '', maps = null, large = null; /
 export const getLevel = () => level;
 
 const wholeOrRectangle = () => {
-  const corners = getRectangle(), { side } = levels[level];
-  return corners && corners[2] - corners[0] + corners[3] - corners[1] < 2 * side ? corners : null;
+  const corners = getRectangle(), { height, width } = levels[level];
+  return corners && corners[2] - corners[0] + corners[3] - corners[1] < height + width ? corners : null;
 };
 
 // --- what is shown
@@ -23,7 +23,7 @@ const wholeOrRectangle = () => {
 onChange(({ state, manifest }) => {
   levels = manifest.schema_version === 1 ? [] : listLevels(manifest.network.network);
   panel.hidden = !levels.length;
-  if (panel.hidden) return setGrid(0);
+  if (panel.hidden) return setGrid(null);
   if (model !== keyOf(state)) start(keyOf(state));
   const now = JSON.stringify([state.paste, state.units]);
   if (now !== edits) [edits, large] = [now, null]; // so that one sees what an edit does
@@ -36,9 +36,9 @@ onStill((_, onError) => showIfOpen(onError));
 function start(key) {
   [model, level] = [key, 0];
   setRectangle(null);
-  $('levels').replaceChildren(...levels.map(({ units, side }, k) => {
+  $('levels').replaceChildren(...levels.map(({ units, height, width }, k) => {
     const choice = el('input', { type: 'radio', name: 'level', value: k });
-    return el('label', { title: `${units} units of ${side}x${side} cells` }, choice, `${k}`, el('small', { textContent: `${side}×${side}` }));
+    return el('label', { title: `${units} units of ${width}x${height} cells` }, choice, `${k}`, el('small', { textContent: `${width}×${height}` }));
   }));
   setLevel(Math.floor((levels.length - 1) / 2));
 }
@@ -48,7 +48,7 @@ function setLevel(next) {
   chosen.clear();
   [maps, large] = [null, null];
   $('levels').querySelectorAll('input')[level].checked = true;
-  setGrid(panel.open ? levels[level].side : 0);
+  setGrid(panel.open ? levels[level] : null);
   listUnits(level, levels[level].units, () => '');
 }
 
@@ -56,7 +56,7 @@ async function showMaps() {
   const { resolved, manifest } = page, at = level, values = await readLevel(at, resolved, manifest, page.apiKey);
   if (at !== level || resolved !== page.resolved) return;
   $('units-note').textContent = values ? 'Green is above 0, orange below.' : `Without feature maps: ${reasons.get(model)}.`;
-  maps = values && { values, side: levels[at].side, most: values.reduce((most, one) => Math.max(most, Math.abs(one)), 0) };
+  maps = values && { values, ...levels[at], most: values.reduce((most, one) => Math.max(most, Math.abs(one)), 0) };
   if (maps) drawUnits(maps);
   showChoice();
 }
@@ -95,15 +95,15 @@ const average = (numbers) => numbers.reduce((sum, one) => sum + one, 0) / number
 const meanOf = (unit, corners) => average(cellsOf(unit, corners));
 
 function cellsOf(unit, corners) {
-  const { values, side } = maps, [y0, x0, y1, x1] = corners ?? [0, 0, side, side], cells = [];
-  for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) cells.push(values[(unit * side + y) * side + x]);
+  const { values, height, width } = maps, [y0, x0, y1, x1] = corners ?? [0, 0, height, width], cells = [];
+  for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) cells.push(values[(unit * height + y) * width + x]);
   return cells;
 }
 
 // --- what is chosen
 
 panel.addEventListener('toggle', () => {
-  setGrid(panel.open ? levels[level].side : 0);
+  setGrid(panel.open ? levels[level] : null);
   if (!panel.open) large = null;
   showChoice();
   showIfOpen(complain);

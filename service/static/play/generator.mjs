@@ -2,6 +2,7 @@
 // 1 of 255.
 
 import { Convolutions, LEAK, shapeOf } from './convolutions.mjs';
+import { listLevels } from './level_edits.mjs';
 import { parseSafetensors } from './safetensors.mjs';
 
 // y[o] = sum of matrix[o][i] * x[i]
@@ -41,7 +42,7 @@ export class Generator {
     [this.channels, this.height, this.width] = config.shape;
     this.network = network;
     this.tensors = tensors;
-    this.levels = network.widths.map((width, level) => shapeOf(width, network.base << level, network.base << level));
+    this.levels = listLevels(network).map(({ units, height, width }) => shapeOf(units, height, width));
     const most = Math.max(...this.levels.map(({ channels, plane }) => (this.#inner * channels + 4) * plane));
     this.convolutions = new Convolutions(tensors, most, network.group > 0);
     this.floats = this.convolutions.memory.floats;

@@ -4,8 +4,11 @@ import { DECIMAL, place, whole } from './address_numbers.mjs';
 
 const MOST_PASTES = 4, MOST_UNITS = 64, MOST_VALUE = 100;
 
-// {units, side} of each level, from the lowest resolution upwards; none where the network has no feature maps.
-export const listLevels = ({ widths = [], base }) => widths.map((units, level) => ({ units, side: base << level }));
+// {units, height, width} of each level, from the lowest resolution upwards; none where the network has no feature maps.
+export function listLevels({ widths = [], base }) {
+  const [height, width] = Array.isArray(base) ? base : [base, base];
+  return widths.map((units, level) => ({ units, height: height << level, width: width << level }));
+}
 
 export const unitName = ({ level, unit }) => `u${level}.${unit}`;
 
@@ -76,9 +79,10 @@ export const addPaste = (pastes, paste) =>
 
 function checkPlace({ level, rectangle: corners }, levels, what) {
   if (level >= levels.length) throw new Error(`${what}: the levels of this model are 0 to ${levels.length - 1}`);
-  const { side } = levels[level], [y0, x0, y1, x1] = corners ?? [0, 0, 0, 0];
-  if (y1 > side || x1 > side) throw new Error(`${what}: passes the edge: the feature maps of this level have ${side}x${side} cells`);
-  if (!y0 && !x0 && y1 === side && x1 === side) throw new Error(`${what}: has a rectangle that is the whole map`);
+  const { height, width } = levels[level], [y0, x0, y1, x1] = corners ?? [0, 0, 0, 0];
+  if (y1 > height || x1 > width)
+    throw new Error(`${what}: passes the edge: the feature maps of this level have ${height} rows and ${width} columns`);
+  if (!y0 && !x0 && y1 === height && x1 === width) throw new Error(`${what}: has a rectangle that is the whole map`);
 }
 
 // Throws an Error where a generator lacks the levels, units, cells or classes that a resolved state edits.

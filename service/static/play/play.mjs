@@ -36,6 +36,7 @@ function show(image, resolved, manifest) {
   const place = latent === null ? `seed ${seed}, index ${index}` : 'a written latent';
   const whole = `${place}${to ? `, mixed with seed ${to.seed}, index ${to.index}` : ''}`;
   paint(picture, image);
+  $('frame').style.setProperty('--aspect', image.width / image.height);
   picture.ariaLabel = `synthetic ${name ? `${name}, ` : ''}image of ${resolved.model}, ${whole}`;
   $('title').textContent = [latent === null ? index : 'written out', name].filter((part) => part !== '').join(': ');
   where.textContent = `Synthetic images, minted ${reasons.has(keyOf(resolved)) ? 'by the service' : 'in this browser'}.`;

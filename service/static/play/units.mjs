@@ -21,17 +21,17 @@ export function listUnits(level, count, nameOf) {
   grid.classList.add('numbers');
 }
 
-// maps: {values: Float32Array of [unit][row][column], side, most: the largest absolute value}
+// maps: {values: Float32Array of [unit][row][column], height, width, most: the largest absolute value}
 export function drawUnits(maps) {
   grid.classList.remove('numbers');
   [...grid.children].forEach((tile, unit) => drawUnit(tile.firstChild, maps, unit));
 }
 
-export function drawUnit(canvas, { values, side, most }, unit) {
-  const map = values.subarray(unit * side * side, (unit + 1) * side * side), image = new ImageData(side, side);
+export function drawUnit(canvas, { values, height, width, most }, unit) {
+  const size = height * width, map = values.subarray(unit * size, (unit + 1) * size), image = new ImageData(width, height);
   const strongest = map.reduce((max, value) => Math.max(max, Math.abs(value)), QUIET * most) || 1;
   map.forEach((value, k) => image.data.set([...(value > 0 ? ABOVE : BELOW), 255 * Math.abs(value) / strongest], 4 * k));
-  canvas.width = canvas.height = side;
+  Object.assign(canvas, { width, height });
   canvas.getContext('2d').putImageData(image, 0, 0);
 }
 

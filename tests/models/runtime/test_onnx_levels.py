@@ -18,7 +18,16 @@ from models.address import Address
 from models.artifact_files import ONNX_FILE
 from models.errors import ArtifactError
 from models.manifest import Manifest
-from models.network_config import DCGANConfig, GeneratorConfig, NetworkConfig, PriorConfig, ResNetConfig, list_levels
+from models.network_config import (
+    DCGANConfig,
+    GeneratorConfig,
+    LevelShape,
+    NetworkConfig,
+    PriorConfig,
+    ResNetConfig,
+    list_levels,
+    scale_base,
+)
 from models.networks import build_generator
 from models.runtime import onnx_graph
 from models.runtime.onnx import OnnxRuntime
@@ -36,9 +45,15 @@ EDITS = (
 NETWORKS: dict[str, NetworkConfig] = {
     "resnet": ResNetConfig(base=4, widths=(8, 4), label_dim=4),
     "bottlenecks": ResNetConfig(
-        base=4, widths=(8, 8), label_dim=4, blocks=2, group=4, input_layer="dense", prior=PriorConfig(width=4, steps=2)
+        base=(6, 4),
+        widths=(8, 8),
+        label_dim=4,
+        blocks=2,
+        group=4,
+        input_layer="dense",
+        prior=PriorConfig(width=4, steps=2),
     ),
-    "dcgan": DCGANConfig(base=4, widths=(8, 8)),
+    "dcgan": DCGANConfig(base=(4, 5), widths=(8, 8)),
 }
 
 
@@ -105,8 +120,10 @@ def mint_with_torch(generator: nn.Module, sampler: Sampler, address: Address) ->
 
 @pytest.mark.parametrize("kind", list(NETWORKS))
 def test_edits_are_those_of_the_network_itself(kind: str, tiny_manifest: Manifest, tmp_path: Path) -> None:
-    shape = (1, 8, 8) if kind != "dcgan" else (1, 16, 16)
-    config = GeneratorConfig(z_dim=8, num_classes=3, shape=shape, network=NETWORKS[kind])
+    network = NETWORKS[kind]
+    assert isinstance(network, ResNetConfig | DCGANConfig)
+    shape = (1, *scale_base(network.base, 2 if kind == "dcgan" else 1))
+    config = GeneratorConfig(z_dim=8, num_classes=3, shape=shape, network=network)
     image = tiny_manifest.image.model_copy(update={"height": shape[1], "width": shape[2]})
     update = {"network": config.model_dump(mode="json"), "image": image, "batch_size": {"cpu": 4, "cuda": 4}}
     manifest = tiny_manifest.model_copy(update=update)
@@ -172,5 +189,5 @@ def test_a_file_with_other_levels_is_refused(tiny_artifact: Path, tmp_path: Path
 
 
 def test_the_levels_of_a_network_are_its_widths_and_sides() -> None:
-    assert list_levels(NETWORKS["dcgan"]) == [(8, 4), (8, 8)]
-    assert list_levels(NETWORKS["resnet"]) == [(8, 4), (4, 8)]
+    assert list_levels(NETWORKS["dcgan"]) == [LevelShape(8, 4, 5), LevelShape(8, 8, 10)]
+    assert list_levels(NETWORKS["resnet"]) == [LevelShape(8, 4, 4), LevelShape(4, 8, 8)]

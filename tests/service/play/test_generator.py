@@ -19,7 +19,7 @@ from models.address import Address
 from models.latents import draw_latent
 from models.level_edits import Paste, Rectangle, UnitEdit
 from models.manifest import Manifest
-from models.network_config import GeneratorConfig, PriorConfig, ResNetConfig, list_levels
+from models.network_config import GeneratorConfig, PriorConfig, ResNetConfig, list_levels, scale_base
 from models.sampler import Sampler
 from tests.service.play.node import STATIC, run_node
 
@@ -29,6 +29,8 @@ NETWORKS = {
     "basis": (3, BASE),
     "dense": (3, BASE.model_copy(update={"input_layer": "dense"})),
     "one level, no classes": (0, BASE.model_copy(update={"base": 6, "widths": (5,)})),
+    "high": (3, BASE.model_copy(update={"base": (5, 3)})),
+    "wide and dense": (3, BASE.model_copy(update={"base": (3, 4), "input_layer": "dense"})),
     "several blocks": (2, BASE.model_copy(update={"blocks": 2, "widths": (6, 3)})),
     "bottlenecks": (3, BASE.model_copy(update={"group": 2, "blocks": 2})),
     "wide bottlenecks": (3, BASE.model_copy(update={"group": 8})),
@@ -85,15 +87,15 @@ def test_bundled_models_by_javascript_alone(name: str) -> None:
 
 def _export(name: str, tiny_manifest: Manifest, folder: Path) -> nn.Module:
     num_classes, network = NETWORKS[name]
-    side = network.base * 2 ** (len(network.widths) - 1)
-    config = GeneratorConfig(z_dim=5, num_classes=num_classes, shape=(3, side, side), network=network)
+    height, width = scale_base(network.base, len(network.widths) - 1)
+    config = GeneratorConfig(z_dim=5, num_classes=num_classes, shape=(3, height, width), network=network)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         generator = networks.build_generator(config)
         for parameter in generator.parameters():
             if not parameter.any():
                 nn.init.normal_(parameter, std=0.2)
-    image = tiny_manifest.image.model_copy(update={"channels": 3, "height": side, "width": side})
+    image = tiny_manifest.image.model_copy(update={"channels": 3, "height": height, "width": width})
     changes = {
         "image": image,
         "latents": tiny_manifest.latents.model_copy(update={"z_dim": 5}),

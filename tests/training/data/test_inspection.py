@@ -220,9 +220,9 @@ def test_the_preset_for_a_shape_fits(side: int, channels: int, num_classes: int)
     check_shape(load_preset(find_preset(dataset.shape), (), dataset.shape), dataset)
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 32), (3, 30, 30), (1, 1, 1), (3, 8, 8), (3, 512, 512)])
+@pytest.mark.parametrize("shape", [(1, 28, 30), (3, 30, 30), (1, 1, 1), (3, 8, 8), (3, 512, 512), (3, 64, 320)])
 def test_other_shapes_have_no_preset(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(InputError, match=r"takes squares of 16, 20, 24, 28, 32, 40, 48, .* 256 pixels") as caught:
+    with pytest.raises(InputError, match=r"takes sides of 16, 20, 24, 28, 32, 40, 48, .* 256 pixels") as caught:
         find_preset(shape)
 
     assert caught.value.field == "--data"

@@ -69,11 +69,11 @@ def test_the_check_passes_on_how_it_read(tmp_path: Path, check: Check) -> None:
     )
 
 
-@pytest.mark.parametrize("options", [("--size", "96x64"), ()])
+@pytest.mark.parametrize("options", [("--size", "96x65"), ()])
 def test_no_training_is_suggested_where_obstacles_stay(tmp_path: Path, check: Check, options: tuple[str, ...]) -> None:
     write_image(tmp_path / "set" / "a.png", random_pixels(1, 24, 24, 3))
     write_image(tmp_path / "set" / "b.png", random_pixels(2, 16, 16, 3))
-    # Neither can networks make 96x64 pixels, nor does skipping damage help with transparent pixels.
+    # Neither can networks make 96x65 pixels, nor does skipping damage help with transparent pixels.
     damaged = tmp_path / "set" / "c.png"
     damaged.write_bytes(b"no picture") if options else write_image(damaged, random_pixels(3, 16, 16, 4))
 
