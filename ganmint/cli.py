@@ -45,6 +45,7 @@ COMMANDS = {
     "walk": LazyCommand("models.walk_command", "Make a video of a walk from address to address."),
     "project": LazyCommand("training.commands.project", "Find the address whose image is nearest to a picture."),
     "directions": LazyCommand("training.commands.directions", "Find directions along which one thing changes."),
+    "dissect": LazyCommand("training.commands.dissect", "Tell what the units of a generator do."),
     "inspect": LazyCommand("models.verify_commands", "Print the marks of a picture file."),
     "verify": LazyCommand("models.verify_commands", "Tell whether pictures are what their addresses mint."),
     "sign-images": LazyCommand("models.sign_commands", "Sign picture files with Content Credentials (C2PA)."),

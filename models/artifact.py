@@ -7,6 +7,7 @@
     samples.png            a picture for people
     card.md                the model card, for people; older artifacts have none
     directions.json        directions of the latent space, which the manifest names (models.directions); optional
+    units.json             what the feature maps do (models.units); optional
     training.safetensors   networks to start a training from (ganmint train --init); optional
     manifest.json          the manifest; holds the hashes of the other files
 

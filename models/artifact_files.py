@@ -24,8 +24,9 @@ CARD = "card.md"
 # Networks to start a training from; optional, and serving never reads it.
 TRAINING_STATE = "training.safetensors"
 DIRECTIONS = "directions.json"
+UNITS = "units.json"
 # What an artifact may have besides.
-OPTIONAL = (CARD, DIRECTIONS, TRAINING_STATE)
+OPTIONAL = (CARD, DIRECTIONS, UNITS, TRAINING_STATE)
 # What an artifact must have. The first ones of schema 1 lack the model card.
 FILES_1 = (TORCHSCRIPT_FILE, WEIGHTS, GOLDEN, SAMPLES)
 FILES = (ONNX_FILE, *FILES_1)

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from models import store
-from models.artifact_files import DIRECTIONS, WEIGHTS
+from models.artifact_files import DIRECTIONS, UNITS, WEIGHTS
 from models.directions import Directions
 from models.manifest import Manifest
+from models.units import Units
 from service.api_description import MANIFEST_PROBLEMS, PROBLEMS, NamePath, VersionPath
 from service.auth import ApiKey, Authenticator
 from service.errors import NotReadyError
@@ -89,6 +90,15 @@ async def directions(request: Request, model: NamePath, version: VersionPath) ->
     404 where the manifest names no such file.
     """
     return await _respond_with_artifact_file(request, check_key(request), model, version, DIRECTIONS)
+
+
+@router.get(f"/v1/models/{{model}}/{{version}}/{UNITS}", response_model=Units, responses=_FILE_RESPONSES)
+async def units(request: Request, model: NamePath, version: VersionPath) -> Response:
+    """Return what was measured of the feature maps that an address sets (`uL.U`).
+
+    404 where the manifest names no such file.
+    """
+    return await _respond_with_artifact_file(request, check_key(request), model, version, UNITS)
 
 
 async def _respond_with_artifact_file(

@@ -83,6 +83,23 @@ class OnnxLevels:
         pixels: NDArray[np.uint8] = self._run_piece(len(self._levels), values)[0]
         return pixels
 
+    def compute_maps(self, image: GeneratorInput) -> list[NDArray[np.float32]]:
+        """Return the feature maps of every level of an image, float32 (1, units, side, side) each."""
+        values: tuple[Any, ...] = image
+        maps: list[NDArray[np.float32]] = []
+        for level in range(len(self._levels)):
+            maps.append(self._run_piece(level, values))
+            values = (maps[-1],)
+        return maps
+
+    def finish(self, level: int, maps: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return the image, uint8 (H, W, C), that a generator makes of the feature maps of a level."""
+        values: Any = maps
+        for piece in range(level + 1, len(self._levels) + 1):
+            values = self._run_piece(piece, (values,))
+        pixels: NDArray[np.uint8] = values[0]
+        return pixels
+
     def _run_to_level(self, source: GeneratorInput, level: int) -> NDArray[np.float32]:
         """Return the feature maps of a level, float32 (1, units, height, width)."""
         values: tuple[Any, ...] = source

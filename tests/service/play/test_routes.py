@@ -11,7 +11,9 @@ from urllib.parse import urljoin
 
 import httpx
 
-from models import store
+from models import artifact, store
+from models.revision import revise
+from models.units import Units, dump_units
 from service.auth import create_key
 from service.page_files import MEDIA_TYPES, list_files
 from tests.model_copies import revise_with_directions
@@ -61,6 +63,18 @@ def test_directions_are_the_artifacts_and_caches_keep_them(
 
     # Also where the weights are kept.
     serve(scenario, share_weights=False)
+
+
+def test_units_are_the_artifacts(serve: Callable[..., None], store_home: Path, tiny_artifact: Path) -> None:
+    content = dump_units(Units(images=1, concepts=(), origin="none", levels=()))
+    revise(artifact.read(tiny_artifact), {"units.json": content})
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.get("/v1/models/tiny/1.1.0/units.json")
+        assert (response.content, response.headers["content-type"]) == (content, "application/json")
+        assert (await client.get("/v1/models/tiny/1.1.0/directions.json")).status_code == 404
+
+    serve(scenario)
 
 
 def test_an_operator_may_keep_the_weights(serve: Callable[..., None]) -> None:

@@ -111,6 +111,29 @@ def test_the_command_writes_a_new_version_with_directions(
     assert again.code == 0 and f"dir.{names[0]}=1" in again.output
 
 
+def test_what_does_not_pass_is_listed_and_left_out(
+    store_home: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    store.install(tiny_artifact)
+
+    def fail(first: int, last: int) -> None:
+        def find(*arguments: object) -> list[Finding]:
+            found = find_directions(*arguments)  # type: ignore[arg-type]
+            return [f._replace(failures=("it stands still",) * (first <= k < last)) for k, f in enumerate(found)]
+
+        monkeypatch.setattr("training.commands.directions.find_directions", find)
+
+    fail(0, 9)
+    result = command("directions", "tiny", "--images", "200")
+    assert result.code == 1 and "no direction passed" in result.errors
+    assert [stored.version for stored in store.list_versions("tiny")] == ["1.0.0"]
+    fail(0, 1)
+    result = command("directions", "tiny", "--images", "200")
+    assert result.code == 0 and "not written: it stands still" in result.output
+    names = read_manifest(store.find_model("tiny/1.1.0").path).directions
+    assert names and f"{names[0]} " in result.output and "brightness" not in names
+
+
 def test_other_data_are_refused_and_nothing_is_written(
     store_home: Path, tiny_artifact: Path, tmp_path: Path, command: Command
 ) -> None:
@@ -122,4 +145,6 @@ def test_other_data_are_refused_and_nothing_is_written(
     (tmp_path / "taken").mkdir()
     result = command("directions", "tiny", "--to", str(tmp_path / "taken"))
     assert result.code == 1 and "exists already" in result.errors
+    # Before anything was computed.
+    assert "DIRECTION" not in result.output
     assert [stored.version for stored in store.list_versions("tiny")] == ["1.0.0"]
