@@ -9,7 +9,8 @@ import { drawUnit, drawUnits, listUnits, markUnits, onUnit } from './units.mjs';
 
 const MOST = 100, STRONGEST = 20, STEPS = 200, panel = $('edits'), value = $('value');
 const chosen = new Set();
-let levels = [], level = 0, model = '', edits = '', maps = null, large = null; // large: the unit that lies over the picture
+let levels = [], level = 0, model = '', edits = '', maps = null;
+let large = null; // the unit that lies over the picture
 
 export const getLevel = () => level;
 
@@ -23,7 +24,7 @@ const wholeOrRectangle = () => {
 onChange(({ state, manifest }) => {
   levels = manifest.schema_version === 1 ? [] : listLevels(manifest.network.network);
   panel.hidden = !levels.length;
-  if (panel.hidden) return setGrid(null);
+  if (panel.hidden) return putAway();
   if (model !== keyOf(state)) start(keyOf(state));
   const now = JSON.stringify([state.paste, state.units]);
   if (now !== edits) [edits, large] = [now, null]; // so that one sees what an edit does
@@ -32,6 +33,12 @@ onChange(({ state, manifest }) => {
 
 const showIfOpen = (onError) => panel.hidden || !panel.open || showMaps().catch(onError);
 onStill((_, onError) => showIfOpen(onError));
+
+function putAway() {
+  model = '';
+  setGrid(null);
+  $('map').hidden = true;
+}
 
 function start(key) {
   [model, level] = [key, 0];
@@ -49,11 +56,12 @@ function setLevel(next) {
   [maps, large] = [null, null];
   $('levels').querySelectorAll('input')[level].checked = true;
   setGrid(panel.open ? levels[level] : null);
-  listUnits(level, levels[level].units, () => '');
+  listUnits(level, levels[level].units);
 }
 
 async function showMaps() {
-  const { resolved, manifest } = page, at = level, values = await readLevel(at, resolved, manifest, page.apiKey);
+  const { resolved, manifest, apiKey } = page, at = level;
+  const values = await readLevel(at, resolved, manifest, apiKey);
   if (at !== level || resolved !== page.resolved) return;
   $('units-note').textContent = values ? 'Green is above 0, orange below.' : `Without feature maps: ${reasons.get(model)}.`;
   maps = values && { values, ...levels[at], most: values.reduce((most, one) => Math.max(most, Math.abs(one)), 0) };
@@ -61,11 +69,16 @@ async function showMaps() {
   showChoice();
 }
 
+function describeChoice() {
+  if (chosen.size !== 1) return `${chosen.size || 'none'} of ${levels[level].units} chosen`;
+  return `unit ${[...chosen]} of level ${level}`;
+}
+
 function showChoice() {
   const edits = page.state.units.filter((one) => one.level === level), corners = wholeOrRectangle();
   const [first] = chosen, edit = edits.find(({ unit }) => unit === first), isChosen = chosen.size > 0;
   markUnits(chosen, new Set(edits.map(({ unit }) => unit)));
-  $('choice').textContent = chosen.size === 1 ? `unit ${first} of level ${level}` : `${chosen.size || 'none'} of ${levels[level].units} chosen`;
+  $('choice').textContent = describeChoice();
   $('cells').textContent = corners ? `${describeRectangle(corners)}. Arrow keys move it, with Shift they resize it.` : 'Drag on the picture to draw one.';
   $(corners ? 'in-rectangle' : 'everywhere').checked = true;
   for (const id of ['value', 'erase', 'put-back']) $(id).disabled = !isChosen;

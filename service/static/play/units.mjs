@@ -6,12 +6,11 @@ const ABOVE = [0, 163, 122], BELOW = [217, 120, 30]; // colours of values above 
 const QUIET = 0.02; // what a map needs of the level's largest value to be drawn at full strength
 const grid = $('units');
 
-// Lists `count` units, with the names that the model gives to some.
-export function listUnits(level, count, nameOf) {
+export function listUnits(level, count) {
   const tiles = Array.from({ length: count }, (_, unit) => {
     const map = el('canvas', { width: 1, height: 1 }), tile = el('button', { type: 'button', tabIndex: unit ? -1 : 0 }, map);
     tile.dataset.unit = unit;
-    tile.title = tile.ariaLabel = `unit ${unit}${nameOf(unit) ? `: ${nameOf(unit)}` : ''}`;
+    tile.title = tile.ariaLabel = `unit ${unit}`;
     tile.ariaPressed = 'false';
     map.ariaHidden = 'true';
     return tile;

@@ -223,6 +223,7 @@ def test_a_model_with_directions_has_their_sliders(
     tab.wait_for(f"{plain}&dir.tilt=1.5")
     page.click("#undo-moves")
     tab.wait_for(plain)
+    assert not any(path.startswith("/v1/images") for path in tab.requests)
     tab.show(full("7/0"))
     playwright.expect(page.locator("#moves")).to_be_hidden()
     tab.close()

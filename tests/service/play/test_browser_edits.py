@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.model_copies import install_copy
 from tests.service.play.tab import Tab, full, playwright
 
 START = full("7/0?label=1")
@@ -63,6 +65,7 @@ def test_a_unit_is_shown_set_erased_and_put_back(browser: Any, service: str) -> 
     page.click("#put-back")
     tab.wait_for(START)
     expect(page.locator("#chips")).to_be_hidden()
+    assert not any(path.startswith("/v1/images") for path in tab.requests)
     tab.close()
 
 
@@ -154,6 +157,7 @@ def test_a_part_of_another_image_is_pasted_and_taken_back(browser: Any, service:
     tab.wait_for(f"{first}&paste=0_8.0_2_1_1_3_3")
     page.click("text=Clear all")
     tab.wait_for(START)
+    assert not any(path.startswith("/v1/images") for path in tab.requests)
     tab.close()
 
 
@@ -195,6 +199,31 @@ def test_a_paste_too_many_is_refused_and_the_image_stays(browser: Any, service: 
     assert tab.page.url.endswith(pastes)
     tab.page.locator("#chips button").first.click()
     playwright.expect(tab.page.locator("#trouble")).to_be_hidden()
+    tab.close()
+
+
+def test_a_model_whose_feature_maps_cannot_be_edited_has_no_panel(
+    browser: Any, start_app: Callable[..., str], tiny_artifact: Path, tmp_path: Path
+) -> None:
+    install_copy(tiny_artifact, tmp_path / "old", name="old")
+    tab = Tab(browser, start_app())
+
+    def make_old(route: Any) -> None:
+        models = route.fetch().json()["models"]
+        changed = [model | ({"schema_version": 1} if model["name"] == "old" else {}) for model in models]
+        route.fulfill(json={"models": changed})
+
+    tab.page.route("**/v1/models", make_old)
+    tab.show(START)
+    tab.page.click("#edits summary")
+    tab.page.check("#in-rectangle", force=True)
+    tab.page.click("#units:not(.numbers) button")
+    tab.show("old/1.0.0/7/0?label=1")
+    for hidden in ("#edits", "#map", "#rectangle"):
+        playwright.expect(tab.page.locator(hidden)).to_be_hidden()
+    tab.show(START)
+    _drag(tab, 4, (1, 0, 3, 2))
+    playwright.expect(tab.page.locator("#cells")).to_contain_text("rows 1 to 2, columns 0 to 1")
     tab.close()
 
 
