@@ -5,11 +5,12 @@ import { $, el } from './elements.mjs';
 import { listLevels, setUnits } from './level_edits.mjs';
 import { keyOf, readLevel, reasons } from './minter.mjs';
 import { change, complain, onChange, onStill, page } from './page.mjs';
-import { drawUnit, drawUnits, listUnits, markUnits, onUnit } from './units.mjs';
+import { readNames } from './unit_names.mjs';
+import { drawUnit, drawUnits, listUnits, markUnits, nameUnits, onUnit } from './units.mjs';
 
 const MOST = 100, STRONGEST = 20, STEPS = 200, panel = $('edits'), value = $('value');
 const chosen = new Set();
-let levels = [], level = 0, model = '', edits = '', maps = null;
+let levels = [], level = 0, model = '', edits = '', maps = null, names = [];
 let large = null; // the unit that lies over the picture
 
 export const getLevel = () => level;
@@ -53,25 +54,38 @@ function start(key) {
 function setLevel(next) {
   level = next;
   chosen.clear();
-  [maps, large] = [null, null];
+  [maps, names, large] = [null, [], null];
   $('levels').querySelectorAll('input')[level].checked = true;
   setGrid(panel.open ? levels[level] : null);
   listUnits(level, levels[level].units);
+  showNames();
 }
 
 async function showMaps() {
   const { resolved, manifest, apiKey } = page, at = level;
-  const values = await readLevel(at, resolved, manifest, apiKey);
+  const [values, known] = await Promise.all([readLevel(at, resolved, manifest, apiKey), readNames(manifest, at, apiKey)]);
   if (at !== level || resolved !== page.resolved) return;
+  names = known;
+  nameUnits(names);
+  showNames();
   $('units-note').textContent = values ? 'Green is above 0, orange below.' : `Without feature maps: ${reasons.get(model)}.`;
   maps = values && { values, ...levels[at], most: values.reduce((most, one) => Math.max(most, Math.abs(one)), 0) };
   if (maps) drawUnits(maps);
   showChoice();
 }
 
+function showNames() {
+  const concepts = [...new Set(names.map(({ concept }) => concept))].sort();
+  if ($('concept').options.length === concepts.length + 1) return; // so that its choice stays
+  $('concept').hidden = !concepts.length;
+  const options = concepts.map((concept) => el('option', { value: concept, textContent: concept }));
+  $('concept').replaceChildren(el('option', { value: '', textContent: 'Choose by name' }), ...options);
+}
+
 function describeChoice() {
   if (chosen.size !== 1) return `${chosen.size || 'none'} of ${levels[level].units} chosen`;
-  return `unit ${[...chosen]} of level ${level}`;
+  const [unit] = chosen, name = names.find((one) => one.unit === unit);
+  return `unit ${unit} of level ${level}${name ? `: ${name.concept}` : ''}`;
 }
 
 function showChoice() {
@@ -136,13 +150,21 @@ onUnit((unit, isBesides) => {
   showChoice();
 });
 
+function choose(units) {
+  chosen.clear();
+  for (const unit of units.slice(0, STRONGEST)) chosen.add(unit);
+  large = null;
+  showChoice();
+}
+
 $('strongest').addEventListener('click', () => {
   const corners = wholeOrRectangle(), strength = (unit) => average(cellsOf(unit, corners).map(Math.abs));
   const ranked = Array.from({ length: levels[level].units }, (_, unit) => [strength(unit), unit]).sort(([a], [b]) => b - a);
-  chosen.clear();
-  for (const [, unit] of ranked.slice(0, STRONGEST)) chosen.add(unit);
-  large = null;
-  showChoice();
+  choose(ranked.map(([, unit]) => unit));
+});
+
+$('concept').addEventListener('change', ({ target }) => {
+  choose(names.filter(({ concept }) => concept === target.value).map(({ unit }) => unit));
 });
 
 onBrush(showChoice);

@@ -20,6 +20,15 @@ export function listUnits(level, count) {
   grid.classList.add('numbers');
 }
 
+// names: [{unit, concept, iou}]
+export function nameUnits(names) {
+  for (const { unit, concept, iou } of names) {
+    const tile = grid.children[unit];
+    tile.ariaLabel = `unit ${unit}: ${concept}`;
+    tile.title = `${tile.ariaLabel}, IoU ${iou.toFixed(2)}`;
+  }
+}
+
 // maps: {values: Float32Array of [unit][row][column], height, width, most: the largest absolute value}
 export function drawUnits(maps) {
   grid.classList.remove('numbers');

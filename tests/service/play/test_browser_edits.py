@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from models import artifact
+from models.artifact_files import UNITS
+from models.revision import revise
+from models.units import Level, Unit, Units, dump_units
 from tests.model_copies import install_copy
 from tests.service.play.tab import Tab, full, playwright
 
@@ -99,6 +103,43 @@ def test_units_are_chosen_by_keys_together_and_by_strength(browser: Any, service
     playwright.expect(choice).to_have_text("8 of 8 chosen")
     chip.click()
     tab.wait_for(START)
+    tab.close()
+
+
+def test_units_are_chosen_by_the_names_that_the_model_has(
+    browser: Any, start_app: Callable[..., str], tiny_artifact: Path
+) -> None:
+    units = Units(
+        images=8,
+        concepts=("hole", "stroke"),
+        origin="a test",
+        levels=(
+            Level(
+                level=0,
+                side=4,
+                units=(
+                    Unit(unit=5, effect=3, concept="hole", iou=0.1, share=0.2),
+                    Unit(unit=2, effect=2),
+                    Unit(unit=1, effect=1, concept="stroke", iou=0.3, share=0.2),
+                    Unit(unit=7, effect=1, concept="hole", iou=0.2, share=0.2),
+                ),
+            ),
+            Level(level=1, side=8, units=()),
+        ),
+    )
+    revise(artifact.read(tiny_artifact), {UNITS: dump_units(units)})
+    address = START.replace("1.0.0", "1.1.0")
+    tab = _open(browser, start_app(), address)
+    page, choice, expect = tab.page, tab.page.locator("#choice"), playwright.expect
+    expect(page.locator("#concept option")).to_have_text(["Choose by name", "hole", "stroke"])
+    page.select_option("#concept", "hole")
+    expect(choice).to_have_text("2 of 8 chosen")
+    page.click("#erase")
+    tab.wait_for(f"{address}&u0.5=0&u0.7=0")
+    page.click("#units button[title='unit 1: stroke, IoU 0.30']")
+    expect(choice).to_have_text("unit 1 of level 0: stroke")
+    _choose_level(tab, 1)
+    expect(page.locator("#concept")).to_be_hidden()
     tab.close()
 
 
