@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from models.errors import DataError
-from training.data.archive import FileSource
+from training.data.archive import FileSource, archive_suffix
 from training.data.image_files import SUFFIXES, is_image, suffix_of
 
 SPLITS = {
@@ -40,6 +41,7 @@ _SYSTEM_FOLDERS = frozenset(
 # An image of an imagefolder export: its shard's folder, and its index.
 _EXPORTED = re.compile(r"(.*[0-9]{5}/)([0-9]+)\.[a-z]+")
 EMPTY = "empty folders"
+_OTHER_PLACE = "give the folder or zip that does"
 # How the columns of a table that are not read are listed.
 COLUMN = "column "
 # Fewer files of one suffix are named, more are counted.
@@ -85,7 +87,7 @@ def find_layout(source: FileSource) -> Layout:
         suffixes = ", ".join(sorted(SUFFIXES))
         unused = describe_unused(names)
         found = f" (found {unused})" if unused else ""
-        raise DataError(source.path, f"holds no images ({suffixes}){found}; give the folder or zip that does")
+        raise DataError(source.path, f"holds no images ({suffixes}){found}; {_suggest_archives(source, names)}")
     whole = _part(_sort(images, frozenset(names)))
     heads = _heads(whole)
     _refuse_targets(source, whole, heads)
@@ -96,6 +98,22 @@ def find_layout(source: FileSource) -> Layout:
     for part in parts.values():
         _refuse_targets(source, part, _heads(part))
     return Layout(names, parts["training"], parts.get("test", parts.get("validation")))
+
+
+def _suggest_archives(source: FileSource, names: Iterable[str]) -> str:
+    """Return what to give instead of a folder whose images are in archives."""
+    if not source.path.is_dir():
+        return _OTHER_PLACE
+    archives = {
+        name.lower().removesuffix(archive_suffix(Path(name))): shlex.quote(str(source.path / name))
+        for name in sorted(names)
+        if archive_suffix(Path(name)) and not is_hidden(name)
+    }
+    by_purpose = {SPLITS[stem]: archive for stem, archive in archives.items() if stem in SPLITS}
+    train, test = by_purpose.get("training"), by_purpose.get("test", by_purpose.get("validation"))
+    if train and test:
+        return f"give its archives: --data {train} --set data.test={test}"
+    return f"give one of its archives: --data {next(iter(archives.values()))}" if archives else _OTHER_PLACE
 
 
 def _find_splits(source: FileSource, whole: Part, heads: list[str], splits: list[str]) -> dict[str, Part]:

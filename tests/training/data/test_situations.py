@@ -184,7 +184,12 @@ SITUATIONS = {
     "links in a tar": Situation(links_in_a_tar, ("classes: 2 (cat 1, dog 2)", "dog/2.png: cannot be read (a link")),
     "two pictures a record": Situation(two_pictures_of_a_record, ("two images of one record",)),
     "a tar.gz that is cut": Situation(cut_tar_gz, ("set.tar.gz: cannot be read as a tar",)),
-    "archives in a folder": Situation(archives_in_a_folder, ("found test.zip, train.zip", "give the folder or zip")),
+    "archives in a folder": Situation(
+        archives_in_a_folder, ("found test.zip, train.zip", "train.zip --set data.test=/")
+    ),
+    "an archive in a folder": Situation(
+        beside({"all.zip": b"x"}, lambda folder: None), ("give one of its archives: --data /",)
+    ),
     # Folders that are no classes.
     "train and dev": Situation(pictures("train/a", "train/b", "dev/a"), ("test: 1 images more", READY)),
     "train and eval": Situation(pictures("train/a", "train/b", "eval/a"), ("test: 1 images more", READY)),
