@@ -120,6 +120,9 @@ def test_a_unit_that_is_a_concept_has_its_name(tiny_artifact: Path, monkeypatch:
     units = dissect(sampler, levels, 4, 1, has_aligned_faces=True).units
     named = {unit.unit: unit.concept for unit in units.levels[0].units}
     assert named.pop(5) == "mouth" and set(named.values()) == {None}
+    monkeypatch.setattr("training.dissection.units.MIN_IOU", 1.1)
+    units = dissect(sampler, levels, 4, 1, has_aligned_faces=True).units
+    assert {unit.concept for level in units.levels for unit in level.units} == {None}
 
 
 def test_the_command_writes_units_and_a_report(
