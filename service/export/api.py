@@ -5,11 +5,13 @@ summary = export_dataset("digits", count=60_000, out="mnist", format="idx", labe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
 from models import artifact, store
+from models.address import Address
 from models.content_credentials import SigningKey, load_signing_key
 from models.errors import InputError
 from models.labels import Label
@@ -61,6 +63,8 @@ def export_dataset(
     device: str = "auto",
     c2pa_key: Path | None = None,
     c2pa_cert: Path | None = None,
+    walk: Sequence[str] = (),
+    loop: bool = False,
     echo: Echo | None = None,
 ) -> ExportSummary:
     """Write a labelled data set of any size; skip the shards that are there already.
@@ -84,6 +88,9 @@ def export_dataset(
         device: auto, cpu, cuda or cuda:N.
         c2pa_key, c2pa_cert: PEM files of a private key and its certificate chain, to sign picture files with Content
             Credentials; None for files without. Signed files are not the same bytes in another run.
+        walk: instead of seed, index, labels and psi, the addresses of two or more stops; the images are the steps of a
+            walk from stop to stop, as `ganmint walk` takes them. Such an export is never extended.
+        loop: walk back to the first stop.
         echo: is called with lines about the progress; None prints nothing.
     Raises:
         InputError: an argument is unusable; nothing has been written.
@@ -107,6 +114,8 @@ def export_dataset(
         device=device,
         c2pa_key=c2pa_key,
         c2pa_cert=c2pa_cert,
+        walk=walk,
+        loop=loop,
     )
     make_shards(request, find_engine(engine, workers), echo or _ignore, show_progress=echo is not None)
     return finish_dataset(out)
@@ -129,6 +138,8 @@ def resolve_request(
     device: str,
     c2pa_key: Path | None = None,
     c2pa_cert: Path | None = None,
+    walk: Sequence[str] = (),
+    loop: bool = False,
     shard_group: tuple[int, int] = (0, 1),
 ) -> tuple[ExportRequest, list[str]]:
     """Return what an export has to make, and notes on what is at the target already. Writes nothing.
@@ -139,6 +150,10 @@ def resolve_request(
     signing_key = _load_signing_key(format, engine, c2pa_key, c2pa_cert)
     stored = store.find_model(model)
     manifest = read_manifest(stored.path)
+    if walk and (seed, index, labels, psi) != (0, 0, None, 1.0):
+        raise InputError("says which images; leave --seed, --index, --labels and --psi out", "--walk")
+    if loop and not walk:
+        raise InputError("is of no use without --walk", "--loop")
     requested = ExportSpec(
         model=stored.name,
         version=stored.version,
@@ -153,6 +168,8 @@ def resolve_request(
         shard_size=shard_size,
         split=split,
         c2pa_signer=signing_key.subject if signing_key else None,
+        walk=tuple(_resolve_stop(manifest, k, stop) for k, stop in enumerate(walk)),
+        loop=loop,
     )
     plan.check_spec(ExportContext(requested, manifest))
     formats.require_packages(format)
@@ -169,6 +186,14 @@ def _resolve_label(manifest: Manifest, label: Label | None) -> int | Literal["ba
     if label is None or label == "balanced":
         return cast(Literal["balanced"] | None, label)
     return manifest.find_label(label)
+
+
+def _resolve_stop(manifest: Manifest, k: int, stop: str) -> str:
+    """Return the canonical address of a stop of a walk."""
+    try:
+        return str(manifest.check(Address.parse(stop)))
+    except InputError as error:
+        raise InputError(error.reason, f"--walk[{k}].{error.field}") from None
 
 
 def finish_dataset(url: str, *, thorough: bool = False) -> ExportSummary:

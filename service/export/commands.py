@@ -18,7 +18,7 @@ from service.export import run as running
 from service.export import verify as verifying
 from service.export.api import EngineName, ExportSummary
 from service.export.interrupts import Interrupted, end_on_signals
-from service.export.plan import Format, ImageFormat, Split
+from service.export.plan import ExportSpec, Format, ImageFormat, Split
 from service.export.progress import ExportProgressBar, format_count, format_size
 from service.export.run import ExportRequest
 from service.export.target import Target
@@ -45,7 +45,8 @@ class _ExportCommand(ModelCommand):
     epilog="\b\nExamples:\n"
     "  ganmint export digits --count 60000 --seed 1 --labels balanced --format idx --out mnist\n"
     "  ganmint export digits --count 1000000 --format webdataset --workers 8 --out s3://bucket/digits\n"
-    "  ganmint export digits --count 60000 --format parquet --out digits --shard 3/16",
+    "  ganmint export digits --count 60000 --format parquet --out digits --shard 3/16\n"
+    "  ganmint export digits --count 60 --walk digits/3.1.0/7/0 --walk digits/3.1.0/8/0 --format npz --out walk",
 )
 @click.argument("model")
 @click.option("--count", type=int, required=True, help="How many images; a larger count extends an export.")
@@ -59,6 +60,13 @@ class _ExportCommand(ModelCommand):
     "Default: drawn from the seed.",
 )
 @psi_option
+@click.option(
+    "--walk",
+    metavar="ADDRESS",
+    multiple=True,
+    help="A stop of a walk; give two or more. The --count images are its steps, as of ganmint walk.",
+)
+@click.option("--loop", is_flag=True, help="Walk back to the first stop.")
 @click.option(
     "--image-format",
     type=click.Choice(get_args(ImageFormat)),
@@ -114,6 +122,8 @@ def export(
     index: int,
     labels: str | None,
     psi: float,
+    walk: tuple[str, ...],
+    loop: bool,
     image_format: ImageFormat | None,
     split: Split,
     shard_size: int,
@@ -152,6 +162,8 @@ def export(
                 device=device,
                 c2pa_key=c2pa_key,
                 c2pa_cert=c2pa_cert,
+                walk=walk,
+                loop=loop,
                 shard_group=plan.parse_group(shard) if shard else (0, 1),
             )
             click.echo(_describe(request, shard, f"{engine}, {workers} worker(s), {request.device}"))
@@ -263,9 +275,7 @@ def _describe(request: ExportRequest, shard: str | None, engine: str) -> str:
     group = f", group {shard}: {len(request.shards)} of them" if shard else ""
     rows = {
         "model": f"{spec.model} {spec.version} ({spec.model_digest[:12]})",
-        "images": f"{spec.count}, seed {spec.seed}, index {spec.index} to {spec.index + spec.count - 1}",
-        "labels": "drawn from the seed" if spec.labels is None else spec.labels,
-        "psi": f"{spec.psi:g}",
+        **_describe_images(spec),
         "format": f"{spec.format}{f' of {spec.image_format}' if spec.image_format else ''}, split {spec.split}",
         "shards": f"{len(spec.shards())} of up to {spec.shard_size} images{group}",
         **({"signed by": spec.c2pa_signer} if spec.c2pa_signer else {}),
@@ -273,6 +283,17 @@ def _describe(request: ExportRequest, shard: str | None, engine: str) -> str:
         "out": request.url,
     }
     return "\n".join(f"# {name}: {value}" for name, value in rows.items())
+
+
+def _describe_images(spec: ExportSpec) -> dict[str, object]:
+    if spec.walk:
+        stops = [*spec.walk, *spec.walk[: spec.loop]]
+        return {"images": f"{spec.count}, steps of a walk", "walk": " to ".join(stops)}
+    return {
+        "images": f"{spec.count}, seed {spec.seed}, index {spec.index} to {spec.index + spec.count - 1}",
+        "labels": "drawn from the seed" if spec.labels is None else spec.labels,
+        "psi": f"{spec.psi:g}",
+    }
 
 
 def _echo_summary(summary: ExportSummary) -> None:

@@ -44,7 +44,7 @@ _MEDIA: dict[str, str] = {
 
 def make_title(spec: ExportSpec) -> str:
     """Return a name for the data set."""
-    return f"{spec.model}-{spec.version}-seed{spec.seed}"
+    return f"{spec.model}-{spec.version}-{'walk' if spec.walk else f'seed{spec.seed}'}"
 
 
 def describe(spec: ExportSpec, model: Manifest) -> str:
@@ -53,8 +53,20 @@ def describe(spec: ExportSpec, model: Manifest) -> str:
     colour = "RGB" if shape.channels == 3 else "grey"
     return (
         f"{spec.count} synthetic images ({shape.width}x{shape.height}, {colour}) minted by the generator "
-        f"{model.name} {model.version} from seed {spec.seed}. No image shows anything real."
+        f"{model.name} {model.version} {_describe_source(spec)}. No image shows anything real."
     )
+
+
+def _describe_source(spec: ExportSpec) -> str:
+    if spec.walk:
+        return f"on a walk {'in a circle ' if spec.loop else ''}from address to address: {', '.join(spec.walk)}"
+    return f"from seed {spec.seed}"
+
+
+def _describe_places(spec: ExportSpec) -> str:
+    if spec.walk:
+        return "Image k of the data set, counted from 0, is step k of the walk."
+    return f"Image k of the data set, counted from 0, is the one at seed {spec.seed} and index {spec.index} + k."
 
 
 def make_readme(context: ExportContext, dataset_manifest: dict[str, Any]) -> str:
@@ -71,8 +83,7 @@ def make_readme(context: ExportContext, dataset_manifest: dict[str, Any]) -> str
         "Every file says in its XMP that it is synthetic (IPTC DigitalSourceType `trainedAlgorithmicMedia`)\n"
         "and carries the address that mints it again."
         if spec.image_format
-        else "The format has no place for marks in an image. "
-        f"Image k of the data set, counted from 0, is the one at seed {spec.seed} and index {spec.index} + k."
+        else "The format has no place for marks in an image. " + _describe_places(spec)
     )
     if spec.c2pa_signer:
         marked += f"\nIt has Content Credentials (C2PA), signed by `{spec.c2pa_signer}`; without them:"
@@ -143,7 +154,9 @@ def _commands(spec: ExportSpec) -> list[str]:
 
 
 def _command(spec: ExportSpec, count: int) -> str:
-    parts = [f"ganmint export {spec.model}/{spec.version} --count {count} --seed {spec.seed} --format {spec.format}"]
+    source = [f"--walk '{stop}'" for stop in spec.walk] or [f"--seed {spec.seed}"]
+    parts = [f"ganmint export {spec.model}/{spec.version} --count {count} {' '.join(source)} --format {spec.format}"]
+    parts += ["--loop"] if spec.loop else []
     parts += [f"--index {spec.index}"] if spec.index else []
     parts += [f"--labels {spec.labels}"] if spec.labels is not None else []
     parts += [f"--psi {spec.psi:g}"] if spec.psi != 1 else []

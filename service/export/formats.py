@@ -13,11 +13,12 @@ Not here: reading them again (service.export.readers).
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import re
 import tarfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,6 +84,11 @@ def image_metadata(address: Address, manifest: Manifest) -> dict[str, Any]:
     return {"address": str(address), "label": address.label, "label_name": manifest.class_name(address.label)}
 
 
+def _count_numbers(context: ExportContext, shard: Shard) -> Iterator[int]:
+    """Count the numbers that a shard's images are called by: their indexes, or steps of a walk from 0 on."""
+    return itertools.count(context.spec.index + shard.first)
+
+
 class _ImageFolder:
     def __init__(self, draft: Draft, context: ExportContext, shard: Shard) -> None:
         class_names = context.manifest.class_names
@@ -90,13 +96,14 @@ class _ImageFolder:
         self._draft = draft
         self._manifest = context.manifest
         self._extension = context.spec.image_format
+        self._numbers = _count_numbers(context, shard)
         self._folders = {label: class_folder(context, shard, label) for label in labels}
         self._rows: dict[int | None, list[str]] = {}
 
     def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
         files: dict[int | None, dict[str, bytes]] = {}
-        for address, image in zip(addresses, images):
-            name = f"{address.index}.{self._extension}"
+        for address, image, number in zip(addresses, images, self._numbers):
+            name = f"{number}.{self._extension}"
             files.setdefault(address.label, {})[name] = bytes(image)
             row = {"file_name": name, **image_metadata(address, self._manifest)}
             self._rows.setdefault(address.label, []).append(json.dumps(row) + "\n")
@@ -113,10 +120,11 @@ class _WebDataset:
         self._file = draft.create(data_file(context.spec, shard))
         self._manifest = context.manifest
         self._extension = context.spec.image_format
+        self._numbers = _count_numbers(context, shard)
 
     def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
-        for address, image in zip(addresses, images):
-            key = f"{address.index:012d}"
+        for address, image, number in zip(addresses, images, self._numbers):
+            key = f"{number:012d}"
             self._entry(f"{key}.{self._extension}", bytes(image))
             if address.label is not None:
                 self._entry(f"{key}.cls", str(address.label).encode())
@@ -156,10 +164,11 @@ class _Parquet:
             write_statistics=True,
         )
         self._rows: list[dict[str, Any]] = []
+        self._numbers = _count_numbers(context, shard)
 
     def add(self, addresses: Sequence[Address], images: Sequence[Image]) -> None:
-        for address, image in zip(addresses, images):
-            picture = {"bytes": bytes(image), "path": f"{address.index}.{self._extension}"}
+        for address, image, number in zip(addresses, images, self._numbers):
+            picture = {"bytes": bytes(image), "path": f"{number}.{self._extension}"}
             self._rows.append({"image": picture, **image_metadata(address, self._manifest)})
         while len(self._rows) >= ROW_GROUP:
             self._write(self._rows[:ROW_GROUP])

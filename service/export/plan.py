@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Literal, get_args
 
@@ -17,6 +18,7 @@ from models.address import Address
 from models.base import Record
 from models.errors import InputError
 from models.manifest import Manifest
+from models.walk import plan_walk
 
 Format = Literal["imagefolder", "webdataset", "parquet", "npz", "idx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -42,6 +44,8 @@ class ExportSpec(Record):
         labels: a class, "balanced" (index modulo the number of classes), or None: drawn from the seed.
         image_format: of the picture files; None where the format holds pixels.
         shard_size: images in a shard, at most.
+        walk: instead of seed, index, labels and psi, the addresses of the stops of a walk; the images are its steps.
+        loop: whether the walk leads back to its first stop.
         c2pa_signer: whom the certificate of the Content Credentials names; None where files have none. Signatures have
             a random part: the bytes of these depend on more than the spec.
     """
@@ -64,6 +68,8 @@ class ExportSpec(Record):
     shard_size: int
     split: Split = "train"
     c2pa_signer: str | None = None
+    walk: tuple[str, ...] = ()
+    loop: bool = False
 
     @property
     def count(self) -> int:
@@ -78,8 +84,10 @@ class ExportSpec(Record):
     def extend(self, count: int) -> ExportSpec:
         """Return the same export with more images; existing shards stay as they are.
 
-        Raises: InputError when it has more already.
+        Raises: InputError when it has more already, or its images depend on how many there are.
         """
+        if self.walk and count != self.count:
+            raise InputError(f"{count} steps of a walk are other images than the {self.count} here", "--count")
         if count < self.count:
             raise InputError(
                 f"{count} is less than the {self.count} images that this export has; an export only grows", "--count"
@@ -118,7 +126,19 @@ class ExportContext:
     def addresses(self, first: int, n: int) -> list[Address]:
         """Return the addresses of images first .. first + n - 1 of the export."""
         spec = self.spec
+        if spec.walk:
+            return self._steps[first : first + n]
         return self.manifest.addresses(spec.seed, spec.index + first, n, spec.labels, spec.psi)
+
+    @cached_property
+    def _steps(self) -> list[Address]:
+        """All steps of the walk."""
+        stops = [self.manifest.check(Address.parse(stop)) for stop in self.spec.walk]
+        try:
+            return plan_walk(stops, self.spec.count, self.spec.loop)
+        except InputError as error:
+            field = error.field.replace("frames", "--count").replace("stops", "--walk")
+            raise InputError(error.reason, field) from None
 
 
 def check_spec(context: ExportContext) -> None:

@@ -73,7 +73,7 @@ def _imagefolder(target: Target, context: ExportContext, shard: Shard, positions
         if folder not in beside:
             lines = (target.read(folder + "metadata.jsonl") or b"").splitlines()
             beside[folder] = {row["file_name"]: row for row in map(json.loads, lines)}
-        name = f"{address.index}.{context.spec.image_format}"
+        name = f"{context.spec.index + k}.{context.spec.image_format}"
         data, row = target.read(folder + name), beside[folder].get(name)
         if data is None or row is None:
             missing = folder + name if data is None else f"{folder}metadata.jsonl: the row of {name}"
