@@ -5,6 +5,7 @@ The service's own exceptions are here, those that the packages share in models.e
 
 from __future__ import annotations
 
+import difflib
 import logging
 import re
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from starlette.types import Scope
 from models.base import FieldProblem, list_problems
 from models.errors import ArtifactError, GanmintError, InputError, ModelNotFoundError, SignatureError
 from service import http_protocol
+from service.schemas import GenerateRequest
 
 MEDIA_TYPE = "application/problem+json"
 EXTENSION_ADVICE = "the URL of an image ends in .png, .jpg or .webp; add one to it"
@@ -276,7 +278,8 @@ async def _handle_bug(request: Request, error: Exception) -> JSONResponse:
 def _rephrase(problem: FieldProblem) -> str:
     """Put pydantic's message in the words of the other errors."""
     if problem.kind == "extra_forbidden":
-        return "there is no such field"
+        close = difflib.get_close_matches(str(problem.path[-1]), GenerateRequest.model_fields, n=1)
+        return f"there is no such field{f' (did you mean {close[0]}?)' if close else ''}"
     if problem.kind == "missing":
         return "is required"
     return problem.message.replace("Input should", "must", 1)

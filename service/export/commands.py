@@ -64,7 +64,8 @@ class _ExportCommand(ModelCommand):
     "--walk",
     metavar="ADDRESS",
     multiple=True,
-    help="A stop of a walk; give two or more. The --count images are its steps, as of ganmint walk.",
+    help="A stop of a walk; give two or more. The --count images are its steps, as of ganmint walk. "
+    "The stops say seed, label and psi.",
 )
 @click.option("--loop", is_flag=True, help="Walk back to the first stop.")
 @click.option(

@@ -145,7 +145,9 @@ def _labels_text(spec: ExportSpec, model: Manifest) -> str:
         return "none"
     if spec.labels is None:
         return "drawn from the seed"
-    return "balanced: index modulo the number of classes" if spec.labels == "balanced" else f"all {spec.labels}"
+    if spec.labels == "balanced":
+        return "balanced: index modulo the number of classes"
+    return f"all {spec.labels} ({model.class_name(spec.labels)})"
 
 
 def _commands(spec: ExportSpec) -> list[str]:

@@ -60,6 +60,17 @@ def test_the_same_address_gives_the_same_bytes_by_every_route(serve: Callable[..
     serve(scenario)
 
 
+def test_a_field_that_is_nearly_right_is_suggested(serve: Callable[..., None]) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        problem = (await client.post("/generate", json={"model": "tiny", "label": 1, "x": 2})).json()
+        assert problem["errors"] == [
+            {"field": "label", "message": "there is no such field (did you mean labels?)"},
+            {"field": "x", "message": "there is no such field"},
+        ]
+
+    serve(scenario)
+
+
 def test_classes_are_asked_for_by_name(serve: Callable[..., None]) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         for labels, expected in (("b", [1, 1]), (["c", 0], [2, 0])):

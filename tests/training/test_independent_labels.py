@@ -16,6 +16,7 @@ from tests.training.runs.helpers import train
 from training import configured_data
 from training.config import Config
 from training.publish import PublishOptions, publish
+from training.runs import trained_run
 
 COLUMNS = "data.label_columns=[{column: shape}, {column: ink}]"
 # No picture is round and dark.
@@ -64,3 +65,17 @@ def test_classes_of_several_columns_are_asked_for_by_their_values(
     assert manifest.find_label({"shape": "round"}) == 2
     with pytest.raises(InputError, match="labels: is a combination without a class"):
         manifest.find_label({"shape": "round", "ink": "dark"})
+
+
+def test_an_older_run_has_the_values_that_its_columns_name(
+    folder: Path, tmp_path: Path, tiny_config: Callable[..., Config]
+) -> None:
+    named = "[{column: shape, names: {flat: flat, round: round}}, {column: ink, names: {light: pale, dark: deep}}]"
+    config = tiny_config(f"data.label_columns={named}", "total_kimg=0.064", "snapshot_kimg=0")
+    make_model(config, folder, tmp_path)
+    run = trained_run.load_latest(tmp_path / "run")
+    kept = run.data_info.pop("label_values")
+
+    values = run.draft_manifest("tiny", "1.0.0").label_values
+
+    assert values == {"shape": ("flat", "flat", "round"), "ink": ("pale", "deep", "pale")} == kept

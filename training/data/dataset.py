@@ -20,11 +20,9 @@ from numpy.typing import NDArray
 
 from models.errors import DataError
 from training.data.allocation import allocate
-from training.data.labels import LabelFactor
+from training.data.labels import MAX_COMBINATIONS, LabelFactor, find_values
 
 DIGEST_CHUNK = 4096
-# The generator has weights for each combination.
-MAX_COMBINATIONS = 4096
 
 
 class Origins(NamedTuple):
@@ -90,14 +88,7 @@ class Dataset:
     @property
     def label_values(self) -> dict[str, tuple[str, ...]]:
         """The value of each factor in every class, in label order; empty where classes have one label only."""
-        count = math.prod(len(factor.values) for factor in self.factors)
-        if len(self.factors) < 2 or count > MAX_COMBINATIONS:
-            return {}
-        by_name = {" ".join(values): values for values in itertools.product(*(f.values for f in self.factors))}
-        # Two combinations with one name tell no values.
-        if len(by_name) < count:
-            return {}
-        return {f.column: tuple(by_name[name][k] for name in self.class_names) for k, f in enumerate(self.factors)}
+        return find_values(self.factors, self.class_names)
 
     @cached_property
     def digest(self) -> str:

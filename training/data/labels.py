@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +18,9 @@ from training.data.tables import Table
 
 # The first that a table has; Hugging Face's is file_name.
 FILE_HEADINGS = ("file", "file_name", "filename", "image", "path")
+
+# A generator has weights for each combination of independent labels.
+MAX_COMBINATIONS = 4096
 
 # What pandas writes for a missing value that became a text.
 NO_VALUES = frozenset({"nan", "<na>", "nat"})
@@ -74,6 +79,20 @@ def find_factors(columns: Sequence[LabelColumn], rows: Collection[tuple[str, ...
         stated = tuple(name for name in dict.fromkeys(column.names.values()) if name in occurring)
         factors.append(LabelFactor(column.column, stated or occurring))
     return tuple(factors)
+
+
+def find_values(factors: Sequence[LabelFactor], class_names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the value of each factor in every class, in label order; empty where classes have one label only.
+
+    Also empty where the names do not tell: two combinations have one, or a class is none of the combinations.
+    """
+    count = math.prod(len(factor.values) for factor in factors)
+    if len(factors) < 2 or count > MAX_COMBINATIONS:
+        return {}
+    by_name = {" ".join(values): values for values in itertools.product(*(factor.values for factor in factors))}
+    if len(by_name) < count or not by_name.keys() >= set(class_names):
+        return {}
+    return {factor.column: tuple(by_name[name][k] for name in class_names) for k, factor in enumerate(factors)}
 
 
 def derive_class_names(factors: Sequence[LabelFactor], rows: Collection[tuple[str, ...]]) -> tuple[str, ...]:

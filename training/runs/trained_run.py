@@ -18,6 +18,7 @@ from models.network_config import GeneratorConfig, Shape
 from models.networks import build_generator
 from training.config import Config
 from training.config_files import list_presets, load_config, load_preset
+from training.data.labels import LabelFactor, find_values
 from training.precision import resolve_precision
 from training.runs import checkpoint, run_dir, snapshots
 from training.runs.ancestry import to_data_info
@@ -52,6 +53,14 @@ class TrainedRun:
         """Whether the generator makes images rather than toy data."""
         return self.network_config.shape[0] in (1, 3) and self.network_config.shape[1:] != (1, 1)
 
+    def _find_label_values(self) -> dict[str, tuple[str, ...]]:
+        """Return what the data said, or for older runs, which did not keep it, what the chosen columns say."""
+        if "label_values" in self.data_info:
+            return {column: tuple(values) for column, values in self.data_info["label_values"].items()}
+        columns = self.config.data.label_columns
+        factors = [LabelFactor(column.column, tuple(dict.fromkeys(column.names.values()))) for column in columns]
+        return find_values(factors, self.data_info["label_names"])
+
     def draft_manifest(self, name: str, version: str, licence: str | None = None) -> Manifest:
         """Draft the manifest, without batch sizes, scores and files; for an image run only.
 
@@ -69,8 +78,7 @@ class TrainedRun:
             image=ImageShape.model_validate({"channels": channels, "height": height, "width": width}),
             latents=Latents(z_dim=self.network_config.z_dim),
             class_names=tuple(self.data_info["label_names"]),
-            # Older runs have none.
-            label_values=self.data_info.get("label_values", {}),
+            label_values=self._find_label_values(),
             truncation=True,
             # The export measures both.
             batch_size={},
