@@ -13,7 +13,7 @@ from models.errors import GanmintError, InputError
 from training.commands.data_options import Reading, describe_reading, quote_settings, reading_options
 from training.config_files import find_preset
 from training.data.archive import readable
-from training.data.inspection import DatasetReport, inspect_dataset
+from training.data.inspection import SKIP_DAMAGED, DatasetReport, inspect_dataset
 from training.data.layout import MAX_LISTED, describe_skipped, describe_unused, may_matter
 from training.data.loader import load_dataset, load_test_images
 from training.data.preparation import check_destination, encode_plain_png, write_prepared
@@ -112,7 +112,8 @@ def _suggest_mending(path: Path, report: DatasetReport, settings: tuple[str, ...
     mending = report.mending_settings
     if not mending or (report.shape and not is_suited(report.shape)):
         return ""
-    return f"\nThis trains on the rest: {_training_command(path, (*settings, *mending))}"
+    rest = " on the rest" if SKIP_DAMAGED in mending else ""
+    return f"\nThis trains{rest}: {_training_command(path, (*settings, *mending))}"
 
 
 def _training_command(path: Path, settings: tuple[str, ...]) -> str:

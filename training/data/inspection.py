@@ -33,6 +33,8 @@ from training.own_preset import SIDES
 Pixels = NDArray[np.uint8]
 # Larger images need a GPU.
 LARGEST_SUGGESTED = 64
+# The setting that leaves out damaged images.
+SKIP_DAMAGED = "data.skip_damaged=true"
 
 
 @dataclass
@@ -94,7 +96,7 @@ class DatasetReport:
         if self.labels_error or not self.sizes or not all(isinstance(error, DamagedFileError) for error in problems):
             return ()
         size = () if self.shape else (f"data.size={suggest_side(self.sizes)}",)
-        return (*size, *(("data.skip_damaged=true",) if problems else ()))
+        return (*size, *((SKIP_DAMAGED,) if problems else ()))
 
     @property
     def obstacles(self) -> list[str]:

@@ -134,11 +134,12 @@ def has_columns(table: Table, columns: Sequence[LabelColumn]) -> bool:
 def _columns_error(table: Table, columns: Sequence[LabelColumn]) -> DataError:
     required = [FILE_HEADINGS[0], *(column.column for column in columns)]
     actual = f"has the columns {', '.join(map(repr, table.headings))}" if table.headings else "is empty"
-    return DataError(
-        table.path,
-        f"{actual}; it needs {' and '.join(map(repr, required))}: name the columns to learn from with "
-        "--set 'data.label_columns=[{column: ...}]', or train without labels: --set data.unlabelled=true",
-    )
+    remedy = "name the columns to learn from with --set 'data.label_columns=[{column: ...}]'"
+    if table.find_column(*FILE_HEADINGS) is None:
+        remedy = f"call the column of the images' names {FILE_HEADINGS[0]!r} (or {', '.join(FILE_HEADINGS[1:])})"
+    needs = f"it needs {' and '.join(map(repr, required))}"
+    without = "or train without labels: --set data.unlabelled=true"
+    return DataError(table.path, f"{actual}; {needs}: {remedy}, {without}")
 
 
 def _name(path: Path, line: int, value: str, column: LabelColumn) -> str:

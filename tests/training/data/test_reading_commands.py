@@ -42,9 +42,7 @@ def test_the_check_tells_the_size_that_helps(tmp_path: Path, check: Check) -> No
     code, _, error = check(folder)
     assert code == 1
     assert "--set data.size=20 in training (here: --size 20)" in error
-    assert error.endswith(
-        f"\nThis trains on the rest: ganmint train --data {folder} --out runs/mine --set data.size=20"
-    )
+    assert error.endswith(f"\nThis trains: ganmint train --data {folder} --out runs/mine --set data.size=20")
 
     code, output, _ = check(folder, "--size", "20")
     assert code == 0
