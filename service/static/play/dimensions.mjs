@@ -7,7 +7,7 @@ import { change, onChange, page } from './page.mjs';
 
 const list = $('dimensions');
 
-onChange(({ state, resolved, manifest }) => {
+onChange(({ state, resolved, manifest, source }) => {
   const drawn = drawStart(resolved, manifest.latents.z_dim);
   if (list.children.length !== drawn.length) list.replaceChildren(...Array.from(drawn, (_, k) => {
     const id = `z${k}`, slider = el('input', { id, type: 'range', min: -4, max: 4, step: 0.01 });
@@ -17,7 +17,7 @@ onChange(({ state, resolved, manifest }) => {
     const isMoved = k in state.z, at = isMoved ? state.z[k] : value, [label, slider] = list.children[k].children;
     label.classList.toggle('moved', isMoved);
     label.lastChild.textContent = at.toFixed(2);
-    if (document.activeElement !== slider || !isMoved) slider.value = at;
+    if (source !== slider.id || !isMoved) slider.value = at;
   });
   const moved = Object.keys(state.z).length;
   $('reset').disabled = !moved;

@@ -8,7 +8,7 @@ import { call } from './service.mjs';
 const list = $('directions');
 let model = '';
 
-onChange(({ state, manifest }) => {
+onChange(({ state, manifest, source }) => {
   const names = manifest.directions ?? [];
   $('moves').hidden = !names.length;
   if (model !== keyOf(state)) start(keyOf(state), names);
@@ -16,7 +16,7 @@ onChange(({ state, manifest }) => {
     const [label, slider] = item.children, value = state.dir[slider.name] ?? 0;
     label.classList.toggle('moved', value !== 0);
     label.lastChild.textContent = value.toFixed(2);
-    if (document.activeElement !== slider || !value) slider.value = value;
+    if (source !== `dir.${slider.name}` || !value) slider.value = value;
   }
   $('undo-moves').disabled = !Object.keys(state.dir).length;
 });

@@ -9,8 +9,9 @@ import { call } from './service.mjs';
 const MERGE_MS = 2000, WRITE_MS = 100, STILL_MS = 150, manifests = new Map(), listeners = [], patientListeners = [];
 let lastEdit = { id: '', at: 0 }, writing = 0, waiting = 0;
 
-// state: as the user left it; resolved: the same with its labels; manifest: of its model; apiKey: '' without one.
-export const page = { state: null, resolved: null, manifest: null, apiKey: readKey() };
+// state: as the user left it; resolved: the same with its labels; manifest: of its model; source: the control that changed
+// it, '' where it was the URL; refusal: the Error of a URL that cannot be shown, or null; apiKey: '' without one.
+export const page = { state: null, resolved: null, manifest: null, source: '', refusal: null, apiKey: readKey() };
 
 // Called at each change with the page, and with what to call where it fails.
 export const onChange = (listener) => listeners.push(listener);
@@ -45,7 +46,9 @@ export async function change(changes, id) {
   const next = tidy(follow(changes)), now = Date.now();
   const isSame = lastEdit.id === id && now - lastEdit.at < MERGE_MS;
   lastEdit = { id, at: now };
-  if (!await go(next)) return;
+  try {
+    await go(next, { source: id });
+  } catch (error) { return complain(error); }
   if (!isSame) return writeUrl('pushState');
   clearTimeout(writing); // browsers ignore pages that write it too often
   writing = setTimeout(writeUrl, WRITE_MS, 'replaceState');
@@ -61,35 +64,37 @@ export function shareLink() {
   return location.href;
 }
 
-async function go(next) {
-  try {
-    const key = keyOf(next);
-    if (!manifests.has(key)) manifests.set(key, await (await call(`v1/models/${key}`)).json());
-    const manifest = manifests.get(key);
-    Object.assign(page, { resolved: resolve(next, manifest), state: next, manifest });
-  } catch (error) {
-    complain(error);
-    return false;
-  }
+async function go(next, { source = '', refusal = null } = {}) {
+  const key = keyOf(next);
+  if (!manifests.has(key)) manifests.set(key, await (await call(`v1/models/${key}`)).json());
+  const manifest = manifests.get(key);
+  Object.assign(page, { resolved: resolve(next, manifest), state: next, manifest, source, refusal });
   for (const listener of listeners) listener(page, complain);
   clearTimeout(waiting);
   waiting = setTimeout(() => patientListeners.forEach((listener) => listener(page, complain)), STILL_MS);
-  return true;
 }
 
-// Shows what the URL says, or the first model.
+async function findModels() {
+  if (manifests.size) return;
+  for (const manifest of (await (await call('v1/models')).json()).models)
+    manifests.set(`${manifest.name}/${manifest.version}`, manifest);
+  if (!manifests.size) throw new Error('This service has no model.');
+}
+
+const firstAddress = () => `${[...manifests.keys()][0]}/7/0`;
+
+// Shows what the URL says, or the first model. Where the URL cannot be shown, says why beside what was shown before.
 export async function fromUrl() {
   lastEdit.id = '';
   try {
-    if (!manifests.size) {
-      for (const manifest of (await (await call('v1/models')).json()).models)
-        manifests.set(`${manifest.name}/${manifest.version}`, manifest);
-      if (!manifests.size) throw new Error('This service has no model.');
-    }
-    const [first] = manifests.keys(), text = decodeURIComponent(location.hash.slice(1)) || `${first}/7/0`;
+    await findModels();
+    const text = decodeURIComponent(location.hash.slice(1)) || firstAddress();
     if (!location.hash) history.replaceState(null, '', `#${text}`);
     await go(parseState(text));
-  } catch (error) { complain(error); }
+  } catch (refusal) {
+    if (manifests.size) await go(page.state ?? parseState(firstAddress()), { refusal });
+    complain(refusal);
+  }
 }
 
 addEventListener('popstate', fromUrl);

@@ -9,7 +9,7 @@ import './pasting.mjs';
 import './walk.mjs';
 import { formatState, unedited, unmixed } from './address.mjs';
 import { MAX } from './address_numbers.mjs';
-import { $, el } from './elements.mjs';
+import { $, el, fillField } from './elements.mjs';
 import { change, complain, fromUrl, listManifests, onChange, page, shareLink } from './page.mjs';
 import { keyOf, mint, paint, reasons } from './minter.mjs';
 import { makeSeed, readInteger } from './seeds.mjs';
@@ -42,7 +42,7 @@ function show(image, resolved, manifest) {
   where.textContent = `Synthetic images, minted ${reasons.has(keyOf(resolved)) ? 'by the service' : 'in this browser'}.`;
   document.title = `${keyOf(resolved)}, ${whole} - Ganmint`;
   showLines(resolved);
-  complain(null);
+  complain(page.refusal);
   document.body.dataset.ready = formatState(page.state);
 }
 
@@ -69,7 +69,7 @@ function offerModels(key) {
 function fill() {
   const { state, manifest } = page, isWritten = state.latent !== null;
   offerModels(keyOf(state));
-  for (const id of ['seed', 'index']) if (document.activeElement !== $(id)) $(id).value = state[id] ?? '';
+  for (const id of ['seed', 'index']) if (page.source !== id) fillField($(id), state[id]);
   $('seed').placeholder = isWritten ? 'the latent is written out' : '';
   const options = manifest.labels.map((name, k) => el('option', { value: k, textContent: name }));
   const drawn = el('option', { value: '', textContent: 'drawn', disabled: isWritten });

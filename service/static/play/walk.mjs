@@ -1,7 +1,7 @@
 // The way from the image to a second one: its end, how far along, and pictures on the way.
 
 import { isItself, unmixed } from './address.mjs';
-import { $, el } from './elements.mjs';
+import { $, el, fillField } from './elements.mjs';
 import { change, onChange, onStill, page } from './page.mjs';
 import { makeSeed, readInteger } from './seeds.mjs';
 import { makeThumbnails, nameOf } from './thumbnails.mjs';
@@ -9,7 +9,7 @@ import { makeThumbnails, nameOf } from './thumbnails.mjs';
 const STEPS = 8, list = $('walk-list'), thumbnails = makeThumbnails(list);
 const round = (share) => Number(share.toFixed(4));
 
-onChange(({ state, resolved, manifest }) => {
+onChange(({ state, resolved, manifest, source }) => {
   const { to, at, latent } = state, isMixed = to !== null, { labels } = manifest;
   $('way').hidden = !isMixed;
   $('walk-hint').hidden = isMixed;
@@ -19,7 +19,7 @@ onChange(({ state, resolved, manifest }) => {
   $('class-end').hidden = labels.length < 2 || manifest.schema_version === 1;
   $('class-end').disabled = latent !== null;
   for (const id of ['to-seed', 'to-index'])
-    if (document.activeElement !== $(id)) $(id).value = to?.[id.slice(3)] ?? '';
+    if (source !== id) fillField($(id), to?.[id.slice(3)]);
   $('tolabel').parentElement.hidden = !labels.length;
   const open = state.label === null ? 'drawn from its seed' : 'the same';
   $('tolabel').replaceChildren(el('option', { value: '', textContent: open }), ...labels.map((name, k) => el('option', { value: k, textContent: name })));

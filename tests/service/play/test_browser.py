@@ -238,6 +238,46 @@ def test_an_address_that_cannot_be_shown_says_why(browser: Any, service: str) ->
     tab.close()
 
 
+@pytest.mark.parametrize("address", ["tiny/9.9.9/7/0", "tiny", "%"])
+def test_beside_an_address_that_is_wrong_from_the_start_is_the_first_model(
+    browser: Any, service: str, address: str
+) -> None:
+    tab = Tab(browser, service, may_log="404")
+    tab.page.goto(f"{service}/play#{address}")
+    tab.wait_for(full("7/0"))
+    playwright.expect(tab.page.locator("#trouble")).not_to_be_empty()
+    playwright.expect(tab.page.locator("#model")).to_have_value("tiny/1.0.0")
+    tab.page.click("#next")
+    tab.wait_for(full("7/1"))
+    playwright.expect(tab.page.locator("#trouble")).to_be_hidden()
+    assert tab.page.url == f"{service}/play#{full('7/1')}"
+    tab.close()
+
+
+def test_fields_in_focus_follow_the_url(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    start = full("7/0?to=8.0&at=0.5&z0=1")
+    for field, typed, reached in [
+        ("#seed", "Bob", f"{make_seed('Bob')}/0?to=8.0&at=0.5"),
+        ("#to-seed", "Bob", f"7/0?to={make_seed('Bob')}.0&at=0.5&z0=1"),
+        ("#z0", "2", "7/0?to=8.0&at=0.5&z0=2"),
+    ]:
+        tab.show(start)
+        before = tab.page.input_value(field)
+        tab.page.locator(field).fill(typed)
+        tab.wait_for(full(reached))
+        playwright.expect(tab.page.locator(field)).to_have_value(typed)
+        tab.page.go_back()
+        tab.wait_for(start)
+        playwright.expect(tab.page.locator(field)).to_be_focused()
+        playwright.expect(tab.page.locator(field)).to_have_value(before)
+    tab.page.fill("#index", "none")
+    tab.show(full("7/3"))
+    playwright.expect(tab.page.locator("#index")).to_have_value("3")
+    playwright.expect(tab.page.locator("#index")).not_to_have_attribute("aria-invalid", "true")
+    tab.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(browser: Any, service: str, scheme: str) -> None:
     tab = Tab(browser, service, color_scheme=scheme, viewport={"width": 390, "height": 844})
