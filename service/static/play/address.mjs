@@ -1,12 +1,12 @@
 // Addresses (docs/addresses.md). The page's state is one, whose labels may be left open.
 
-import { DECIMAL, place, whole } from './address_numbers.mjs';
+import { decimal, decimalWithin, place, whole } from './address_numbers.mjs';
 import { decodeLatent, drawLabel } from './latents.mjs';
 import {
   checkEdits, fitEdits, formatPaste, formatUnit, listLevels, parsePaste, parseUnit, parseUnitName, sortPastes, sortUnits, unitName,
 } from './level_edits.mjs';
 
-const MOST = 16, MAX_DIRECTIONS = 16, MAX_LENGTH = 2048;
+const MOST = 16, MAX_DIRECTIONS = 16, MAX_LENGTH = 2048, MAX_NAME = 120;
 
 // What an address without edits leaves out.
 export const unmixed = { to: null, tolabel: null, at: null };
@@ -19,13 +19,9 @@ function truncation(text, what) {
 }
 
 function share(text, what) {
-  if (DECIMAL.test(text) && text > 0 && text < 1) return Number(text);
+  const value = decimal(text, what);
+  if (value > 0 && value < 1) return value;
   throw new Error(`${what}: must be above 0 and below 1, with at most 4 decimals`);
-}
-
-function decimal(text, what) {
-  if (DECIMAL.test(text) && Math.abs(text) <= MOST) return Number(text);
-  throw new Error(`${what}: must be a number from -${MOST} to ${MOST} with at most 4 decimals`);
 }
 
 const PARSERS = { label: whole, psi: truncation, to: place, tolabel: whole, at: share };
@@ -49,8 +45,8 @@ export function parseState(text) {
     if (!isKnown) throw new Error(`address: has the part ${part}, which this page does not know`);
     if (seen.has(key) && key !== 'paste') throw new Error(`${key}: is given twice`);
     seen.add(key);
-    if (dimension) state.z[dimension[1]] = decimal(value, key);
-    else if (direction) state.dir[direction[1]] = decimal(value, key);
+    if (dimension) state.z[dimension[1]] = decimalWithin(value, MOST, key);
+    else if (direction) state.dir[direction[1]] = decimalWithin(value, MOST, key);
     else if (unit) state.units.push(parseUnit(unit, value));
     else if (key === 'paste') state.paste.push(parsePaste(value));
     else state[key] = PARSERS[key](value, key);
@@ -100,6 +96,16 @@ export function formatState({ model, version, seed, index, latent, label, psi, t
   query.push(...paste.map((one) => `paste=${formatPaste(one)}`), ...units.map((one) => `${unitName(one)}=${formatUnit(one)}`));
   const start = latent === null ? `${seed}/${index}` : `z/${latent}`;
   return `${model}/${version}/${start}${query.length ? '?' : ''}${query.join('&')}`;
+}
+
+// FNV-1a, in 8 hexadecimal digits.
+const hashOf = (text) => ([...text].reduce((hash, character) => Math.imul(hash ^ character.charCodeAt(0), 16777619), 2166136261) >>> 0)
+  .toString(16).padStart(8, '0');
+
+// The name of the image's file, as `ganmint sample` makes it: the whole address, or the hash of one that is too long.
+export function formatFileName(state) {
+  const address = formatState(state), name = address.replace(/[/?&]/g, '_');
+  return `${name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}-${hashOf(address)}` : name}.png`;
 }
 
 // The state with its labels resolved, if it is one of the manifest's; throws an Error that names the part at fault.

@@ -1,6 +1,6 @@
 // Edits of feature maps in an address: `paste` and `uL.U` (docs/addresses.md). Rectangles are [y0, x0, y1, x1].
 
-import { DECIMAL, place, whole } from './address_numbers.mjs';
+import { decimalWithin, place, whole } from './address_numbers.mjs';
 
 const MOST_PASTES = 4, MOST_UNITS = 64, MOST_VALUE = 100;
 
@@ -36,9 +36,7 @@ export function parsePaste(text) {
 export function parseUnit(found, text) {
   const [value, ...corners] = text.split('_'), what = unitName(found);
   if (corners.length && corners.length !== 4) throw new Error(`${what}: must be V or V_Y0_X0_Y1_X1 such as -1.5_8_4_12_12`);
-  if (!DECIMAL.test(value) || Math.abs(value) > MOST_VALUE)
-    throw new Error(`${what}: must be a number from -${MOST_VALUE} to ${MOST_VALUE} with at most 4 decimals`);
-  return { ...found, value: Number(value), rectangle: corners.length ? rectangle(corners, what) : null };
+  return { ...found, value: decimalWithin(value, MOST_VALUE, what), rectangle: corners.length ? rectangle(corners, what) : null };
 }
 
 export const formatPaste = ({ level, seed, index, label, rectangle: corners }) =>

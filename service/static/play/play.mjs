@@ -7,7 +7,7 @@ import './editing.mjs';
 import './following.mjs';
 import './pasting.mjs';
 import './walk.mjs';
-import { formatState, unedited, unmixed } from './address.mjs';
+import { formatFileName, formatState, unedited, unmixed } from './address.mjs';
 import { MAX } from './address_numbers.mjs';
 import { $, el, fillField } from './elements.mjs';
 import { change, complain, fromUrl, listManifests, onChange, page, shareLink } from './page.mjs';
@@ -47,8 +47,8 @@ function show(image, resolved, manifest) {
 }
 
 function showLines(resolved) {
-  const address = formatState(resolved), path = imagePath(address), { model, seed, index, latent } = resolved;
-  const file = `${model}-${latent === null ? `${seed}-${index}` : 'latent'}.png`, reason = reasons.get(keyOf(resolved));
+  const address = formatState(resolved), path = imagePath(address);
+  const file = formatFileName(resolved), reason = reasons.get(keyOf(resolved));
   $('permanent').textContent = address;
   if (page.apiKey) $('permanent').removeAttribute('href'); else $('permanent').href = BASE + path; // a link carries no key
   $('note').textContent = `Permanent address: always the same bytes.${reason ? ` Minted by the service: ${reason}.` : ''}`;
@@ -66,6 +66,11 @@ function offerModels(key) {
   models.value = key;
 }
 
+function describeKeys(classes) {
+  const choice = classes > 1 ? `, 0 to ${Math.min(classes, 10) - 1} choose a class` : '';
+  return `With the picture in focus: ← and → change the index, R draws a seed${choice}.`;
+}
+
 function fill() {
   const { state, manifest } = page, isWritten = state.latent !== null;
   offerModels(keyOf(state));
@@ -75,6 +80,7 @@ function fill() {
   const drawn = el('option', { value: '', textContent: 'drawn', disabled: isWritten });
   $('label').replaceChildren(drawn, ...options);
   $('label').value = state.label ?? '';
+  $('keys').textContent = describeKeys(manifest.labels.length);
   $('label').parentElement.hidden = !manifest.labels.length;
   $('psi').parentElement.hidden = !manifest.truncation;
   $('psi').value = state.psi;

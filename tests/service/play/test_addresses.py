@@ -141,6 +141,17 @@ def test_what_python_refuses_is_refused_with_the_same_part_named(manifest: Manif
         assert result["error"].startswith(f"{part}: "), (text, result)
 
 
+def test_numbers_are_refused_in_pythons_words(manifest: Manifest) -> None:
+    parts = ["to=8.0&at=0.50", "to=8.0&at=1", "z1=1.50", "z1=-0", "z1=16.0001", "dir.tilt=17", "u0.1=2.0", "u0.1=101"]
+    texts = [f"{PLAIN}?label=2&{part}" for part in parts]
+    for text, result in zip(texts, _read(texts, manifest), strict=True):
+        with pytest.raises(InputError) as caught:
+            Address.parse(text)
+        said = str(caught.value)
+        # Python ends some with the number, which it writes as a float.
+        assert result["error"] in (said, said.partition(", got ")[0]), text
+
+
 def test_a_model_of_schema_1_mixes_latents_and_no_classes(manifest: Manifest) -> None:
     old = manifest.model_copy(update={"schema_version": 1})
     mixed, refused = _read([f"{PLAIN}?label=3&to=8.0&at=0.5", f"{PLAIN}?to=8.0&at=0.5"], old)

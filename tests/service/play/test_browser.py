@@ -229,6 +229,28 @@ def test_a_model_with_directions_has_their_sliders(
     tab.close()
 
 
+def test_the_keys_of_classes_are_those_that_the_model_has(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    tab.show(full("7/0"))
+    assert tab.page.locator("#keys").inner_text().endswith(", 0 to 2 choose a class.")
+    tab.close()
+
+
+def test_files_are_named_after_the_whole_address(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    units = "&".join(f"u0.{unit}=-1.2345_0_0_1_1" for unit in range(6))
+    names = {}
+    for part in ["7/0?label=1", "7/0?label=1&to=8.0&at=0.5", f"7/0?label=1&{units}", f"7/0?label=1&{units}&u1.0=1"]:
+        address = full(part)
+        tab.show(address)
+        names[address] = tab.page.get_attribute("#download", "download")
+        assert tab.page.locator("#curl").inner_text().endswith(f"{address.partition('?')[2]}' -o {names[address]}")
+    plain, mixed, *long = names.values()
+    assert (plain, mixed) == ("tiny_1.0.0_7_0_label=1.png", "tiny_1.0.0_7_0_label=1_to=8.0_at=0.5.png")
+    assert len(set(long)) == 2 and all(len(name) < 140 for name in long)
+    tab.close()
+
+
 def test_an_address_that_cannot_be_shown_says_why(browser: Any, service: str) -> None:
     tab = Tab(browser, service)
     tab.page.goto(f"{service}/play#{full('7/0?to=8.0&at=1')}")
