@@ -108,7 +108,7 @@ def sample(
         seed,
         index,
         count,
-        parse_labels(labels) if labels else None,
+        None if labels is None else parse_labels(labels),
         psi,
         parse_query("&".join(query)) if query else {},
     )

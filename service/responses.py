@@ -7,10 +7,11 @@ bytes.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import anyio
@@ -68,7 +69,7 @@ def make_address_headers(addresses: Sequence[Address]) -> dict[str, str]:
     return headers
 
 
-async def stream_zip(manifest: Manifest, pending: PendingRequest) -> AsyncIterator[bytes]:
+async def stream_zip(manifest: Manifest, pending: PendingRequest) -> AsyncGenerator[bytes]:
     """Write metadata.jsonl, as Hugging Face's imagefolder reads it, then one PNG per image."""
     rows = [{"file_name": f"{d['index']}.png", **d} for d in _describe_images(manifest, pending.addresses)]
     buffer = ZipBuffer()
@@ -82,7 +83,7 @@ async def stream_zip(manifest: Manifest, pending: PendingRequest) -> AsyncIterat
     yield buffer.take()
 
 
-async def stream_npz(manifest: Manifest, pending: PendingRequest) -> AsyncIterator[bytes]:
+async def stream_npz(manifest: Manifest, pending: PendingRequest) -> AsyncGenerator[bytes]:
     """Write labels, addresses and label_names (see service.npz), then images, uint8 (n, H, W, C)."""
     shape = manifest.image
     buffer = ZipBuffer()
@@ -105,8 +106,9 @@ class ArchiveResponse(StreamingResponse):
     cut alone tells the client; metrics and the log have the reason.
     """
 
-    def __init__(self, chunks: AsyncIterator[bytes], send_timeout_s: float, **arguments: Any) -> None:
+    def __init__(self, chunks: AsyncGenerator[bytes], send_timeout_s: float, **arguments: Any) -> None:
         super().__init__(chunks, **arguments)
+        self._chunks = chunks
         self._send_timeout_s = send_timeout_s
         self._is_whole = False
 
@@ -114,7 +116,9 @@ class ArchiveResponse(StreamingResponse):
         # Starlette ends the stream without an error when the client disconnects.
         cut: Exception = ClientGoneError("the client disconnected")
         try:
-            await super().__call__(scope, receive, send)
+            # Closed here and not by the garbage collector, which may take the buffer before the archive.
+            async with contextlib.aclosing(self._chunks):
+                await super().__call__(scope, receive, send)
         except Exception as error:
             cut = error
         if not self._is_whole:

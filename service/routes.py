@@ -7,9 +7,10 @@ models (service.registry), response bodies (service.responses), error statuses (
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -154,12 +155,13 @@ async def _stream_archive(
     """Respond with an archive that is written while its images are minted."""
     stream_format = responses.stream_zip if media_type == ZIP else responses.stream_npz
 
-    async def stream_chunks() -> AsyncIterator[bytes]:
+    async def stream_chunks() -> AsyncGenerator[bytes]:
         # Submitted inside the generator, so that the request is dropped whenever the stream ends.
         with model.batcher.submit(addresses, "image/png" if media_type == ZIP else None, deadline) as pending:
             yield b""
-            async for chunk in stream_format(model.manifest, pending):
-                yield chunk
+            async with contextlib.aclosing(stream_format(model.manifest, pending)) as stream:
+                async for chunk in stream:
+                    yield chunk
 
     chunks = stream_chunks()
     # Queue the request before the status is sent: a full queue must give a 429.

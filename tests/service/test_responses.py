@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ def test_a_client_that_stops_reading_is_cut_off(num_read: int) -> None:
     metrics = Metrics()
     state: dict[str, Any] = {}
 
-    async def chunks() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncGenerator[bytes]:
         nonlocal is_closed
         try:
             while True:
