@@ -28,6 +28,10 @@ psi_option = click.option(
     help="Truncation, above 0 and at most 1: lower is less varied.",
 )
 
+revision_option = click.option(
+    "--to", type=PATH, help="Write the new version to this folder instead of the model store."
+)
+
 # As models.runtime.loading, models.signing and models.store read them; those are too heavy for a help text.
 LOADING_VARIABLES = (
     ("GANMINT_RUNTIME=auto", "what runs the model: onnx, torchscript, or auto: onnx on the CPU where a model has it"),

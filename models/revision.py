@@ -48,3 +48,8 @@ def revise(
             draft.add(name, content)
         draft.commit(draft.manifest)
     return StoredModel(manifest.name, manifest.version, to)
+
+
+def describe_place(revised: StoredModel, to: Path | None) -> str:
+    """Say where `revise` put a version, for the user who gave `to`."""
+    return str(revised.path) if to else f"{revised.name}/{revised.version} in the model store"

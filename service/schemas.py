@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from models.address import NAME, VERSION
 from models.images import MediaType
+from models.labels import Label
 from models.latents import MAX_INTEGER, MAX_VALUE
 from models.verification import Verification
 
 # For the API description only; models.address refuses what is wrong, with its own error texts.
 _NAME: dict[str, Any] = {"pattern": f"^{NAME.pattern}$"}
 _VERSION: dict[str, Any] = {"pattern": f"^{VERSION.pattern}$"}
-Label = int | str | dict[str, str]
 Integer = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
 LatentValue = Annotated[float, Field(strict=True, ge=-MAX_VALUE, le=MAX_VALUE, allow_inf_nan=False)]
 

@@ -9,13 +9,14 @@ import numpy as np
 
 from models import artifact, images, store
 from models.artifact_files import DIRECTIONS, ArtifactFiles
-from models.cli import PATH, ModelCommand, device_option, write_output
+from models.cli import PATH, ModelCommand, device_option, revision_option, write_output
 from models.directions import Directions, dump_directions
 from models.errors import DataError, GanmintError, InputError
-from models.revision import revise
+from models.revision import describe_place, revise
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from training.config_files import read_data_config
+from training.data.labels import split_class_names
 from training.dissection.directions import (
     CHECK_SEED,
     CHECKED_VALUES,
@@ -24,7 +25,7 @@ from training.dissection.directions import (
     find_directions,
     move_images,
 )
-from training.dissection.label_measures import list_attributes, make_label_measure, split_class_names
+from training.dissection.label_measures import list_attributes, make_label_measure
 from training.dissection.measures import choose_measures
 from training.evaluation import classifier, data_split
 from training.evaluation.classifier import Classifier
@@ -62,7 +63,7 @@ _RECIPE = STANDARD.classifier.model_copy(update={"epochs": 1})
     help="How many generated images to find directions by; a quarter more checks them.",
 )
 @click.option("--out", type=PATH, help="Write a picture (.png) of images that are moved along each direction.")
-@click.option("--to", type=PATH, help="Write the new version to this folder instead of the model store.")
+@revision_option
 @device_option
 def directions(
     model: str, data_path: Path | None, fit_images: int, out: Path | None, to: Path | None, device: str
@@ -115,7 +116,7 @@ def _train_classifiers(sampler: Sampler, data_path: Path) -> tuple[Classifier, .
     if (
         train.labels is None
         or train.class_names != manifest.class_names
-        or train.shape != (*(shape.channels, shape.height, shape.width),)
+        or train.shape != (shape.channels, shape.height, shape.width)
     ):
         raise DataError(data_path, f"is not what {manifest.name} was trained on: its classes or images differ")
     return classifier.train_several(
@@ -156,5 +157,4 @@ def _draw(sampler: Sampler, found: Directions) -> bytes:
 
 def _write(files: ArtifactFiles, found: Directions, to: Path | None) -> None:
     revised = revise(files, {DIRECTIONS: dump_directions(found)}, {"directions": found.names}, to)
-    where = revised.path if to else f"{revised.name}/{revised.version} in the model store"
-    click.echo(f"Wrote {where}, with the directions {', '.join(found.names)}")
+    click.echo(f"Wrote {describe_place(revised, to)}, with the directions {', '.join(found.names)}")

@@ -8,10 +8,10 @@ import click
 
 from models import artifact, store
 from models.artifact_files import ONNX_FILE, UNITS
-from models.cli import PATH, ModelCommand, write_output
+from models.cli import PATH, ModelCommand, revision_option, write_output
 from models.errors import InputError
 from models.network_config import GeneratorConfig, list_levels
-from models.revision import revise
+from models.revision import describe_place, revise
 from models.runtime.onnx_levels import OnnxLevels
 from models.units import dump_units
 from training.config_files import read_data_config
@@ -41,7 +41,7 @@ from training.progress import ProgressPrinter
 @click.option(
     "--out", type=PATH, help="The report (.html). Default: dissections/NAME-VERSION.html, of the version dissected."
 )
-@click.option("--to", type=PATH, help="Write the new version to this folder instead of the model store.")
+@revision_option
 def dissect(model: str, count: int, changed_count: int, out: Path | None, to: Path | None) -> None:
     """Tell what the units of a generator do: the feature maps of its levels (GAN Dissection, arXiv 1811.10597).
 
@@ -69,4 +69,4 @@ def dissect(model: str, count: int, changed_count: int, out: Path | None, to: Pa
     write_output(report, render_units(title, found, levels).encode())
     click.echo(f"Wrote {report}")
     revised = revise(files, {UNITS: dump_units(found.units)}, to=to)
-    click.echo(f"Wrote {revised.path if to else f'{revised.name}/{revised.version} in the model store'}")
+    click.echo(f"Wrote {describe_place(revised, to)}")

@@ -95,6 +95,17 @@ def find_values(factors: Sequence[LabelFactor], class_names: Sequence[str]) -> d
     return {factor.column: tuple(by_name[name][k] for name in class_names) for k, factor in enumerate(factors)}
 
 
+def split_class_names(class_names: Sequence[str], columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return each label's value in every class of older models and runs, by class names that are values with spaces.
+
+    Args: class_names, of the model; columns, the labels. Returns: nothing where the names have other parts.
+    """
+    words = [name.split(" ") for name in class_names]
+    if len(columns) < 2 or any(len(parts) != len(columns) for parts in words):
+        return {}
+    return {column: tuple(parts[k] for parts in words) for k, column in enumerate(columns)}
+
+
 def derive_class_names(factors: Sequence[LabelFactor], rows: Collection[tuple[str, ...]]) -> tuple[str, ...]:
     """Return the classes that occur, ordered by the first column, then the second, and so on.
 

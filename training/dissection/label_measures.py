@@ -35,17 +35,6 @@ class Attribute(NamedTuple):
     ranks: NDArray[np.int64]
 
 
-def split_class_names(class_names: Sequence[str], columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Return each label's value in every class, for older models, whose class names are their values with spaces.
-
-    Args: class_names, of the model; columns, the labels. Returns: nothing where the names have other parts.
-    """
-    words = [name.split(" ") for name in class_names]
-    if len(columns) < 2 or any(len(parts) != len(columns) for parts in words):
-        return {}
-    return {column: tuple(parts[k] for parts in words) for k, column in enumerate(columns)}
-
-
 def list_attributes(label_values: Mapping[str, Sequence[str]]) -> list[Attribute]:
     """Return the attributes of which classes are combinations: labels with several values.
 

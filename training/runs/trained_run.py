@@ -18,7 +18,7 @@ from models.network_config import GeneratorConfig, Shape
 from models.networks import build_generator
 from training.config import Config
 from training.config_files import list_presets, load_config, load_preset
-from training.data.labels import LabelFactor, find_values
+from training.data.labels import split_class_names
 from training.precision import resolve_precision
 from training.runs import checkpoint, run_dir, snapshots
 from training.runs.ancestry import to_data_info
@@ -54,12 +54,11 @@ class TrainedRun:
         return self.network_config.shape[0] in (1, 3) and self.network_config.shape[1:] != (1, 1)
 
     def _find_label_values(self) -> dict[str, tuple[str, ...]]:
-        """Return what the data said, or for older runs, which did not keep it, what the chosen columns say."""
+        """Return what the data said, or for older runs, which did not keep it, what the class names say."""
         if "label_values" in self.data_info:
             return {column: tuple(values) for column, values in self.data_info["label_values"].items()}
-        columns = self.config.data.label_columns
-        factors = [LabelFactor(column.column, tuple(dict.fromkeys(column.names.values()))) for column in columns]
-        return find_values(factors, self.data_info["label_names"])
+        columns = [column.column for column in self.config.data.label_columns]
+        return split_class_names(self.data_info["label_names"], columns)
 
     def draft_manifest(self, name: str, version: str, licence: str | None = None) -> Manifest:
         """Draft the manifest, without batch sizes, scores and files; for an image run only.

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from training.data.labels import split_class_names
 from training.dissection import measures
-from training.dissection.label_measures import list_attributes, make_label_measure, score_attribute, split_class_names
+from training.dissection.label_measures import list_attributes, make_label_measure, score_attribute
 from training.evaluation.classifier import Predictions
 
 SIDE = 28
