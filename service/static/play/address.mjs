@@ -3,7 +3,7 @@
 import { decimal, decimalWithin, place, whole } from './address_numbers.mjs';
 import { decodeLatent, drawLabel } from './latents.mjs';
 import {
-  checkEdits, fitEdits, formatPaste, formatUnit, listLevels, parsePaste, parseUnit, parseUnitName, sortPastes, sortUnits, unitName,
+  checkEdits, fitEdits, formatPaste, formatUnit, leaveOutOwn, listLevels, parsePaste, parseUnit, parseUnitName, sortPastes, sortUnits, unitName,
 } from './level_edits.mjs';
 
 const MOST = 16, MAX_DIRECTIONS = 16, MAX_LENGTH = 2048, MAX_NAME = 120;
@@ -109,10 +109,12 @@ export function formatFileName(state) {
 }
 
 // The state with its labels resolved, if it is one of the manifest's; throws an Error that names the part at fault.
-export function resolve(state, manifest) {
-  const { schema_version: schema, labels, network, latents: { z_dim: zDim } } = manifest;
-  checkFit(state, manifest);
-  const resolved = labels.length ? resolveLabels(state, zDim, labels.length) : state;
+export const resolve = (state, manifest) => checkResolved(resolveLabels(state, manifest), manifest);
+
+// The same without pastes of the image itself, which change nothing: whoever walks through images with a paste meets its source.
+export const resolveWalked = (state, manifest) => checkResolved(leaveOutOwn(resolveLabels(state, manifest)), manifest);
+
+function checkResolved(resolved, { schema_version: schema, labels, network }) {
   if (resolved.tolabel !== null && schema === 1) throw new Error('tolabel: this model is of schema 1 and cannot mix classes');
   checkParts(resolved);
   if (!resolved.paste.length && !resolved.units.length) return resolved;
@@ -135,7 +137,10 @@ function checkFit(state, { labels, truncation: hasTruncation, directions = [], l
       throw new Error(`${what}: ${labels.length ? `must be 0 to ${labels.length - 1}` : 'this model has no classes'}`);
 }
 
-function resolveLabels(state, zDim, classes) {
+function resolveLabels(state, manifest) {
+  const { labels: { length: classes }, latents: { z_dim: zDim } } = manifest;
+  checkFit(state, manifest);
+  if (!classes) return state;
   const { seed, index, latent, to } = state, draw = (from) => drawLabel(from.seed, from.index, zDim, classes);
   if (latent !== null && state.label === null) throw new Error('label: is missing, because a written latent has no stream to draw one from');
   const label = state.label ?? draw({ seed, index });

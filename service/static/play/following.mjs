@@ -1,6 +1,6 @@
 // The images that follow: the same seed at the next indices.
 
-import { resolve, unedited, unmixed } from './address.mjs';
+import { resolveWalked, unmixed } from './address.mjs';
 import { MAX } from './address_numbers.mjs';
 import { $ } from './elements.mjs';
 import { change, onStill, page } from './page.mjs';
@@ -9,12 +9,12 @@ import { makeThumbnails } from './thumbnails.mjs';
 const COUNT = 12, list = $('following-list'), thumbnails = makeThumbnails(list);
 let first = 1;
 
-// The images after the page's own, without edits: [{state, title}]; none after a written latent.
-export function listFollowing({ state, manifest }) {
-  const { index, label, latent } = state, plain = { ...state, ...unmixed, ...unedited, label };
+// The images after the page's own, with its edits, or with others in their place: [{state, title}]; none after a written latent.
+export function listFollowing({ state, manifest }, edits = {}) {
+  const { index, latent } = state, start = { ...state, ...unmixed, ...edits };
   const count = latent === null ? Math.min(COUNT, MAX - index) : 0;
   return Array.from({ length: count }, (_, k) => ({
-    state: resolve({ ...plain, index: index + 1 + k }, manifest), title: `index ${index + 1 + k}`,
+    state: resolveWalked({ ...start, index: index + 1 + k }, manifest), title: `index ${index + 1 + k}`,
   }));
 }
 
@@ -32,5 +32,5 @@ list.addEventListener('click', (event) => {
   event.preventDefault();
   const index = first + [...list.children].indexOf(item), { seed, at } = page.state;
   if ($('as-end').checked) change({ to: { seed, index }, tolabel: null, at: at ?? 0.5 }, 'end');
-  else change({ index, ...unedited, ...unmixed }, 'following');
+  else change({ index, ...unmixed }, 'following');
 });

@@ -95,14 +95,21 @@ export function fitEdits(state, levels, classes) {
     const { units } = levels[edit.level];
     if (edit.unit >= units) throw new Error(`${unitName(edit)}: level ${edit.level} has the units 0 to ${units - 1}`);
   }
-  if (!state.to && !Object.keys({ ...state.z, ...state.dir }).length) checkOwn(state);
+  const own = findOwn(state);
+  if (own) throw new Error(`paste: changes nothing, because it is of the image itself: ${formatPaste(own)}`);
 }
 
-function checkOwn({ seed, index, label, paste, units }) { // a paste of the image itself must put back what was changed
+// The first paste of a resolved state that is of the image itself, and puts back nothing that was changed.
+function findOwn({ seed, index, label, to, z, dir, paste, units }) {
+  if (to || Object.keys({ ...z, ...dir }).length) return undefined;
   const lowest = Math.min(...[...paste, ...units].map(({ level }) => level));
-  paste.forEach((one, k) => {
+  return paste.find((one, k) => {
     const isOwn = one.seed === seed && one.index === index && one.label === label;
-    const isChanged = lowest < one.level || paste.slice(0, k).some((before) => overlaps(before.rectangle, one.rectangle));
-    if (isOwn && !isChanged) throw new Error(`paste: changes nothing, because it is of the image itself: ${formatPaste(one)}`);
+    return isOwn && lowest === one.level && !paste.slice(0, k).some((before) => overlaps(before.rectangle, one.rectangle));
   });
+}
+
+export function leaveOutOwn(state) {
+  const own = findOwn(state);
+  return own ? leaveOutOwn({ ...state, paste: state.paste.filter((one) => one !== own) }) : state;
 }

@@ -1,6 +1,6 @@
 // The page's state: an address in the URL's hash, what it resolves to, and whom to tell of a change.
 
-import { formatState, isItself, parseState, resolve, unmixed } from './address.mjs';
+import { formatState, isItself, parseState, resolveWalked, unmixed } from './address.mjs';
 import { $ } from './elements.mjs';
 import { keepKey, readKey } from './key.mjs';
 import { keyOf } from './minter.mjs';
@@ -68,10 +68,16 @@ async function go(next, { source = '', refusal = null } = {}) {
   const key = keyOf(next);
   if (!manifests.has(key)) manifests.set(key, await (await call(`v1/models/${key}`)).json());
   const manifest = manifests.get(key);
-  Object.assign(page, { resolved: resolve(next, manifest), state: next, manifest, source, refusal });
+  Object.assign(page, { resolved: resolveWalked(next, manifest), state: next, manifest, source, refusal });
   for (const listener of listeners) listener(page, complain);
   clearTimeout(waiting);
-  waiting = setTimeout(() => patientListeners.forEach((listener) => listener(page, complain)), STILL_MS);
+  waiting = setTimeout(tellPatient, STILL_MS);
+}
+
+function tellPatient() {
+  try {
+    for (const listener of patientListeners) listener(page, complain);
+  } catch (error) { complain(error); }
 }
 
 async function findModels() {

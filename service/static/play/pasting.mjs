@@ -1,6 +1,6 @@
 // Pastes the rectangle from another image: one of those that follow, or one whose address is typed.
 
-import { parseState } from './address.mjs';
+import { parseState, resolve, unedited } from './address.mjs';
 import { place } from './address_numbers.mjs';
 import { getRectangle } from './brush.mjs';
 import { getLevel } from './editing.mjs';
@@ -14,7 +14,7 @@ import { makeThumbnails } from './thumbnails.mjs';
 const panel = $('edits'), list = $('sources'), thumbnails = makeThumbnails(list);
 
 function showSources(onError) {
-  const items = panel.open && !panel.hidden ? listFollowing(page) : [];
+  const items = panel.open && !panel.hidden ? listFollowing(page, unedited) : [];
   list.hidden = !items.length;
   if (items.length) thumbnails.show(items, onError); else thumbnails.stop();
 }
@@ -23,10 +23,17 @@ onStill((_, onError) => showSources(onError));
 panel.addEventListener('toggle', () => showSources(complain));
 
 function paste({ seed, index, label }) {
-  const rectangle = getRectangle();
-  if (!rectangle) return complain(new Error('paste: draw a rectangle on the picture first'));
+  const { state, resolved, manifest } = page, rectangle = getRectangle();
+  if (!rectangle) throw new Error('paste: draw a rectangle on the picture first');
   const one = { level: getLevel(), seed, index, label, rectangle };
-  change({ paste: addPaste(page.state.paste, one) }, formatPaste(one));
+  resolve({ ...resolved, paste: addPaste(resolved.paste, one) }, manifest); // refuses one that changes nothing
+  change({ paste: addPaste(state.paste, one) }, formatPaste(one));
+}
+
+function tryPaste(findSource) {
+  try {
+    paste(findSource());
+  } catch (error) { complain(error); }
 }
 
 // SEED.INDEX, an address, or a link to this page -> {seed, index, label}
@@ -45,13 +52,10 @@ list.addEventListener('click', (event) => {
   const item = event.target.closest('li');
   if (!item || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  const { seed, index } = listFollowing(page)[[...list.children].indexOf(item)].state;
-  paste({ seed, index, label: page.state.label });
+  tryPaste(() => ({ ...readSource(item.firstChild.hash), label: page.state.label }));
 });
 
 $('paste-form').addEventListener('submit', (event) => {
   event.preventDefault();
-  try {
-    paste(readSource($('source').value.trim()));
-  } catch (error) { complain(error); }
+  tryPaste(() => readSource($('source').value.trim()));
 });

@@ -92,10 +92,10 @@ function fill() {
 
 const step = (by) => {
   const index = page.state.index + by;
-  if (page.state.latent === null && index >= 0 && index <= MAX) change({ index, ...unedited }, 'index');
+  if (page.state.latent === null && index >= 0 && index <= MAX) change({ index }, 'index');
 };
 
-const drawSeed = () => change({ seed: makeSeed(), index: 0, latent: null, ...unedited }, 'random');
+const drawSeed = () => change({ seed: makeSeed(), index: 0, latent: null }, 'random');
 
 $('form').addEventListener('input', async ({ target }) => {
   const { id, value } = target;
@@ -108,7 +108,7 @@ $('form').addEventListener('input', async ({ target }) => {
   if (id === 'label') return change({ label: value === '' ? null : Number(value) }, id);
   const integer = await readInteger(target, id === 'seed');
   if (integer === null) return;
-  const { seed, index } = page.state, start = { seed: seed ?? 0, index: index ?? 0, latent: null, ...unedited };
+  const { seed, index } = page.state, start = { seed: seed ?? 0, index: index ?? 0, latent: null };
   return change({ ...start, [id]: integer }, id);
 });
 $('form').addEventListener('submit', (event) => event.preventDefault());

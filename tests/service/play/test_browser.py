@@ -97,16 +97,16 @@ def test_a_link_restores_all_of_the_page(browser: Any, service: str) -> None:
 def test_the_next_images_are_shown_and_chosen(browser: Any, service: str) -> None:
     tab = Tab(browser, service)
     tab.show(full("7/0?label=1&z0=2"))
-    links = tab.wait_for_thumbnails("following-list", 12, full("7/12?label=1"))
-    assert tab.largest_difference(full("7/12?label=1"), "#following-list li:last-child canvas") <= 1
+    links = tab.wait_for_thumbnails("following-list", 12, full("7/12?label=1&z0=2"))
+    assert tab.largest_difference(full("7/12?label=1&z0=2"), "#following-list li:last-child canvas") <= 1
     links.nth(1).click()
-    tab.wait_for(full("7/2?label=1"))
+    tab.wait_for(full("7/2?label=1&z0=2"))
     tab.page.check("#as-end")
-    tab.wait_for_thumbnails("following-list", 12, full("7/14?label=1")).first.click()
-    tab.wait_for(full("7/2?label=1&to=7.3&at=0.5"))
+    tab.wait_for_thumbnails("following-list", 12, full("7/14?label=1&z0=2")).first.click()
+    tab.wait_for(full("7/2?label=1&to=7.3&at=0.5&z0=2"))
     tab.page.focus("#picture")
     tab.page.keyboard.press("ArrowLeft")
-    tab.wait_for(full("7/1?label=1&to=7.3&at=0.5"))
+    tab.wait_for(full("7/1?label=1&to=7.3&at=0.5&z0=2"))
     tab.close()
 
 
@@ -282,7 +282,7 @@ def test_fields_in_focus_follow_the_url(browser: Any, service: str) -> None:
     tab = Tab(browser, service)
     start = full("7/0?to=8.0&at=0.5&z0=1")
     for field, typed, reached in [
-        ("#seed", "Bob", f"{make_seed('Bob')}/0?to=8.0&at=0.5"),
+        ("#seed", "Bob", f"{make_seed('Bob')}/0?to=8.0&at=0.5&z0=1"),
         ("#to-seed", "Bob", f"7/0?to={make_seed('Bob')}.0&at=0.5&z0=1"),
         ("#z0", "2", "7/0?to=8.0&at=0.5&z0=2"),
     ]:

@@ -202,6 +202,33 @@ def test_a_part_of_another_image_is_pasted_and_taken_back(browser: Any, service:
     tab.close()
 
 
+def test_edits_stay_from_image_to_image_also_past_the_source_of_a_paste(browser: Any, service: str) -> None:
+    edits = "paste=0_7.2_1_1_0_3_2&u1.3=0"
+    tab = _open(browser, service, f"{START}&{edits}")
+    page, last = tab.page, full(f"7/12?label=1&{edits}")
+    links = tab.wait_for_thumbnails("following-list", 12, last)
+    assert tab.largest_difference(last, "#following-list li:last-child canvas") <= 1
+    assert links.nth(1).get_attribute("href") == f"#{full('7/2?label=1&u1.3=0')}"
+    page.click("#next")
+    tab.wait_for(full(f"7/1?label=1&{edits}"))
+    tab.wait_for_thumbnails("following-list", 12, last.replace("/12?", "/13?")).first.click()
+    # The paste is of this image.
+    own = full(f"7/2?label=1&{edits}")
+    tab.wait_for(own)
+    playwright.expect(page.locator("#permanent")).to_have_text(full("7/2?label=1&u1.3=0"))
+    playwright.expect(page.locator("#chips button")).to_have_count(3)
+    page.reload()
+    tab.wait_for(own)
+    page.fill("#seed", "8")
+    tab.wait_for(full(f"8/2?label=1&{edits}"))
+    assert tab.largest_difference(full(f"8/2?label=1&{edits}")) <= 1
+    page.go_back()
+    tab.wait_for(own)
+    page.click("text=Clear all")
+    tab.wait_for(full("7/2?label=1"))
+    tab.close()
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
