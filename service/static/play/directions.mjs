@@ -2,8 +2,9 @@
 
 import { $, el } from './elements.mjs';
 import { keyOf } from './minter.mjs';
-import { change, complain, onChange, page } from './page.mjs';
+import { change, onChange, page } from './page.mjs';
 import { call } from './service.mjs';
+import { complain } from './trouble.mjs';
 
 const list = $('directions');
 let model = '';

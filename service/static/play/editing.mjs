@@ -4,7 +4,8 @@ import { describeRectangle, getRectangle, makeRectangle, onBrush, setGrid, setRe
 import { $, el } from './elements.mjs';
 import { listLevels, setUnits } from './level_edits.mjs';
 import { keyOf, readLevel, reasons } from './minter.mjs';
-import { change, complain, onChange, onStill, page } from './page.mjs';
+import { change, onChange, onStill, page } from './page.mjs';
+import { complain } from './trouble.mjs';
 import { readNames } from './unit_names.mjs';
 import { drawUnit, drawUnits, listUnits, markUnits, nameUnits, onUnit } from './units.mjs';
 

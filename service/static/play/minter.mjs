@@ -4,6 +4,7 @@ import { formatState } from './address.mjs';
 import { BASE, call, imagePath } from './service.mjs';
 
 const KEPT = 128, images = new Map(), urgent = [], patient = [];
+const TRANSIENT = [0, 401, 429]; // statuses of weights that may be had later
 let worker = null, isBusy = false, asked = 0;
 
 // Why the service mints the images of a model: {model/version: reason}.
@@ -51,9 +52,10 @@ async function mintHere(next) {
     const { width, height } = next.manifest.image;
     return new ImageData(await ask({ ...next, level: null }), width, height);
   } catch (error) {
-    if (error.status === 401) throw error;
+    if (TRANSIENT.includes(error.status)) throw error;
+    const image = await fetchImage(next);
     reasons.set(keyOf(next.state), error.message);
-    return fetchImage(next);
+    return image;
   }
 }
 
@@ -61,7 +63,7 @@ function ask({ state, manifest: { network: config }, apiKey: key, level }) {
   worker ??= new Worker(new URL('worker.mjs', import.meta.url), { type: 'module' });
   return new Promise((done, fail) => {
     const id = ++asked;
-    worker.onerror = (event) => { event.preventDefault(); fail(new Error('the worker did not start')); };
+    worker.onerror = (event) => { event.preventDefault(); worker = null; fail(new Error('the worker did not start')); };
     worker.onmessage = ({ data }) => {
       if (data.id === id) data.error ? fail(Object.assign(new Error(data.error.message), data.error)) : done(data.values);
     };

@@ -5,6 +5,7 @@ import { $ } from './elements.mjs';
 import { keepKey, readKey } from './key.mjs';
 import { keyOf } from './minter.mjs';
 import { call } from './service.mjs';
+import { complain, disable, enable } from './trouble.mjs';
 
 const MERGE_MS = 2000, WRITE_MS = 100, STILL_MS = 150, manifests = new Map(), listeners = [], patientListeners = [];
 let lastEdit = { id: '', at: 0 }, writing = 0, waiting = 0;
@@ -19,13 +20,6 @@ export const onChange = (listener) => listeners.push(listener);
 export const onStill = (listener) => patientListeners.push(listener);
 
 export const listManifests = () => [...manifests.values()];
-
-export function complain(error) {
-  $('trouble').hidden = !error;
-  $('trouble').textContent = error?.status === 401 ? 'This service asks for an API key that it knows.' : error?.message ?? '';
-  if (error?.status === 401) $('key-form').hidden = false;
-  $('picture').classList.toggle('stale', !!error);
-}
 
 // What changes nothing is no address.
 function tidy(state) {
@@ -69,6 +63,7 @@ async function go(next, { source = '', refusal = null } = {}) {
   if (!manifests.has(key)) manifests.set(key, await (await call(`v1/models/${key}`)).json());
   const manifest = manifests.get(key);
   Object.assign(page, { resolved: resolveWalked(next, manifest), state: next, manifest, source, refusal });
+  enable();
   for (const listener of listeners) listener(page, complain);
   clearTimeout(waiting);
   waiting = setTimeout(tellPatient, STILL_MS);
@@ -99,11 +94,12 @@ export async function fromUrl() {
     await go(parseState(text));
   } catch (refusal) {
     if (manifests.size) await go(page.state ?? parseState(firstAddress()), { refusal });
-    complain(refusal);
+    if (page.state) complain(refusal); else disable(refusal);
   }
 }
 
 addEventListener('popstate', fromUrl);
+$('again').addEventListener('click', fromUrl);
 $('key-form').addEventListener('submit', (event) => {
   event.preventDefault();
   page.apiKey = $('key').value.trim();

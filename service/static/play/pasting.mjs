@@ -8,8 +8,9 @@ import { $ } from './elements.mjs';
 import { listFollowing } from './following.mjs';
 import { addPaste, formatPaste } from './level_edits.mjs';
 import { keyOf } from './minter.mjs';
-import { change, complain, onStill, page } from './page.mjs';
+import { change, onStill, page } from './page.mjs';
 import { makeThumbnails } from './thumbnails.mjs';
+import { complain } from './trouble.mjs';
 
 const panel = $('edits'), list = $('sources'), thumbnails = makeThumbnails(list);
 

@@ -10,11 +10,12 @@ import './walk.mjs';
 import { formatFileName, formatState, unedited, unmixed } from './address.mjs';
 import { MAX } from './address_numbers.mjs';
 import { $, el, fillField } from './elements.mjs';
-import { change, complain, fromUrl, listManifests, onChange, page, shareLink } from './page.mjs';
+import { change, fromUrl, listManifests, onChange, page, shareLink } from './page.mjs';
 import { keyOf, mint, paint, reasons } from './minter.mjs';
 import { makeSeed, readInteger } from './seeds.mjs';
 import { BASE, call, imagePath } from './service.mjs';
 import { nameOf } from './thumbnails.mjs';
+import { complain, disable } from './trouble.mjs';
 import { showVerify } from './verify.mjs';
 
 const picture = $('picture');
@@ -27,7 +28,7 @@ onChange(async ({ resolved, manifest }) => {
     const image = await mint(resolved, manifest, page.apiKey, true);
     if (image) show(image, resolved, manifest);
   } catch (error) {
-    if (resolved === page.resolved) complain(error);
+    if (resolved === page.resolved) (error.status === 0 ? disable : complain)(error);
   }
 });
 

@@ -2,8 +2,9 @@
 
 import { parseState } from './address.mjs';
 import { MAX } from './address_numbers.mjs';
-import { complain, page } from './page.mjs';
+import { page } from './page.mjs';
 import { call } from './service.mjs';
+import { complain } from './trouble.mjs';
 
 const MAX_TEXT = 256;
 

@@ -278,6 +278,29 @@ def test_beside_an_address_that_is_wrong_from_the_start_is_the_first_model(
     tab.close()
 
 
+def test_while_no_image_can_be_had_the_controls_are_disabled_until_another_try(browser: Any, service: str) -> None:
+    tab, expect = Tab(browser, service, may_log="ERR_FAILED"), playwright.expect
+    page, tools, trouble = tab.page, tab.page.locator("#tools"), tab.page.locator("#trouble")
+    page.route("**/v1/models", lambda route: route.abort())
+    page.goto(f"{service}/play#{full('7/0')}")
+    expect(trouble).to_have_text("The service could not be reached.")
+    expect(tools).to_have_attribute("inert", "")
+    page.unroute("**/v1/models")
+    page.route("**/generator.safetensors", lambda route: route.abort())
+    page.click("#again")
+    expect(page.locator("#seed")).to_have_value("7")
+    expect(trouble).to_have_text("The service could not be reached.")
+    expect(tools).to_have_attribute("inert", "")
+    page.unroute("**/generator.safetensors")
+    page.click("#again")
+    tab.wait_for(full("7/0"))
+    expect(trouble).to_be_hidden()
+    expect(tools).not_to_have_attribute("inert", "")
+    expect(page.locator("#picture")).to_be_focused()
+    assert not any(path.startswith("/v1/images") for path in tab.requests)
+    tab.close()
+
+
 def test_fields_in_focus_follow_the_url(browser: Any, service: str) -> None:
     tab = Tab(browser, service)
     start = full("7/0?to=8.0&at=0.5&z0=1")
