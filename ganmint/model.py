@@ -99,7 +99,7 @@ class Model:
             n: how many images, at least 1.
             labels: one label for all images, one per image, "balanced" (index modulo the number of classes),
                 or None: each drawn from the seed. A label is the number or the name of a class, or its value in each
-                label, such as {"gender": "female", "age": "60+"}.
+                label, such as {"gender": "female", "age": "60+"}, or {"age": 37.5} where a label is continuous.
             psi: truncation, in (0, 1]; below 1 images vary less. Only for models that allow it.
         Raises: InputError naming the argument at fault.
         """

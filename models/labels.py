@@ -1,24 +1,34 @@
-"""The classes that a caller asks for: by number, by name, or by the value of each label."""
+"""The classes that a caller asks for: by number, by name, or by the value of each label.
+
+The classes of a continuous label are the values of an even scale, in order: asked for a value, it is the nearest one.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from models.errors import InputError
 
-# The class's number, its name, or its value in each label, such as {"gender": "female", "age": "60+"}.
-Label = int | str | Mapping[str, str]
+# The class's number, its name, or its value in each label, such as {"gender": "female", "age": "60+"} or {"age": 37.5}.
+Label = int | str | Mapping[str, str | float]
 # One label for all images, one per image, "balanced" (index modulo the number of classes), or drawn from the seed.
 LabelSpec = Label | Sequence[Label] | Literal["balanced"] | None
 
 
 def parse_labels(text: str) -> LabelSpec:
-    """Read labels from a command's argument: numbers or names, a list of them, name=value pairs, or "balanced"."""
+    """Read labels from a command's argument: numbers or names, a list of them, name=value pairs, or "balanced".
+
+    Raises: InputError for labels: a name has two values.
+    """
     parts = text.split(",")
     if all("=" in part for part in parts):
-        return {name: value for name, _, value in (part.partition("=") for part in parts)}
+        values = {name: value for name, _, value in (part.partition("=") for part in parts)}
+        if len(values) < len(parts):
+            raise InputError(f"gives a label two values: {text}", "labels")
+        return values
     labels = [int(part) if re.fullmatch(r"-?[0-9]{1,9}", part) else part for part in parts]
     return labels if len(labels) > 1 else labels[0]
 
@@ -30,10 +40,12 @@ class Classes(NamedTuple):
         names: in label order.
         values: for each label that the classes are combinations of, its value in every class; empty if there is one
             label only.
+        continuous: the label whose values the names are, as numbers on an even scale; "" if there is none.
     """
 
     names: tuple[str, ...]
     values: Mapping[str, tuple[str, ...]]
+    continuous: str = ""
 
     def find(self, label: Any, field: str) -> int:
         """Return the number of the class that a label stands for.
@@ -45,16 +57,23 @@ class Classes(NamedTuple):
         if isinstance(label, str) and label in self.names:
             return self.names.index(label)
         if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(self.names):
-            known = ", ".join(self.names)
             names = " or a class's name" if isinstance(label, str) else ""
-            raise InputError(f"must be from 0 to {len(self.names) - 1}{names} ({known}), got {label!r}", field)
+            raise InputError(f"must be from 0 to {len(self.names) - 1}{names} ({self._known}), got {label!r}", field)
         return label
+
+    @property
+    def _known(self) -> str:
+        if not self.continuous:
+            return ", ".join(self.names)
+        return f"of {self.continuous} from {self.names[0]} to {self.names[-1]}; or give {{{self.continuous!r}: VALUE}}"
 
     def _find_by_values(self, wanted: Mapping[Any, Any], field: str) -> int:
         if not self.values:
             raise InputError("names labels, but the model has one only; give the class's number or name", field)
         if unknown := [name for name in wanted if name not in self.values]:
             raise InputError(f"has the label {unknown[0]!r}; there are {', '.join(self.values)}", field)
+        if self.continuous in wanted:
+            return self._find_nearest(wanted[self.continuous], f"{field}.{self.continuous}")
         for name, value in wanted.items():
             if value not in self.values[name]:
                 known = ", ".join(dict.fromkeys(self.values[name]))
@@ -65,3 +84,20 @@ class Classes(NamedTuple):
             why = f"fits {len(found)} classes; give {missing}, too" if found else "is a combination without a class"
             raise InputError(why, field)
         return found[0]
+
+    def _find_nearest(self, wanted: Any, field: str) -> int:
+        """Return the class of the continuous label whose value is nearest."""
+        smallest, largest = float(self.names[0]), float(self.names[-1])
+        value = _read_number(wanted)
+        # Not a number is not in the range either.
+        if not smallest <= value <= largest:
+            raise InputError(f"must be a number from {self.names[0]} to {self.names[-1]}, got {wanted!r}", field)
+        return round((value - smallest) / (largest - smallest) * (len(self.names) - 1))
+
+
+def _read_number(value: Any) -> float:
+    """Return a number, also one that is written as text; not a number for anything else."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

@@ -66,6 +66,9 @@ class Manifest(Frozen):
         default={},
         description="each label's value in every class, in label order, where classes combine several labels",
     )
+    continuous_label: str = Field(
+        default="", description="the label whose values the classes are, as numbers on an even scale; empty for none"
+    )
     truncation: bool = Field(description="whether psi other than 1 is allowed")
     batch_size: dict[DeviceClass, Annotated[int, Field(ge=1)]] = Field(description="rows of every forward")
     batch_size_measured: dict[DeviceClass, bool] = Field(description="false where it was given or a default was taken")
@@ -162,6 +165,10 @@ class Manifest(Frozen):
             addresses.append(Address(self.name, self.version, label=a.label, psi=a.psi, latent=packed))
         return addresses
 
+    @property
+    def _classes(self) -> Classes:
+        return Classes(self.class_names, self.label_values, self.continuous_label)
+
     def class_name(self, label: int | None) -> str | None:
         """Return the name of a label's class, None for None."""
         return None if label is None else self.class_names[label]
@@ -197,7 +204,7 @@ class Manifest(Frozen):
                 raise InputError(f"{self.name} {self.version} has no classes; leave it out", "tolabel")
             return None
         if tolabel is not None:
-            Classes(self.class_names, self.label_values).find(tolabel, "tolabel")
+            self._classes.find(tolabel, "tolabel")
         elif requested.label is None:
             tolabel = draw_label(*requested.to, self.latents.z_dim, len(self.class_names))
         if tolabel is None or tolabel == label:
@@ -227,7 +234,7 @@ class Manifest(Frozen):
             return [draw_label(seed, index + k, self.latents.z_dim, num_classes) for k in range(n)]
         if label_spec == "balanced":
             return [(index + k) % num_classes for k in range(n)]
-        classes = Classes(self.class_names, self.label_values)
+        classes = self._classes
         if isinstance(label_spec, (int, str, Mapping)):
             return [classes.find(label_spec, "labels")] * n
         if len(label_spec) != n:

@@ -37,14 +37,13 @@ def render_model_card(manifest: Manifest) -> str:
 
 def _describe_model(manifest: Manifest) -> list[tuple[str, str]]:
     image = manifest.image
-    classes = (f"{label} {name}" if str(label) != name else name for label, name in enumerate(manifest.class_names))
     batch_sizes = (
         f"{device} {size}{'' if manifest.batch_size_measured.get(device) else ' (not measured)'}"
         for device, size in manifest.batch_size.items()
     )
     return [
         ("images", f"{image.width}x{image.height}{' RGB' if image.channels == 3 else ' grey'}"),
-        ("classes", ", ".join(classes) or "none"),
+        _describe_classes(manifest),
         ("truncation", "psi in (0, 1]" if manifest.truncation else "no"),
         *([("directions", ", ".join(manifest.directions))] if manifest.directions else []),
         ("batch size", ", ".join(batch_sizes) or "not chosen yet"),
@@ -55,6 +54,14 @@ def _describe_model(manifest: Manifest) -> list[tuple[str, str]]:
             else []
         ),
     ]
+
+
+def _describe_classes(manifest: Manifest) -> tuple[str, str]:
+    names = manifest.class_names
+    if label := manifest.continuous_label:
+        return "continuous label", f"{label}, from {names[0]} to {names[-1]} in {len(names) - 1} equal steps"
+    classes = (f"{label} {name}" if str(label) != name else name for label, name in enumerate(names))
+    return "classes", ", ".join(classes) or "none"
 
 
 def _describe_training(manifest: Manifest) -> list[tuple[str, str]]:

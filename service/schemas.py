@@ -41,7 +41,8 @@ class GenerateRequest(BaseModel):
         Label | list[Label] | None,
         Field(
             description='one for all, one per image, "balanced" (index modulo classes), or null: drawn from the seed. '
-            'A label is the number or name of a class, or its value in each label: {"gender": "female", "age": "60+"}'
+            'A label is the number or name of a class, or its value in each label: {"gender": "female", "age": "60+"}, '
+            'or {"age": 37.5} where a label is continuous'
         ),
     ] = None
     psi: Annotated[
@@ -78,7 +79,7 @@ class GenerateRequest(BaseModel):
     def _check_label_spec(cls, value: Any) -> Any:
         def is_label(v: Any) -> bool:
             if isinstance(v, dict):
-                return all(isinstance(part, str) for part in v.values())
+                return all(isinstance(part, (str, int, float)) and not isinstance(part, bool) for part in v.values())
             return isinstance(v, (int, str)) and not isinstance(v, bool)
 
         if value is None or is_label(value):

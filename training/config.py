@@ -144,8 +144,9 @@ class Config(Frozen):
             raise ValueError(f"infogan_codes {self.infogan_codes} must be at most z_dim {self.z_dim}")
         if self.encoder and not isinstance(self.discriminator, ResNetDiscriminatorConfig):
             raise ValueError("encoder needs a discriminator of kind resnet, because it has the same layers")
-        if self.data.independent_labels and {self.generator.kind, self.discriminator.kind} != {"resnet"}:
-            raise ValueError("data.independent_labels needs a generator and a discriminator of kind resnet")
+        for name in ("independent_labels", "continuous_label"):
+            if getattr(self.data, name) and {self.generator.kind, self.discriminator.kind} != {"resnet"}:
+                raise ValueError(f"data.{name} needs a generator and a discriminator of kind resnet")
         if self.prior and not self.encoder:
             raise ValueError("generator.prior needs an encoder, to whose latents it is fitted: set encoder=true")
         if self.prior and self.infogan_codes:

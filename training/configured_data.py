@@ -6,6 +6,7 @@ from pathlib import Path
 
 from models.errors import DataError
 from training.data.dataset import Dataset
+from training.data.label_scale import LabelScale, measure_scale, put_on_scale
 from training.data.loader import load_dataset, load_test_images
 from training.data.split import find_mismatch
 from training.data_config import DataConfig
@@ -16,7 +17,9 @@ def load(path: Path, config: DataConfig) -> Dataset:
 
     Raises: DataError naming the file at fault.
     """
-    dataset = load_dataset(path, config.label_columns, config.unlabelled, config.decoding)
+    dataset = load_dataset(path, config.columns, config.unlabelled, config.decoding)
+    if config.continuous_label:
+        return put_on_scale(dataset, measure_scale(dataset, config.continuous_steps))
     return dataset.with_all_combinations() if config.independent_labels else dataset
 
 
@@ -28,11 +31,13 @@ def load_test(path: Path, config: DataConfig, training: Dataset) -> Dataset | No
     Raises: DataError: they cannot be read, or do not match the training images.
     """
     read, place = (load_dataset, Path(config.test)) if config.test else (load_test_images, path)
-    test = read(place, config.label_columns, config.unlabelled, config.decoding)
+    test = read(place, config.columns, config.unlabelled, config.decoding)
     if test is None:
         return None
     if test.shape != training.shape:
         raise DataError(place, f"has test images of shape {test.shape}, but training images of shape {training.shape}")
+    if training.has_continuous_label:
+        test = put_on_scale(test, LabelScale.of(training.class_names))
     if mismatch := find_mismatch(training.class_names, test.class_names):
         raise DataError(place, mismatch)
     return test.with_classes(training.class_names)

@@ -14,6 +14,10 @@ from training.data.labels import LabelColumn
 DATA_TERMS = ("name", "licence", "attribution", "use")
 
 
+# Of a continuous label.
+DEFAULT_STEPS = 100
+
+
 def _read_size(value: Any) -> Size | None:
     return None if value is None else parse_size(value)
 
@@ -42,6 +46,17 @@ class DataConfig(Frozen):
         default=False,
         description="each of the label_columns is a label of its own, learnt by itself: every combination can be asked "
         "for, also one that no image has",
+    )
+    continuous_label: str = Field(
+        default="",
+        description="csv column of numbers that is the only label; any value between its ends can be asked for",
+    )
+    continuous_steps: int = Field(
+        default=DEFAULT_STEPS,
+        ge=1,
+        le=1000,
+        description="how many equal steps there are from the smallest to the largest value of the continuous_label; a "
+        "value that is asked for is the nearest of their ends",
     )
     unlabelled: bool = Field(default=False, description="read no labels: folders and tables are no classes")
     size: Annotated[Size | None, BeforeValidator(_read_size), PlainSerializer(_write_size)] = Field(
@@ -77,6 +92,11 @@ class DataConfig(Frozen):
     )
 
     @property
+    def columns(self) -> tuple[LabelColumn, ...]:
+        """The columns that labels are read from; empty for those that data are read from by themselves."""
+        return (LabelColumn(column=self.continuous_label),) if self.continuous_label else self.label_columns
+
+    @property
     def decoding(self) -> Decoding:
         """How the pixels are read."""
         return Decoding(self.size, self.fit, parse_colour(self.background), self.skip_damaged)
@@ -98,6 +118,20 @@ class DataConfig(Frozen):
             raise ValueError("data.unlabelled reads no labels; give data.label_columns=[] with it")
         if self.independent_labels and len(self.label_columns) < 2:
             raise ValueError("data.independent_labels needs two or more data.label_columns")
+        return self
+
+    @model_validator(mode="after")
+    def _check_continuous_label(self) -> DataConfig:
+        others = {
+            "data.label_columns=[]": bool(self.label_columns),
+            "data.independent_labels=false": self.independent_labels,
+            "data.unlabelled=false": self.unlabelled,
+        }
+        if self.continuous_label and any(others.values()):
+            needed = " and ".join(setting for setting, is_needed in others.items() if is_needed)
+            raise ValueError(f"data.continuous_label is the only label; give {needed} with it")
+        if self.continuous_steps != DEFAULT_STEPS and not self.continuous_label:
+            raise ValueError("data.continuous_steps is of a data.continuous_label, and there is none")
         return self
 
     def without_terms_of_other_data(self, digest: str) -> DataConfig:

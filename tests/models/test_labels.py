@@ -14,6 +14,7 @@ CLASSES = Classes(
     {"gender": ("female", "female", "male"), "age": ("20-39", "60+", "20-39")},
 )
 DIGITS = Classes(("zero", "one"), {})
+AGES = Classes(("18", "36.5", "55", "73.5", "92"), {"age": ("18", "36.5", "55", "73.5", "92")}, continuous="age")
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,22 @@ def test_a_class_is_found_by_number_name_and_values(label: Any, number: int) -> 
 
 
 @pytest.mark.parametrize(
+    ("label", "number"),
+    [
+        ({"age": 18}, 0),
+        ({"age": 45.7}, 1),
+        ({"age": 45.8}, 2),
+        ({"age": "73.5"}, 3),
+        ({"age": 92}, 4),
+        (3, 3),
+        ("55", 2),
+    ],
+)
+def test_a_value_of_a_continuous_label_is_the_nearest_class(label: Any, number: int) -> None:
+    assert AGES.find(label, "labels") == number
+
+
+@pytest.mark.parametrize(
     ("classes", "label", "words"),
     [
         (CLASSES, 3, r"labels: must be from 0 to 2 \(female 20-39, female 60\+, male 20-39\), got 3"),
@@ -44,6 +61,18 @@ def test_a_class_is_found_by_number_name_and_values(label: Any, number: int) -> 
         (CLASSES, {"sex": "female"}, "labels: has the label 'sex'; there are gender, age"),
         (CLASSES, {}, "labels: fits 3 classes; give gender, age, too"),
         (DIGITS, {"digit": "one"}, "labels: names labels, but the model has one only"),
+        (AGES, {"age": 17.99}, r"labels\.age: must be a number from 18 to 92, got 17\.99"),
+        (AGES, {"age": 92.01}, r"labels\.age: must be a number from 18 to 92, got 92\.01"),
+        (AGES, {"age": "old"}, r"labels\.age: must be a number from 18 to 92, got 'old'"),
+        (AGES, {"age": float("nan")}, r"labels\.age: must be a number from 18 to 92, got nan"),
+        (AGES, {"age": True}, r"labels\.age: must be a number from 18 to 92, got True"),
+        (AGES, {"age": None}, r"labels\.age: must be a number from 18 to 92, got None"),
+        (AGES, {"years": 30}, "labels: has the label 'years'; there are age"),
+        (
+            AGES,
+            "37",
+            r"labels: must be from 0 to 4 or a class's name \(of age from 18 to 92; or give {'age': VALUE}\), got '37'",
+        ),
     ],
 )
 def test_what_is_no_class_is_refused(classes: Classes, label: Any, words: str) -> None:
@@ -65,3 +94,8 @@ def test_what_is_no_class_is_refused(classes: Classes, label: Any, words: str) -
 )
 def test_labels_are_read_from_a_commands_argument(text: str, labels: object) -> None:
     assert parse_labels(text) == labels
+
+
+def test_a_label_with_two_values_is_refused() -> None:
+    with pytest.raises(InputError, match="labels: gives a label two values: age=20,age=40"):
+        parse_labels("age=20,age=40")

@@ -96,6 +96,9 @@ def directions(
 
 
 def _find(sampler: Sampler, data_path: Path | None, fit_images: int) -> list[Finding]:
+    if data_path is not None and sampler.manifest.continuous_label:
+        label = sampler.manifest.continuous_label
+        raise InputError(f"finds directions of classes, and {label} is continuous; leave it out", "--data")
     measures = choose_measures(sampler.render(*draw_samples(sampler, CHECK_SEED, _GLANCE)))
     judges: tuple[Classifier, ...] = ()
     if data_path is not None and sampler.manifest.class_names:

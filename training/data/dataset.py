@@ -52,6 +52,7 @@ class Dataset:
         origins: of a whole set that was brought to a size; no part of the digest.
         skipped: names of the damaged images that were left out; no part of the digest.
         factors: the columns whose values make the label, where such were chosen; no part of the digest.
+        has_continuous_label: whether the classes are the values of a scale (training.data.label_scale).
     """
 
     name: str
@@ -62,6 +63,7 @@ class Dataset:
     origins: Origins | None = None
     skipped: tuple[str, ...] = field(default=())
     factors: tuple[LabelFactor, ...] = field(default=())
+    has_continuous_label: bool = False
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,6 +79,11 @@ class Dataset:
         return len(self.class_names)
 
     @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """The labels, if their classes are groups of which each has a share of images: not those of a scale."""
+        return None if self.has_continuous_label else self.labels
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width of one sample."""
         if self.has_images:
@@ -87,7 +94,9 @@ class Dataset:
 
     @property
     def label_values(self) -> dict[str, tuple[str, ...]]:
-        """The value of each factor in every class, in label order; empty where classes have one label only."""
+        """The value of each factor in every class, in label order; empty where classes have one name only."""
+        if self.has_continuous_label:
+            return {self.factors[0].column: self.class_names}
         return find_values(self.factors, self.class_names)
 
     @cached_property
@@ -137,7 +146,7 @@ class Dataset:
 
     def without_labels(self) -> Dataset:
         """Return this without labels and classes."""
-        return dataclasses.replace(self, labels=None, class_names=(), factors=())
+        return dataclasses.replace(self, labels=None, class_names=(), factors=(), has_continuous_label=False)
 
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return samples by index.

@@ -143,7 +143,7 @@ def _read_arrays(
         raise DataError(
             path,
             f"is not a folder or zip of images, so it has no csv with {headings}; "
-            "use its own labels: --set data.label_columns=[]",
+            "use its own labels: --set data.label_columns=[], without data.continuous_label",
         )
     if kind is Kind.NPZ:
         return None if is_test else read_npz_dataset(path)

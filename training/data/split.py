@@ -67,7 +67,7 @@ def _split_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of train, validation and test, each ascending."""
     one_group = np.zeros(len(dataset), np.int64)
-    labels = one_group if dataset.labels is None else dataset.labels
+    labels = one_group if dataset.groups is None else dataset.groups
     is_test = _choose(labels if stratify_holdout else one_group, holdout, HOLDOUT)
     others = np.flatnonzero(~is_test)
     is_validation = _choose(labels[others], validation, VALIDATION)

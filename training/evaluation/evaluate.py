@@ -162,7 +162,7 @@ def _measure(context: EvaluationContext, inception: FeatureSpace | None) -> tupl
 def _result(
     name: MetricName, value: Measurement, baseline: Measurement | None, generator: EvaluatedGenerator
 ) -> MetricResult:
-    applies = name not in CLASS_METRICS or bool(generator.class_names)
+    applies = name not in CLASS_METRICS or generator.has_classes
     return with_baseline(name, value, baseline).model_copy(update={"applies": applies})
 
 

@@ -96,6 +96,11 @@ class EvaluatedGenerator:
         return len(self.class_names)
 
     @property
+    def has_classes(self) -> bool:
+        """Whether classes are what it was asked for, rather than values of a continuous label."""
+        return bool(self.class_names) and not self.manifest.continuous_label
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         image = self.manifest.image

@@ -155,6 +155,8 @@ def _require_same_classes(context: EvaluationContext) -> tuple[NDArray[np.int64]
     predictions = context.fake.predictions
     if not generator.class_names:
         raise MetricError("the generator has no classes")
+    if not generator.has_classes:
+        raise MetricError(f"the label {generator.manifest.continuous_label} is continuous and has no classes")
     if split.compared.labels is None:
         raise MetricError("the data has no labels")
     if predictions is None:

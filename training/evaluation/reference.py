@@ -89,7 +89,8 @@ def compute_reference(
     space = EfficientNetSpace(standard) if standard else None
     train_features = cached.train_features if cached else _train_features(split.train, space, progress)
     test = _image_set(split.compared.images[real.compared_rows], space, judges)
-    labels = None if split.compared.labels is None else split.compared.labels[real.compared_rows]
+    groups = split.compared.groups
+    labels = None if groups is None else groups[real.compared_rows]
     training_images = TrainingImages(split.train.images, space, train_features, problem, protocol)
     if cached:
         return ReferenceStats(split, real, space, test, labels, training_images, cached, is_cached=True)
@@ -152,12 +153,12 @@ def _train_judges(
 ) -> tuple[Classifier, ...]:
     train = split.train
     # With one class there is nothing to tell apart.
-    if train.labels is None or split.compared.labels is None or len(train.class_names) < 2:
+    if train.groups is None or split.compared.groups is None or len(train.class_names) < 2:
         return ()
     rows = real.judge_rows[: real.gan_train_count]
     return classifier.train_several(
         train.images[rows],
-        train.labels[rows],
+        train.groups[rows],
         len(train.class_names),
         protocol.classifier,
         protocol.classifier_seeds,

@@ -24,11 +24,16 @@ def tie(network: nn.Module, sizes: Sequence[int]) -> None:
         sizes: the number of values of each label; the classes are their combinations, the last label's values alternate
             fastest.
     """
-    for name, module in network.named_modules():
-        if name.rpartition(".")[2] == "embed" and isinstance(module, nn.Linear):
-            with torch.no_grad():
-                module.weight.copy_(_share(module.weight, sizes, _first))
-            module.weight.register_hook(lambda gradient: _share(gradient, sizes, _sum))  # type: ignore[no-untyped-call]
+    for embed in find_embeddings(network):
+        with torch.no_grad():
+            embed.weight.copy_(_share(embed.weight, sizes, _first))
+        embed.weight.register_hook(lambda gradient: _share(gradient, sizes, _sum))  # type: ignore[no-untyped-call]
+
+
+def find_embeddings(network: nn.Module) -> list[nn.Linear]:
+    """Return the layers of a network that map class weights to an embedding."""
+    modules = network.named_modules()
+    return [m for name, m in modules if name.rpartition(".")[2] == "embed" and isinstance(m, nn.Linear)]
 
 
 def _share(weight: Tensor, sizes: Sequence[int], reduce: Callable[[Tensor, list[int]], Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from training.config import Config
 from training.data.dataset import Dataset
 from training.discriminator_config import DiscriminatorConfig
 from training.distributed import ProcessGroup
-from training.gan import label_factors
+from training.gan import label_factors, value_embedding
 from training.gan.discriminators import build_discriminator
 from training.gan.encoders import build_encoder
 from training.gan.projected import ProjectedJudge
@@ -125,10 +125,11 @@ def build_learners(config: Config, dataset: Dataset, device: torch.device) -> Le
     if judge:
         judge.backbone.to(device)
     heads = learner(judge.discriminator) if judge else None
-    if config.data.independent_labels:
-        sizes = [len(factor.values) for factor in dataset.factors]
-        for conditional in filter(None, (generator_learner, discriminator_learner, heads)):
-            label_factors.tie(conditional.network, sizes)
+    for conditional in filter(None, (generator_learner, discriminator_learner, heads)):
+        if dataset.has_continuous_label:
+            value_embedding.fix(conditional.network)
+        elif config.data.independent_labels:
+            label_factors.tie(conditional.network, [len(factor.values) for factor in dataset.factors])
     return Learners(
         generator=generator_learner,
         discriminator=discriminator_learner,

@@ -22,6 +22,7 @@ from models.network_config import PriorConfig
 from models.networks import LearnedPrior, one_hot
 from training.data.dataset import Dataset
 from training.data_config import DataConfig
+from training.gan import value_embedding
 from training.gan.encoders import Posterior
 from training.gan.vae_gan import reparameterize
 from training.rng import PRIOR, stream
@@ -78,6 +79,7 @@ def fit_prior(
     latent_std: float,
     seed: int,
     progress: Callable[[int, int], None],
+    has_continuous_label: bool = False,
 ) -> LearnedPrior:
     """Return a prior whose latents are distributed as those that the encoder reads from images of each class.
 
@@ -88,12 +90,15 @@ def fit_prior(
         latent_std: the spread of the latents in training; the prior's have it, too.
         seed: of the run; the same arguments give the same prior.
         progress: called with the steps that are done and all steps.
+        has_continuous_label: whether the classes are the values of a scale.
     """
     posterior, labels, shares = encoded
     z_dim = posterior.mean.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % (MAX_INTEGER + 1))
         prior = LearnedPrior(z_dim, num_classes, config)
+    if has_continuous_label:
+        value_embedding.fix(prior)
     averages = [weight.detach().clone() for weight in prior.parameters()]
     optimizer = torch.optim.Adam(prior.parameters(), lr=LEARNING_RATE)
     cumulative = np.cumsum(shares)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import sys
 import time
@@ -38,7 +39,7 @@ def outline(config: Config, dataset: Dataset) -> tuple[dict[str, int], int]:
     # Two images with every class: only their shape matters.
     images = np.zeros((2, *dataset.shape[1:], dataset.shape[0]), np.uint8)
     labels = None if dataset.labels is None else np.zeros(2, np.int64)
-    shapes = Dataset(dataset.name, images, labels, dataset.class_names, factors=dataset.factors)
+    shapes = dataclasses.replace(dataset, images=images, labels=labels, origins=None)
     # The device meta knows no bfloat16; a pretrained network is not worth reading for this.
     config = config.model_copy(update={"precision": "float32", "projected": None})
     with _PeakMemory() as memory, torch.device("meta"):

@@ -46,7 +46,8 @@ def add_prior(trainer: Trainer, out: Path, is_stop_requested: Callable[[], bool]
 
     print(f"Fitting the prior to what the encoder reads from {len(dataset)} images.", flush=True)
     encoded = encode_images(trainer.learners.encoder.network, dataset, trainer.device, config.data, check_stop)
-    prior = fit_prior(config.prior, encoded, dataset.num_classes, config.latent_std, config.seed, check_stop)
+    is_scale = dataset.has_continuous_label
+    prior = fit_prior(config.prior, encoded, dataset.num_classes, config.latent_std, config.seed, check_stop, is_scale)
     path = checkpoint.latest_path(out)
     assert path is not None
     state = checkpoint.load(path)

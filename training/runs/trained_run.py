@@ -78,6 +78,7 @@ class TrainedRun:
             latents=Latents(z_dim=self.network_config.z_dim),
             class_names=tuple(self.data_info["label_names"]),
             label_values=self._find_label_values(),
+            continuous_label=self.config.data.continuous_label,
             truncation=True,
             # The export measures both.
             batch_size={},
