@@ -8,7 +8,7 @@ from models.errors import DataError
 from training.data.dataset import Dataset
 from training.data.label_scale import LabelScale, measure_scale, put_on_scale
 from training.data.loader import load_dataset, load_test_images
-from training.data.split import find_mismatch
+from training.data.split import find_mismatch, find_shape_mismatch
 from training.data_config import DataConfig
 
 
@@ -34,8 +34,8 @@ def load_test(path: Path, config: DataConfig, training: Dataset) -> Dataset | No
     test = read(place, config.columns, config.unlabelled, config.decoding)
     if test is None:
         return None
-    if test.shape != training.shape:
-        raise DataError(place, f"has test images of shape {test.shape}, but training images of shape {training.shape}")
+    if mismatch := find_shape_mismatch(training.shape, test.shape):
+        raise DataError(place, mismatch)
     if training.has_continuous_label:
         test = put_on_scale(test, LabelScale.of(training.class_names))
     if mismatch := find_mismatch(training.class_names, test.class_names):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -13,7 +13,8 @@ from models.errors import GanmintError, InputError
 from training.commands.data_options import Reading, describe_reading, quote_settings, reading_options
 from training.config_files import find_preset
 from training.data.archive import readable
-from training.data.inspection import SKIP_DAMAGED, DatasetReport, inspect_dataset
+from training.data.inspection import SKIP_DAMAGED, DatasetReport, Inspection, Role, compare_test, inspect_dataset
+from training.data.label_scale import read_values
 from training.data.layout import MAX_LISTED, describe_skipped, describe_unused, may_matter
 from training.data.loader import load_dataset, load_test_images
 from training.data.preparation import check_destination, encode_plain_png, write_prepared
@@ -35,24 +36,48 @@ def data() -> None:
 )
 @click.argument("path", type=PATH)
 @reading_options()
+@click.option(
+    "--continuous-label",
+    default="",
+    metavar="COLUMN",
+    help="A csv column of numbers that is the only label, like data.continuous_label in training.",
+)
+@click.option("--test", type=PATH, help="Check the test images that lie here, too, like data.test in training.")
 @click.option("--sheet", type=PATH, help="Write some of the images to this PNG, one class per column.")
-def check(path: Path, reading: Reading, sheet: Path | None) -> None:
+def check(path: Path, reading: Reading, continuous_label: str, test: Path | None, sheet: Path | None) -> None:
     """Check every image at PATH: sizes, classes, damage, duplicates, files that are not used.
 
     It ends with the command that trains on the data, or with what prevents a training.
 
     PATH is anything that train accepts as its data. The exit code is 1 if something prevents a training.
     """
-    report, pixels = inspect_dataset(path, reading.label_columns, reading.unlabelled, reading.decoding)
+    if continuous_label:
+        reading = reading.with_continuous_label(continuous_label)
+    if test:
+        reading = reading._replace(settings=(*reading.settings, f"data.test={readable(str(test))}"))
+
+    def inspect(place: Path, role: Role) -> Inspection:
+        columns, unlabelled, decoding, _ = reading
+        return inspect_dataset(place, columns, unlabelled, decoding, role, continuous_label)
+
+    report, pixels = inspect(path, "training" if test else "all")
     for line in _describe(path, report):
         click.echo(line)
+    reports, obstacles = [report], report.obstacles
+    if test:
+        tested = inspect(test, "test").report
+        obstacles += tested.obstacles + compare_test(report, tested, test)
+        click.echo("test images:")
+        for line in _describe(test, tested):
+            click.echo(line)
+        reports.append(tested)
     if sheet and pixels is not None:
         write_output(sheet, encode_plain_png(pixels), "--sheet")
         click.echo(f"sheet: {sheet}")
-    if report.obstacles:
-        mending = _suggest_mending(path, report, reading.settings)
-        raise GanmintError(f"{path} cannot be trained on yet: {'; '.join(report.obstacles)}{mending}")
-    click.echo(_suggest_training(path, report, reading.settings))
+    if obstacles:
+        mending = _suggest_mending(path, report, reading.settings) if obstacles == report.obstacles else ""
+        raise GanmintError(f"{path} cannot be trained on yet: {'; '.join(obstacles)}{mending}")
+    click.echo(_suggest_training(path, reports, reading.settings))
 
 
 @data.command(
@@ -95,8 +120,7 @@ def _describe(path: Path, report: DatasetReport) -> Iterable[str]:
         yield "      all become RGB, because some are"
     if report.decoding.size:
         yield f"{report.decoding.fit} to {report.decoding.size}: {report.enlarged or 'none'} enlarged"
-    classes = ", ".join(f"{name} {count}" for name, count in report.classes.items())
-    yield f"classes: {len(report.classes)} ({classes})" if classes else "classes: none"
+    yield _describe_labels(report)
     skipped = ", skipped" if report.unreadable and report.decoding.skip_damaged else ""
     yield f"unreadable: {len(report.unreadable) or 'none'}{skipped}"
     yield from (f"  {error}" for error in report.unreadable[:MAX_LISTED])
@@ -105,6 +129,15 @@ def _describe(path: Path, report: DatasetReport) -> Iterable[str]:
     yield from (f"look at: {doubt}" for doubt in report.doubts)
     if report.unused:
         yield f"not used: {describe_unused(report.unused)}"
+
+
+def _describe_labels(report: DatasetReport) -> str:
+    label = report.continuous_label
+    if label and report.classes and not report.labels_error:
+        values = read_values(report.classes, label, Path())
+        return f"{label}: from {values.min():.6g} to {values.max():.6g}, {len(values)} different values"
+    classes = ", ".join(f"{name} {count}" for name, count in report.classes.items())
+    return f"classes: {len(report.classes)} ({classes})" if classes and not label else f"{label or 'classes'}: none"
 
 
 def _suggest_mending(path: Path, report: DatasetReport, settings: tuple[str, ...]) -> str:
@@ -120,8 +153,12 @@ def _training_command(path: Path, settings: tuple[str, ...]) -> str:
     return f"ganmint train --data {shlex.quote(readable(str(path)))} --out runs/mine{quote_settings(settings)}"
 
 
-def _suggest_training(path: Path, report: DatasetReport, settings: tuple[str, ...]) -> str:
-    """Return the command that trains on this data; it is only called ready if all files are understood."""
+def _suggest_training(path: Path, reports: Sequence[DatasetReport], settings: tuple[str, ...]) -> str:
+    """Return the command that trains on this data; it is only called ready if all files are understood.
+
+    Args: reports, of the data, and of test images that lie elsewhere.
+    """
+    report = reports[0]
     if report.shape is None:
         return "There is nothing to train on."
     try:
@@ -129,8 +166,8 @@ def _suggest_training(path: Path, report: DatasetReport, settings: tuple[str, ..
     except InputError as error:
         return f"Readable, but no preset fits: {error.reason}."
     command = _training_command(path, settings)
-    missed = describe_unused(filter(may_matter, report.unused))
-    conditions = ["this is meant"] if report.doubts else []
+    missed = describe_unused(name for one in reports for name in one.unused if may_matter(name))
+    conditions = ["this is meant"] if any(one.doubts for one in reports) else []
     conditions += [f"you do not miss {missed}"] if missed else []
     ready = f"If {' and '.join(conditions)}" if conditions else "Ready"
     ready = f"{ready} (preset {preset}): {command}"

@@ -29,6 +29,16 @@ class Reading(NamedTuple):
     decoding: Decoding
     settings: tuple[str, ...]
 
+    def with_continuous_label(self, column: str) -> Reading:
+        """Return this with a column of numbers as the only label.
+
+        Raises: InputError: other labels, or none, are to be read.
+        """
+        if self.label_columns or self.unlabelled:
+            raise InputError("is the only label; leave --label and --unlabelled out", "--continuous-label")
+        settings = (f"data.continuous_label={column}", *self.settings)
+        return self._replace(label_columns=(LabelColumn(column=column),), settings=settings)
+
 
 _OPTIONS = (
     click.option(

@@ -54,9 +54,13 @@ def doubt_duplicates(duplicates: Sequence[Sequence[int]], num_training: int, lab
     leaked = sum(sum(k >= num_training for k in group) for group in duplicates if group[0] < num_training)
     torn = sum(len({labels[k] for k in group if k < len(labels)}) > 1 for group in duplicates)
     doubts = [f"{torn} groups of equal images are in two classes; keep one image of each"] if torn else []
-    if leaked:
-        doubts.append(f"{leaked} test images are training images, too, which makes results look better; remove them")
-    return doubts
+    return doubts + doubt_leaks(leaked)
+
+
+def doubt_leaks(count: int) -> list[str]:
+    """Return a sentence if so many test images are training images, too."""
+    words = "test images are training images, too, which makes results look better; remove them"
+    return [f"{count} {words}"] if count else []
 
 
 def _form(name: str) -> str:

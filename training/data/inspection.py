@@ -10,27 +10,29 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models import images
 from models.errors import DamagedFileError, DataError
 from training.data import image_files, image_folder
 from training.data.archive import FileSource, open_source
+from training.data.contact_sheet import ContactSheet
 from training.data.decoding import AS_THEY_ARE, Box, Decoding, Size
-from training.data.doubts import doubt_classes, doubt_duplicates
+from training.data.doubts import doubt_classes, doubt_duplicates, doubt_leaks
 from training.data.fitting import is_enlarged
 from training.data.folder_labels import UNLABELLED, FolderLabels
 from training.data.image_files import Picture
+from training.data.label_scale import find_ends, read_values
 from training.data.labels import LabelColumn
 from training.data.layout import find_layout
 from training.data.loader import Kind, find_kind, load_dataset, load_test_images
-from training.data.split import find_mismatch
+from training.data.split import find_mismatch, find_shape_mismatch
 from training.own_preset import SIDES
 
 Pixels = NDArray[np.uint8]
+Role = Literal["all", "training", "test"]
 # Larger images need a GPU.
 LARGEST_SUGGESTED = 64
 # The setting that leaves out damaged images.
@@ -48,11 +50,13 @@ class DatasetReport:
         sizes: the number of images by (width, height, channels), before files are brought to one size.
         enlarged: how many have fewer pixels than that size.
         classes: the number of images by class, in label order; empty if there are no labels.
+        continuous_label: the column of numbers whose values the classes are; "" if they are classes.
         unreadable: one error for each image that cannot be read.
         duplicates: names of images with equal pixels, each group in order.
         labels_error: why labels cannot be read, or those of the test images do not fit to the others.
         doubts: what looks like a mistake, one sentence each.
         unused: names of the files that are not used.
+        digests: of the training images' pixels.
     """
 
     num_images: int = 0
@@ -61,11 +65,13 @@ class DatasetReport:
     enlarged: int = 0
     sizes: Counter[tuple[int, int, int]] = field(default_factory=Counter)
     classes: dict[str, int] = field(default_factory=dict)
+    continuous_label: str = ""
     unreadable: list[DataError] = field(default_factory=list)
     duplicates: list[list[str]] = field(default_factory=list)
     labels_error: DataError | None = None
     unused: tuple[str, ...] = ()
     doubts: list[str] = field(default_factory=list)
+    digests: frozenset[bytes] = frozenset()
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
@@ -148,10 +154,16 @@ def inspect_dataset(
     label_columns: Sequence[LabelColumn] = (),
     unlabelled: bool = False,
     decoding: Decoding = AS_THEY_ARE,
+    role: Role = "all",
+    continuous_label: str = "",
 ) -> Inspection:
-    """Inspect every image of a data set, its own test images too.
+    """Inspect every image of a data set.
 
-    Args: as for training.data.loader.load_dataset.
+    Args:
+        path, label_columns, unlabelled, decoding: as for training.data.loader.load_dataset.
+        role: "all" for its own test images, too; where test images lie elsewhere, so that its own are not used,
+            "training" for it and "test" for the other place.
+        continuous_label: the only column of label_columns, if its values are to be numbers.
     Raises: DataError when nothing at all can be read.
     """
     try:
@@ -159,20 +171,44 @@ def inspect_dataset(
     except OSError as error:
         raise DataError(path, f"cannot be read: {error.strerror or error}") from None
     inspect = _inspect_files if kind is Kind.IMAGES else _inspect_array
-    return inspect(path, label_columns, unlabelled, decoding)
+    report = DatasetReport(decoding=decoding, continuous_label=continuous_label)
+    sheet = inspect(report, path, label_columns, unlabelled, role == "all")
+    if continuous_label and report.classes and not report.labels_error:
+        try:
+            (read_values if role == "test" else find_ends)(report.classes, continuous_label, path)
+        except DataError as error:
+            report.labels_error = error
+    return Inspection(report, sheet)
+
+
+def compare_test(training: DatasetReport, test: DatasetReport, path: Path) -> list[str]:
+    """Compare the reports of training images and of test images that lie elsewhere.
+
+    Training images among the test images become a doubt of `test`.
+
+    Args: path, of the test images.
+    Returns: what prevents a training, one sentence each.
+    """
+    test.doubts += doubt_leaks(len(training.digests & test.digests))
+    mismatches = []
+    if training.shape and test.shape:
+        mismatches.append(find_shape_mismatch(training.shape, test.shape))
+    if not (training.labels_error or test.labels_error or training.continuous_label):
+        mismatches.append(find_mismatch(list(training.classes), list(test.classes)))
+    return [str(DataError(path, mismatch)) for mismatch in mismatches if mismatch]
 
 
 def _inspect_array(
-    path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool, decoding: Decoding
-) -> Inspection:
-    dataset = load_dataset(path, label_columns, unlabelled, decoding)
-    test = load_test_images(path, label_columns, unlabelled, decoding)
-    report = DatasetReport(len(dataset), len(test) if test else 0, decoding, unused=dataset.unused)
+    report: DatasetReport, path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool, with_own_test: bool
+) -> Pixels | None:
+    dataset = load_dataset(path, label_columns, unlabelled, report.decoding)
+    test = load_test_images(path, label_columns, unlabelled, report.decoding) if with_own_test else None
+    report.num_images, report.num_test_images, report.unused = len(dataset), len(test or ()), dataset.unused
     report.enlarged = dataset.origins.enlarged if dataset.origins else 0
     report.unreadable = [
         DamagedFileError(path / name, "cannot be read") for name in dataset.skipped + (test.skipped if test else ())
     ]
-    if test:
+    if test and not report.continuous_label:
         report.labels_error = _check_classes(path, dataset.class_names, test.class_names)
     labels = UNLABELLED
     if dataset.labels is not None:
@@ -183,20 +219,23 @@ def _inspect_array(
 
 
 def _inspect_files(
-    path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool, decoding: Decoding
-) -> Inspection:
+    report: DatasetReport, path: Path, label_columns: Sequence[LabelColumn], unlabelled: bool, with_own_test: bool
+) -> Pixels | None:
     with open_source(path) as source:
         layout = find_layout(source)
-        test_images = layout.test.images if layout.test else []
-        report = DatasetReport(len(layout.training.images), len(test_images), decoding)
+        test = layout.test if with_own_test else None
+        test_images = test.images if test else []
+        report.num_images, report.num_test_images = len(layout.training.images), len(test_images)
         labels = UNLABELLED
         try:
             labels, test_labels, report.unused = image_folder.read_all_labels(source, layout, label_columns, unlabelled)
-            if layout.test:
+            if test and not report.continuous_label:
                 report.labels_error = _check_classes(path, labels.class_names, test_labels.class_names)
         except DataError as error:
             report.labels_error = error
             report.unused = tuple(name for name in layout.list_unused(()) if source.path / name != error.path)
+        if layout.test and not test:
+            report.unused += tuple(layout.test.images)
         return _inspect(report, _decode_readable(source, layout.training.images + test_images, report), labels)
 
 
@@ -225,12 +264,12 @@ def _decode_readable(
 
 def _inspect(
     report: DatasetReport, named_images: Iterable[tuple[str, Picture | None]], labels: FolderLabels
-) -> Inspection:
+) -> Pixels | None:
     """Complete the report from the training images, and from the test images after them."""
     counts = Counter(labels.texts)
     names: list[str] = []
     places_by_digest: dict[bytes, list[int]] = {}
-    sheet = _Sheet(labels.class_names)
+    sheet = ContactSheet(labels.class_names)
     for k, (name, picture) in enumerate(named_images):
         names.append(name)
         label = labels.texts[k] if labels.texts and k < report.num_images else None
@@ -248,32 +287,8 @@ def _inspect(
     report.classes = {name: counts[name] for name in labels.class_names if counts[name]}
     duplicates = [places for places in places_by_digest.values() if len(places) > 1]
     report.duplicates = [[names[k] for k in places] for places in duplicates]
-    report.doubts = doubt_classes(report.classes) + doubt_duplicates(duplicates, report.num_images, labels.texts)
-    return Inspection(report, sheet.render())
-
-
-class _Sheet:
-    """The first images, one class per column if there are few classes."""
-
-    def __init__(self, class_names: tuple[str, ...]) -> None:
-        self._num_columns = images.class_grid_columns(len(class_names))
-        self._by_class = images.has_class_columns(len(class_names))
-        self._columns: dict[str | None, list[Pixels]] = {name: [] for name in class_names} if self._by_class else {}
-
-    def add(self, pixels: Pixels, label: str | None) -> None:
-        column = self._columns.setdefault(label if self._by_class else None, [])
-        if len(column) < images.GRID_ROWS * (1 if self._by_class else self._num_columns):
-            column.append(pixels)
-
-    def render(self) -> Pixels | None:
-        shapes = Counter(pixels.shape for column in self._columns.values() for pixels in column)
-        if not shapes:
-            return None
-        shape = shapes.most_common(1)[0][0]
-        columns = [[p for p in column if p.shape == shape] for column in self._columns.values()]
-        if not self._by_class:
-            return images.grid(np.stack(columns[0]), self._num_columns)
-        blank = np.zeros(shape, np.uint8)
-        num_rows = max(map(len, columns))
-        cells = [column[row] if row < len(column) else blank for row in range(num_rows) for column in columns]
-        return images.grid(np.stack(cells), len(columns))
+    report.digests = frozenset(one for one, places in places_by_digest.items() if places[0] < report.num_images)
+    are_classes = not report.continuous_label
+    report.doubts = doubt_classes(report.classes) if are_classes else []
+    report.doubts += doubt_duplicates(duplicates, report.num_images, labels.texts if are_classes else [])
+    return sheet.render()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,13 +58,7 @@ def measure_scale(dataset: Dataset, steps: int) -> LabelScale:
     Args: dataset, with one label, whose values are its class names.
     Raises: DataError: a value is no finite number, or all are the same.
     """
-    values = _read_values(dataset)
-    smallest, largest = float(values.min()), float(values.max())
-    if smallest == largest:
-        raise DataError(
-            Path(dataset.name), f"has one {_column(dataset)} only, {dataset.class_names[0]}; a scale needs two"
-        )
-    return LabelScale(smallest, largest, steps)
+    return LabelScale(*find_ends(dataset.class_names, dataset.factors[0].column, Path(dataset.name)), steps)
 
 
 def put_on_scale(dataset: Dataset, scale: LabelScale) -> Dataset:
@@ -74,37 +68,44 @@ def put_on_scale(dataset: Dataset, scale: LabelScale) -> Dataset:
     Raises: DataError: a value is no finite number.
     """
     assert dataset.labels is not None
-    labels = scale.place(_read_values(dataset))[dataset.labels]
-    factors = (LabelFactor(_column(dataset), scale.names),)
+    column = dataset.factors[0].column
+    labels = scale.place(read_values(dataset.class_names, column, Path(dataset.name)))[dataset.labels]
+    factors = (LabelFactor(column, scale.names),)
     return dataclasses.replace(
         dataset, labels=labels, class_names=scale.names, factors=factors, has_continuous_label=True
     )
 
 
-def describe_values(column: str, class_names: Sequence[str]) -> str:
-    """Return a continuous label as words: its name and the ends of its scale."""
-    return f"{column} from {class_names[0]} to {class_names[-1]}"
+def find_ends(texts: Collection[str], column: str, path: Path) -> tuple[float, float]:
+    """Return the smallest and the largest of the numbers in a column.
+
+    Args: texts, its different values; path, of the data, for errors.
+    Raises: DataError: a value is no finite number, or all are the same.
+    """
+    values = read_values(texts, column, path)
+    if values.min() == values.max():
+        raise DataError(path, f"has one {column} only, {next(iter(texts))}; a continuous label needs two")
+    return float(values.min()), float(values.max())
 
 
-def _read_values(dataset: Dataset) -> NDArray[np.float64]:
-    """Return the value of each class."""
-    return np.array([_read_value(name, dataset) for name in dataset.class_names], np.float64)
+def read_values(texts: Collection[str], column: str, path: Path) -> NDArray[np.float64]:
+    """Return the numbers that texts in a column say.
 
-
-def _read_value(text: str, dataset: Dataset) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    Raises: DataError: one is no finite number.
+    """
+    values = np.array([_read_number(text) for text in texts], np.float64)
+    wrong = [text for text, is_number in zip(texts, np.isfinite(values)) if not is_number]
+    if wrong:
         raise DataError(
-            Path(dataset.name),
-            f"has the {_column(dataset)} {text!r}, which is no number, so it cannot be data.continuous_label; mend it, "
-            "or learn it as classes: --set 'data.label_columns=[{column: "
-            f"{_column(dataset)}}}]'",
+            path,
+            f"has the {column} {wrong[0]!r}, which is no number, so it cannot be data.continuous_label; mend it, or "
+            f"learn classes: --set 'data.label_columns=[{{column: {column}}}]'",
         )
-    return value
+    return values
 
 
-def _column(dataset: Dataset) -> str:
-    return dataset.factors[0].column
+def _read_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

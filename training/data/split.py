@@ -54,6 +54,11 @@ def find_mismatch(training: Sequence[str], test: Sequence[str]) -> str | None:
     )
 
 
+def find_shape_mismatch(training: tuple[int, int, int], test: tuple[int, int, int]) -> str | None:
+    """Return why test images of this shape cannot be compared with training images; None if they can."""
+    return None if test == training else f"has test images of shape {test}, but training images of shape {training}"
+
+
 def count_parts(
     dataset: Dataset, holdout: float, validation: float, stratify_holdout: bool = True
 ) -> tuple[int, int, int]:

@@ -57,7 +57,7 @@ def test_values_are_named_by_as_many_digits_as_tell_them(scale: LabelScale, name
     [
         (["30", "old"], "has the age 'old', which is no number, so it cannot be data.continuous_label"),
         (["30", "inf"], "has the age 'inf', which is no number"),
-        (["30", "30"], "has one age only, 30; a scale needs two"),
+        (["30", "30"], "has one age only, 30; a continuous label needs two"),
     ],
 )
 def test_labels_that_make_no_scale_are_refused(tmp_path: Path, ages: list[str], words: str) -> None:
