@@ -19,9 +19,11 @@ from training.data.decoding import AS_THEY_ARE, Decoding
 from training.data.image_folder import read_image_folder
 from training.data.labels import LabelColumn
 from training.data.npz import read_npz_dataset
-from training.data.record_images import records_to_dataset
+from training.data.record_images import Records, records_to_dataset
 from training.data.shards import is_sharded, read_sharded
 from training.data.stl10 import is_stl10, read_stl10
+from training.data.svhn import SUFFIX as MAT_SUFFIX
+from training.data.svhn import is_svhn, read_mat, read_svhn
 
 
 class Kind(Enum):
@@ -31,6 +33,7 @@ class Kind(Enum):
     SHARDS = auto()
     CIFAR = auto()
     STL10 = auto()
+    SVHN = auto()
     IDX = auto()
     NPZ = auto()
 
@@ -48,7 +51,7 @@ def load_dataset(
             a folder with MNIST's files (`train-images-idx3-ubyte`, plain or .gz, and its labels), of
             which the training split is read; or one such images file, its labels file beside it;
             a folder, .zip or .tar, also .tar.gz, of images (training.data.image_folder has the rules);
-            the same of CIFAR's or STL-10's files (training.data.cifar, training.data.stl10);
+            the same of CIFAR's, STL-10's or SVHN's files (training.data.cifar, .stl10, .svhn), or one of SVHN's;
             an .npz (training.data.npz has the keys);
             .parquet, .arrow, .tar (WebDataset) or a folder of these or of .npz files (training.data.shards).
         label_columns: which csv columns make the label; for images with a csv only.
@@ -97,16 +100,18 @@ def find_kind(path: Path) -> Kind:
     if path.is_dir() or archive_suffix(path):
         with open_source(path) as source:
             names = source.names()
-        return Kind.CIFAR if is_cifar(names) else Kind.STL10 if is_stl10(names) else Kind.IMAGES
+        is_kind = {Kind.CIFAR: is_cifar, Kind.STL10: is_stl10, Kind.SVHN: is_svhn}
+        return next((kind for kind, is_it in is_kind.items() if is_it(names)), Kind.IMAGES)
+    if path.suffix.lower() == MAT_SUFFIX:
+        return Kind.SVHN
     if path.suffix.lower() == ".npz":
         return Kind.NPZ
     if "ubyte" in path.name:
         return Kind.IDX
-    remedy = "; read it with scipy.io.loadmat and save an npz" if path.suffix.lower() == ".mat" else ""
     raise DataError(
         path,
-        "is not a data set; give a folder, .zip or .tar of images, an .npz, .parquet or .arrow, MNIST's, CIFAR's or "
-        f"STL-10's files, or WebDataset's .tar{remedy}",
+        "is not a data set; give a folder, .zip or .tar of images, an .npz, .parquet or .arrow, MNIST's, CIFAR's, "
+        "STL-10's or SVHN's files, or WebDataset's .tar",
     )
 
 
@@ -133,10 +138,8 @@ def _read(
 def _read_arrays(
     path: Path, kind: Kind, label_columns: Sequence[LabelColumn], unlabelled: bool, is_test: bool
 ) -> Dataset | None:
-    if kind in (Kind.CIFAR, Kind.STL10):
-        with open_source(path) as source:
-            is_cifar_set = kind is Kind.CIFAR
-            records = read_cifar(source, is_test) if is_cifar_set else read_stl10(source, is_test, unlabelled)
+    if kind in (Kind.CIFAR, Kind.STL10, Kind.SVHN):
+        records = _read_records(path, kind, unlabelled, is_test)
         return None if records is None else records_to_dataset(path, records, label_columns, unlabelled)
     if label_columns:
         headings = ", ".join(repr(column.column) for column in label_columns)
@@ -148,6 +151,16 @@ def _read_arrays(
     if kind is Kind.NPZ:
         return None if is_test else read_npz_dataset(path)
     return _read_idx(path, is_test)
+
+
+def _read_records(path: Path, kind: Kind, unlabelled: bool, is_test: bool) -> Records | None:
+    if path.suffix.lower() == MAT_SUFFIX and path.is_file():
+        with open_source(path.parent) as source:
+            return None if is_test else read_mat(source, path.name)
+    with open_source(path) as source:
+        if kind is Kind.CIFAR:
+            return read_cifar(source, is_test)
+        return read_svhn(source, is_test) if kind is Kind.SVHN else read_stl10(source, is_test, unlabelled)
 
 
 def _read_idx(path: Path, is_test: bool) -> Dataset | None:

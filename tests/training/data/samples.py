@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import struct
 import tarfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from PIL import Image
 from models.errors import DataError
 from training.data.dataset import Dataset
 from training.data.loader import load_dataset
+
+# The classes of made-up pictures.
+FINE = ("bear", "cat", "dog")
 
 
 def random_pixels(seed: int, *shape: int) -> NDArray[np.uint8]:
@@ -104,3 +109,26 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return path
+
+
+class Made:
+    """Made-up pictures with a label each, and the same in a folder with a csv."""
+
+    def __init__(self, seed: int, count: int, side: int, names: Sequence[str] = FINE) -> None:
+        self.images = random_pixels(seed, count, side, side, 3)
+        self.numbers = np.random.RandomState(seed).randint(0, len(names), count)
+        self.numbers[: len(names)] = range(len(names))
+        self.names = names
+
+    @property
+    def planes(self) -> NDArray[np.uint8]:
+        return np.reshape(self.images.transpose(0, 3, 1, 2), (len(self.images), -1))
+
+    def folder_digest(self, folder: Path, labels: Sequence[str] | None = None) -> str:
+        for k, pixels in enumerate(self.images):
+            write_image(folder / f"{k:04d}.png", pixels, compress_level=0)
+        if labels != []:
+            texts = labels or [self.names[k] for k in self.numbers]
+            with (folder / "labels.csv").open("w") as file:
+                csv.writer(file).writerows([("file", "label"), *((f"{k:04d}.png", t) for k, t in enumerate(texts))])
+        return load_dataset(folder).digest

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import pickle
 import tarfile
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from models.errors import DataError
-from tests.training.data.samples import load_error, random_pixels, write_image, write_npz, write_zip
+from tests.training.data.samples import FINE, Made, load_error, random_pixels, write_npz, write_zip
 from training.data import allocation
 from training.data.dataset import Dataset
 from training.data.inspection import inspect_dataset
@@ -24,30 +22,7 @@ from training.data.layout import may_matter
 from training.data.loader import load_dataset, load_test_images
 
 COUNT, TEST_COUNT = 200, 20
-FINE, COARSE = ("bear", "cat", "dog"), ("wild", "tame")
-
-
-class Made:
-    """Made-up pictures with a label each, and the same in a folder with a csv."""
-
-    def __init__(self, seed: int, count: int, side: int, names: Sequence[str] = FINE) -> None:
-        self.images = random_pixels(seed, count, side, side, 3)
-        self.numbers = np.random.RandomState(seed).randint(0, len(names), count)
-        self.numbers[: len(names)] = range(len(names))
-        self.names = names
-
-    @property
-    def planes(self) -> NDArray[np.uint8]:
-        return np.reshape(self.images.transpose(0, 3, 1, 2), (len(self.images), -1))
-
-    def folder_digest(self, folder: Path, labels: Sequence[str] | None = None) -> str:
-        for k, pixels in enumerate(self.images):
-            write_image(folder / f"{k:04d}.png", pixels, compress_level=0)
-        if labels != []:
-            texts = labels or [self.names[k] for k in self.numbers]
-            with (folder / "labels.csv").open("w") as file:
-                csv.writer(file).writerows([("file", "label"), *((f"{k:04d}.png", t) for k, t in enumerate(texts))])
-        return load_dataset(folder).digest
+COARSE = ("wild", "tame")
 
 
 def batches(made: Made, num: int) -> list[slice]:
@@ -320,8 +295,3 @@ def test_a_binary_batch_that_is_missing_or_cut_is_named(tmp_path: Path, name: st
         with pytest.raises(DataError) as caught:
             load_dataset(tmp_path / "set")
         assert caught.value.path == batch
-
-
-def test_a_matlab_file_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    (tmp_path / "train_32x32.mat").write_bytes(b"MATLAB 5.0")
-    assert "scipy.io.loadmat" in load_error(tmp_path / "train_32x32.mat").reason
