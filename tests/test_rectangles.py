@@ -14,25 +14,13 @@ from models import artifact
 from models.address import Address
 from service.settings import Settings
 from tests.conftest import Command
+from tests.protocols import SMALL
 from tests.service.app_client import connect_when_ready
 from training.data.loader import load_dataset
-from training.evaluation.classifier import Recipe
-from training.evaluation.protocol import Protocol
 from training.publish import EvaluationSettings, PublishOptions, publish
 
 WIDTH, HEIGHT = 24, 16
 SETTINGS = ("compute=small", "batch=8", "total_kimg=0.016", "tick_kimg=0.008", "precision=float32", "threads=1")
-# As little as measures everything.
-SMALL = Protocol(
-    name="small",
-    holdout=0.25,
-    classifier=Recipe(width=4, features=8, epochs=1, min_images_shown=0, batch=16),
-    min_images=20,
-    kid_size=20,
-    kid_subsets=2,
-    bins=2,
-    neighbours=5,
-)
 
 
 def read_size(picture: bytes) -> tuple[int, int]:

@@ -29,11 +29,10 @@ from models.manifest import MANIFEST_FILE as MANIFEST_FILE
 from models.manifest import read_manifest as read_manifest
 from models.network_config import GeneratorConfig
 from models.networks import build_generator
+from tests.protocols import SMALL
 from training.config import Config
 from training.config_files import load_preset
 from training.data.dataset import Dataset
-from training.evaluation.classifier import Recipe
-from training.evaluation.protocol import Protocol
 from training.publish import EvaluationSettings, PublishOptions, publish
 from training.runs import checkpoint, loop
 
@@ -243,14 +242,6 @@ def test_a_damaged_provenance_file_is_named(finished: Path, tmp_path: Path, cont
 
 
 @pytest.fixture(scope="module")
-def small() -> Protocol:
-    recipe = Recipe(width=4, features=4, epochs=1, min_images_shown=0, batch=32)
-    return Protocol(
-        name="small", holdout=0.25, classifier=recipe, min_images=20, kid_size=20, kid_subsets=2, bins=2, neighbours=5
-    )
-
-
-@pytest.fixture(scope="module")
 def below(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[..., Config], tiny_data: Dataset) -> Path:
     """A run whose thresholds no generator can meet."""
     run = tmp_path_factory.mktemp("below") / "run"
@@ -274,11 +265,9 @@ def test_the_model_card_states_why_a_model_was_not_evaluated(finished: Path) -> 
     assert "**Not measured. Published anyway: only a try**" in text and "Not evaluated." in text
 
 
-def test_a_generator_below_its_thresholds_is_refused(
-    below: Path, empty_store: Path, data_path: Path, small: Protocol
-) -> None:
+def test_a_generator_below_its_thresholds_is_refused(below: Path, empty_store: Path, data_path: Path) -> None:
     with pytest.raises(GateError) as caught:
-        publish(below, PublishOptions("tiny", batch_size=4, data=data_path), EvaluationSettings(small))
+        publish(below, PublishOptions("tiny", batch_size=4, data=data_path), EvaluationSettings(SMALL))
 
     words = str(caught.value)
     assert re.search(r"does not pass its gate:\n  coverage \d+\.\d\d%, but required: at least 150\.00%\n", words)
@@ -288,9 +277,9 @@ def test_a_generator_below_its_thresholds_is_refused(
     assert not empty_store.exists()
 
 
-def test_an_accepted_model_records_its_scores_and_failures(below: Path, data_path: Path, small: Protocol) -> None:
+def test_an_accepted_model_records_its_scores_and_failures(below: Path, data_path: Path) -> None:
     stored = publish(
-        below, PublishOptions("tiny", batch_size=4, data=data_path, accept="for a test"), EvaluationSettings(small)
+        below, PublishOptions("tiny", batch_size=4, data=data_path, accept="for a test"), EvaluationSettings(SMALL)
     )
 
     manifest = read_manifest(stored.path)
@@ -304,13 +293,13 @@ def test_an_accepted_model_records_its_scores_and_failures(below: Path, data_pat
 
 
 def test_a_generator_that_passes_is_published_with_its_scores(
-    tmp_path: Path, tiny_config: Callable[..., Config], tiny_data: Dataset, data_path: Path, small: Protocol
+    tmp_path: Path, tiny_config: Callable[..., Config], tiny_data: Dataset, data_path: Path
 ) -> None:
     config = tiny_config("total_kimg=0.064", "gate={near_copies: {max: 0.5}}")
     loop.run(config, tiny_data, tmp_path / "run", "cpu", "ganmint train")
 
     manifest = read_manifest(
-        publish(tmp_path / "run", PublishOptions("tiny", batch_size=4, data=data_path), EvaluationSettings(small)).path
+        publish(tmp_path / "run", PublishOptions("tiny", batch_size=4, data=data_path), EvaluationSettings(SMALL)).path
     )
 
     assert manifest.gate and manifest.gate.passed and manifest.gate.accepted == ""
@@ -318,12 +307,12 @@ def test_a_generator_that_passes_is_published_with_its_scores(
     assert len(manifest.scores) > 5
 
 
-def test_a_run_is_evaluated_on_its_own_data_only(finished: Path, tmp_path: Path, small: Protocol) -> None:
+def test_a_run_is_evaluated_on_its_own_data_only(finished: Path, tmp_path: Path) -> None:
     other = np.random.RandomState(5).randint(0, 256, (64, 8, 8)).astype(np.uint8)
     np.savez(tmp_path / "other.npz", images=other)
 
     with pytest.raises(DataError, match=r"other\.npz: is not what .* was trained on \(stripes\)"):
-        publish(finished, PublishOptions("tiny", batch_size=4, data=tmp_path / "other.npz"), EvaluationSettings(small))
+        publish(finished, PublishOptions("tiny", batch_size=4, data=tmp_path / "other.npz"), EvaluationSettings(SMALL))
 
 
 def test_an_existing_folder_is_refused_before_an_evaluation(

@@ -26,7 +26,7 @@ from training.evaluation.inception import InceptionSpace
 from training.evaluation.protocol import STANDARD
 from training.evaluation.reference_cache import default_cache_dir
 from training.evaluation.report import Report, format_table
-from training.evaluation.snapshot_scores import score_snapshots, scores_path
+from training.evaluation.snapshot_scores import score_snapshots
 from training.evaluation.summary import summarise
 from training.evaluation.toy_metrics import evaluate_toy
 from training.metric_results import METRICS
@@ -35,6 +35,7 @@ from training.publish import EvaluationSettings, PublishOptions
 from training.publish import publish as publish_run
 from training.runs.provenance import read_provenance
 from training.runs.run_dir import EVALUATION_FOLDER
+from training.runs.snapshot_record import scores_path
 from training.runs.trained_run import TrainedRun
 
 

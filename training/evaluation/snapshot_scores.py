@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from models.base import Frozen
-from models.errors import DataError, MetricError
+from models.errors import DataError, FileError, MetricError
 from models.files import write_atomically
-from training.config_files import read_gate
+from training.config_files import load_config, read_gate
 from training.evaluation import classifier
 from training.evaluation.data_split import DataSplit
 from training.evaluation.distribution_metrics import compute_feature_metrics
@@ -23,78 +20,19 @@ from training.evaluation.sharpness import sharpness
 from training.gate import Bound, check_gate
 from training.metric_results import Measurement, MetricName, try_measure
 from training.progress import ProgressCallback, ignore_progress
-from training.runs import snapshots, trained_run
+from training.runs import trained_run
+from training.runs.run_dir import CONFIG_FILE
+from training.runs.snapshot_record import (
+    SCORED,
+    SnapshotScore,
+    SnapshotScores,
+    read_snapshot_scores,
+    scores_path,
+)
 from training.runs.trained_run import TrainedRun
 
-SCORES_FILE = "scores.json"
 # Enough to tell snapshots from one another.
 MAX_IMAGES = 5000
-
-
-# What can be measured without training a classifier on each snapshot's images.
-SCORED: tuple[MetricName, ...] = ("fd", "recall", "gan_test", "sharpness")
-
-
-class SnapshotScore(Frozen):
-    """A few metrics of one snapshot; None where there is nothing to measure.
-
-    Attributes:
-        kimg: thousand images shown until then.
-        fd, recall, gan_test, sharpness: as in a report.
-        fails: those of these metrics that miss a threshold of the run's gate.
-    """
-
-    kimg: float
-    fd: float
-    recall: float | None
-    gan_test: float | None
-    sharpness: float | None
-    fails: tuple[MetricName, ...] = ()
-
-
-class SnapshotScores(Frozen):
-    """scores.json.
-
-    Attributes:
-        protocol: its name.
-        protocol_digest: of its settings.
-        data_digest: of the validation images.
-        images: generated images of each snapshot, and real ones.
-        scores: of every snapshot and the newest checkpoint, oldest first.
-    """
-
-    protocol: str
-    protocol_digest: str
-    data_digest: str
-    images: int
-    scores: tuple[SnapshotScore, ...]
-
-    @property
-    def best(self) -> SnapshotScore:
-        """The one with the lowest Fréchet distance of those that meet the thresholds, or of all if none does."""
-        return min(self._passing or self.scores, key=lambda score: score.fd)
-
-    @property
-    def _passing(self) -> tuple[SnapshotScore, ...]:
-        return tuple(score for score in self.scores if not score.fails)
-
-    def describe_choice(self) -> str:
-        """Say which one is the best and why, for the model card."""
-        best, last, passing, count = self.best, self.scores[-1], len(self._passing), len(self.scores)
-        recall = "" if best.recall is None else f", recall {best.recall:.1%}"
-        against = "" if best == last else f"; the last one, at {last.kimg:g} kimg, has {last.fd:.3f}"
-        among = f"{count}" if passing == count else f"{passing} of {count} that meet the thresholds there"
-        if not passing:
-            among = f"{count}, none of which meets the thresholds there,"
-        return (
-            f"at {best.kimg:g} kimg, which has the lowest Fréchet distance of {among} on {self.images} "
-            f"validation images by {self.protocol}: {best.fd:.3f}{recall}{against}"
-        )
-
-
-def scores_path(run: Path) -> Path:
-    """Return where the scores of a run's snapshots are."""
-    return run / snapshots.SNAPSHOTS_FOLDER / SCORES_FILE
 
 
 def score_snapshots(
@@ -116,7 +54,8 @@ def score_snapshots(
     """
     if split.part != "validation":
         raise DataError(run, "kept no validation images to choose a snapshot by; train with --set data.validation=0.1")
-    known = _read(run, split, protocol)
+    known = _read_known(run, split, protocol)
+    gate = read_gate(load_config(run / CONFIG_FILE).model_dump())
     scores = []
     with torch_threads(protocol.threads):
         reference = compute_reference(split, protocol, cache_dir, progress)
@@ -126,13 +65,14 @@ def score_snapshots(
         for trained in trained_run.load_snapshots(run):
             if trained.kimg not in known:
                 known[trained.kimg] = _score(trained, reference, count, protocol, progress)
-            scores.append(_check(known[trained.kimg], reference, read_gate(trained.config.model_dump())))
+            scores.append(_check(known[trained.kimg], reference, gate))
     result = SnapshotScores(
         protocol=protocol.name,
         protocol_digest=protocol.digest,
         data_digest=split.compared.digest,
         images=count,
         scores=tuple(scores),
+        real=_measured_of_real(reference),
     )
     write_atomically(scores_path(run), result.model_dump_json(indent=2).encode() + b"\n")
     return result
@@ -175,12 +115,18 @@ def _check(score: SnapshotScore, reference: ReferenceStats, gate: Mapping[Metric
     return score.model_copy(update={"fails": fails})
 
 
-def _read(run: Path, split: DataSplit, protocol: Protocol) -> dict[float, SnapshotScore]:
-    """Return the scores that were measured by the same protocol on the same images, by kimg."""
+def _measured_of_real(reference: ReferenceStats) -> dict[MetricName, float]:
+    """Return what real images reach by the metrics of snapshots, where that is known."""
+    values = {name: baseline.value for name in SCORED if (baseline := reference.measurements.baselines.get(name))}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _read_known(run: Path, split: DataSplit, protocol: Protocol) -> dict[float, SnapshotScore]:
+    """Return the scores that were measured by the same protocol on the same images, by kimg; only whole ones."""
     try:
-        saved = SnapshotScores.model_validate_json(scores_path(run).read_bytes())
-    except (OSError, ValidationError):
+        saved = read_snapshot_scores(run)
+    except FileError:
         return {}
-    if (saved.protocol_digest, saved.data_digest) != (protocol.digest, split.compared.digest):
+    if saved is None or (saved.protocol_digest, saved.data_digest) != (protocol.digest, split.compared.digest):
         return {}
-    return {score.kimg: score for score in saved.scores}
+    return {score.kimg: score for score in saved.scores if score.model_fields_set >= {*SCORED}}

@@ -16,29 +16,20 @@ import torch
 from models import artifact
 from models.errors import InputError
 from models.manifest import read_manifest
+from tests.protocols import SMALL
 from tests.training.runs.helpers import train
 from training.config import Config
 from training.data.dataset import Dataset
 from training.evaluation import data_split
-from training.evaluation.classifier import Recipe
-from training.evaluation.protocol import Protocol
-from training.evaluation.snapshot_scores import SnapshotScore, SnapshotScores, score_snapshots, scores_path
+from training.evaluation.snapshot_scores import score_snapshots
 from training.publish import EvaluationSettings, PublishOptions, publish
 from training.runs import checkpoint, snapshots, trained_run
 from training.runs.provenance import read_provenance
+from training.runs.snapshot_record import SnapshotScore, SnapshotScores, scores_path
 
 MakeConfig = Callable[..., Config]
 STATE: dict[str, Any] = {"trainer": {"ema": {}}, "generator": {}, "data": {}}
 KEPT = ("snapshot_kimg=0.128", "total_kimg=0.384", "data.validation=0.25", "data.holdout=0.25")
-SMALL = Protocol(
-    name="small",
-    classifier=Recipe(width=4, features=4, epochs=1, min_images_shown=0, batch=32),
-    min_images=20,
-    kid_size=20,
-    kid_subsets=2,
-    bins=2,
-    neighbours=5,
-)
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +87,11 @@ def test_the_snapshot_with_the_lowest_distance_on_validation_images_is_published
         EvaluationSettings(SMALL),
     )
 
-    scores = json.loads(scores_path(out).read_text())["scores"]
+    saved = json.loads(scores_path(out).read_text())
+    scores = saved["scores"]
     best = min(scores, key=lambda score: score["fd"])
     assert [score["kimg"] for score in scores] == [0.128, 0.256, 0.384]
+    assert list(saved["real"]) == ["fd", "recall", "gan_test", "sharpness"] and 0 <= saved["real"]["recall"] <= 1
     training = read_manifest(model.path).training
     assert training.kimg == best["kimg"]
     assert "lowest Fréchet distance of 3 on 36 validation images by small" in training.checkpoint
@@ -129,6 +122,26 @@ def test_a_snapshot_that_misses_a_threshold_on_validation_images_is_not_chosen(
     assert found.best.kimg == passing[0].kimg
     assert [score.kimg for score in found.scores if not score.fails] == sorted(score.kimg for score in passing)
     assert f"of {len(passing)} of 3 that meet the thresholds there on 36" in found.describe_choice()
+
+
+def test_known_scores_are_kept_and_those_that_lack_a_metric_are_measured_again(
+    run: Path, tmp_path: Path, data_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    split = data_split.load(data_path, trained_run.load_latest(out).config.data, "validation", SMALL.holdout)
+    measured = score_snapshots(out, split, SMALL)
+    edited = json.loads(measured.model_dump_json())
+    for score in edited["scores"]:
+        score["fd"] = 1.5
+    # As an older version left it.
+    del edited["scores"][1]["gan_test"], edited["scores"][1]["sharpness"]
+    scores_path(out).write_text(json.dumps(edited))
+
+    again = score_snapshots(out, split, SMALL)
+
+    assert [score.fd for score in again.scores] == [1.5, measured.scores[1].fd, 1.5]
+    assert again.scores[1] == measured.scores[1]
 
 
 def test_if_no_snapshot_meets_the_thresholds_the_lowest_distance_is_chosen_and_that_is_said() -> None:
