@@ -115,6 +115,18 @@ CLASSIFIER = "classifier_"
 _SPACES = {INCEPTION: "Inception-v3", CLASSIFIER: "classifier"}
 
 
+def describe_metric(name: str) -> MetricInfo:
+    """Return the description of a metric; of one that this version does not know, its name only.
+
+    Args: name, a key of METRICS, with the prefix INCEPTION or CLASSIFIER for a metric in those features.
+    """
+    by_name: dict[str, MetricInfo] = {str(known): info for known, info in METRICS.items()}
+    for prefix, space in _SPACES.items():
+        if (info := by_name.get(name.removeprefix(prefix))) and name.startswith(prefix):
+            return info._replace(title=f"{info.title} ({space})")
+    return by_name.get(name, MetricInfo(name, "", ".4g", ""))
+
+
 class MetricResult(Frozen):
     """The result of one metric.
 
@@ -141,21 +153,11 @@ class MetricResult(Frozen):
     @property
     def info(self) -> MetricInfo:
         """The description of this metric."""
-        by_name: dict[str, MetricInfo] = {str(name): info for name, info in METRICS.items()}
-        for prefix, space in _SPACES.items():
-            if self.name.startswith(prefix):
-                info = by_name[self.name.removeprefix(prefix)]
-                return info._replace(title=f"{info.title} ({space})")
-        return by_name[self.name]
+        return describe_metric(self.name)
 
     def format(self, value: float | None) -> str:
         """Format a value of this metric; empty for None."""
         return "" if value is None else format(value, self.info.format_spec)
-
-
-def is_metric(name: str) -> bool:
-    """Tell whether this version knows a metric of this name."""
-    return name.removeprefix(INCEPTION) in METRICS
 
 
 class Measurement(NamedTuple):

@@ -50,11 +50,12 @@ class Line(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """A drawn panel: its title, the names of its lines in order, and the SVG."""
+    """A drawn panel: its title, the names of its lines in order, the SVG, and what it shows, in words."""
 
     title: str
     names: tuple[str, ...]
     svg: str
+    caption: str = ""
 
 
 def draw_charts(run: Path) -> list[Chart]:
@@ -90,10 +91,17 @@ def _is_drawable(row: Mapping[str, object], column: str, is_logarithmic: bool) -
     return math.isfinite(value) and (value > 0 or not is_logarithmic)
 
 
-def draw_svg(lines: Sequence[Line], is_logarithmic: bool = False) -> str:
-    """Draw lines, of which at least one has a point, over kimg; the style of the k-th line is `line{k}`."""
+def draw_svg(lines: Sequence[Line], is_logarithmic: bool = False, real: float | None = None) -> str:
+    """Draw lines over kimg; the style of the k-th line is `line{k}`.
+
+    Args:
+        lines: of which at least one has a point; on a logarithmic axis, values are above 0.
+        is_logarithmic: of the vertical axis.
+        real: what real images reach, a line across; None for none.
+    """
     xs = [x for line in lines for x, _ in line.points]
     ys = [_to_axis(y, is_logarithmic) for line in lines for _, y in line.points]
+    ys += [] if real is None else [_to_axis(real, is_logarithmic)]
     pad = 0.06 * (max(ys) - min(ys)) or 0.5
     low = min(ys) - pad
     high = max(ys) + pad
@@ -110,6 +118,9 @@ def draw_svg(lines: Sequence[Line], is_logarithmic: bool = False) -> str:
         if x_of(tick) < WIDTH - RIGHT - 45:
             parts.append(f'<text x="{x_of(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 8}" text-anchor="end">kimg</text>')
+    if real is not None:
+        y = y_of(_to_axis(real, is_logarithmic))
+        parts.append(f'<line class="real" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
     for k, line in enumerate(lines):
         points = [f"{x_of(x):.1f},{y_of(_to_axis(y, is_logarithmic)):.1f}" for x, y in line.points]
         parts.append(f'<polyline class="line line{k}" points="{" ".join(points)}"/>')
@@ -135,7 +146,7 @@ def _choose_ticks(low: float, high: float, is_logarithmic: bool) -> list[float]:
         rounds = [math.log10(m) + k for k in range(math.floor(low), math.ceil(high) + 1) for m in (1, 2, 5)]
         inside = [tick for tick in rounds if low <= tick <= high]
         return inside if len(inside) <= 5 else [tick for tick in inside if tick == round(tick)]
-    step = (high - low) / 4 or 1.0
+    step = (high - low) / 5 or 1.0
     magnitude = 10 ** math.floor(math.log10(step))
     step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= step)
     return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]

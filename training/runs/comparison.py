@@ -5,29 +5,28 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from models.errors import FileError, InputError
 from training.config_files import load_config
-from training.metric_results import MetricResult, is_metric
+from training.metric_results import describe_metric
 from training.runs.run_dir import CONFIG_FILE, MUTABLE_FIELDS, STATS_FILE, flatten, require_run
 from training.runs.score_record import ScoreRecord, read_score_records
+from training.runs.snapshot_record import SnapshotScores, read_snapshot_scores
 
 # Results are means over this many last ticks, because single ticks are noisy.
 LAST_TICKS = 5
-# Columns of stats.jsonl that are drawn as curves: their titles, and whether 0 means that a run does without.
-CURVES = {
-    "acc_pair": ("D right in pairs", False),
-    "acc_real": ("D right on real", False),
-    "acc_fake": ("D right on generated", False),
-    "recon_loss": ("Reconstruction", True),
-    "kl": ("KL divergence, nats", True),
-    "images_per_second": ("Images per second", False),
+# Columns of stats.jsonl that are results, and their titles.
+MEANS = {
+    "loss_G": "loss of G",
+    "loss_D": "loss of D",
+    "acc_pair": "D right in pairs",
+    "recon_loss": "reconstruction",
+    "r1": "R1",
 }
-MEANS = ("loss_G", "loss_D", "acc_pair", "recon_loss", "r1")
 # Settings that do not change what a run learns.
 _IGNORED_SETTINGS = {"preset", *MUTABLE_FIELDS}
 
@@ -41,12 +40,14 @@ class RunSummary:
         settings: values by dotted name.
         ticks: the lines of stats.jsonl, at least one.
         records: its evaluations; the newest report's comes last.
+        snapshots: the scores of its snapshots; None if they were not scored.
     """
 
     name: str
     settings: Mapping[str, Any]
     ticks: Sequence[Mapping[str, float]]
     records: Sequence[ScoreRecord] = ()
+    snapshots: SnapshotScores | None = None
 
     @property
     def evaluation(self) -> ScoreRecord:
@@ -77,20 +78,6 @@ class RunSummary:
         return results | dict(self.evaluation.scores)
 
 
-class Panel(NamedTuple):
-    """Curves of one quantity, a line per run in the runs' order; a run without it has no points.
-
-    Attributes:
-        title: of the quantity.
-        lines: points (kimg, value).
-        has_marks: whether each point is an evaluation, else a tick.
-    """
-
-    title: str
-    lines: Sequence[Sequence[tuple[float, float]]]
-    has_marks: bool
-
-
 def read_run(path: Path) -> RunSummary:
     """Read a run's folder.
 
@@ -98,7 +85,7 @@ def read_run(path: Path) -> RunSummary:
     """
     require_run(path)
     settings = flatten(load_config(path / CONFIG_FILE).model_dump(mode="json"))
-    return RunSummary(str(path), settings, read_ticks(path), read_score_records(path))
+    return RunSummary(str(path), settings, read_ticks(path), read_score_records(path), read_snapshot_scores(path))
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunSummary]:
@@ -154,10 +141,36 @@ def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
 
 def describe_bases(runs: Sequence[RunSummary]) -> list[str]:
     """Say by what each run was scored; return nothing if all scores compare."""
-    scored = [run for run in runs if run.evaluation.scores]
-    if len({run.evaluation.basis for run in scored}) < 2:
-        return []
-    return [f"{run.name}: {run.evaluation.basis}" for run in scored]
+    return _list_if_different({run.name: run.evaluation.basis for run in runs if run.evaluation.scores})
+
+
+def describe_snapshot_bases(runs: Sequence[RunSummary]) -> list[str]:
+    """Say by what the snapshots of each run were scored; return nothing if all these scores compare."""
+    return _list_if_different({run.name: run.snapshots.basis for run in runs if run.snapshots})
+
+
+def _list_if_different(bases: Mapping[str, Hashable]) -> list[str]:
+    return [f"{name}: {basis}" for name, basis in bases.items()] if len(set(bases.values())) > 1 else []
+
+
+def describe_missing_snapshots(runs: Sequence[RunSummary]) -> list[str]:
+    """Say which scores of snapshots are missing, and which command measures them."""
+    command = "ganmint evaluate RUN --data DATA --snapshots"
+    unscored = [run.name for run in runs if run.settings.get("data.kind") == "images" and not run.snapshots]
+    sentences = [f"No scores by kimg of {', '.join(unscored)}: {command} measures them"] if unscored else []
+    knows_real = any(run.snapshots.real for run in runs if run.snapshots)
+    for run in runs:
+        if run.snapshots:
+            missing = [describe_metric(name).title for name in run.snapshots.unmeasured]
+            missing += [] if knows_real else ["those of real images"]
+            if missing:
+                sentences.append(f"The scores by kimg of {run.name} lack {', '.join(missing)}: {command} adds them")
+    return sentences
+
+
+def describe_choices(runs: Sequence[RunSummary]) -> list[str]:
+    """Say which snapshot of each run is the best."""
+    return [f"The best of {run.name} is {run.snapshots.describe_choice()}" for run in runs if run.snapshots]
 
 
 def describe_lengths(runs: Sequence[RunSummary]) -> str:
@@ -166,35 +179,6 @@ def describe_lengths(runs: Sequence[RunSummary]) -> str:
         return ""
     lengths = ", ".join(f"{run.name} {run.judged_kimg:g} kimg" for run in runs)
     return f"The results are of different lengths of training: {lengths}"
-
-
-def collect_panels(runs: Sequence[RunSummary], with_scores: bool = True) -> list[Panel]:
-    """Return the curves that at least one run has: scores by kimg first, then those of training."""
-    panels = []
-    names = dict.fromkeys(name for run in runs for record in run.records for name in record.scores)
-    for name in names if with_scores else ():
-        lines = [_score_line(run, name) for run in runs]
-        if any(lines):
-            panels.append(Panel(MetricResult(name=name).info.title if is_metric(name) else name, lines, has_marks=True))
-    for name, (title, is_optional) in CURVES.items():
-        lines = [_tick_line(run, name, is_optional) for run in runs]
-        if any(len(line) > 1 for line in lines):
-            panels.append(Panel(title, lines, has_marks=False))
-    return panels
-
-
-def _score_line(run: RunSummary, name: str) -> list[tuple[float, float]]:
-    """Return a run's scores by kimg, of the newest evaluation's basis only."""
-    return sorted(
-        (record.kimg, record.scores[name])
-        for record in run.records
-        if record.kimg is not None and record.basis == run.evaluation.basis and name in record.scores
-    )
-
-
-def _tick_line(run: RunSummary, name: str, is_optional: bool) -> list[tuple[float, float]]:
-    points = [(tick["kimg"], tick[name]) for tick in run.ticks if math.isfinite(tick.get(name, math.nan))]
-    return [] if is_optional and not any(value for _, value in points) else points
 
 
 def read_ticks(run: Path) -> list[dict[str, float]]:

@@ -142,7 +142,7 @@ def test_a_killed_sweep_goes_on_and_skips_what_is_finished(tmp_path: Path, monke
     assert evaluated == ["seed=0", "killed", "seed=1", "seed=2"]
     assert sorted((tmp_path / "s" / "seed=0").glob("checkpoint-*.pt"))[-1].stat().st_mtime_ns == first_checkpoint
     assert resumed.output.count("finished before") == 1
-    assert "Mean and deviation over the seeds" in resumed.output and "mean_error" in resumed.output
+    assert "Mean and deviation over the seeds" in resumed.output and "error of the mean" in resumed.output
     assert "seed=2" in (tmp_path / "s" / "compare.html").read_text()
     # Each run states how to train it alone.
     assert read_provenance(tmp_path / "s" / "seed=2").command.endswith("--set tick_kimg=0.25 --set seed=2")
@@ -166,7 +166,7 @@ def test_a_run_that_diverges_is_named_and_the_others_go_on(tmp_path: Path, monke
     result = ganmint("sweep", *TOY, "--out", tmp_path / "s", "--seeds", "0,1")
 
     assert str(result.exception) == "1 of 2 runs diverged: seed=0"
-    assert "mean_error" in result.output
+    assert "error of the mean" in result.output
 
 
 def test_images_are_evaluated_on_the_validation_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

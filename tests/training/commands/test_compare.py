@@ -1,34 +1,28 @@
-"""The commands that show runs: movie and compare."""
+"""The command compare: settings, results and curves of runs side by side."""
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from PIL import Image
 
-from ganmint.cli import cli
-from models.errors import FileError, InputError
+from models.errors import FileError
+from tests.training.commands.in_process import ganmint
 from training.config import Config
 from training.data.dataset import Dataset
+from training.metric_results import MetricName
 from training.runs import comparison, loop
+from training.runs.comparison_curves import REPORTS, SNAPSHOTS, TRAINING, Curves, collect_curves
 from training.runs.score_record import ScoreRecord, add_score_record
-from training.runs.timelapse import encode_movie
+from training.runs.snapshot_record import SnapshotScore, SnapshotScores, scores_path
 
 MakeConfig = Callable[..., Config]
-
-
-def ganmint(*arguments: Path | str) -> Result:
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -38,90 +32,6 @@ def other(tmp_path_factory: pytest.TempPathFactory, tiny_config: MakeConfig, tin
     config = tiny_config("lr.start=0.002", "augment={}", "total_kimg=0.192", "data.name=other words")
     loop.run(config, tiny_data, out, "cpu", "ganmint train")
     return out
-
-
-# The movie
-
-
-def read_frames(content: bytes) -> tuple[list[Image.Image], list[int]]:
-    with Image.open(io.BytesIO(content)) as picture:
-        frames, durations = [], []
-        for k in range(getattr(picture, "n_frames", 1)):
-            picture.seek(k)
-            frames.append(picture.convert("RGB"))
-            durations.append(int(picture.info["duration"]))
-        return frames, durations
-
-
-def test_a_movie_shows_the_grids_in_order_and_the_last_one_longer(finished: Path) -> None:
-    content, count = encode_movie(finished, fps=10, max_seconds=60)
-
-    shown, durations = read_frames(content)
-    assert count == 10
-    # The encoder makes one frame of two that look alike, for as long as both.
-    assert 2 <= len(shown) <= 10
-    assert sum(durations) == 9 * 100 + 2500 and durations[-1] >= 2500
-    # Above the caption, the first frame is the first grid, except for compression.
-    with Image.open(sorted((finished / "grids").glob("*.png"))[0]) as grid:
-        expected = grid.convert("RGB").resize((grid.width * 9, grid.height * 9), Image.Resampling.NEAREST)
-    assert shown[0].width == expected.width == 648 and shown[0].height > expected.height
-    difference = np.asarray(shown[0].crop((0, 0, *expected.size)), float) - np.asarray(expected, float)
-    assert np.abs(difference).mean() < 12
-
-
-def test_a_movie_is_marked_as_synthetic_and_reproducible(finished: Path) -> None:
-    content, _ = encode_movie(finished, fps=10, max_seconds=60)
-
-    assert b"trainedAlgorithmicMedia" in content
-    assert encode_movie(finished, fps=10, max_seconds=60)[0] == content
-
-
-def test_a_long_training_is_subsampled_and_keeps_its_end(finished: Path) -> None:
-    content, count = encode_movie(finished, fps=2, max_seconds=2)
-    every, _ = encode_movie(finished, fps=10, max_seconds=60)
-
-    assert count == 4
-    difference = np.asarray(read_frames(content)[0][-1], float) - np.asarray(read_frames(every)[0][-1], float)
-    assert np.abs(difference).mean() < 4
-
-
-def test_a_run_with_too_few_grids_has_no_movie(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished, tmp_path / "run")
-    for path in sorted((tmp_path / "run" / "grids").glob("*.png"))[1:]:
-        path.unlink()
-
-    with pytest.raises(FileError, match="has 1 grids so far, and a movie needs two"):
-        encode_movie(tmp_path / "run", 10, 60)
-    with pytest.raises(FileError, match="holds no run"):
-        encode_movie(tmp_path / "nosuch", 10, 60)
-
-
-def test_a_damaged_grid_is_named(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished, tmp_path / "run")
-    damaged = sorted((tmp_path / "run" / "grids").glob("*.png"))[3]
-    damaged.write_bytes(b"no image")
-
-    with pytest.raises(FileError) as caught:
-        encode_movie(tmp_path / "run", 10, 60)
-
-    assert caught.value.path == damaged
-
-
-def test_the_movie_command_writes_into_the_run_or_to_out(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished, tmp_path / "run")
-
-    default, explicit = (
-        ganmint("movie", tmp_path / "run"),
-        ganmint("movie", finished, "--out", tmp_path / "a" / "m.webp"),
-    )
-    refused = ganmint("movie", finished, "--out", tmp_path / "m.mp4")
-
-    assert re.fullmatch(rf"{tmp_path}/run/movie.webp: 10 frames, 0\.\d MB\n", default.output)
-    assert explicit.exit_code == 0 and (tmp_path / "a" / "m.webp").exists()
-    assert isinstance(refused.exception, InputError) and not (tmp_path / "m.mp4").exists()
-
-
-# Comparing
 
 
 def test_only_settings_that_differ_and_matter_are_listed(finished: Path, other: Path) -> None:
@@ -194,11 +104,11 @@ def test_scores_that_do_not_compare_are_left_out_unless_forced(
     forced = ganmint("compare", a, b, "--force").output
     alone = ganmint("compare", a, finished).output
 
-    assert "gan_train" not in refused and "The scores do not compare and are left out (see --force)" in refused
+    assert "GAN-train" not in refused and "The scores do not compare and are left out (see --force)" in refused
     assert words in refused and f"{a}: by p" in refused
-    assert ["gan_train", "0.9", "0.9"] in [line.split() for line in forced.splitlines()]
+    assert ["GAN-train", "90.00%", "90.00%"] in [line.split() for line in forced.splitlines()]
     assert "These scores do not compare" in forced and words in forced
-    assert ["gan_train", "0.9", "-"] in [line.split() for line in alone.splitlines()]
+    assert ["GAN-train", "90.00%", "-"] in [line.split() for line in alone.splitlines()]
     assert "do not compare" not in alone
 
 
@@ -209,7 +119,7 @@ def test_scores_by_another_protocol_are_left_out(finished: Path, tmp_path: Path)
 
     output = ganmint("compare", a, b).output
 
-    assert "gan_train" not in output and f"{a}: by p (" in output and f"{b}: by q (" in output
+    assert "GAN-train" not in output and f"{a}: by p (" in output and f"{b}: by q (" in output
 
 
 def test_different_lengths_of_training_are_said(finished: Path, other: Path, tmp_path: Path) -> None:
@@ -230,28 +140,121 @@ def test_runs_that_differ_in_the_seed_only_are_averaged(finished: Path, other: P
 
     output = ganmint("compare", *runs, other).output
 
-    assert f"Mean and deviation over the seeds of {runs[0]}, {runs[1]}: gan_train 0.91 ± 0.014" in output
+    assert f"Mean and deviation over the seeds of {runs[0]}, {runs[1]}: GAN-train 0.91 ± 0.014" in output
     assert "Mean and deviation" not in ganmint("compare", runs[0], other).output
+
+
+def curves_of(*paths: Path) -> dict[tuple[str, str], Curves]:
+    """Return the curves of runs by section and title."""
+    found = collect_curves(comparison.read_runs(paths), with_scores=True, with_snapshot_scores=True)
+    return {(curves.section, curves.title): curves for curves in found}
 
 
 def test_evaluations_of_a_run_become_a_curve(finished: Path, tmp_path: Path) -> None:
     run = evaluated(finished, tmp_path / "run", kimg=0.32)
     report = json.loads((run / "evaluation" / "report.json").read_text())
+    report["figures"].append({"name": "classifier_fd", "value": 0.0})
     for kimg, score in ((0.32, 0.5), (0.64, 0.7), (0.32, 0.6)):
         report["kimg"], report["figures"][0]["value"] = kimg, score
         add_score_record(run, ScoreRecord.from_report(report))
     (run / "evaluation" / "report.json").write_text(json.dumps(report))
 
-    panels = {panel.title: panel for panel in comparison.collect_panels(comparison.read_runs([run, finished]))}
+    found = curves_of(run, finished)
 
     # The last evaluation of a state counts, and the other run has none.
-    assert panels["GAN-train"].lines[0] == [(0.32, 0.6), (0.64, 0.7)] and panels["GAN-train"].lines[1] == []
-    assert len(panels["D right in pairs"].lines[1]) == 10
+    gan_train = found[REPORTS, "GAN-train"]
+    assert gan_train.lines == [[(0.32, 0.6), (0.64, 0.7)], []] and gan_train.better == "higher"
+    assert found[REPORTS, "Fréchet distance (classifier)"].lines[0] == [(0.32, 0), (0.64, 0)]
+    assert len(found[TRAINING, "D right in pairs"].lines[1]) == 10
     # Neither has an encoder.
-    assert "Reconstruction" not in panels
+    assert (TRAINING, "Reconstruction") not in found
+    # One evaluation is no curve.
+    assert not any(section == REPORTS for section, _ in curves_of(evaluated(finished, tmp_path / "once")))
     (run / "evaluation" / "scores.jsonl").write_text("[]\n")
     with pytest.raises(FileError, match=r"scores\.jsonl: is damaged"):
         comparison.read_run(run)
+
+
+def with_snapshots(
+    finished: Path, out: Path, fds: Sequence[float], data: str = "0", real: Mapping[MetricName, float] | None = None
+) -> Path:
+    """Copy a run and give its snapshots, one at each kimg, these Fréchet distances."""
+    shutil.copytree(finished, out)
+    scores = SnapshotScores(
+        protocol="p",
+        protocol_digest="f" * 64,
+        data_digest=data * 64,
+        images=50,
+        scores=tuple(
+            SnapshotScore(kimg=k + 1.016, fd=fd, recall=0.25, gan_test=None, sharpness=1.5) for k, fd in enumerate(fds)
+        ),
+        real=real or {},
+    )
+    scores_path(out).parent.mkdir()
+    scores_path(out).write_text(scores.model_dump_json())
+    return out
+
+
+def test_scores_of_snapshots_are_shown_by_kimg_beside_real_images(finished: Path, tmp_path: Path) -> None:
+    long = with_snapshots(finished, tmp_path / "long", range(20, 0, -1), real={"fd": 0.5, "recall": 0.75})
+    short = with_snapshots(finished, tmp_path / "short", (9, 8))
+
+    result = ganmint("compare", long, short, finished, "--html", tmp_path / "p.html", "--plot", tmp_path / "p.svg")
+
+    found = curves_of(long, short, finished)
+    distance = found[SNAPSHOTS, "Fréchet distance"]
+    assert distance.lines[1:] == [[(1.016, 9), (2.016, 8)], []] and len(distance.lines[0]) == 20
+    assert distance.real == 0.5 and distance.is_logarithmic and distance.better == "lower"
+    assert found[SNAPSHOTS, "Sharpness"].real is None and (SNAPSHOTS, "GAN-test") not in found
+    rows = [" ".join(line.split()) for line in result.output.splitlines()]
+    start = rows.index("Fréchet distance, lower is better")
+    # Of twenty states every third, and the newest of each run.
+    assert rows[start + 1 : start + 4] == [
+        "at 2.02 kimg 19.000 8.000 -",
+        "at 3.02 kimg 18.000 - -",
+        "at 6.02 kimg 15.000 - -",
+    ]
+    assert rows[start + 8] == "at 20 kimg 1.000 - -" and rows[start + 9] == "real images 0.500 0.500 -"
+    assert rows[start + 10] == "Recall, higher is better"
+    assert f"The best of {long} is at 20.016 kimg, which has the lowest Fréchet distance of 20 on 50" in result.output
+    assert f"No scores by kimg of {finished}: ganmint evaluate RUN --data DATA --snapshots" in result.output
+    page = (tmp_path / "p.html").read_text()
+    assert "<h2>Scores by kimg</h2>" in page and page.count('<line class="real"') == 2
+    assert f"No scores by kimg of {finished}" in page and "Lower is better: " in page
+    assert "real images" in (tmp_path / "p.svg").read_text()
+
+
+def test_what_the_scores_of_snapshots_lack_is_said(finished: Path, tmp_path: Path) -> None:
+    old = with_snapshots(finished, tmp_path / "old", (2, 0))
+
+    output = ganmint("compare", old).output
+
+    assert f"The scores by kimg of {old} lack those of real images: ganmint evaluate RUN" in output
+    assert "No scores by kimg" not in output and "real images  " not in output
+    # A logarithmic axis has no 0.
+    assert not curves_of(old)[SNAPSHOTS, "Fréchet distance"].is_logarithmic
+    text = scores_path(old).read_text()
+    scores_path(old).write_text(re.sub(',"gan_test":null,"sharpness":1.5,"fails":\\[\\]', "", text))
+    assert {title for section, title in curves_of(old) if section == SNAPSHOTS} == {"Fréchet distance", "Recall"}
+    assert f"of {old} lack GAN-test, sharpness, those of real images: " in ganmint("compare", old).output
+    scores_path(old).write_text("{}")
+    with pytest.raises(FileError, match=r"scores\.json: is damaged; run ganmint evaluate"):
+        comparison.read_run(old)
+
+
+def test_scores_of_snapshots_that_do_not_compare_are_left_out_unless_forced(finished: Path, tmp_path: Path) -> None:
+    a, b = (with_snapshots(finished, tmp_path / name, (2, 1), name, real={"fd": 0.5}) for name in ("a", "b"))
+
+    refused = ganmint("compare", a, b, "--html", tmp_path / "p.html").output
+    forced = ganmint("compare", a, b, "--force").output
+
+    assert "The scores by kimg do not compare and are left out (see --force)" in refused
+    assert f"{a}: by p (ffffffff) on 50 validation images (aaaaaaaaaaaa)" in refused
+    assert "at 1.02 kimg" not in refused
+    assert "<h3>Fréchet distance</h3>" not in (tmp_path / "p.html").read_text()
+    assert "These scores by kimg do not compare" in forced and "at 1.02 kimg" in forced
+    # There is no one value of real images.
+    assert "real images" not in forced
 
 
 def test_the_page_has_the_table_and_a_curve_for_each_run(finished: Path, other: Path, tmp_path: Path) -> None:
@@ -262,10 +265,10 @@ def test_the_page_has_the_table_and_a_curve_for_each_run(finished: Path, other: 
     text = (tmp_path / "page.html").read_text()
     assert result.output.endswith(f"page: {tmp_path / 'page.html'}\n")
     assert "a&lt;b&gt;" in text and "<b>" not in text
-    assert "lr.start" in text and "gan_train" in text and "different lengths of training" in text
-    for title in ("GAN-train", "D right in pairs", "D right on real", "D right on generated", "Images per second"):
+    assert "lr.start" in text and "GAN-train" in text and "different lengths of training" in text
+    for title in ("D right in pairs", "D right on real", "D right on generated", "Images per second"):
         assert f"<h3>{title}</h3>" in text
-    assert text.count('class="line line1" points') == 5 and "http" not in text and "src=" not in text
+    assert text.count('class="line line1" points') == 4 and "http" not in text and "src=" not in text
     refused = ganmint("compare", run, "--html", tmp_path / "page.txt")
     assert "--html: must end in .html, got page.txt" in str(refused.exception)
 
