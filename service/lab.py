@@ -26,8 +26,8 @@ _NAVIGATION = re.compile(r"<nav.*?</nav>", re.DOTALL)
 def lab(run: Path, out: Path | None) -> None:
     """Make a page that plays how a run of toy data learned.
 
-    RUN is a run folder of preset toy25 or toy1d; its lab.json has the recording. The page is one file that needs no
-    server. GET /play/lab of the service shows recordings that came with Ganmint.
+    RUN is a run folder of preset toy25, triangles or toy1d; its lab.json has the recording. The page is one file that
+    needs no server. GET /play/lab of the service shows recordings that came with Ganmint.
     """
     out = out or run / PAGE_FILE
     recording = toy_recording.read(run / toy_recording.FILE_NAME)

@@ -29,7 +29,7 @@ def _write_size(size: Size | None) -> int | str | None:
 class DataConfig(Frozen):
     """The data: what it is called, under which terms it may be used, and how training reads it."""
 
-    kind: Literal["images", "toy1d", "toy25"] = "images"
+    kind: Literal["images", "toy1d", "toy25", "triangles"] = "images"
     name: str = ""
     licence: str = ""
     attribution: str = ""
@@ -95,6 +95,11 @@ class DataConfig(Frozen):
     def columns(self) -> tuple[LabelColumn, ...]:
         """The columns that labels are read from; empty for those that data are read from by themselves."""
         return (LabelColumn(column=self.continuous_label),) if self.continuous_label else self.label_columns
+
+    @property
+    def is_toy(self) -> bool:
+        """Whether training makes the data itself (training.data.toys)."""
+        return self.kind != "images"
 
     @property
     def decoding(self) -> Decoding:

@@ -32,6 +32,8 @@ MetricName = Literal[
     "feature_copies",
     "modes",
     "on_a_mode",
+    "exact_precision",
+    "exact_recall",
     "mean_error",
     "sd_error",
 ]
@@ -105,6 +107,12 @@ METRICS: dict[MetricName, MetricInfo] = {
     ),
     "modes": MetricInfo("modes", "higher", ".0f", "modes of the mixture that the generator covers"),
     "on_a_mode": MetricInfo("on a mode", "higher", ".2%", "share of points within 4 sd of a mode"),
+    "exact_precision": MetricInfo(
+        "exact precision", "higher", ".2%", "share of generated images that are triangles, by their distance from any"
+    ),
+    "exact_recall": MetricInfo(
+        "exact recall", "higher", ".2%", "share of triangles that the generator makes of some latent"
+    ),
     "mean_error": MetricInfo("error of the mean", "lower", ".2%", "relative to the data's mean"),
     "sd_error": MetricInfo("error of the sd", "lower", ".2%", "relative to the data's standard deviation"),
 }

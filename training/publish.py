@@ -102,6 +102,8 @@ def publish(run: Path, options: PublishOptions, evaluation: EvaluationSettings =
     trained = trained_run.load_latest(run)
     if not trained.is_image_run:
         raise InputError(f"{run} holds a toy run that makes no images; only image runs can be published", "RUN")
+    if trained.config.data.is_toy and options.data is not None:
+        raise InputError(f"{run} made its own data; leave --data out, and give --accept", "--data")
     options = dataclasses.replace(options, accept=options.accept.strip())
     if options.data is None and not options.accept:
         raise GateError(

@@ -23,7 +23,7 @@ from training.schedule import CosineSchedule
 
 
 def test_there_are_presets_for_digits_and_toys() -> None:
-    assert {"digits", "toy1d", "toy25"} <= set(list_presets())
+    assert {"digits", "toy1d", "toy25", "triangles"} <= set(list_presets())
 
 
 @pytest.mark.parametrize("name", list_presets())
@@ -232,7 +232,7 @@ def test_no_preset_repeats_another_presets_data() -> None:
     # One level only.
     assert not any(bases[base] for base in bases.values() if base)
     assert sorted(name for name, text in texts.items() if "\ndata:" in text) == [
-        *("digits", "faces-cpu", "own", "toy1d", "toy25")
+        *("digits", "faces-cpu", "own", "toy1d", "toy25", "triangles")
     ]
     assert load_preset("faces").data == load_preset("faces-cpu").data
     assert load_preset("digits-info").encoder is None

@@ -49,4 +49,4 @@ def test_a_resumed_run_keeps_its_precision_and_says_what_that_means(
 def test_the_presets_for_processors_choose_by_the_device() -> None:
     automatic = {name for name in list_presets() if load_preset(name).precision == "auto"}
 
-    assert automatic == {"digits", "digits-info", "faces-cpu", "own"}
+    assert automatic == {"digits", "digits-info", "faces-cpu", "own", "triangles"}

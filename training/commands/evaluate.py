@@ -87,11 +87,11 @@ def evaluate(
     resolved_device = resolve_device(device)
     run = load_run_if_any(subject)
     if score_all:
-        if not run or not run.is_image_run or data_path is None or split != "validation":
+        if not run or run.config.data.is_toy or data_path is None or split != "validation":
             raise InputError("needs a run with images, its --data, and no other --split than validation", "--snapshots")
         _score_snapshots(run, data_path)
         return
-    if run and not run.is_image_run:
+    if run and run.config.data.is_toy:
         if data_path is not None:
             raise InputError(f"{subject} makes its own data; leave --data out", "--data")
         folder = _make_folder(out or run.path / EVALUATION_FOLDER)

@@ -182,7 +182,7 @@ def _is_evaluated(folder: Path) -> bool:
 
 def _evaluate(folder: Path, data_path: Path | None, device: str) -> EvaluationResult:
     run = load_latest(folder)
-    if not run.is_image_run or data_path is None:
+    if data_path is None:
         return evaluate_toy(run)
     generator = EvaluatedGenerator.from_run(run, device)
     split = data_split.load(data_path, generator.data, "validation", STANDARD.holdout)

@@ -120,7 +120,7 @@ def train(
         if config.encoder:
             click.echo("# the reconstruction falls as training goes well; the losses need not")
         run(config, dataset, out, resolved_device, shlex.join(["ganmint", *sys.argv[1:]]), track, init, other_classes)
-        if config.data.kind == "images":
+        if not config.data.is_toy:
             options = f"--name {suggest_model_name(out)} --data {shlex.quote(str(data_path))}"
             click.echo(f"Trained. Next: ganmint publish {shlex.quote(str(out))} {options}")
 
@@ -131,7 +131,7 @@ def _print_plan(config: Config, dataset: Dataset, num_test: int, device: str, ou
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
     for line in describe_reading(dataset, config.data.decoding):
         click.echo(f"# {line}")
-    if config.data.kind == "images":
+    if not config.data.is_toy:
         click.echo(f"# {_describe_parts(config.data, dataset, num_test)}")
     data_info = describe_data(config, dataset)
     hint = ""
@@ -207,7 +207,7 @@ def load_data(config: Config, path: Path | None) -> Dataset:
 
     Raises: InputError for --data; DataError.
     """
-    if config.data.kind in TOYS:
+    if config.data.is_toy:
         if path is not None:
             raise InputError(f"preset {config.preset} makes its own data; leave --data out", "--data")
         return TOYS[config.data.kind]()

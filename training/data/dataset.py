@@ -45,7 +45,7 @@ class Dataset:
 
     Attributes:
         name: the name in messages.
-        images: uint8 (N, H, W, C) for images, float32 (N, dim, 1, 1) for toy data.
+        images: uint8 (N, H, W, C) for images, float32 (N, dim, 1, 1) for points.
         labels: int64 (N,) in 0 .. len(class_names) - 1, or None.
         class_names: one name per class, in label order; empty when unlabelled.
         unused: names of the files beside the images that were not read; no part of the digest.
@@ -70,7 +70,7 @@ class Dataset:
 
     @property
     def has_images(self) -> bool:
-        """Whether the samples are images rather than toy data."""
+        """Whether the samples are images rather than points."""
         return bool(self.images.dtype == np.uint8)
 
     @property
@@ -151,7 +151,7 @@ class Dataset:
     def batch(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return samples by index.
 
-        Returns: float32 (n, C, H, W), pixels scaled to -1 .. 1, toy data unchanged; labels int64 (n,),
+        Returns: float32 (n, C, H, W), pixels scaled to -1 .. 1, points unchanged; labels int64 (n,),
         zeros when unlabelled.
         """
         samples = self.images[indices]

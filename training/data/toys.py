@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import MetricError
+from training.data import triangles
 from training.data.dataset import Dataset
 
 SAMPLES = 65536
@@ -30,13 +31,18 @@ def toy25() -> Dataset:
     return Dataset("toy25", samples.astype(np.float32).reshape(-1, 2, 1, 1))
 
 
+def grey_triangles() -> Dataset:
+    """Draw 65,536 images of 32x32 pixels with a triangle each (training.data.triangles)."""
+    return Dataset("triangles", triangles.draw_images(np.random.RandomState(1), SAMPLES))
+
+
 def as_points(dataset: Dataset) -> NDArray[np.float32]:
     """Return all samples of toy data as points, float32 (N, dimensions)."""
     return dataset.images.reshape(len(dataset), -1).astype(np.float32)
 
 
 # By the name of the preset, and of `data.kind`.
-TOYS = {"toy1d": toy1d, "toy25": toy25}
+TOYS = {"toy1d": toy1d, "toy25": toy25, "triangles": grey_triangles}
 
 
 def modes_kept(points: NDArray[np.float32], centres: NDArray[np.float32], sd: float) -> tuple[int, float]:

@@ -255,9 +255,9 @@ def _save(trainer: Trainer, tick: Tick, data_info: dict[str, Any], out: Path) ->
         path = out / run_dir.CODES_FILE
         write_code_traversals(trainer.learners.ema, config.z_dim, dataset.num_classes, config.infogan_codes, path)
     state = _checkpoint_state(trainer, data_info)
-    if not dataset.has_images:
-        record_tick(trainer, tick, samples.flatten(1).numpy(), out / toy_recording.FILE_NAME)
-    else:
+    if config.data.is_toy:
+        record_tick(trainer, tick, samples, out / toy_recording.FILE_NAME)
+    if dataset.has_images:
         save_if_due(out, trainer.images_shown, config.snapshot_kimg, state)
     checkpoint.save(out, trainer.images_shown, state)
 

@@ -33,7 +33,7 @@ def generate_shown(generator: nn.Module, dataset: Dataset, z_dim: int) -> torch.
 
 
 def write_grid(samples: torch.Tensor, dataset: Dataset, path: Path) -> None:
-    """Write a PNG: a grid with one class per column if classes are few, or a density plot of toy data.
+    """Write a PNG: a grid with one class per column if classes are few, or a density plot of points.
 
     Args: samples, as from `generate_shown`.
     """
@@ -61,7 +61,7 @@ def generate_samples(generator: nn.Module, z_dim: int, num_classes: int, count: 
 
 
 def plot_density(points: NDArray[np.float32], real: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Plot the density of toy data over the range of the real data: real data above, `points` below.
+    """Plot the density of points over the range of the real data: real data above, `points` below.
 
     Args: points and real, float32 (n, dim), dim 1 or 2.
     Returns: uint8 (2 * TOY_PIXELS, TOY_PIXELS, 1), white where there is no point and darker the more there are.

@@ -35,7 +35,7 @@ class TrainedRun:
     Attributes:
         path: the run's folder.
         config: the run's configuration.
-        network_config: the generator's; its shape is channels, height, width, the latter two 1 for toy data.
+        network_config: the generator's; its shape is channels, height, width, the latter two 1 for points.
         generator: averaged weights, on the CPU.
         data_info: what the checkpoint states about the training data (training.runs.loop.describe_data).
         kimg: thousand real images shown so far.
@@ -50,7 +50,7 @@ class TrainedRun:
 
     @property
     def is_image_run(self) -> bool:
-        """Whether the generator makes images rather than toy data."""
+        """Whether the generator makes images rather than points."""
         return self.network_config.shape[0] in (1, 3) and self.network_config.shape[1:] != (1, 1)
 
     def _find_label_values(self) -> dict[str, tuple[str, ...]]:

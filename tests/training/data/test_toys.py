@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.errors import MetricError
-from training.data.toys import modes_kept, toy1d, toy25
+from training.data.toys import grey_triangles, modes_kept, toy1d, toy25
 
 
 def test_toy_data_have_the_stated_distributions() -> None:
@@ -17,6 +17,14 @@ def test_toy_data_have_the_stated_distributions() -> None:
     assert counts.min() > 2300
     assert (points - points.round()).std() == pytest.approx(0.05, abs=0.001)
     assert np.array_equal(one.batch(np.array([5]))[0], one.images[[5]])
+
+
+def test_triangles_are_grey_images() -> None:
+    drawn = grey_triangles()
+
+    assert drawn.has_images
+    assert drawn.shape == (1, 32, 32)
+    assert len(np.unique(drawn.images[:1000], axis=0)) == 1000
 
 
 def test_modes_with_a_quarter_of_their_share_are_counted() -> None:

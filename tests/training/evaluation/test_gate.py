@@ -81,8 +81,9 @@ def test_every_preset_has_a_gate_that_older_runs_inherit(preset: str) -> None:
 
 def test_the_presets_for_images_ask_for_quality_variety_sharpness_and_copies() -> None:
     for preset in list_presets():
-        gate = load_preset(preset).gate
-        if preset not in ("toy1d", "toy25"):
+        config = load_preset(preset)
+        gate = config.gate
+        if not config.data.is_toy:
             assert {"recall", "fd", "sharpness", "distance_ratio", "near_copies", "feature_copies"} <= set(gate), preset
             assert gate["sharpness"] == Bound(min=0.7, max=1.4)
 

@@ -43,7 +43,7 @@ def test_the_estimate_grows_with_the_batch_and_counts_the_weights(
 @pytest.mark.parametrize("preset", list_presets())
 def test_every_preset_has_an_estimate(preset: str) -> None:
     config = load_preset(preset)
-    shape = {"toy1d": (1, 1, 1), "toy25": (2, 1, 1)}.get(preset, (1, 28, 28))
+    shape = {"toy1d": (1, 1, 1), "toy25": (2, 1, 1), "triangles": (1, 32, 32)}.get(preset, (1, 28, 28))
     if preset.startswith("faces"):
         shape = (3, 64, 64)
 

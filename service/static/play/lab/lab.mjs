@@ -2,6 +2,7 @@
 // All positions are shares of the view, 0 .. 1 from its low to its high end.
 
 import { Gan } from './gan1d.mjs';
+import { drawLine, drawPlane, drawSheet, toMask } from './plots.mjs';
 
 const $ = (id) => document.getElementById(id);
 const RECORDED = [
@@ -10,9 +11,10 @@ const RECORDED = [
   { key: 'toy1d', name: 'One dimension', story: 'The data are numbers around 4. The line is the discriminator, drawn over its own range: it leans towards where it misses the data, and the generator follows. At the end it ranks pairs no better than chance.' },
 ];
 const LIVE = { key: 'live', name: 'Train one here', story: 'Two small networks, trained by this page. Take the penalty away, or raise the learning rate, and see what happens.' };
-const NAMES = { modes: 'bumps kept, of 25', on_a_mode: 'points on a bump', mean: 'mean, of 4', sd: 'deviation, of 1.25', acc_pair: 'pairs D ranks rightly', loss_G: 'loss of G', loss_D: 'loss of D' };
-const SCORES = ['modes', 'on_a_mode', 'mean', 'sd', 'acc_pair'], LOSSES = ['loss_G', 'loss_D'];
-const CHARTS = [['modes'], ['on_a_mode'], ['mean', 'sd'], LOSSES];
+const NAMES = { modes: 'bumps kept, of 25', on_a_mode: 'points on a bump', exact_precision: 'precision', exact_recall: 'recall', mean: 'mean, of 4', sd: 'deviation, of 1.25', acc_pair: 'pairs D ranks rightly', loss_G: 'loss of G', loss_D: 'loss of D' };
+const SCORES = ['modes', 'on_a_mode', 'exact_precision', 'exact_recall', 'mean', 'sd', 'acc_pair'], LOSSES = ['loss_G', 'loss_D'];
+const CHARTS = [['modes'], ['on_a_mode'], ['exact_precision', 'exact_recall'], ['mean', 'sd'], LOSSES];
+const SHOWN = ['real', 'points', 'judge', 'manifold'];
 const LIVE_VIEW = { low: -3, high: 11, dimensions: 1 }, LIVE_POINTS = 400, FRAME_MS = 12, MAX_TICKS = 400;
 
 const embedded = JSON.parse($('recordings')?.textContent ?? 'null');
@@ -23,8 +25,10 @@ let current = null, ticks = [], at = 0, player = 0, gan = null, running = 0;
 
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const shares = (text) => Float32Array.from(bytes(text), (byte) => byte / 255);
-const decode = ({ kimg, points, discriminator, manifold, values }) =>
-  ({ kimg, values, points: shares(points), judge: shares(discriminator), manifold: shares(manifold) });
+const hasPictures = (view) => view.side !== undefined;
+const samples = (text, view) => (hasPictures(view) ? toMask(bytes(text)) : shares(text));
+const decode = async ({ kimg, points, discriminator, manifold, distances, values }, view) =>
+  ({ kimg, values, points: await samples(points, view), judge: shares(discriminator), manifold: shares(manifold), distances: shares(distances ?? '') });
 
 async function load(training) {
   if (!training.recording && training !== LIVE) {
@@ -32,7 +36,12 @@ async function load(training) {
     if (!answer?.ok) throw new Error('The recording could not be loaded.');
     training.recording = await answer.json();
   }
-  return training.recording;
+  const recording = training.recording;
+  if (recording && !training.ticks) {
+    training.real = await samples(recording.real, recording.view);
+    training.ticks = await Promise.all(recording.ticks.map((tick) => decode(tick, recording.view)));
+  }
+  return recording;
 }
 
 async function choose(training, kimg = 0) {
@@ -49,11 +58,12 @@ async function choose(training, kimg = 0) {
   $('story').textContent = training.story;
   $('hint').hidden = isLive;
   current.view = isLive ? LIVE_VIEW : recording.view;
-  current.real = isLive ? null : shares(recording.real);
   $('manifold-row').hidden = isLive || !recording.ticks[0]?.manifold;
-  $('judge-name').textContent = current.view.dimensions === 2 ? 'discriminator: stronger is more like data' : 'discriminator: higher is more like data';
+  $('judge-name').textContent = `discriminator: ${current.view.dimensions === 1 ? 'higher' : 'stronger'} is more like data`;
+  $('manifold-row').classList.toggle('outline', hasPictures(current.view));
+  $('manifold-name').textContent = hasPictures(current.view) ? 'the nearest triangle, dashed where it is too far' : 'where a lattice of latents goes';
   if (isLive) return beginLive();
-  ticks = recording.ticks.map(decode);
+  ticks = training.ticks;
   $('tick').max = ticks.length - 1;
   const first = ticks.findIndex((tick) => tick.kimg >= kimg);
   show(first < 0 ? ticks.length - 1 : first);
@@ -74,7 +84,7 @@ function show(index) {
 }
 
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
-const FORMATS = { modes: String, on_a_mode: percent, acc_pair: percent };
+const FORMATS = { modes: String, on_a_mode: percent, exact_precision: percent, exact_recall: percent, acc_pair: percent };
 
 function showValues(values) {
   const shown = [...SCORES, ...(current === LIVE ? LOSSES : [])].filter((name) => Number.isFinite(values[name]));
@@ -127,69 +137,12 @@ function draw(tick) {
   const colour = (name) => style.getPropertyValue(name).trim();
   const side = canvas.width;
   paint.clearRect(0, 0, side, side);
-  const look = { paint, side, ink: colour('--ink'), made: colour('--made'), accent: colour('--accent'), tint: colour('--tint').split(/\s+/).map(Number) };
-  (current.view.dimensions === 2 ? drawPlane : drawLine)(look, tick);
-}
-
-function drawPlane({ paint, side, ink, made, tint }, { points, judge, manifold }) {
-  if ($('show-judge').checked) {
-    const cells = Math.round(Math.sqrt(judge.length)), image = new ImageData(cells, cells);
-    judge.forEach((value, cell) => {
-      const row = cells - 1 - Math.floor(cell / cells), place = 4 * (row * cells + cell % cells);
-      image.data.set([...tint, 20 + 145 * value], place);
-    });
-    const small = new OffscreenCanvas(cells, cells);
-    small.getContext('2d').putImageData(image, 0, 0);
-    paint.drawImage(small, 0, 0, side, side);
-  }
-  const place = (list, k) => [list[2 * k] * side, (1 - list[2 * k + 1]) * side];
-  if ($('show-manifold').checked && manifold.length) {
-    const cells = Math.round(Math.sqrt(manifold.length / 2));
-    paint.strokeStyle = made;
-    paint.lineWidth = 1.5;
-    paint.beginPath();
-    for (let row = 0; row < cells; row++) {
-      for (let column = 0; column < cells; column++) {
-        const here = place(manifold, row * cells + column);
-        if (column) { paint.moveTo(...place(manifold, row * cells + column - 1)); paint.lineTo(...here); }
-        if (row) { paint.moveTo(...place(manifold, (row - 1) * cells + column)); paint.lineTo(...here); }
-      }
-    }
-    paint.stroke();
-  }
-  const dots = (list, draw) => { for (let k = 0; k < list.length / 2; k++) { paint.beginPath(); paint.arc(...place(list, k), 5, 0, 2 * Math.PI); draw(); } };
-  paint.strokeStyle = ink;
-  paint.lineWidth = 1.5;
-  if ($('show-real').checked) dots(current.real, () => paint.stroke());
-  paint.fillStyle = made;
-  if ($('show-points').checked) dots(points, () => paint.fill());
-}
-
-// A smooth histogram: each point is a small bell.
-function density(points, columns, width) {
-  const heights = new Float64Array(columns);
-  for (const point of points) {
-    const from = Math.max(0, Math.floor((point - 3 * width) * columns)), to = Math.min(columns - 1, Math.ceil((point + 3 * width) * columns));
-    for (let column = from; column <= to; column++) heights[column] += Math.exp(-0.5 * (((column + 0.5) / columns - point) / width) ** 2);
-  }
-  return heights.map((height) => height / (points.length * width * Math.sqrt(2 * Math.PI)));
-}
-
-function drawLine({ paint, side, ink, made, accent }, { points, judge }) {
-  const columns = 180, curves = [current.real, points].map((list) => density(list, columns, 0.022));
-  const top = Math.max(...curves[0]) * 1.6;
-  const path = (heights, scale) => {
-    paint.beginPath();
-    heights.forEach((height, column) => paint.lineTo((column + 0.5) / heights.length * side, side - height * scale * side));
+  const look = {
+    paint, side, ink: colour('--ink'), made: colour('--made'), accent: colour('--accent'), line: colour('--line'), tint: colour('--tint').split(/\s+/).map(Number),
+    shown: Object.fromEntries(SHOWN.map((name) => [name, $(`show-${name}`).checked])),
   };
-  if ($('show-points').checked) {
-    path(curves[1], 0.9 / top);
-    paint.lineTo(side, side); paint.lineTo(0, side);
-    paint.globalAlpha = 0.55; paint.fillStyle = made; paint.fill(); paint.globalAlpha = 1;
-  }
-  paint.lineWidth = 3;
-  if ($('show-real').checked) { path(curves[0], 0.9 / top); paint.strokeStyle = ink; paint.stroke(); }
-  if ($('show-judge').checked) { path(judge.map((value) => 0.62 + 0.34 * value), 1); paint.strokeStyle = accent; paint.stroke(); }
+  const plot = hasPictures(current.view) ? drawSheet : current.view.dimensions === 2 ? drawPlane : drawLine;
+  plot(look, { ...tick, real: current.real, view: current.view });
 }
 
 // --- time
@@ -269,7 +222,7 @@ $('choice').append(...trainings.map((training) => {
   return button;
 }));
 $('choice').hidden = trainings.length === 1;
-for (const name of ['real', 'points', 'judge', 'manifold']) $(`show-${name}`).onchange = () => (current === LIVE ? observe({}) : show(at));
+for (const name of SHOWN) $(`show-${name}`).onchange = () => (current === LIVE ? observe({}) : show(at));
 $('play').onclick = play;
 $('back').onclick = () => { stop(); show(at - 1); };
 $('forth').onclick = () => { stop(); show(at + 1); };
