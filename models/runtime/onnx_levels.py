@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,12 +70,15 @@ class OnnxLevels:
         Raises: ArtifactError where the file is not this generator's.
         """
         values: tuple[Any, ...] = image
+        # Several pastes may be of one source, which is run once, up to the highest level that is pasted.
+        sources: defaultdict[bytes, list[NDArray[np.float32]]] = defaultdict(list)
         for level in range(len(self._levels)):
             maps = self._run_piece(level, values)
             for paste, source in pastes:
                 if paste.level == level:
                     rows, columns = paste.rectangle.cells
-                    maps[:, :, rows, columns] = self._run_to_level(source, level)[:, :, rows, columns]
+                    pasted = self._extend(sources[b"".join(a.tobytes() for a in source)], source, level)[level]
+                    maps[:, :, rows, columns] = pasted[:, :, rows, columns]
             for edit in units:
                 if edit.level == level:
                     rows, columns = edit.rectangle.cells if edit.rectangle else (slice(None), slice(None))
@@ -85,12 +89,7 @@ class OnnxLevels:
 
     def compute_maps(self, image: GeneratorInput) -> list[NDArray[np.float32]]:
         """Return the feature maps of every level of an image, float32 (1, units, side, side) each."""
-        values: tuple[Any, ...] = image
-        maps: list[NDArray[np.float32]] = []
-        for level in range(len(self._levels)):
-            maps.append(self._run_piece(level, values))
-            values = (maps[-1],)
-        return maps
+        return self._extend([], image, len(self._levels) - 1)
 
     def finish(self, level: int, maps: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Return the image, uint8 (H, W, C), that a generator makes of the feature maps of a level."""
@@ -100,12 +99,12 @@ class OnnxLevels:
         pixels: NDArray[np.uint8] = values[0]
         return pixels
 
-    def _run_to_level(self, source: GeneratorInput, level: int) -> NDArray[np.float32]:
-        """Return the feature maps of a level, float32 (1, units, height, width)."""
-        values: tuple[Any, ...] = source
-        for piece in range(level + 1):
-            values = (self._run_piece(piece, values),)
-        maps: NDArray[np.float32] = values[0]
+    def _extend(
+        self, maps: list[NDArray[np.float32]], image: GeneratorInput, level: int
+    ) -> list[NDArray[np.float32]]:
+        """Add to the feature maps of an image, one array a level, those up to a level; return them."""
+        while len(maps) <= level:
+            maps.append(self._run_piece(len(maps), (maps[-1],) if maps else image))
         return maps
 
     def _run_piece(self, piece: int, values: tuple[Any, ...]) -> Any:

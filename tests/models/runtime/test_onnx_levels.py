@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,8 @@ from models.network_config import (
     scale_base,
 )
 from models.networks import build_generator
-from models.runtime import onnx_graph
-from models.runtime.onnx import OnnxRuntime
+from models.runtime import onnx_graph, onnx_levels
+from models.runtime.onnx import OnnxRuntime, open_session
 from models.runtime.onnx_levels import GeneratorInput, OnnxLevels
 from models.runtime.torchscript import to_uint8
 from models.sampler import Sampler
@@ -165,6 +166,26 @@ def test_a_paste_changes_its_region_and_little_else() -> None:
     change = np.abs(edited - plain).mean(axis=2)
     # Level 2 has 16x16 cells of four pixels.
     assert change[36:56, 16:48].mean() > 20 and change[:24].mean() < 1
+
+
+def test_the_source_of_several_pastes_is_run_once(tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[str] = []
+
+    def open_counted(data: bytes, *args: Any) -> Any:
+        session = open_session(data, *args)
+
+        def run(*inputs: Any) -> Any:
+            runs.append("piece")
+            return session.run(*inputs)
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(onnx_levels, "open_session", open_counted)
+    sampler = artifact.load(tiny_artifact, runtime="onnx")
+    pastes = "paste=0_8.0_1_0_0_2_2&paste=1_8.0_1_0_0_4_4&paste=1_8.0_1_4_4_8_8"
+    sampler.mint([sampler.manifest.check(Address.parse(f"tiny/1.0.0/7/0?{pastes}"))])
+    # The image has three pieces: two levels and its colours.
+    assert len(runs) == 3 + 2
 
 
 def test_edited_images_are_the_same_on_every_runtime(tiny_artifact: Path) -> None:
