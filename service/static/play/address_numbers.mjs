@@ -1,4 +1,4 @@
-// Numbers in an address: each has one text.
+// Numbers in an address: each has one text. Seeds by chance.
 
 export const MAX = Number.MAX_SAFE_INTEGER;
 const DECIMAL = /^(?!-0$)-?(0|[1-9]\d{0,5})(\.\d{0,3}[1-9])?$/;
@@ -26,4 +26,9 @@ export function place(text, what) {
   const [seed, index, ...rest] = text.split('.');
   if (index === undefined || rest.length) throw new Error(`${what}: must be SEED.INDEX such as 7.0`);
   return { seed: whole(seed, what), index: whole(index, what) };
+}
+
+export function makeSeed() {
+  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
+  return (high % 2 ** 21) * 2 ** 32 + low;
 }

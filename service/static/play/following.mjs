@@ -6,7 +6,7 @@ import { $ } from './elements.mjs';
 import { change, onStill, page } from './page.mjs';
 import { makeThumbnails } from './thumbnails.mjs';
 
-const COUNT = 12, list = $('following-list'), thumbnails = makeThumbnails(list);
+const COUNT = 12, thumbnails = makeThumbnails($('following-list'), pick);
 let first = 1;
 
 // The images after the page's own, with its edits, or with others in their place: [{state, title}]; none after a written latent.
@@ -26,11 +26,8 @@ onStill((page, onError) => {
   thumbnails.show(items, onError);
 });
 
-list.addEventListener('click', (event) => {
-  const item = event.target.closest('li');
-  if (!item || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  const index = first + [...list.children].indexOf(item), { seed, at } = page.state;
+function pick(_, k) {
+  const index = first + k, { seed, at } = page.state;
   if ($('as-end').checked) change({ to: { seed, index }, tolabel: null, at: at ?? 0.5 }, 'end');
   else change({ index, ...unmixed }, 'following');
-});
+}

@@ -1,7 +1,7 @@
 // Makes images of resolved states, one at a time: in a worker, or by the service where this browser cannot.
 
 import { formatState } from './address.mjs';
-import { BASE, call, imagePath } from './service.mjs';
+import { call, imagePath } from './service.mjs';
 
 const KEPT = 128, images = new Map(), urgent = [], patient = [];
 const TRANSIENT = [0, 401, 429]; // statuses of weights that may be had later

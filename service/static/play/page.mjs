@@ -2,9 +2,8 @@
 
 import { formatState, isItself, parseState, resolveWalked, unmixed } from './address.mjs';
 import { $ } from './elements.mjs';
-import { keepKey, readKey } from './key.mjs';
 import { keyOf } from './minter.mjs';
-import { call } from './service.mjs';
+import { call, keepKey, readKey } from './service.mjs';
 import { complain, disable, enable } from './trouble.mjs';
 
 const MERGE_MS = 2000, WRITE_MS = 100, STILL_MS = 150, manifests = new Map(), listeners = [], patientListeners = [];

@@ -12,7 +12,8 @@ import { change, onStill, page } from './page.mjs';
 import { makeThumbnails } from './thumbnails.mjs';
 import { complain } from './trouble.mjs';
 
-const panel = $('edits'), list = $('sources'), thumbnails = makeThumbnails(list);
+const panel = $('edits'), list = $('sources'),
+  thumbnails = makeThumbnails(list, ({ hash }) => tryPaste(() => ({ ...readSource(hash), label: page.state.label })));
 
 function showSources(onError) {
   const items = panel.open && !panel.hidden ? listFollowing(page, unedited) : [];
@@ -48,13 +49,6 @@ function readSource(text) {
   if (source.psi !== state.psi) throw new Error(`${what}: must have the psi of this image, ${state.psi}`);
   return source;
 }
-
-list.addEventListener('click', (event) => {
-  const item = event.target.closest('li');
-  if (!item || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  tryPaste(() => ({ ...readSource(item.firstChild.hash), label: page.state.label }));
-});
 
 $('paste-form').addEventListener('submit', (event) => {
   event.preventDefault();

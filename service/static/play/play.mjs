@@ -8,11 +8,12 @@ import './following.mjs';
 import './pasting.mjs';
 import './walk.mjs';
 import { formatFileName, formatState, unedited, unmixed } from './address.mjs';
-import { MAX } from './address_numbers.mjs';
+import { MAX, makeSeed } from './address_numbers.mjs';
+import { copy } from './copying.mjs';
 import { $, el, fillField } from './elements.mjs';
 import { change, fromUrl, listManifests, onChange, page, shareLink } from './page.mjs';
 import { keyOf, mint, paint, reasons } from './minter.mjs';
-import { makeSeed, readInteger } from './seeds.mjs';
+import { readInteger } from './seeds.mjs';
 import { BASE, call, imagePath } from './service.mjs';
 import { nameOf } from './thumbnails.mjs';
 import { complain, disable } from './trouble.mjs';
@@ -140,18 +141,6 @@ $('download').addEventListener('click', async (event) => {
   } catch (error) { complain(error); }
 });
 
-async function copy(text, button) {
-  const done = await navigator.clipboard?.writeText(text).then(() => true, () => false), label = button.textContent;
-  $('said').textContent = done ? 'Copied' : 'No clipboard without https; copy by hand';
-  if (!done && button.previousElementSibling) getSelection().selectAllChildren(button.previousElementSibling);
-  button.textContent = done ? 'Copied' : 'Copy by hand';
-  button.disabled = true;
-  setTimeout(() => { button.textContent = label; button.disabled = false; }, 1500);
-}
-
 $('share').addEventListener('click', ({ target }) => copy(shareLink(), target));
-document.addEventListener('click', ({ target }) => {
-  if (target.dataset?.copy) copy($(target.dataset.copy).textContent, target);
-});
 showVerify($('check'), () => page.apiKey);
 fromUrl();

@@ -1,4 +1,4 @@
-// Seeds and indices from fields, from texts and from chance.
+// Seeds and indices from fields, and seeds from texts.
 
 import { parseState } from './address.mjs';
 import { MAX } from './address_numbers.mjs';
@@ -8,13 +8,8 @@ import { complain } from './trouble.mjs';
 
 const MAX_TEXT = 256;
 
-export function makeSeed() {
-  const [high, low] = crypto.getRandomValues(new Uint32Array(2));
-  return (high % 2 ** 21) * 2 ** 32 + low;
-}
-
 // The seed of a text: the first 53 bits of the SHA-256 of its NFC in UTF-8, as service/text_seeds.py has it.
-export async function seedOfText(text) {
+async function seedOfText(text) {
   const normal = text.normalize('NFC');
   if ([...normal].length > MAX_TEXT) throw new Error(`a text has at most ${MAX_TEXT} characters`);
   if (crypto.subtle) {

@@ -6,8 +6,15 @@ import { page } from './page.mjs';
 import { keyOf, mint, paint } from './minter.mjs';
 
 // Shows resolved states in a list, one after the other once the page is still. items: [{state, title}].
-export function makeThumbnails(list) {
+// pick: called with the link that is clicked and its place in the list; with Ctrl, Shift and the like the browser follows it.
+export function makeThumbnails(list, pick) {
   let turn = 0, shown = '';
+  list.addEventListener('click', (event) => {
+    const item = event.target.closest('li');
+    if (!item || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    pick(item.firstChild, [...list.children].indexOf(item));
+  });
   const show = async (items, onError) => {
     const mine = ++turn, manifest = page.manifest, key = JSON.stringify(items);
     if (key === shown) return;

@@ -1,12 +1,13 @@
 // The way from the image to a second one: its end, how far along, and pictures on the way.
 
 import { isItself, unmixed } from './address.mjs';
+import { makeSeed } from './address_numbers.mjs';
 import { $, el, fillField } from './elements.mjs';
 import { change, onChange, onStill, page } from './page.mjs';
-import { makeSeed, readInteger } from './seeds.mjs';
+import { readInteger } from './seeds.mjs';
 import { makeThumbnails, nameOf } from './thumbnails.mjs';
 
-const STEPS = 8, list = $('walk-list'), thumbnails = makeThumbnails(list);
+const STEPS = 8, list = $('walk-list'), thumbnails = makeThumbnails(list, pick);
 const round = (share) => Number(share.toFixed(4));
 
 onChange(({ state, resolved, manifest, source }) => {
@@ -54,16 +55,13 @@ onStill(({ resolved }, onError) => {
   mark(resolved.at);
 });
 
-list.addEventListener('click', (event) => {
-  const item = event.target.closest('li');
-  if (!item || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  event.preventDefault();
-  const k = [...list.children].indexOf(item), { to, label, latent, z } = page.resolved, { tolabel } = page.resolved;
+function pick(_, k) {
+  const { to, label, latent, z } = page.resolved, { tolabel } = page.resolved;
   if (k && k < STEPS) return change({ at: k / STEPS }, 'at');
   if (!k) return change(unmixed, 'start');
   const isDrawn = page.state.label === null && page.state.tolabel === null;
   change({ ...to, latent: null, z: latent === null ? z : {}, label: isDrawn ? null : tolabel ?? label, ...unmixed }, 'end');
-});
+}
 
 function swap() { // the same image, seen from its other end
   const { state, resolved } = page, { seed, index, to, at } = state;
