@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
@@ -12,6 +13,7 @@ from models import toy_recording
 from models.cli import PATH, write_output
 
 PAGE_FILE = "lab.html"
+_ICON = "icon.svg"
 _STYLE = re.compile(r'<link rel="stylesheet" href="([\w./]+)">')
 _SCRIPT = re.compile(r'<script type="module" src="([\w./]+)"></script>')
 _IMPORT = re.compile(r"^import \{[^}]*\} from '\./([\w.]+)';\n", re.MULTILINE)
@@ -39,6 +41,7 @@ def make_page(recording: toy_recording.Recording) -> str:
     """Return the page with its styles, its scripts and one recording inside."""
     page = _NAVIGATION.sub("", _read(f"lab/{PAGE_FILE}")).replace('<h1><a href="../">', "<h1><a>")
     page = _STYLE.sub(lambda match: f"<style>\n{_read(match[1])}</style>", page)
+    page = page.replace(_ICON, f"data:image/svg+xml,{quote(_read(_ICON))}")
     # Whatever a title says, it cannot end the element.
     content = recording.model_dump_json().replace("<", "\\u003c")
     data = f'<script type="application/json" id="recordings">{content}</script>'

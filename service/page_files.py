@@ -1,4 +1,4 @@
-"""The files of the pages that run in the browser: each page has a folder."""
+"""The files of the pages that run in the browser: each page has a folder; that of play has what all share."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".mjs": "text/javascript; charset=utf-8",
     ".json": "application/json",
+    ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
 }
 # What is sent compressed, once for all requests. JSON is what service.compression does.

@@ -35,9 +35,15 @@ _FILE_RESPONSES: dict[int | str, dict[str, Any]] = {
 router = APIRouter()
 
 
+@router.get("/", include_in_schema=False)
+async def mint(request: Request) -> Response:
+    """Return the page that mints many images."""
+    return respond_with_file(request, "mint", "mint.html")
+
+
 @router.get("/play", include_in_schema=False)
 async def play(request: Request) -> Response:
-    """Return the page."""
+    """Return the page that plays with one image."""
     return respond_with_file(request, "play", "play.html")
 
 
@@ -47,15 +53,21 @@ async def lab(request: Request) -> Response:
     return respond_with_file(request, "play/lab", "lab.html")
 
 
+@router.get("/mint/{file}", include_in_schema=False)
+async def mint_file(request: Request, file: str) -> Response:
+    """Return one of the first page's own files."""
+    return respond_with_file(request, "mint", file)
+
+
 @router.get("/play/{file}", include_in_schema=False)
 async def play_file(request: Request, file: str) -> Response:
-    """Return one of the page's files."""
+    """Return one of the files of the page, or of those that all pages share."""
     return respond_with_file(request, "play", file)
 
 
 @router.get("/play/lab/{file}", include_in_schema=False)
 async def lab_file(request: Request, file: str) -> Response:
-    """Return one of that page's files."""
+    """Return one of the lab's own files."""
     return respond_with_file(request, "play/lab", file)
 
 

@@ -12,11 +12,9 @@ import secrets
 import time
 from collections.abc import AsyncGenerator
 from functools import partial
-from importlib import resources
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse
 
 from models import images
 from models.address import Address
@@ -37,11 +35,6 @@ from service.schemas import GenerateRequest, GenerateResponse
 OFFERS = (JSON, *MEDIA_TYPES, ZIP, NPZ)
 # Above this many images, making the addresses would block the event loop for too long.
 MAX_INLINE_ADDRESSES = 64
-# The page's own script and style are inline, and it shares files with /play; nothing else may run or load.
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 router = APIRouter()
 
 
@@ -115,13 +108,6 @@ async def newest_manifest(request: Request, model: NamePath) -> dict[str, Any]:
 async def version_manifest(request: Request, model: NamePath, version: VersionPath) -> dict[str, Any]:
     """Return the manifest of one version."""
     return (await get_registry(request).get_manifest(model, version)).model_dump(mode="json")
-
-
-@router.get("/", include_in_schema=False)
-async def page() -> Response:
-    """Return the page for browsers."""
-    text = resources.files("service").joinpath("static").joinpath("index.html").read_text(encoding="utf-8")
-    return HTMLResponse(text, headers={"Content-Security-Policy": PAGE_POLICY})
 
 
 async def _make_addresses(model: LoadedModel, params: GenerateRequest) -> list[Address]:

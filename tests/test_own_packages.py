@@ -125,7 +125,7 @@ def test_the_wheel_holds_the_four_packages_and_their_data(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == set(PACKAGES)
     assert {
         "ganmint/py.typed",
-        "service/static/index.html",
+        "service/static/mint/mint.html",
         "service/static/play/kernel.wasm",
         "models/pretrained/digits/manifest.json",
     } <= set(names)
