@@ -99,9 +99,7 @@ class OnnxLevels:
         pixels: NDArray[np.uint8] = values[0]
         return pixels
 
-    def _extend(
-        self, maps: list[NDArray[np.float32]], image: GeneratorInput, level: int
-    ) -> list[NDArray[np.float32]]:
+    def _extend(self, maps: list[NDArray[np.float32]], image: GeneratorInput, level: int) -> list[NDArray[np.float32]]:
         """Add to the feature maps of an image, one array a level, those up to a level; return them."""
         while len(maps) <= level:
             maps.append(self._run_piece(len(maps), (maps[-1],) if maps else image))
