@@ -14,6 +14,7 @@ CLASSES = Classes(
     {"gender": ("female", "female", "male"), "age": ("20-39", "60+", "20-39")},
 )
 DIGITS = Classes(("zero", "one"), {})
+SHARES = Classes(("0", "0.5", "1"), {"share": ("0", "0.5", "1")}, continuous="share")
 AGES = Classes(("18", "36.5", "55", "73.5", "92"), {"age": ("18", "36.5", "55", "73.5", "92")}, continuous="age")
 
 
@@ -65,7 +66,7 @@ def test_a_value_of_a_continuous_label_is_the_nearest_class(label: Any, number: 
         (AGES, {"age": 92.01}, r"labels\.age: must be a number from 18 to 92, got 92\.01"),
         (AGES, {"age": "old"}, r"labels\.age: must be a number from 18 to 92, got 'old'"),
         (AGES, {"age": float("nan")}, r"labels\.age: must be a number from 18 to 92, got nan"),
-        (AGES, {"age": True}, r"labels\.age: must be a number from 18 to 92, got True"),
+        (SHARES, {"share": True}, r"labels\.share: must be a number from 0 to 1, got True"),
         (AGES, {"age": None}, r"labels\.age: must be a number from 18 to 92, got None"),
         (AGES, {"years": 30}, "labels: has the label 'years'; there are age"),
         (

@@ -58,6 +58,24 @@ def test_drawn_latents_become_like_the_encoded_ones_of_their_class(monkeypatch: 
     assert (right[:, 1].abs() < 0.4).float().mean() < 0.15
 
 
+def test_a_value_that_no_image_has_gets_latents_between_those_of_its_neighbours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fitting, "STEPS", 600)
+    monkeypatch.setattr(fitting, "BATCH", 256)
+    # Values 0 to 10 without 7 and 8; the mean of the latents is the value, from -1 to 1.
+    labels = torch.tensor([0, 1, 2, 3, 4, 5, 6, 9, 10]).repeat(100)
+    mean = torch.stack([labels / 5 - 1, torch.zeros(len(labels))], dim=1)
+    encoded = EncodedImages(Posterior(mean, torch.full_like(mean, -4)), labels, np.full(len(labels), 1 / len(labels)))
+
+    prior = fit_prior(SMALL, encoded, 11, 1.0, 0, ignore, has_continuous_label=True)
+
+    z = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    for value, place in ((2, -0.6), (7, 0.4), (8, 0.6)):
+        drawn = prior(z, torch.eye(11)[value].expand(200, 11)).detach()
+        assert float(drawn[:, 0].mean()) == pytest.approx(place, abs=0.15)
+
+
 def test_latents_that_are_read_as_they_are_drawn_stay_where_they_are() -> None:
     """On the trigonometric path, nothing moves between two equal normal distributions."""
     prior = LearnedPrior(2, 2, SMALL)
