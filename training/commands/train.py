@@ -126,7 +126,7 @@ def train(
 
 
 def _print_plan(config: Config, dataset: Dataset, num_test: int, device: str, out: Path, is_resumed: bool) -> None:
-    classes = f"{dataset.num_classes} classes" if dataset.num_classes else "no labels"
+    classes = _describe_classes(dataset)
     shape = "x".join(map(str, dataset.shape))
     click.echo(f"# data: {dataset.name}, {len(dataset)} samples of {shape}, {classes}, sha256 {dataset.digest[:12]}")
     for line in describe_reading(dataset, config.data.decoding):
@@ -146,6 +146,12 @@ def _print_plan(config: Config, dataset: Dataset, num_test: int, device: str, ou
         )
     click.echo(f"# device: {device}, precision {describe_precision(config, device, is_resumed)}")
     click.echo(f"# out: {out}")
+
+
+def _describe_classes(dataset: Dataset) -> str:
+    if dataset.has_continuous_label:
+        return f"{dataset.factors[0].column} from {dataset.class_names[0]} to {dataset.class_names[-1]}"
+    return f"{dataset.num_classes} classes" if dataset.num_classes else "no labels"
 
 
 def _describe_parts(data: DataConfig, dataset: Dataset, num_test: int) -> str:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from ganmint.cli import cli
-from tests.training.data.samples import random_pixels, write_npz
+from tests.training.data.samples import random_pixels, write_image, write_npz
 from training.config_files import load_preset
 
 Plan = Callable[..., str]
@@ -21,11 +21,11 @@ def write_classes(path: Path, count: int, num_classes: int = 2) -> Path:
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """Print what `ganmint train` would do with 40 images in two classes."""
+    """Print what `ganmint train` would do with 40 images in two classes, or with other data."""
     monkeypatch.setattr("training.commands.train.measure_rate", lambda *_: 100.0)
-    data = write_classes(tmp_path / "set.npz", 40)
+    two_classes = write_classes(tmp_path / "set.npz", 40)
 
-    def run(*settings: str) -> str:
+    def run(*settings: str, data: Path = two_classes) -> str:
         options = [part for setting in settings for part in ("--set", setting)]
         arguments = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--dry-run", *options]
         outcome = CliRunner().invoke(cli, arguments)
@@ -46,6 +46,17 @@ def test_a_share_is_held_out_only_where_there_are_no_test_images(tmp_path: Path,
         "# parts: 32 images to train on, 4 to choose by, 6 to test with; 4 are held out for nothing, as there are test "
         "images (data.holdout=0 trains on them)\n" in both
     )
+
+
+def test_a_continuous_label_is_named_with_its_ends(tmp_path: Path, plan: Plan) -> None:
+    for k, pixels in enumerate(random_pixels(0, 40, 16, 16)):
+        write_image(tmp_path / "set" / f"{k}.png", pixels)
+    (tmp_path / "set" / "ages.csv").write_text("file,age\n" + "".join(f"{k}.png,{18 + k}\n" for k in range(40)))
+
+    said = plan("data.continuous_label=age", data=tmp_path / "set")
+
+    assert "40 samples of 1x16x16, age from 18 to 57, sha256" in said
+    assert "# parts: 32 images to train on, 4 to choose by, 4 to test with\n" in said
 
 
 def test_a_resumed_run_keeps_what_it_held_out() -> None:

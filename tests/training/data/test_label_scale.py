@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from ganmint.cli import cli
 from models.errors import DataError
 from training import configured_data
 from training.data.dataset import Dataset
@@ -82,6 +84,17 @@ def test_a_tenth_of_the_images_is_held_out_however_few_have_each_value(tmp_path:
     dataset = load(write_images(tmp_path / "set", [str(age) for age in range(40)]))
 
     assert count_parts(dataset, holdout=0.1, validation=0.25) == (27, 9, 4)
+
+
+def test_prepared_images_keep_their_values(tmp_path: Path) -> None:
+    source = write_images(tmp_path / "set", ["30.5", "20", "9"])
+    options = ("--label", "age", "--size", "16")
+    outcome = CliRunner().invoke(cli, ["data", "prepare", str(source), str(tmp_path / "prepared"), *options])
+    assert outcome.exit_code == 0, outcome.output
+
+    prepared = load(tmp_path / "prepared", continuous_label="label_name")
+
+    assert prepared.digest == load(source, size=16).digest
 
 
 @pytest.mark.parametrize(
