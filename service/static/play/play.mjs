@@ -40,7 +40,7 @@ function show(image, resolved, manifest) {
   paint(picture, image);
   $('frame').style.setProperty('--aspect', image.width / image.height);
   picture.ariaLabel = `synthetic ${name ? `${name}, ` : ''}image of ${resolved.model}, ${whole}`;
-  $('title').textContent = [latent === null ? index : 'written out', name].filter((part) => part !== '').join(': ');
+  $('title').textContent = [latent === null ? `Image ${index}` : 'Written out', name].filter((part) => part !== '').join(': ');
   where.textContent = `Synthetic images, minted ${reasons.has(keyOf(resolved)) ? 'by the service' : 'in this browser'}.`;
   document.title = `${keyOf(resolved)}, ${whole} - Ganmint`;
   showLines(resolved);
