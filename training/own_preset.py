@@ -112,6 +112,8 @@ def derive_settings(shape: Shape, compute: str) -> dict[str, Any]:
     averaged = averaging_factor(height, width)
     values = channels * (height // averaged) * (width // averaged)
     return {
+        # The model's card repeats it, so it is of these images rather than of the preset.
+        "description": f"{width}x{height} {'grey' if channels == 1 else 'RGB'} images, by networks of their size.",
         "tick_kimg": size.tick_kimg,
         "batch": size.batch,
         "lr": {"start": size.lr, "end": size.lr / 10},

@@ -154,6 +154,16 @@ def test_faces_and_digits_have_the_encoders_that_were_measured() -> None:
         assert measured and own and own.kl_weight == pytest.approx(measured.kl_weight, rel=0.05)
 
 
+def test_the_description_is_of_the_images_that_are_trained_on() -> None:
+    wide, mine = load_preset("own", (), (3, 64, 96)), load_preset("own", ("description=mine",), (1, 28, 28))
+
+    assert wide.description == "96x64 RGB images, by networks of their size."
+    assert load_preset("own", (), (1, 28, 28)).description == "28x28 grey images, by networks of their size."
+    assert mine.description == "mine"
+    # A run keeps what it was begun with.
+    assert load_preset("own", (), (1, 28, 28), mine).description == "mine"
+
+
 def test_a_setting_of_ones_own_goes_before_the_rule() -> None:
     config = load_preset("own", ("batch=8", "encoder.kl_weight=1", "generator.widths=[8, 8, 8, 8]"), (3, 48, 48))
 
