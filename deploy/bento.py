@@ -111,7 +111,7 @@ def _drop_user(address: str) -> str:
 
 
 def find_tags(names: str) -> list[str]:
-    """Find the newest version of each name; returns BentoML's tags, such as digits:3.3.0.
+    """Find the newest version of each name; returns BentoML's tags, such as digits:4.2.0.
 
     Args:
         names: comma-separated; empty: every Ganmint model in the store.

@@ -21,7 +21,7 @@ Values = dict[str, Any]
 KEY = {"name": "alice", "sha256": "0" * 64, "requests_per_minute": 60}
 ROUTE = {"enabled": True, "host": "images.example", "parentRefs": [{"name": "public", "namespace": "gateways"}]}
 INGRESS = {"enabled": True, "host": "images.example", "className": "nginx", "tlsSecret": "tls"}
-EXPORT = {"enabled": True, "model": "digits/3.3.0", "count": 100_000_000, "out": "s3://bucket/digits"}
+EXPORT = {"enabled": True, "model": "digits/4.2.0", "count": 100_000_000, "out": "s3://bucket/digits"}
 MONITORING = {"monitoring": {"enabled": True}, "export": EXPORT}
 # Values that together cover every template and branch, by name.
 MATRIX: dict[str, Values] = {
@@ -44,7 +44,7 @@ MATRIX: dict[str, Values] = {
     },
     "sources": {
         "models": {
-            "sources": ["s3://bucket/models", "s3://bucket/digits-3.3.0.bentomodel"],
+            "sources": ["s3://bucket/models", "s3://bucket/digits-4.2.0.bentomodel"],
             "sourcesSecret": "s3",
             "pullSeconds": 60,
             "publicKey": "-----BEGIN PUBLIC KEY-----",
@@ -89,7 +89,7 @@ MATRIX: dict[str, Values] = {
 
 
 # From Kubernetes 1.33.
-IMAGE_VOLUME: Values = {"models": {"image": "registry.example/digits:3.3.0"}}
+IMAGE_VOLUME: Values = {"models": {"image": "registry.example/digits:4.2.0"}}
 
 
 @functools.cache

@@ -61,7 +61,7 @@ class Model:
 
     @property
     def version(self) -> str:
-        """The model's version, such as 3.3.0."""
+        """The model's version, such as 4.2.0."""
         return self.manifest.version
 
     @property
@@ -111,7 +111,7 @@ class Model:
     def mint_addresses(self, addresses: Iterable[Address | str]) -> Minted:
         """Mint the images of addresses of this model.
 
-        Args: addresses, as objects or as text such as digits/3.3.0/7/0?label=3&to=8.0&at=0.5.
+        Args: addresses, as objects or as text such as digits/4.2.0/7/0?label=3&to=8.0&at=0.5.
         Raises: InputError naming the part at fault.
         """
         parsed = (Address.parse(address) if isinstance(address, str) else address for address in addresses)

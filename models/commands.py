@@ -70,7 +70,7 @@ def _do_for_all(items: Iterable[T], act: Callable[[T], None]) -> None:
         raise click.exceptions.Exit(1)
 
 
-@models.command(epilog="\b\nExamples:\n  ganmint models show digits\n  ganmint models show digits/3.3.0 --json")
+@models.command(epilog="\b\nExamples:\n  ganmint models show digits\n  ganmint models show digits/4.2.0 --json")
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="Print manifest.json as it is.")
 def show(model: str, as_json: bool) -> None:
@@ -168,7 +168,7 @@ def install(folders: tuple[Path, ...]) -> None:
 @models.command(
     epilog="\b\nExamples:\n"
     "  ganmint models push digits s3://bucket/models\n"
-    "  ganmint models push digits/3.3.0 digits.bentomodel"
+    "  ganmint models push digits/4.2.0 digits.bentomodel"
 )
 @click.argument("model")
 @click.argument("url")
@@ -184,7 +184,7 @@ def push(model: str, url: str) -> None:
 
 @models.command(
     epilog="\b\nExamples:\n"
-    "  ganmint models pull s3://bucket/models/digits-3.3.0.bentomodel\n"
+    "  ganmint models pull s3://bucket/models/digits-4.2.0.bentomodel\n"
     "  ganmint models pull s3://bucket/models --every 60",
 )
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")

@@ -43,9 +43,9 @@ def test_importing_ganmint_imports_nothing_heavy() -> None:
 
 
 def test_an_address_needs_no_torch() -> None:
-    code = "import ganmint, sys; print(ganmint.Address.parse('digits/3.3.0/7/0?label=3'), 'torch' in sys.modules)"
+    code = "import ganmint, sys; print(ganmint.Address.parse('digits/4.2.0/7/0?label=3'), 'torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
-    assert result.stdout.split() == ["digits/3.3.0/7/0?label=3", "False"]
+    assert result.stdout.split() == ["digits/4.2.0/7/0?label=3", "False"]
 
 
 def test_the_version_is_the_packages() -> None:

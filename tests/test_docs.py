@@ -230,7 +230,7 @@ def test_commands_of_a_page_run_and_print_what_it_shows(page: Path, installed_ho
                 session.run(block)
         for name in ("three.png", "same.png"):
             if (session.folder / name).exists():
-                assert read_address((session.folder / name).read_bytes()) == "digits/3.3.0/7/0?label=3"
+                assert read_address((session.folder / name).read_bytes()) == "digits/4.2.0/7/0?label=3"
         sizes = {"grid.png": (224, 224), "six.png": (192, 128), "mine.png": (224, 224)}
         for name, size in sizes.items():
             if (session.folder / name).exists():

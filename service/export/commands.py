@@ -46,7 +46,7 @@ class _ExportCommand(ModelCommand):
     "  ganmint export digits --count 60000 --seed 1 --labels balanced --format idx --out mnist\n"
     "  ganmint export digits --count 1000000 --format webdataset --workers 8 --out s3://bucket/digits\n"
     "  ganmint export digits --count 60000 --format parquet --out digits --shard 3/16\n"
-    "  ganmint export digits --count 60 --walk digits/3.3.0/7/0 --walk digits/3.3.0/8/0 --format npz --out walk",
+    "  ganmint export digits --count 60 --walk digits/4.2.0/7/0 --walk digits/4.2.0/8/0 --format npz --out walk",
 )
 @click.argument("model")
 @click.option("--count", type=int, required=True, help="How many images; a larger count extends an export.")

@@ -306,7 +306,7 @@ def test_every_setting_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_signatures_are_required_of_whatever_pod_loads_a_model() -> None:
     key = "-----BEGIN PUBLIC KEY-----"
-    export = {"enabled": True, "model": "digits/3.3.0", "count": 10, "out": "s3://bucket/digits"}
+    export = {"enabled": True, "model": "digits/4.2.0", "count": 10, "out": "s3://bucket/digits"}
     for values in ({"export": export}, {"export": export, "serving": {"enabled": False}}):
         documents = render({**values, "models": {"publicKey": key}})
         for pod in iterate_pods(documents):

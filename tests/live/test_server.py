@@ -93,7 +93,7 @@ def test_system_routes_are_the_apps_not_bentomls(digits_server: Server) -> None:
 
 def test_head_requests_leave_the_server_log_clean(digits_server: Server) -> None:
     with httpx.Client(base_url=digits_server.url, timeout=TIMEOUT_S) as client:
-        for path in ("/", "/livez", "/v1/models", "/v1/images/digits/3.3.0/7/0.png"):
+        for path in ("/", "/livez", "/v1/models", "/v1/images/digits/4.2.0/7/0.png"):
             assert client.head(path).status_code == 200
             assert int(client.head(path).headers["content-length"]) > 0
         text = client.get("/metrics").text

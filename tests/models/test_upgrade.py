@@ -121,6 +121,6 @@ def test_a_bundled_model_says_what_it_was_upgraded_from() -> None:
     manifests: list[Manifest] = [read_manifest(folder) for folder in store.list_bundled()]
 
     assert [(m.name, m.version, m.upgraded_from) for m in manifests] == [
-        ("digits", "3.3.0", "3.2.0"),
+        ("digits", "4.2.0", "4.1.0"),
         ("faces", "1.1.0", ""),
     ]

@@ -244,7 +244,7 @@ def test_without_marks_nothing_is_minted(digits: Studio, media_type: MediaType) 
     assert digits.num_minted == 0
 
 
-@pytest.mark.parametrize("address", ["digits/9.9.9/7/0?label=3", "nothing/3.3.0/7/0"])
+@pytest.mark.parametrize("address", ["digits/9.9.9/7/0?label=3", "nothing/4.2.0/7/0"])
 def test_an_unknown_model_or_version_is_a_result(digits: Studio, address: str) -> None:
     found = digits.judge(images.encode(digits.picture(), "image/png", address))
     assert (found.result, found.is_good, found.addresses) == ("unknown_model", False, (address,))
@@ -257,13 +257,13 @@ def test_an_unknown_model_or_version_is_a_result(digits: Studio, address: str) -
     ("text", "field"),
     [
         ("../../etc/passwd", "addresses[0].model"),
-        ("../3.3.0/7/0", "addresses[0].model"),
+        ("../4.2.0/7/0", "addresses[0].model"),
         ("digits/../7/0", "addresses[0].version"),
-        ("digits/3.3.0/7/0\ndigits/3.3.0/-7/0", "addresses[1].seed"),
-        ("digits/3.3.0/7/0\nfaces/0.2.0/7/0", "addresses"),
-        ("digits/3.3.0/7/0?label=1\ndigits/3.3.0/7/0?label=10", "addresses[1].label"),
+        ("digits/4.2.0/7/0\ndigits/4.2.0/-7/0", "addresses[1].seed"),
+        ("digits/4.2.0/7/0\nfaces/0.2.0/7/0", "addresses"),
+        ("digits/4.2.0/7/0?label=1\ndigits/4.2.0/7/0?label=10", "addresses[1].label"),
         ("a" * 65_000, "addresses[0]"),
-        ("\n".join(["digits/3.3.0/7/0"] * 1025), "addresses"),
+        ("\n".join(["digits/4.2.0/7/0"] * 1025), "addresses"),
     ],
 )
 def test_what_is_no_address_is_refused_naming_it(digits: Studio, text: str, field: str) -> None:

@@ -60,7 +60,7 @@ def test_a_changed_configuration_survives_a_round_trip(tmp_path: Path) -> None:
         ("digits-info", ("encoder=true",), ("encoder={}",)),
         ("digits-info", ("encoder.weight=4",), ("encoder={weight: {start: 4, end: 4}}",)),
         ("digits-info", ("encoder.weight.start=2",), ("encoder={weight: {start: 2, end: 8}}",)),
-        ("digits", ("encoder.weight.start=2",), ("encoder={weight: {start: 2, end: 8}}",)),
+        ("digits", ("encoder.weight.start=2",), ("encoder={weight: {start: 2, end: 8}, kl_weight: 0.001}",)),
         ("digits", ("generator.prior=true",), ("generator.prior={}",)),
         ("digits", ("generator.prior.width=8",), ("generator.prior={width: 8}",)),
         ("digits", ("generator.prior=false",), ()),
@@ -104,7 +104,7 @@ def test_settings_have_the_type_of_their_field() -> None:
     assert config.total_kimg == 12.0
     assert config.batch == 32
     assert config.seed == 2**53 - 1
-    assert config.lr == CosineSchedule(start=5e-4, end=5e-5)
+    assert config.lr == CosineSchedule(start=5e-4, end=2e-5)
     assert config.gamma == CosineSchedule(start=2.0, end=3.0)
     assert config.data.mirror is True
     assert config.data.name == "my digits"

@@ -148,10 +148,9 @@ def test_the_encoder_is_held_to_the_prior_in_proportion_to_what_it_is_compared_b
     assert config.encoder.kl_weight == pytest.approx(6e-4 * 196 / values)
 
 
-def test_faces_and_digits_have_the_encoders_that_were_measured() -> None:
-    for preset, shape in (("digits", (1, 28, 28)), ("faces-cpu", (3, 64, 64))):
-        measured, own = load_preset(preset).encoder, load_preset("own", (), shape).encoder
-        assert measured and own and own.kl_weight == pytest.approx(measured.kl_weight, rel=0.05)
+def test_faces_have_the_encoder_of_their_preset() -> None:
+    measured, own = load_preset("faces-cpu").encoder, load_preset("own", (), (3, 64, 64)).encoder
+    assert measured and own and own.kl_weight == pytest.approx(measured.kl_weight, rel=0.05)
 
 
 def test_the_description_is_of_the_images_that_are_trained_on() -> None:

@@ -66,7 +66,7 @@ class EvaluatedGenerator:
 
     @classmethod
     def from_model(cls, model: str, device: str = "cpu") -> EvaluatedGenerator:
-        """Load a model by its artifact folder, its name, or its name and version as in `digits/3.3.0`.
+        """Load a model by its artifact folder, its name, or its name and version as in `digits/4.2.0`.
 
         Raises:
             ArtifactError: the artifact is damaged.
