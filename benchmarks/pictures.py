@@ -28,7 +28,7 @@ ASSETS = Path(__file__).parent.parent / "docs/assets"
 CELL = 64
 COLUMNS = 9
 # Dimensions of the latent of digits along which the image 7/0 changes most visibly.
-SWEPT = (0, 29, 54)
+SWEPT = (32, 30, 1)
 
 
 def main() -> None:
