@@ -45,7 +45,9 @@ def test_a_value_is_the_class_of_the_nearest_value_on_the_scale(tmp_path: Path) 
         (LabelScale(18.0, 92.0, 100), ("18", "18.74", "19.48", "91.26", "92")),
         (LabelScale(0.123456, 1.0, 3), ("0.123456", "0.416", "0.708", "0.708", "1")),
         (LabelScale(1e6, 1e6 + 1, 100), ("1000000", "1000000.01", "1000000.02", "1000000.99", "1000001")),
-        (LabelScale(-0.3, 0.3, 2), ("-0.3", "0", "0.3", "0", "0.3")),
+        (LabelScale(0.0, 0.01, 4), ("0", "0.0025", "0.005", "0.0075", "0.01")),
+        # Its second value is computed as a negative number that rounds to -0.
+        (LabelScale(-0.7, 1.4, 3), ("-0.7", "0", "0.7", "0.7", "1.4")),
     ],
 )
 def test_values_are_named_by_as_many_digits_as_tell_them(scale: LabelScale, names: tuple[str, ...]) -> None:
