@@ -22,12 +22,16 @@ def recorded(name: str) -> Recording:
 
 
 def test_the_shipped_recordings_show_what_the_page_says_of_them() -> None:
-    good, collapsed, line = (recorded(f"{name}.json") for name in ("toy25", "toy25-classic", "toy1d"))
+    names = ("toy25", "toy25-classic", "toy1d", "triangles")
+    good, collapsed, line, pictures = (recorded(f"{name}.json") for name in names)
 
     assert good.ticks[-1].values["modes"] == 25
     assert (collapsed.ticks[-1].values["modes"] or 0) < 13
     assert line.ticks[-1].values["mean"] == pytest.approx(4, abs=0.1)
     assert line.ticks[-1].values["sd"] == pytest.approx(1.25, abs=0.1)
+    assert (pictures.ticks[0].values["exact_precision"] or 0) < 0.1
+    assert (pictures.ticks[4].values["exact_recall"] or 0) > 0.9
+    assert (pictures.ticks[-1].values["exact_precision"] or 0) > 0.3
     sizes = [len((FOLDER / name).read_bytes()) for name in RECORDINGS]
     assert sum(sizes) <= MAX_BYTES
 

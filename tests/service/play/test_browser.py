@@ -351,6 +351,14 @@ def test_the_lab_plays_a_recording_and_trains(browser: Any, service: str) -> Non
     assert page.locator("#kimg").inner_text() != before
     violations = axe.Axe().run(page).response["violations"]
     assert [v["id"] for v in violations if v["impact"] in ("serious", "critical")] == []
+    drawn = []
+    page.get_by_role("button", name="Triangles").click()
+    expect(page.locator("#values")).to_contain_text("recall")
+    for layer in ("none", "manifold", "points", "judge", "real"):
+        if layer != "none":
+            page.locator(f"#show-{layer}").click()
+        drawn.append(page.evaluate("document.getElementById('plot').toDataURL()"))
+    assert len(set(drawn)) == 5
     page.click("text=Train one here")
     page.click("#step")
     # The losses are there once a step was taken.

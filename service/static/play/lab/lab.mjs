@@ -8,6 +8,7 @@ const $ = (id) => document.getElementById(id);
 const RECORDED = [
   { key: 'toy25', name: 'Learns all 25', story: 'The data are 25 bumps on a grid. The generator folds its plane of latents over them, and the penalties R1 and R2 keep the discriminator smooth enough to show it the way to each.' },
   { key: 'toy25-classic', name: 'Collapses', story: 'The same data and networks with DCGAN\'s loss and no penalty. The discriminator gets ahead, and the generator covers a few bumps over and over: mode collapse.' },
+  { key: 'triangles', name: 'Triangles', story: 'The data are pictures: the first row. Of each generated picture the nearest triangle is found, and of each triangle the nearest picture that the generator can make, so both scores are exact. Soon the generator can make every triangle (recall). That nothing else comes out (precision) takes much longer.' },
   { key: 'toy1d', name: 'One dimension', story: 'The data are numbers around 4. The line is the discriminator, drawn over its own range: it leans towards where it misses the data, and the generator follows. At the end it ranks pairs no better than chance.' },
 ];
 const LIVE = { key: 'live', name: 'Train one here', story: 'Two small networks, trained by this page. Take the penalty away, or raise the learning rate, and see what happens.' };
