@@ -61,6 +61,7 @@ class Check(Frozen):
     metric: str = Field(validation_alias=AliasChoices("metric", "figure"), serialization_alias="figure")
     passed: bool
     words: str
+    is_measured: bool = True
 
 
 class GateResult(Frozen):
@@ -109,7 +110,9 @@ def check_gate(results: Sequence[MetricResult], bounds: Mapping[MetricName, Boun
 def _check(result: MetricResult, bound: Bound) -> Check:
     title, value = result.info.title, result.value
     if value is None:
-        return Check(metric=result.name, passed=False, words=f"{title} was not measured: {result.problem}")
+        return Check(
+            metric=result.name, passed=False, words=f"{title} was not measured: {result.problem}", is_measured=False
+        )
     if problem := _baseline_problem(result, bound):
         return Check(metric=result.name, passed=False, words=f"{title} {result.format(value)}: {problem}")
     limits = _limits(result, bound)

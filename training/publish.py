@@ -24,6 +24,7 @@ from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.evaluation_record import record_if_test
 from training.evaluation.protocol import STANDARD, Protocol
 from training.evaluation.snapshot_scores import score_snapshots
+from training.gate import GateResult
 from training.progress import ProgressCallback, ignore_progress
 from training.runs import ancestry, checkpoint, run_dir, snapshots, trained_run
 from training.runs.provenance import read_provenance
@@ -207,12 +208,18 @@ def _collect_evidence(
         return _Evidence(scores, GateRecord(passed=True, checks=tuple(check.words for check in gate.checks)), scored_on)
     if not options.accept:
         failures = "\n".join(f"  {failure}" for failure in gate.failures)
+        accept = 'publish it anyway by the same command with --accept "REASON"; the model card will state the reason.'
         raise GateError(
-            f"{trained.path} does not pass its gate:\n{failures}\nThe report: {page}\n"
-            'Train longer, or publish it anyway by the same command with --accept "REASON"; the model card will state '
-            "the reason."
+            f"{trained.path} does not pass its gate:\n{failures}\nThe report: {page}\n{_advise(gate)}, or {accept}"
         )
     return _Evidence(scores, GateRecord(passed=False, checks=gate.failures, accepted=options.accept), scored_on)
+
+
+def _advise(gate: GateResult) -> str:
+    """Say what helps a generator that does not pass: where all that was measured passes, not a longer training."""
+    if all(check.passed or not check.is_measured for check in gate.checks):
+        return "Mend what kept it from being measured, and train again"
+    return "Train longer"
 
 
 def _load_split(trained: TrainedRun, data: Path, requested: RequestedPart, evaluation: EvaluationSettings) -> DataSplit:

@@ -11,13 +11,15 @@ import click
 from models.cli import PATH, write_output
 from models.errors import GanmintError, InputError
 from training.commands.data_options import Reading, describe_reading, quote_settings, reading_options
-from training.config_files import find_preset
+from training.config_files import find_preset, load_preset
 from training.data.archive import readable
 from training.data.inspection import SKIP_DAMAGED, DatasetReport, Inspection, Role, compare_test, inspect_dataset
 from training.data.label_scale import read_values
 from training.data.layout import MAX_LISTED, describe_skipped, describe_unused, may_matter
 from training.data.loader import load_dataset, load_test_images
 from training.data.preparation import check_destination, encode_plain_png, write_prepared
+from training.data_config import DataConfig
+from training.evaluation.sample_size import describe_too_few
 from training.own_preset import is_suited
 
 # Augmentation is for "only a few thousand training images" (Karras et al., arXiv 2006.06676, abstract).
@@ -173,4 +175,19 @@ def _suggest_training(path: Path, reports: Sequence[DatasetReport], settings: tu
     ready = f"{ready} (preset {preset}): {command}"
     if report.num_images >= SMALL_DATA:
         return ready
+    if too_few := _describe_parts(load_preset(preset, (), report.shape).data, reports):
+        ready = f"To measure quality by: {too_few}\n{ready}"
     return f"Small data set (under {SMALL_DATA:,} images): keep the preset's augmentation on.\n{ready}"
+
+
+def _describe_parts(shares: DataConfig, reports: Sequence[DatasetReport]) -> str:
+    """Say whether the parts that training keeps are too small to measure a generator by.
+
+    Args:
+        shares: of the images that training keeps.
+        reports: of the data, and of test images that lie elsewhere.
+    """
+    images, own_test = reports[0].num_images, reports[0].num_test_images or sum(one.num_images for one in reports[1:])
+    held_out = 0 if own_test else round(shares.holdout * images)
+    validation = round(shares.validation * (images - held_out))
+    return describe_too_few(images, validation, own_test or held_out, has_test_images=bool(own_test))

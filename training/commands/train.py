@@ -22,6 +22,7 @@ from training.data.split import count_parts
 from training.data.toys import TOYS
 from training.data_config import DataConfig
 from training.distributed import local_device, main_process_output
+from training.evaluation.sample_size import describe_too_few
 from training.own_preset import OWN
 from training.precision import describe_precision, resolve_precision
 from training.progress import format_duration
@@ -160,10 +161,11 @@ def _describe_parts(data: DataConfig, dataset: Dataset, num_test: int) -> str:
     Args: num_test, the number of test images that are no share of `dataset`.
     """
     train, validation, held_out = count_parts(dataset, data.holdout, data.validation, data.stratify_holdout)
-    parts = f"parts: {train} images to train on, {validation} to choose by, {num_test or held_out} to test with"
-    if not num_test or not held_out:
-        return parts
-    return f"{parts}; {held_out} are held out for nothing, as there are test images (data.holdout=0 trains on them)"
+    said = [f"{train} images to train on, {validation} to choose by, {num_test or held_out} to test with"]
+    if num_test and held_out:
+        said.append(f"{held_out} are held out for nothing, as there are test images (data.holdout=0 trains on them)")
+    said.append(describe_too_few(len(dataset), validation, num_test or held_out, has_test_images=bool(num_test)))
+    return f"parts: {'; '.join(filter(None, said))}"
 
 
 def _print_cost(config: Config, dataset: Dataset, device: str, out: Path) -> None:

@@ -102,7 +102,8 @@ def _find_problem(real: Features, fake: Features, protocol: Protocol) -> str:
     """Say why no distance between these features has a meaning; empty if they have one."""
     count = min(len(real), len(fake))
     if count < protocol.min_images:
-        return f"it needs at least {protocol.min_images:,} images a side, there are {count:,}"
+        needed = f"it needs at least {protocol.min_images:,} images a side, there are {count:,}"
+        return f"{needed}; data.holdout and data.validation keep more in a new training"
     if not np.ptp(real, axis=0).any():
         return "the real images are all alike"
     return ""

@@ -39,12 +39,12 @@ def test_a_share_is_held_out_only_where_there_are_no_test_images(tmp_path: Path,
 
     without, with_test, both = plan(), plan(test), plan(test, "data.holdout=0.1")
 
-    assert "# parts: 32 images to train on, 4 to choose by, 4 to test with\n" in without
-    assert "# parts: 36 images to train on, 4 to choose by, 6 to test with\n" in with_test
+    assert "# parts: 32 images to train on, 4 to choose by, 4 to test with; recall and" in without
+    assert "# parts: 36 images to train on, 4 to choose by, 6 to test with; recall and" in with_test
     assert "\n  holdout: 0.1\n" in without and "\n  holdout: 0.0\n" in with_test
     assert (
         "# parts: 32 images to train on, 4 to choose by, 6 to test with; 4 are held out for nothing, as there are test "
-        "images (data.holdout=0 trains on them)\n" in both
+        "images (data.holdout=0 trains on them); recall and" in both
     )
 
 
@@ -56,7 +56,7 @@ def test_a_continuous_label_is_named_with_its_ends(tmp_path: Path, plan: Plan) -
     said = plan("data.continuous_label=age", data=tmp_path / "set")
 
     assert "40 samples of 1x16x16, age from 18 to 57, sha256" in said
-    assert "# parts: 32 images to train on, 4 to choose by, 4 to test with\n" in said
+    assert "# parts: 32 images to train on, 4 to choose by, 4 to test with; recall and" in said
 
 
 def test_a_resumed_run_keeps_what_it_held_out() -> None:

@@ -85,8 +85,8 @@ def one_class_generator(
     bundled: Sampler, create_evaluated: Callable[[Generator], EvaluatedGenerator]
 ) -> EvaluatedGenerator:
     """Return a generator that draws a three for every label."""
-    threes = torch.eye(10)[3].repeat(bundled.batch_size, 1)
-    return create_evaluated(lambda z, _: torch_runtime(bundled).generator(z, threes))
+    three = torch.eye(10)[3]
+    return create_evaluated(lambda z, _: torch_runtime(bundled).generator(z, three.expand(len(z), -1)))
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_a_generator_of_one_class_fails(
     failed = {check.metric for check in result.report.gate.checks if not check.passed}
     assert {"gan_train", "coverage"} <= failed
     assert value_of(result, "class_balance") > 0.7
-    assert value_of(result, "ndb") > 0.5
+    assert value_of(result, "ndb") >= 0.5
     assert value_of(result, "gan_test") < 0.2
 
 
@@ -169,9 +169,12 @@ def test_an_unconditional_generator_skips_class_metrics(
     bundled: Sampler, digits: DataSplit, protocol: Protocol, good_generator: EvaluatedGenerator
 ) -> None:
     manifest = bundled.manifest.model_copy(update={"class_names": ()})
-    ten = torch.eye(10)[torch.arange(16) % 10]
     generator = torch_runtime(bundled).generator
-    plain = EvaluatedGenerator("plain", torch_sampler(lambda z, _: generator(z, ten), manifest), good_generator.gate)
+
+    def draw_any_class(z: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return generator(z, torch.eye(10)[(1e6 * z[:, 0].abs()).long() % 10])
+
+    plain = EvaluatedGenerator("plain", torch_sampler(draw_any_class, manifest), good_generator.gate)
 
     result = evaluate(plain, digits, protocol)
 
@@ -224,7 +227,7 @@ def test_few_images_lose_only_the_metrics_that_need_more(
     problems = {f.name: f.problem for f in result.report.metrics if f.value is None}
     in_spaces = {prefix + name for name in FEATURE_METRICS for prefix in ("", CLASSIFIER)}
     assert set(problems) == {"inception_score", "ndb", *in_spaces}
-    assert problems["fd"] == "it needs at least 70 images a side, there are 10"
+    assert problems["fd"].startswith("it needs at least 70 images a side, there are 10; data.holdout")
     assert "Only 10 images a side were compared, so chance moves every metric" in " ".join(result.report.notes)
     assert "NaN" not in result.report.model_dump_json() and "nan" not in result.report.model_dump_json()
 
