@@ -42,7 +42,7 @@ class Finding(NamedTuple):
         change: of the mean from the first to the last value, in standard deviations of the measure within a class.
         share: of the images whose measure is greater at the last value than at the first.
         class_loss: by how much fewer images have their class at an end than without moving, by a classifier, as a
-            share; None where none was given.
+            share; of a direction of a label, what else the class says. None where no classifier was given.
         failures: what it did not meet, in words; empty if it may be written.
     """
 
@@ -75,6 +75,19 @@ def fit_direction(values: Values, samples: Samples) -> NDArray[np.float64]:
     return vector
 
 
+def remove_components(vector: NDArray[np.float64], directions: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return a vector without what it has in common with others, of which there are fewer than dimensions.
+
+    Along it, what the others stand for stays more nearly as it is (conditional manipulation: Shen et al., arXiv
+    1907.10786, section 2.2).
+    """
+    if not directions:
+        return vector
+    basis, _ = np.linalg.qr(np.stack(directions, axis=1))
+    rest: NDArray[np.float64] = vector - basis @ (basis.T @ vector)
+    return rest
+
+
 def find_directions(
     sampler: Sampler,
     measures: Sequence[Measure],
@@ -96,9 +109,11 @@ def find_directions(
     samples = draw_samples(sampler, FIT_SEED, fit_images)
     images = sampler.render(*samples)
     others = draw_samples(sampler, CHECK_SEED, check_images)
+    vectors = [fit_direction(measure.compute(images), samples) for measure in measures]
     findings = []
     for k, measure in enumerate(measures):
-        vector = make_vector(fit_direction(measure.compute(images), samples))
+        of_labels = [v for m, v in zip(measures, vectors) if m is not measure and m.kept is not None]
+        vector = make_vector(remove_components(vectors[k], of_labels))
         findings.append(check_direction(sampler, measure, vector, others, classifier))
         progress("directions", k + 1, len(measures))
     return findings
@@ -132,7 +147,7 @@ def check_direction(
     share = float(np.mean(values[-1] > values[0]))
     class_loss = None
     if classifier is not None:
-        kept = [float(np.mean(classifier.predict(images).labels == samples.labels)) for images in moved]
+        kept = [_share_kept(classifier.predict(images).labels, samples.labels, measure.kept) for images in moved]
         class_loss = kept[CHECKED_VALUES.index(0.0)] - min(kept[0], kept[-1])
     direction = Direction(
         name=measure.name,
@@ -142,6 +157,11 @@ def check_direction(
         vector=vector,
     )
     return Finding(direction, change, share, class_loss, _list_failures(means, change, share, class_loss))
+
+
+def _share_kept(found: NDArray[np.int64], wanted: NDArray[np.int64], kept: NDArray[np.int64] | None) -> float:
+    """Return the share of images in which a classifier finds what they must keep (`Measure.kept`)."""
+    return float(np.mean(found == wanted if kept is None else kept[found] == kept[wanted]))
 
 
 def _list_failures(means: Values, change: float, share: float, class_loss: float | None) -> tuple[str, ...]:

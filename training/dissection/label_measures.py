@@ -28,11 +28,13 @@ class Attribute(NamedTuple):
         name: of its direction: the second of two values, or the label where there are more.
         values: in the order of the classes.
         ranks: int64 (num_classes,), the position of each class's value.
+        others: int64 (num_classes,), which differs where any other label does.
     """
 
     name: str
     values: tuple[str, ...]
     ranks: NDArray[np.int64]
+    others: NDArray[np.int64]
 
 
 def list_attributes(label_values: Mapping[str, Sequence[str]]) -> list[Attribute]:
@@ -46,7 +48,9 @@ def list_attributes(label_values: Mapping[str, Sequence[str]]) -> list[Attribute
         name = re.sub(r"[^a-z0-9]+", "-", (values[1] if len(values) == 2 else label).lower()).strip("-")
         if len(values) > 1 and DIRECTION_NAME.fullmatch(name):
             ranks = np.array([values.index(value) for value in value_of_class], np.int64)
-            attributes.append(Attribute(name, values, ranks))
+            rest = list(zip(*(other for key, other in label_values.items() if key != label))) or [()] * len(ranks)
+            others = np.array([rest.index(other) for other in rest], np.int64)
+            attributes.append(Attribute(name, values, ranks, others))
     return attributes
 
 
@@ -70,6 +74,7 @@ def make_label_measure(attribute: Attribute, classifier: Classifier, other: Clas
         f"{scale} by the evaluation's classifier, found by one and checked by another",
         lambda images: compute_by(classifier, images),
         lambda images: compute_by(other, images),
+        attribute.others,
     )
 
 

@@ -25,6 +25,8 @@ class Measure(NamedTuple):
         definition: how it is measured, and its unit.
         compute: uint8 (n, H, W, C) to float64 (n,).
         check: the same, for checking what was found by `compute`; another one where `compute` was learned.
+        kept: what else the classes say where the measure is of one of their labels, int64 (num_classes,): classes with
+            the same number differ in that label only. None where an image must keep its class.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Measure(NamedTuple):
     definition: str
     compute: Callable[[Images], Values]
     check: Callable[[Images], Values]
+    kept: NDArray[np.int64] | None = None
 
 
 def choose_measures(images: Images) -> list[Measure]:

@@ -15,7 +15,14 @@ from models.manifest import Manifest, read_manifest
 from models.sampler import Sampler
 from tests.conftest import Command
 from tests.samplers import torch_sampler
-from training.dissection.directions import CHECK_SEED, Finding, check_direction, draw_samples, find_directions
+from training.dissection.directions import (
+    CHECK_SEED,
+    Finding,
+    check_direction,
+    draw_samples,
+    find_directions,
+    remove_components,
+)
 from training.dissection.measures import Measure, Values
 from training.evaluation.classifier import Images, Predictions
 
@@ -82,6 +89,27 @@ def test_images_must_keep_their_class(sampler: Sampler) -> None:
     finding = find(sampler, make_measure(), Judge())
     assert finding.class_loss is not None and finding.class_loss > 0.05
     assert [failure for failure in finding.failures if "lose their class" in failure]
+
+
+def test_along_a_direction_of_a_label_the_class_may_change_but_not_the_other_labels(sampler: Sampler) -> None:
+    classes = len(sampler.manifest.class_names)
+    free = find(sampler, make_measure()._replace(kept=np.zeros(classes, np.int64)), Judge())
+    bound = find(sampler, make_measure()._replace(kept=np.arange(classes)), Judge())
+
+    assert free.class_loss == 0
+    assert bound.class_loss is not None and bound.class_loss > 0.05
+
+
+def test_what_a_direction_has_in_common_with_others_is_taken_out_of_it() -> None:
+    rng = np.random.RandomState(0)
+    vector, *others = rng.standard_normal((3, 8))
+
+    rest = remove_components(vector, others)
+
+    np.testing.assert_allclose([rest @ other for other in others], 0, atol=1e-12)
+    # Nothing else is: the difference lies in the plane of the others.
+    assert np.linalg.matrix_rank(np.stack([vector - rest, *others])) == 2
+    assert remove_components(vector, []) is vector
 
 
 def test_a_measure_is_compared_with_its_spread_within_a_class(sampler: Sampler) -> None:

@@ -69,6 +69,9 @@ def test_combined_classes_have_attributes() -> None:
     gender, age = list_attributes(VALUES)
     assert (gender.name, gender.values, gender.ranks.tolist()) == ("male", ("female", "male"), [0, 0, 1, 1, 1])
     assert (age.name, age.values, age.ranks.tolist()) == ("age", ("young", "old", "middle"), [0, 1, 0, 1, 2])
+    # Classes that differ in this label only have the same number.
+    assert (gender.others.tolist(), age.others.tolist()) == ([0, 1, 0, 1, 4], [0, 0, 2, 2, 2])
+    assert list_attributes({"x": ("a", "b")})[0].others.tolist() == [0, 0]
     assert split_class_names(("0", "1"), ["label"]) == {}
     assert split_class_names(("a b", "c"), ["x", "y"]) == {}
     assert [a.name for a in list_attributes({"x": ("a", "a"), "y": ("b", "c")})] == ["c"]
