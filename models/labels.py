@@ -5,6 +5,7 @@ The classes of a continuous label are the values of an even scale, in order: ask
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -19,18 +20,34 @@ LabelSpec = Label | Sequence[Label] | Literal["balanced"] | None
 
 
 def parse_labels(text: str) -> LabelSpec:
-    """Read labels from a command's argument: numbers or names, a list of them, name=value pairs, or "balanced".
+    """Read labels from a command's argument: numbers or names, a list of them, or "balanced".
 
-    Raises: InputError for labels: a name has two values.
+    The values of labels are name=value pairs, or a JSON object, as over HTTP.
+
+    Raises: InputError for labels: a name has two values, or the text begins like a JSON object and is none.
     """
+    if text.lstrip().startswith("{"):
+        return _parse_object(text)
     parts = text.split(",")
     if all("=" in part for part in parts):
-        values = {name: value for name, _, value in (part.partition("=") for part in parts)}
-        if len(values) < len(parts):
-            raise InputError(f"gives a label two values: {text}", "labels")
-        return values
+        return _collect_values([(name, value) for name, _, value in (part.partition("=") for part in parts)], text)
     labels = [int(part) if re.fullmatch(r"-?[0-9]{1,9}", part) else part for part in parts]
     return labels if len(labels) > 1 else labels[0]
+
+
+def _parse_object(text: str) -> Mapping[str, Any]:
+    try:
+        values: dict[str, Any] = json.loads(text, object_pairs_hook=lambda pairs: _collect_values(pairs, text))
+    except ValueError:
+        raise InputError(f"is no JSON object: {text}; without quotes and braces it is NAME=VALUE", "labels") from None
+    return values
+
+
+def _collect_values(pairs: Sequence[tuple[str, Any]], text: str) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise InputError(f"gives a label two values: {text}", "labels")
+    return values
 
 
 class Classes(NamedTuple):
@@ -57,15 +74,18 @@ class Classes(NamedTuple):
         if isinstance(label, str) and label in self.names:
             return self.names.index(label)
         if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(self.names):
-            names = " or a class's name" if isinstance(label, str) else ""
-            raise InputError(f"must be from 0 to {len(self.names) - 1}{names} ({self._known}), got {label!r}", field)
+            raise InputError(f"{self._requirement(isinstance(label, str))}, got {label!r}", field)
         return label
 
-    @property
-    def _known(self) -> str:
+    def _requirement(self, is_text: bool) -> str:
+        """Return what a label must be, if it is not given by values."""
+        last = len(self.names) - 1
         if not self.continuous:
-            return ", ".join(self.names)
-        return f"of {self.continuous} from {self.names[0]} to {self.names[-1]}; or give {{{self.continuous!r}: VALUE}}"
+            name = " or a class's name" if is_text else ""
+            return f"must be from 0 to {last}{name} ({', '.join(self.names)})"
+        value = f"{{{json.dumps(self.continuous, ensure_ascii=False)}: VALUE}}"
+        scale = f"a value of {self.continuous} from {self.names[0]} to {self.names[-1]}"
+        return f"must be {scale} as {value}, or a class's number from 0 to {last}"
 
     def _find_by_values(self, wanted: Mapping[Any, Any], field: str) -> int:
         if not self.values:

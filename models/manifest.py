@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -235,7 +235,7 @@ class Manifest(Frozen):
         if label_spec == "balanced":
             return [(index + k) % num_classes for k in range(n)]
         classes = self._classes
-        if isinstance(label_spec, (int, str, Mapping)):
+        if isinstance(label_spec, str) or not isinstance(label_spec, Sequence):
             return [classes.find(label_spec, "labels")] * n
         if len(label_spec) != n:
             raise InputError(f"has {len(label_spec)} entries for n = {n} images; give one per image", "labels")

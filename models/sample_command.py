@@ -36,8 +36,8 @@ MAX_GRID_IMAGES = 10_000
 @click.option("--count", type=int, default=1, show_default=True, help="How many images; over HTTP this is n.")
 @click.option(
     "--labels",
-    help='A class by number, name or values (age=60+,gender=female), several with commas, or "balanced". '
-    "Default: drawn from the seed.",
+    help="A class by number, name or values (age=60+,gender=female, or as a JSON object), several with commas, or "
+    '"balanced". Default: drawn from the seed.',
 )
 @psi_option
 @click.option("--to", metavar="SEED.INDEX", help="Mix every image's latent with that of this seed and index.")
@@ -161,7 +161,16 @@ def _write_picture(sampler: Sampler, addresses: list[Address], out: Path) -> Non
     media_type = EXTENSIONS[out.suffix.removeprefix(".")]
     texts = [str(address) for address in addresses]
     write_output(out, images.encode_one_or_grid(sampler.mint(addresses), media_type, texts))
-    click.echo(f"Wrote {out}: {len(texts)} image{'s' * (len(texts) > 1)} beginning with {texts[0]}")
+    first = f"{texts[0]}{_describe_label(sampler.manifest, addresses[0])}"
+    click.echo(f"Wrote {out}: {len(texts)} image{'s' * (len(texts) > 1)} beginning with {first}")
+
+
+def _describe_label(manifest: Manifest, address: Address) -> str:
+    """Say what an address's label stands for, such as ` (age 37.24)`; "" where its number is its name."""
+    name = manifest.class_name(address.label)
+    if name is None or name == str(address.label):
+        return ""
+    return f" ({f'{manifest.continuous_label} {name}'.lstrip()})"
 
 
 def _write_files(sampler: Sampler, batch: _Batch, out: Path, extension: str) -> None:

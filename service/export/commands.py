@@ -56,8 +56,8 @@ class _ExportCommand(ModelCommand):
 @index_option
 @click.option(
     "--labels",
-    help='A class by number, name or values (age=60+,gender=female), or "balanced" (index modulo classes). '
-    "Default: drawn from the seed.",
+    help="A class by number, name or values (age=60+,gender=female, or as a JSON object), or "
+    '"balanced" (index modulo classes). Default: drawn from the seed.',
 )
 @psi_option
 @click.option(

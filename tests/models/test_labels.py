@@ -72,8 +72,9 @@ def test_a_value_of_a_continuous_label_is_the_nearest_class(label: Any, number: 
         (
             AGES,
             "37",
-            r"labels: must be from 0 to 4 or a class's name \(of age from 18 to 92; or give {'age': VALUE}\), got '37'",
+            r'labels: must be a value of age from 18 to 92 as {"age": VALUE}, or a class.s number from 0 to 4, got .37',
         ),
+        (AGES, 37.5, r'labels: must be a value of age from 18 to 92 as {"age": VALUE}, or .* got 37\.5'),
     ],
 )
 def test_what_is_no_class_is_refused(classes: Classes, label: Any, words: str) -> None:
@@ -91,12 +92,20 @@ def test_what_is_no_class_is_refused(classes: Classes, label: Any, words: str) -
         ("cat,dog", ["cat", "dog"]),
         ("-1", -1),
         ("gender=female,age=60+", {"gender": "female", "age": "60+"}),
+        ('{"age": 37.5}', {"age": 37.5}),
+        (' {"gender": "female", "age": "60+"}', {"gender": "female", "age": "60+"}),
     ],
 )
 def test_labels_are_read_from_a_commands_argument(text: str, labels: object) -> None:
     assert parse_labels(text) == labels
 
 
-def test_a_label_with_two_values_is_refused() -> None:
-    with pytest.raises(InputError, match="labels: gives a label two values: age=20,age=40"):
-        parse_labels("age=20,age=40")
+@pytest.mark.parametrize("text", ["age=20,age=40", '{"age": 20, "age": 40}'])
+def test_a_label_with_two_values_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=f"labels: gives a label two values: {text}"):
+        parse_labels(text)
+
+
+def test_an_object_whose_quotes_the_shell_took_is_refused() -> None:
+    with pytest.raises(InputError, match=r"labels: is no JSON object: {age: 20}; without quotes and braces"):
+        parse_labels("{age: 20}")

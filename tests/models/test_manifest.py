@@ -64,6 +64,12 @@ def test_a_list_has_one_label_per_image(tiny_manifest: Manifest) -> None:
     assert labels_of(tiny_manifest.addresses(7, n=1, labels=(1,))) == [1]
 
 
+@pytest.mark.parametrize("labels", [1.5, True, 1 + 0j])
+def test_what_is_no_label_is_refused(tiny_manifest: Manifest, labels: Any) -> None:
+    with pytest.raises(InputError, match=r"^labels: must be from 0 to 2 \(.*\), got"):
+        tiny_manifest.addresses(7, n=2, labels=labels)
+
+
 def test_balanced_labels_follow_the_index_so_that_shards_agree(tiny_manifest: Manifest) -> None:
     assert labels_of(tiny_manifest.addresses(7, n=7, labels="balanced")) == [0, 1, 2, 0, 1, 2, 0]
     whole = tiny_manifest.addresses(7, index=0, n=10, labels="balanced")

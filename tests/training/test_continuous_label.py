@@ -73,6 +73,10 @@ def test_images_are_asked_for_by_value(model: Path) -> None:
     assert [loaded.class_names[label] for label in minted.labels] == ["37.24", "18", "92"]
     with pytest.raises(InputError, match=r"^labels\.age: must be a number from 18 to 92, got 17\.5$"):
         loaded.mint(seed=1, labels={"age": 17.5})
+    with pytest.raises(
+        InputError, match=r'^labels: must be a value of age from 18 to 92 as {"age": VALUE}, .* got 37\.5$'
+    ):
+        loaded.mint(seed=1, labels=37.5)  # type: ignore[arg-type]
 
 
 def test_the_same_image_is_asked_for_over_http(model: Path, installed: None) -> None:
@@ -107,7 +111,7 @@ def test_sample_and_export_take_a_value(installed: None, tmp_path: Path, command
         )
     )
 
-    assert "ages/1.0.0/7/0?label=26" in sampled.output
+    assert "ages/1.0.0/7/0?label=26 (age 37.24)" in sampled.output
     assert exported.code == 0, exported.errors
     rows = [path.read_text() for path in (tmp_path / "set").rglob("metadata.jsonl")]
     assert len(rows) == 1 and '"label_name": "60.18"' in rows[0]
