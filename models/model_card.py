@@ -96,8 +96,7 @@ def _describe_choices(training: TrainingInfo) -> list[tuple[str, str]]:
     if training.changed_settings:
         preset = training.config.get("preset", "")
         changes = ", ".join(
-            f"{name} {_format_setting(used)} (not {_format_setting(default)})"
-            for name, (default, used) in training.changed_settings.items()
+            _format_change(name, default, used) for name, (default, used) in training.changed_settings.items()
         )
         entries.append((f"settings other than preset {preset}", changes))
     if training.checkpoint:
@@ -107,6 +106,15 @@ def _describe_choices(training: TrainingInfo) -> list[tuple[str, str]]:
         more = f", its ancestors {earlier} times" if earlier else ""
         entries.append(("measured on test images", f"{training.test_evaluations} times{more}"))
     return entries
+
+
+def _format_change(name: str, default: object, used: object) -> str:
+    instead = f"not {_format_setting(default)}" if _is_set(default) else "the preset has none"
+    return f"{name} {_format_setting(used) if _is_set(used) else 'none'} ({instead})"
+
+
+def _is_set(value: object) -> bool:
+    return value is not None and value not in ("", [], {})
 
 
 def _format_setting(value: object) -> str:

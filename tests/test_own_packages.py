@@ -87,6 +87,28 @@ def test_a_module_file_of_the_same_name_is_named_too(tmp_path: Path) -> None:
     assert f"another package called 'training', at {tmp_path / 'training.py'}" in result.stderr
 
 
+# From a checkout called ganmint
+
+
+@pytest.mark.slow
+def test_beside_a_checkout_its_folder_is_not_taken_for_the_package(tmp_path: Path) -> None:
+    checkout, site = tmp_path / "ganmint", tmp_path / "site"
+    shutil.copytree(REPOSITORY / "ganmint", checkout / "ganmint", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy2(REPOSITORY / name, checkout / name)
+    build = "from setuptools.build_meta import build_editable; build_editable('..')"
+    built = run(sys.executable, "-c", build, cwd=checkout)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+
+    code = f"import site; site.addsitedir({str(site)!r}); import ganmint; print(ganmint.__file__)"
+    # -S leaves out the packages of this environment, of which Ganmint may be one.
+    result = run(sys.executable, "-S", "-c", code, cwd=tmp_path)
+
+    assert result.stdout.strip() == str(checkout / "ganmint" / "__init__.py")
+
+
 # From the wheel
 
 

@@ -33,7 +33,7 @@ class Config(Frozen):
         default=None,
         description="of preset own: small has half of medium's channels, large twice as many",
     )
-    description: str = ""
+    description: str = Field(default="", description="of the images that it makes; the model's card repeats it")
     seed: int = Field(default=0, ge=0, le=MAX_INTEGER)
     total_kimg: float = Field(gt=0, description="length of the run, in thousand real images shown to D")
     tick_kimg: float = Field(gt=0, description="images between two reports, each with a grid and a checkpoint")

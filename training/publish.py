@@ -23,6 +23,7 @@ from training.evaluation.evaluate import EvaluationResult, evaluate
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.evaluation_record import record_if_test
 from training.evaluation.protocol import STANDARD, Protocol
+from training.evaluation.report import DataSummary
 from training.evaluation.snapshot_scores import score_snapshots
 from training.gate import GateResult
 from training.progress import ProgressCallback, ignore_progress
@@ -200,7 +201,7 @@ def _collect_evidence(
     split = _load_split(trained, options.data, "test", evaluation)
     result = _evaluate(trained, sampler, split, evaluation)
     record_if_test(trained.path, result.report, split)
-    scored_on = f"{len(split.compared)} {split.part} images ({split.origin})"
+    scored_on = _describe_images(split, result.report.data)
     page = html_report.write_report(result, run_dir.report_path(trained.path).parent, trained.path)
     scores = result.report.scores()
     gate = result.report.gate
@@ -213,6 +214,13 @@ def _collect_evidence(
             f"{trained.path} does not pass its gate:\n{failures}\nThe report: {page}\n{_advise(gate)}, or {accept}"
         )
     return _Evidence(scores, GateRecord(passed=False, checks=gate.failures, accepted=options.accept), scored_on)
+
+
+def _describe_images(split: DataSplit, used: DataSummary | None) -> str:
+    """Say which real images the scores are measured with; a distance may take fewer than the other metrics."""
+    total = len(split.compared)
+    fewer = f", distances with {used.compared_images} of them" if used and used.compared_images < total else ""
+    return f"{total} {split.part} images ({split.origin}){fewer}"
 
 
 def _advise(gate: GateResult) -> str:

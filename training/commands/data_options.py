@@ -73,11 +73,25 @@ def reading_options(size_required: bool = False) -> Callable[[Callable[..., None
 
         help_text = f"Bring every image to {SIZE_HELP}, like data.size in training."
         size_option = click.option("--size", metavar="SIZE", required=size_required, help=help_text)
-        for option in (*reversed(_OPTIONS[2:]), size_option, *reversed(_OPTIONS[:2])):
+        # Hidden, as it only says what to give instead.
+        no_setting = click.option("--set", multiple=True, hidden=True, expose_value=False, callback=_refuse_setting)
+        for option in (no_setting, *reversed(_OPTIONS[2:]), size_option, *reversed(_OPTIONS[:2])):
             run = option(run)
         return run
 
     return decorate
+
+
+def _refuse_setting(context: click.Context, _parameter: click.Parameter, assignments: tuple[str, ...]) -> None:
+    """Name the option that takes the place of a setting: what trains takes settings, and what checks data, options."""
+    for assignment in assignments:
+        setting, _, value = assignment.partition("=")
+        name = {"data.label_columns": "--label"}.get(setting, f"--{setting.removeprefix('data.').replace('_', '-')}")
+        option = next((known for known in context.command.params if name in known.opts), None)
+        if not isinstance(option, click.Option) or option.hidden or not setting.startswith("data."):
+            raise InputError(f"is for train; {context.command_path} --help lists the options here", "--set")
+        plain = option.metavar if option.multiple else shlex.quote(value)
+        raise InputError(f"is for train; here it is {name if option.is_flag else f'{name} {plain}'}", "--set")
 
 
 def _read_decoding(size: str | None, fit: FitMode, background: str, skip_damaged: bool) -> Decoding:

@@ -44,7 +44,8 @@ MEASURE_S = 1.0
 )
 @click.option(
     "--preset",
-    help=f"Configuration to start from: {', '.join(list_presets())}. Default: the one that fits the images.",
+    help=f"Configuration to start from: {', '.join(list_presets())}. Default: own, which suits its networks "
+    "to the images' side.",
 )
 @click.option(
     "--data",

@@ -141,6 +141,8 @@ def find_changed_settings(config: Config, shape: Shape) -> dict[str, tuple[Any, 
         run_dir.flatten(one.model_dump(mode="json", exclude={"gate", "threads"}))
         for one in (config, resolve_precision(preset, "cpu", config))
     )
+    # The base has the run's own, so that what it chooses does not differ.
+    default["compute"] = load_preset(config.preset, (), shape).compute
     names = sorted((used.keys() | default.keys()) - run_dir.MUTABLE_FIELDS)
     return {name: (default.get(name), used.get(name)) for name in names if default.get(name) != used.get(name)}
 

@@ -11,6 +11,9 @@ from click.testing import CliRunner
 from ganmint.cli import cli
 from tests.training.data.samples import random_pixels, write_image, write_npz
 from training.config_files import load_preset
+from training.own_preset import OWN
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 Plan = Callable[..., str]
 
@@ -71,3 +74,12 @@ def test_test_images_that_do_not_fit_are_refused_before_the_training(tmp_path: P
 
     assert plan(f"data.test={other}").startswith(f"{other}: has test images of classes that no training image has")
     assert plan("data.test=nosuch").startswith("nosuch: does not exist")
+
+
+def test_the_help_names_the_default_preset_in_the_words_of_the_readme() -> None:
+    words = f"{OWN}, which suits its networks to the images' side"
+
+    help_text = CliRunner().invoke(cli, ["train", "--help"]).output
+
+    assert words in " ".join(help_text.split())
+    assert words in " ".join((REPOSITORY / "README.md").read_text().replace("`", "").split())

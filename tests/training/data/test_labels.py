@@ -11,9 +11,11 @@ from PIL import Image
 from models.errors import DataError
 from training import configured_data
 from training.config_files import load_preset
-from training.data.labels import LabelColumn, LabelFactor, derive_class_names, find_factors
+from training.data.labels import FILE_HEADINGS, LabelColumn, LabelFactor, derive_class_names, find_factors
 from training.data.loader import load_dataset
 from training.data_config import DataConfig
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 SEX = LabelColumn(column="sex", names={"F": "female", "M": "male"})
 AGE = LabelColumn(column="age", names={"20-29": "young", "30-39": "young", "60+": "old"})
@@ -152,3 +154,10 @@ def test_the_faces_presets_name_six_classes_in_a_readable_order(preset: str) -> 
         "male 40-59",
         "male 60+",
     )
+
+
+def test_the_documentation_lists_the_headings_of_file_names() -> None:
+    first, *others = FILE_HEADINGS
+    listed = ", ".join(f"`{heading}`" for heading in others)
+
+    assert f"columns `{first}` (or {listed}: " in (REPOSITORY / "docs" / "training.md").read_text()

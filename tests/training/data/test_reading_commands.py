@@ -50,6 +50,26 @@ def test_the_check_tells_the_size_that_helps(tmp_path: Path, check: Check) -> No
     assert output.endswith(f"Ready (preset own): ganmint train --data {folder} --out runs/mine --set data.size=20\n")
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("data.size=64", "is for train; here it is --size 64"),
+        ("data.skip_damaged=true", "here it is --skip-damaged"),
+        ("data.label_columns=[{column: age}]", "here it is --label COLUMN"),
+        ("data.continuous_label=age", "here it is --continuous-label age"),
+        ("batch=64", "check --help lists the options here"),
+        ("data.set=1", "check --help lists the options here"),
+    ],
+)
+def test_a_setting_of_training_is_refused_with_the_option_to_give(
+    tmp_path: Path, check: Check, setting: str, words: str
+) -> None:
+    code, _, error = check(tmp_path, "--set", setting)
+
+    assert code != 0
+    assert error.startswith("--set: ") and error.endswith(words)
+
+
 def test_the_check_passes_on_how_it_read(tmp_path: Path, check: Check) -> None:
     folder = class_folder(tmp_path / "set")
     (folder / "cat" / "1.png").write_bytes(b"no picture")

@@ -19,6 +19,7 @@ from models.manifest import read_manifest
 from tests.protocols import SMALL
 from tests.training.runs.helpers import train
 from training.config import Config
+from training.config_files import load_preset
 from training.data.dataset import Dataset
 from training.evaluation import data_split
 from training.evaluation.snapshot_scores import score_snapshots
@@ -168,7 +169,7 @@ def test_a_measurement_on_test_images_is_recorded(run: Path, tmp_path: Path, dat
     assert records[0].metrics["coverage"] >= 0 and len(records[0].digest) == 64
     training = read_manifest(model.path).training
     assert training.test_evaluations == 2
-    assert training.scored_on == "64 test images (25%, held out in training)"
+    assert training.scored_on == "64 test images (25%, held out in training), distances with 48 of them"
     assert "measured on test images: 2 times" in (model.path / artifact.CARD).read_text()
 
 
@@ -204,3 +205,10 @@ def test_the_card_lists_settings_that_differ_from_the_preset(run: Path, tmp_path
     assert training.changed_settings["batch"] == (64, 16)
     assert "seed" not in training.changed_settings
     assert "batch 16 (not 64)" in (tmp_path / "model" / artifact.CARD).read_text()
+
+
+def test_a_choice_of_compute_is_a_changed_setting_and_what_it_chooses_is_none() -> None:
+    config = load_preset("own", ("compute=small",), (3, 64, 64))
+
+    assert trained_run.find_changed_settings(config, (3, 64, 64)) == {"compute": ("medium", "small")}
+    assert trained_run.find_changed_settings(load_preset("own", (), (3, 64, 64)), (3, 64, 64)) == {}
