@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping, Sequence
 
@@ -14,10 +15,12 @@ _PART = re.compile(r"(train|test|val|fold|part|batch|shard|split|chunk|subset)[ 
 MANY_CLASSES = 10
 
 
-def doubt_classes(counts: Mapping[str, int]) -> list[str]:
+def doubt_classes(counts: Mapping[str, int], scales: Sequence[str] = ()) -> list[str]:
     """Return a sentence for each thing about the classes that looks like a mistake.
 
-    Args: counts, the number of images by class.
+    Args:
+        counts: the number of images by class; empty if they have no labels.
+        scales: columns of many numbers, which can be a continuous label.
     """
     doubts = []
     by_form: dict[str, list[str]] = {}
@@ -35,10 +38,13 @@ def doubt_classes(counts: Mapping[str, int]) -> list[str]:
         listed = ", ".join(list(counts)[:MAX_NAMED])
         doubts.append(f"the classes ({listed}, ...) are named like parts of a set; give --unlabelled if they are")
     num_images = sum(counts.values())
+    columns = " or ".join(f"--continuous-label {shlex.quote(column)}" for column in scales[:MAX_NAMED])
+    if scales and not counts:
+        doubts.append(f"images have numbers that no label is read from; {columns} learns them as one label")
     if len(counts) > max(MANY_CLASSES, num_images / 2):
         doubts.append(
             f"there are {len(counts)} classes for {num_images} images, too few of each to learn it; "
-            "give --unlabelled to read none"
+            f"give {f'{columns} to learn numbers as one label, or ' if scales else ''}--unlabelled to read none"
         )
     return doubts
 

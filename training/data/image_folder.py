@@ -15,11 +15,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from models.errors import DataError
 from training.data.archive import FileSource, open_source
 from training.data.dataset import Dataset
 from training.data.decoding import AS_THEY_ARE, Decoding
 from training.data.folder_labels import UNLABELLED, FolderLabels, read_labels
 from training.data.image_files import are_grey, decode_all
+from training.data.label_files import LabelFiles
 from training.data.labels import LabelColumn
 from training.data.layout import Layout, Part, find_layout
 
@@ -88,3 +90,16 @@ def read_all_labels(
     training, test = read(layout.training), read(layout.test)
     unused = layout.list_unused({*training.tables, *test.tables})
     return ImageFolder(training, test, unused + training.unread)
+
+
+def find_scales(source: FileSource, layout: Layout, label_columns: Sequence[LabelColumn] = ()) -> list[str]:
+    """Return the columns that can be a continuous label, of the chosen ones if there are any.
+
+    None if a table cannot be read: reading the labels tells, where they need it.
+    """
+    try:
+        scales = LabelFiles(source, layout, layout.training).find_scales()
+    except DataError:
+        return []
+    chosen = {column.column.lower() for column in label_columns}
+    return [scale for scale in scales if not chosen or scale.lower() in chosen]

@@ -24,7 +24,7 @@ from training.data.doubts import doubt_classes, doubt_duplicates, doubt_leaks
 from training.data.fitting import is_enlarged
 from training.data.folder_labels import UNLABELLED, FolderLabels
 from training.data.image_files import Picture
-from training.data.label_scale import find_ends, read_values
+from training.data.label_scale import find_ends, is_scale, read_values
 from training.data.labels import LabelColumn
 from training.data.layout import find_layout
 from training.data.loader import Kind, find_kind, load_dataset, load_test_images
@@ -213,9 +213,10 @@ def _inspect_array(
     labels = UNLABELLED
     if dataset.labels is not None:
         labels = FolderLabels([dataset.class_names[k] for k in dataset.labels], dataset.class_names)
+    scales = [factor.column for factor in dataset.factors if is_scale(factor.values)]
     pixels = np.asarray(dataset.images, np.uint8)
     named_images = ((f"image {k}", Picture(image, *_as_it_is(image))) for k, image in enumerate(pixels))
-    return _inspect(report, named_images, labels)
+    return _inspect(report, named_images, labels, scales)
 
 
 def _inspect_files(
@@ -236,7 +237,8 @@ def _inspect_files(
             report.unused = tuple(name for name in layout.list_unused(()) if source.path / name != error.path)
         if layout.test and not test:
             report.unused += tuple(layout.test.images)
-        return _inspect(report, _decode_readable(source, layout.training.images + test_images, report), labels)
+        scales = [] if unlabelled else image_folder.find_scales(source, layout, label_columns)
+        return _inspect(report, _decode_readable(source, layout.training.images + test_images, report), labels, scales)
 
 
 def _as_it_is(image: Pixels) -> tuple[Size, Box]:
@@ -263,7 +265,10 @@ def _decode_readable(
 
 
 def _inspect(
-    report: DatasetReport, named_images: Iterable[tuple[str, Picture | None]], labels: FolderLabels
+    report: DatasetReport,
+    named_images: Iterable[tuple[str, Picture | None]],
+    labels: FolderLabels,
+    scales: Sequence[str],
 ) -> Pixels | None:
     """Complete the report from the training images, and from the test images after them."""
     counts = Counter(labels.texts)
@@ -289,6 +294,6 @@ def _inspect(
     report.duplicates = [[names[k] for k in places] for places in duplicates]
     report.digests = frozenset(one for one, places in places_by_digest.items() if places[0] < report.num_images)
     are_classes = not report.continuous_label
-    report.doubts = doubt_classes(report.classes) if are_classes else []
+    report.doubts = doubt_classes(report.classes, scales) if are_classes else []
     report.doubts += doubt_duplicates(duplicates, report.num_images, labels.texts if are_classes else [])
     return sheet.render()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
@@ -10,7 +11,8 @@ from typing import NamedTuple
 from models.errors import DataError
 from training.data.archive import FileSource
 from training.data.image_files import read_bytes
-from training.data.labels import LabelColumn, has_columns
+from training.data.label_scale import is_scale
+from training.data.labels import FILE_HEADINGS, LabelColumn, has_columns
 from training.data.layout import Layout, Part, is_hidden
 from training.data.tables import Table, read_table
 
@@ -82,11 +84,37 @@ class LabelFiles:
         if not others and not standard:
             raise DataError(
                 self.source.path,
-                f"has no csv with the columns {headings}, neither {LABELS_CSV} inside nor "
-                f"{self.source.csv_beside.name} beside; add it, or "
+                f"has no csv with the columns {headings}{self._suggest_columns(columns)}, "
+                f"neither {LABELS_CSV} inside nor {self.source.csv_beside.name} beside; add it, or "
                 "use the folders as labels with --set data.label_columns=[]",
             )
         return others or standard[:1]
+
+    def find_scales(self) -> list[str]:
+        """Return the headings of the columns that can be a continuous label: their values are many numbers."""
+        scales: dict[str, None] = {}
+        for file in self._all_tables():
+            if has_columns(file.table, ()):
+                columns = zip(file.table.headings, zip(*(row.values for row in file.table.rows)))
+                scales |= dict.fromkeys(
+                    heading for heading, values in columns if heading not in FILE_HEADINGS and is_scale(values)
+                )
+        return list(scales)
+
+    def _suggest_columns(self, columns: Sequence[LabelColumn]) -> str:
+        """Say which columns there are, and which may be meant; "" if there are none."""
+        known = {file.name: file.table.headings for file in self._all_tables()}
+        if not known:
+            return ""
+        headings = [heading for one in known.values() for heading in one]
+        similar = [one for column in columns for one in difflib.get_close_matches(column.column, headings, n=1)]
+        meant = f"did you mean {', '.join(map(repr, similar))}? " if similar else ""
+        listed = "; ".join(f"{name} has {', '.join(map(repr, one))}" for name, one in known.items())
+        return f" ({meant}{listed})"
+
+    def _all_tables(self) -> list[LabelFile]:
+        standard = [file for file in (self.labels_csv(), self.beside()) if file]
+        return [*standard, *self.metadata(), *self._other_tables()]
 
     def find_file(self, name: str, folder: str) -> str | None:
         """Return the file that a table means by a name relative to its folder, to the images' or to the source's."""

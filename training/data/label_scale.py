@@ -19,6 +19,9 @@ from models.errors import DataError
 from training.data.dataset import Dataset
 from training.data.labels import LabelFactor
 
+# As many classes can be numbers that have no order, such as digits.
+MANY_VALUES = 10
+
 
 class LabelScale(NamedTuple):
     """An even scale of numbers.
@@ -86,6 +89,13 @@ def find_ends(texts: Collection[str], column: str, path: Path) -> tuple[float, f
     if values.min() == values.max():
         raise DataError(path, f"has one {column} only, {next(iter(texts))}; a continuous label needs two")
     return float(values.min()), float(values.max())
+
+
+def is_scale(texts: Collection[str]) -> bool:
+    """Tell whether values are numbers, so many different ones that they are more likely a scale than classes."""
+    return len({_read_number(text) for text in texts}) > MANY_VALUES and all(
+        math.isfinite(_read_number(text)) for text in texts
+    )
 
 
 def read_values(texts: Collection[str], column: str, path: Path) -> NDArray[np.float64]:

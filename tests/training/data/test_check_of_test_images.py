@@ -137,3 +137,52 @@ def test_another_label_beside_a_continuous_one_is_refused(tmp_path: Path, check:
 
     assert code != 0
     assert error == "--continuous-label: is the only label; leave --label and --unlabelled out"
+
+
+MANY_AGES = [str(18 + k) for k in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "images have numbers that no label is read from; --continuous-label age learns them as one label"),
+        (("--label", "age"), "give --continuous-label age to learn numbers as one label, or --unlabelled to read none"),
+    ],
+)
+def test_a_column_of_many_numbers_is_offered_as_a_continuous_label(
+    tmp_path: Path, check: Check, options: tuple[str, ...], words: str
+) -> None:
+    code, lines, _ = check(write_ages(tmp_path / "set", 0, MANY_AGES), *options)
+
+    assert code == 0
+    assert [line for line in lines if line.startswith("look at: ") and words in line], lines
+
+
+@pytest.mark.parametrize(
+    ("ages", "options"),
+    [(MANY_AGES, ("--unlabelled",)), (["18", "30", "41"], ()), ([*MANY_AGES, "old"], ())],
+)
+def test_no_continuous_label_is_offered_where_none_is_likely(
+    tmp_path: Path, check: Check, ages: list[str], options: tuple[str, ...]
+) -> None:
+    _, lines, _ = check(write_ages(tmp_path / "set", 0, ages), *options)
+
+    assert not any("--continuous-label" in line for line in lines)
+
+
+def test_a_damaged_table_that_no_label_needs_is_no_obstacle(tmp_path: Path, check: Check) -> None:
+    folder = write_ages(tmp_path / "set", 0, MANY_AGES)
+    (folder / "labels.csv").write_text((folder / "ages.csv").read_text().replace("age", "label"))
+    (folder / "metadata.jsonl").write_text("{")
+
+    code, lines, error = check(folder)
+
+    assert code == 0, error
+    assert any("too few of each" in line for line in lines)
+
+
+def test_a_column_with_another_name_is_suggested(tmp_path: Path, check: Check) -> None:
+    code, _, error = check(write_ages(tmp_path / "set", 0, ["18", "30"]), "--continuous-label", "agee")
+
+    assert code == 1
+    assert "has no csv with the columns 'agee' (did you mean 'age'? ages.csv has 'file', 'age')" in error
