@@ -117,6 +117,19 @@ def test_sample_and_export_take_a_value(installed: None, tmp_path: Path, command
     assert len(rows) == 1 and '"label_name": "60.18"' in rows[0]
 
 
+def test_data_check_offers_the_values_of_an_export_as_the_label(
+    installed: None, tmp_path: Path, command: Command
+) -> None:
+    out = str(tmp_path / "set")
+    assert command("export", "ages", "--count", "24", "--seed", "1", "--format", "imagefolder", "--out", out).code == 0
+
+    doubted = command("data", "check", out)
+    checked = command("data", "check", out, "--continuous-label", "label_name")
+
+    assert "give --continuous-label label_name to learn numbers as one label" in doubted.output
+    assert checked.code == 0 and "label_name: from " in checked.output
+
+
 def test_a_label_that_is_left_out_is_any_value_of_the_scale(model: Path) -> None:
     labels = {address.label for address in read_manifest(model).addresses(seed=1, n=2000)}
 

@@ -19,10 +19,10 @@ from models.errors import DataError
 from training.data.archive import FileSource, open_source
 from training.data.dataset import Dataset
 from training.data.decoding import AS_THEY_ARE, Decoding
-from training.data.folder_labels import UNLABELLED, FolderLabels, read_labels
+from training.data.folder_labels import LABEL_NAME, UNLABELLED, FolderLabels, read_labels
 from training.data.image_files import are_grey, decode_all
 from training.data.label_files import LabelFiles
-from training.data.labels import LabelColumn
+from training.data.labels import DEFAULT_COLUMNS, LabelColumn
 from training.data.layout import Layout, Part, find_layout
 
 
@@ -101,5 +101,8 @@ def find_scales(source: FileSource, layout: Layout, label_columns: Sequence[Labe
         scales = LabelFiles(source, layout, layout.training).find_scales()
     except DataError:
         return []
+    if LABEL_NAME in scales:
+        # Beside it, `label` numbers the classes.
+        scales = [scale for scale in scales if scale != DEFAULT_COLUMNS[0].column]
     chosen = {column.column.lower() for column in label_columns}
     return [scale for scale in scales if not chosen or scale.lower() in chosen]

@@ -92,14 +92,12 @@ class LabelFiles:
 
     def find_scales(self) -> list[str]:
         """Return the headings of the columns that can be a continuous label: their values are many numbers."""
-        scales: dict[str, None] = {}
+        values: dict[str, list[str]] = {}
         for file in self._all_tables():
             if has_columns(file.table, ()):
-                columns = zip(file.table.headings, zip(*(row.values for row in file.table.rows)))
-                scales |= dict.fromkeys(
-                    heading for heading, values in columns if heading not in FILE_HEADINGS and is_scale(values)
-                )
-        return list(scales)
+                for heading, *column in zip(file.table.headings, *(row.values for row in file.table.rows)):
+                    values.setdefault(heading, []).extend(column)
+        return [heading for heading, texts in values.items() if heading not in FILE_HEADINGS and is_scale(texts)]
 
     def _suggest_columns(self, columns: Sequence[LabelColumn]) -> str:
         """Say which columns there are, and which may be meant; "" if there are none."""
