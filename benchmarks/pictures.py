@@ -43,6 +43,7 @@ def main() -> None:
         with run_service() as (port, _):
             take(browser, f"http://127.0.0.1:{port}/play#{_name('faces')}/7/3", erase_a_mouth, "units.webp")
             take(browser, f"http://127.0.0.1:{port}/play/lab", show_a_recording, "lab.webp")
+            take(browser, f"http://127.0.0.1:{port}/play/lab", show_triangles, "triangles.webp")
         browser.close()
 
 
@@ -109,6 +110,19 @@ def show_a_recording(page: Page) -> None:
     for _ in range(12):
         page.keyboard.press("ArrowRight")
     page.locator("#tick").blur()
+
+
+def show_triangles(page: Page) -> None:
+    """Go to a tick in the middle, where some pictures are triangles and others nearly."""
+    page.get_by_text("Triangles", exact=True).click()
+    page.get_by_text("triangles, relativistic loss").wait_for()
+    page.get_by_text("the nearest triangle, dashed").click()
+    page.focus("#tick")
+    page.keyboard.press("Home")
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    page.locator("#tick").blur()
+    page.locator("#tick").evaluate("() => scrollTo(0, 60)")
 
 
 if __name__ == "__main__":
