@@ -151,7 +151,8 @@ def test_help_has_an_example_and_shows_only_options_that_exist(path: str, comman
 
     assert result.code == 0
     assert re.search(r"Examples?:\n {4}ganmint ", result.output)
-    real = {option for parameter in COMMANDS[path].params for option in (*parameter.opts, *parameter.secondary_opts)}
+    shown = [parameter for parameter in COMMANDS[path].params if not getattr(parameter, "hidden", False)]
+    real = {option for parameter in shown for option in (*parameter.opts, *parameter.secondary_opts)}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", result.output)) <= real | {"--help"}
     assert {option for option in real if option.startswith("--")} <= set(
         re.findall(r"--[a-z][a-z0-9-]*", result.output)
@@ -161,7 +162,7 @@ def test_help_has_an_example_and_shows_only_options_that_exist(path: str, comman
 @pytest.mark.parametrize("path", list(COMMANDS))
 def test_help_describes_every_option(path: str) -> None:
     options = [parameter for parameter in COMMANDS[path].params if isinstance(parameter, click.Option)]
-    assert [option.name for option in options if not option.help] == []
+    assert [option.name for option in options if not option.help and not option.hidden] == []
 
 
 @pytest.mark.parametrize(

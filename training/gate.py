@@ -61,7 +61,8 @@ class Check(Frozen):
     metric: str = Field(validation_alias=AliasChoices("metric", "figure"), serialization_alias="figure")
     passed: bool
     words: str
-    is_measured: bool = True
+    # Only while a gate is checked: reports keep their keys.
+    is_measured: bool = Field(default=True, exclude=True)
 
 
 class GateResult(Frozen):

@@ -95,9 +95,7 @@ def test_with_keys_only_the_operator_makes_images_public(
     serve(scenario, api_keys=json.dumps([limited.model_dump()]), **settings)
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/images/tiny/9.0.0/7/0.png", "/v1/models/tiny/1.0.0", "/v1/models", "/readyz", "/"]
-)
+@pytest.mark.parametrize("path", ["/v1/images/tiny/9.0.0/7/0.png", "/v1/models/tiny/1.0.0", "/v1/models", "/readyz"])
 def test_nothing_but_a_permanent_image_is_cached(serve: Callable[..., None], path: str) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
         assert (await client.get(path)).headers["cache-control"] == "no-store"
@@ -117,3 +115,14 @@ def test_a_cached_image_says_that_it_depends_on_the_origin(serve: Callable[..., 
             assert (same.status_code, same.headers["vary"]) == (304, "Origin")
 
     serve(scenario, cors_origins=origins)
+
+
+@pytest.mark.parametrize("path", ["/", "/play", "/mint/mint.css"])
+def test_a_page_is_asked_for_again_each_time(serve: Callable[..., None], path: str) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        page = await client.get(path)
+        assert page.headers["cache-control"] == "no-cache"
+        again = await client.get(path, headers={"If-None-Match": page.headers["etag"]})
+        assert again.status_code == 304
+
+    serve(scenario)

@@ -67,7 +67,7 @@ def compare(run_folders: tuple[Path, ...], html: Path | None, plot: Path | None,
 
     Each RUN is a run folder: two or more to compare, or one to show its results. Losses, D's accuracy in pairs, the
     reconstruction and R1 are means over the last five ticks. Scores appear for runs that ganmint evaluate has measured,
-    and scores by kimg for those whose snapshots it has (--snapshots). Scores by different protocols, on different data
+    and scores by kimg for those whose snapshots are scored. Scores by different protocols, on different data
     or on different parts of the data are left out.
     """
     if html and html.suffix.lower() != ".html":
