@@ -108,14 +108,14 @@ class Classes(NamedTuple):
     def _find_nearest(self, wanted: Any, field: str) -> int:
         """Return the class of the continuous label whose value is nearest."""
         smallest, largest = float(self.names[0]), float(self.names[-1])
-        value = _read_number(wanted)
+        value = read_number(wanted)
         # Not a number is not in the range either.
         if not smallest <= value <= largest:
             raise InputError(f"must be a number from {self.names[0]} to {self.names[-1]}, got {wanted!r}", field)
         return round((value - smallest) / (largest - smallest) * (len(self.names) - 1))
 
 
-def _read_number(value: Any) -> float:
+def read_number(value: Any) -> float:
     """Return a number, also one that is written as text; not a number for anything else."""
     try:
         return math.nan if isinstance(value, bool) else float(value)

@@ -17,24 +17,15 @@ from models.errors import InputError
 from models.manifest import read_manifest
 from service.settings import Settings
 from tests.conftest import Command
+from tests.protocols import SMALL
 from tests.service.app_client import connect_when_ready
 from tests.training.runs.helpers import train
 from training import configured_data
 from training.config import Config
-from training.evaluation.classifier import Recipe
-from training.evaluation.protocol import Protocol
 from training.publish import EvaluationSettings, PublishOptions, publish
 
 AGES = [18 + k * 74 / 63 for k in range(64)]
-SMALL = Protocol(
-    name="small",
-    classifier=Recipe(width=4, features=4, epochs=1, min_images_shown=0, batch=32),
-    min_images=5,
-    kid_size=4,
-    kid_subsets=2,
-    bins=2,
-    neighbours=2,
-)
+SMALLEST = SMALL.model_copy(update={"min_images": 5, "kid_size": 4, "neighbours": 2})
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +48,7 @@ def model(folder: Path, tmp_path_factory: pytest.TempPathFactory, tiny_config: C
     out = tmp_path_factory.mktemp("model")
     train(config, configured_data.load(folder, config.data), out / "run")
     options = PublishOptions("ages", batch_size=4, accept="a test", to=out / "ages", data=folder)
-    return publish(out / "run", options, EvaluationSettings(SMALL)).path
+    return publish(out / "run", options, EvaluationSettings(SMALLEST)).path
 
 
 @pytest.fixture

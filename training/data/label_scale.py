@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DataError
+from models.labels import read_number
 from training.data.dataset import Dataset
 from training.data.labels import LabelFactor
 
@@ -93,9 +94,8 @@ def find_ends(texts: Collection[str], column: str, path: Path) -> tuple[float, f
 
 def is_scale(texts: Collection[str]) -> bool:
     """Tell whether values are numbers, so many different ones that they are more likely a scale than classes."""
-    return len({_read_number(text) for text in texts}) > MANY_VALUES and all(
-        math.isfinite(_read_number(text)) for text in texts
-    )
+    numbers = {read_number(text) for text in texts}
+    return len(numbers) > MANY_VALUES and all(map(math.isfinite, numbers))
 
 
 def read_values(texts: Collection[str], column: str, path: Path) -> NDArray[np.float64]:
@@ -103,7 +103,7 @@ def read_values(texts: Collection[str], column: str, path: Path) -> NDArray[np.f
 
     Raises: DataError: one is no finite number.
     """
-    values = np.array([_read_number(text) for text in texts], np.float64)
+    values = np.array([read_number(text) for text in texts], np.float64)
     wrong = [text for text, is_number in zip(texts, np.isfinite(values)) if not is_number]
     if wrong:
         raise DataError(
@@ -112,10 +112,3 @@ def read_values(texts: Collection[str], column: str, path: Path) -> NDArray[np.f
             f"learn classes: --set 'data.label_columns=[{{column: {column}}}]'",
         )
     return values
-
-
-def _read_number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

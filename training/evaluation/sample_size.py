@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from training.evaluation.protocol import STANDARD
 
-# Shares are suggested in these steps, up to a third of the images.
-_STEPS_PER_WHOLE = 20
-_LARGEST_SHARE = 0.35
+# What is suggested.
+_SHARES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
 # Classes are divided one by one, so that a part may have a few images less than its share.
 _MARGIN = 1.1
 
@@ -37,8 +34,7 @@ def describe_too_few(images: int, validation: int, test: int, has_test_images: b
 
 def _find_share(images: int, needed: int, has_test_images: bool) -> float | None:
     """Return the smallest share that keeps enough images for validation, and as large a one for the test before it."""
-    for steps in range(2, math.floor(_LARGEST_SHARE * _STEPS_PER_WHOLE) + 1):
-        share = steps / _STEPS_PER_WHOLE
+    for share in _SHARES:
         rest = images if has_test_images else images * (1 - share)
         if share * rest >= _MARGIN * needed:
             return share

@@ -10,6 +10,7 @@ pixel, that lost a fifth at a corner, or that were blurred by a Gaussian of sd 0
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -97,6 +98,7 @@ def _to_values(images: NDArray[np.uint8]) -> Values:
     return values
 
 
+@cache
 def _drawn_triangles() -> Family:
     def make(angles: Angles) -> Values:
         return triangles.draw(triangles.find_corners(angles)).reshape(len(angles), -1)

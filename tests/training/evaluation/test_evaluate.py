@@ -227,7 +227,9 @@ def test_few_images_lose_only_the_metrics_that_need_more(
     problems = {f.name: f.problem for f in result.report.metrics if f.value is None}
     in_spaces = {prefix + name for name in FEATURE_METRICS for prefix in ("", CLASSIFIER)}
     assert set(problems) == {"inception_score", "ndb", *in_spaces}
-    assert problems["fd"].startswith("it needs at least 70 images a side, there are 10; data.holdout")
+    assert problems["fd"] == (
+        "it needs at least 70 images a side, there are 10; data.holdout and data.validation keep more in a new training"
+    )
     assert "Only 10 images a side were compared, so chance moves every metric" in " ".join(result.report.notes)
     assert "NaN" not in result.report.model_dump_json() and "nan" not in result.report.model_dump_json()
 
