@@ -17,6 +17,7 @@ from ganmint.cli import main
 from models import artifact, network_config, networks
 from models.evidence import DataInfo, TrainingInfo
 from models.manifest import ImageShape, Latents, Manifest
+from training.data.label_scale import LabelScale
 
 # Test processes run side by side, so each has one thread, and so have the programs that they start.
 torch.set_num_threads(1)
@@ -79,10 +80,10 @@ def tiny_manifest() -> Manifest:
     )
 
 
-def _tiny_generator() -> nn.Module:
+def _tiny_generator(config: network_config.GeneratorConfig = TINY) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        generator = networks.build_generator(TINY)
+        generator = networks.build_generator(config)
         # They start at zero, which would hide whatever the residual branches do.
         for name, parameter in generator.named_parameters():
             if name.endswith("conv2.weight"):
@@ -101,6 +102,18 @@ def tiny_artifact(tmp_path_factory: pytest.TempPathFactory, tiny_manifest: Manif
     """A real exported artifact, with a CPU batch of 4. Shared by all tests: copy it to change it."""
     folder = tmp_path_factory.mktemp("artifacts") / "tiny"
     artifact.export(_tiny_generator(), tiny_manifest, folder, batch_size=4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def continuous_artifact(tmp_path_factory: pytest.TempPathFactory, tiny_manifest: Manifest) -> Path:
+    """The same as `ages`, which has one continuous label: age, from 18 to 92 in 100 steps."""
+    ages = LabelScale(18, 92, 100).names
+    config = TINY.model_copy(update={"num_classes": len(ages)})
+    label = {"class_names": ages, "label_values": {"age": ages}, "continuous_label": "age"}
+    manifest = tiny_manifest.model_copy(update={"name": "ages", "network": config.model_dump(mode="json"), **label})
+    folder = tmp_path_factory.mktemp("artifacts") / "ages"
+    artifact.export(_tiny_generator(config), manifest, folder, batch_size=4)
     return folder
 
 

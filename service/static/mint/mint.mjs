@@ -20,15 +20,37 @@ function choose(select, value) { // a value that the select lacks is added, so t
 }
 
 function fit(labels) { // fits labels and psi to the chosen model
-  const manifest = manifestOf($('model').value), names = manifest?.labels ?? [];
+  const manifest = manifestOf($('model').value), names = manifest?.labels ?? [], scale = manifest?.continuous_label;
   const group = el('optgroup', { label: 'One class' }, ...names.map((name, k) => el('option', { value: k, textContent: name })));
+  const one = scale ? el('option', { value: names.length >> 1, id: 'one-value' }) : group;
   $('labels').replaceChildren(el('option', { value: '', textContent: 'drawn from the seed' }),
-    el('option', { value: 'balanced', textContent: 'balanced' }), group);
-  choose($('labels'), labels);
+    el('option', { value: 'balanced', textContent: scale ? 'each value in turn' : 'balanced' }), one);
+  $('scale').parentElement.hidden = !scale;
+  if (scale) fitScale(scale, names, labels); else choose($('labels'), labels);
   $('labels').parentElement.hidden = !names.length && !labels;
   $('psi').parentElement.hidden = !manifest?.truncation;
   if (!manifest?.truncation) $('psi').value = 1;
   $('psi-value').textContent = Number($('psi').value).toFixed(2);
+}
+
+// The values of a continuous label are on a slider; the list has one of them, the slider's.
+function fitScale(scale, names, labels) {
+  $('scale').max = names.length - 1;
+  $('scale').value = names[labels] === undefined ? names.length >> 1 : labels;
+  $('scale-name').textContent = scale;
+  nameOne(scale, names);
+  choose($('labels'), labels);
+  showValue(names);
+}
+
+function nameOne(scale, names) {
+  const k = $('scale').value;
+  Object.assign($('one-value'), { value: k, textContent: `${scale} ${names[k]}` });
+}
+
+function showValue(names) { // of all images, if they have one
+  $('scale-value').textContent = names[$('labels').value] ?? '';
+  $('scale').ariaValueText = names[$('scale').value];
 }
 
 function fromUrl() {
@@ -40,9 +62,14 @@ function fromUrl() {
 }
 
 function edit(id, wait) { // successive edits of one field are one step of the back button
-  const now = Date.now(), same = edited.id === id && now - edited.at < 2000;
+  const now = Date.now(), same = edited.id === id && now - edited.at < 2000, manifest = manifestOf($('model').value);
   edited = { id, at: now };
-  if (id === 'model') fit($('labels').value === 'balanced' && manifestOf($('model').value)?.labels.length ? 'balanced' : '');
+  if (id === 'model') fit($('labels').value === 'balanced' && manifest?.labels.length ? 'balanced' : '');
+  if (id === 'scale') {
+    nameOne(manifest.continuous_label, manifest.labels);
+    $('one-value').selected = true;
+  }
+  if (manifest?.continuous_label) showValue(manifest.labels);
   $('psi-value').textContent = Number($('psi').value).toFixed(2);
   const query = '?' + new URLSearchParams(Object.entries(state()).filter(([field, value]) => field !== 'labels' || value));
   if (query !== location.search) history[same && id !== 'random' ? 'replaceState' : 'pushState'](null, '', query);
@@ -58,8 +85,8 @@ function validate({ seed, n }) {
 }
 
 function bodyOf({ model, seed, n, labels, psi }) {
-  const body = { model, seed: Number(seed), n: Number(n) };
-  if (labels) body.labels = /^\d+$/.test(labels) ? Number(labels) : labels;
+  const body = { model, seed: Number(seed), n: Number(n) }, { continuous_label: scale, labels: names } = manifestOf(model) ?? {};
+  if (labels) body.labels = scale && names[labels] ? { [scale]: Number(names[labels]) } : /^\d+$/.test(labels) ? Number(labels) : labels;
   if (Number(psi) !== 1) body.psi = Number(psi);
   return body;
 }
@@ -158,7 +185,7 @@ function pick(index, focus) {
   links.forEach((link, k) => { link.tabIndex = k === index ? 0 : -1; link.ariaCurrent = k === index ? 'true' : null; });
   if (focus) links[index].focus();
   Object.assign($('large'), { src: sourceOf(image), alt: altOf(image) });
-  $('picked-title').textContent = `Image ${image.index}` + (image.label_name == null ? '' : `, label ${image.label_name}`);
+  $('picked-title').textContent = `Image ${image.index}` + (image.label_name == null ? '' : `, ${manifestOf(shown.model).continuous_label || 'label'} ${image.label_name}`);
   Object.assign($('permanent'), { href: url, textContent: image.address });
   curl('image-curl', quoted(url), `-o ${shown.model}-${shown.seed}-${image.index}.png`);
 }

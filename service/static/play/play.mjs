@@ -13,13 +13,14 @@ import { copy } from './copying.mjs';
 import { $, el, fillField } from './elements.mjs';
 import { change, fromUrl, listManifests, onChange, page, shareLink } from './page.mjs';
 import { keyOf, mint, paint, reasons } from './minter.mjs';
+import { makeLabelField, passOver } from './labels.mjs';
 import { readInteger } from './seeds.mjs';
 import { BASE, call, imagePath } from './service.mjs';
 import { nameOf } from './thumbnails.mjs';
 import { complain, disable } from './trouble.mjs';
 import { showVerify } from './verify.mjs';
 
-const picture = $('picture');
+const picture = $('picture'), labelField = makeLabelField('label', (label) => change({ label }, 'label'));
 
 // --- the picture and its lines
 
@@ -68,22 +69,18 @@ function offerModels(key) {
   models.value = key;
 }
 
-function describeKeys(classes) {
-  const choice = classes > 1 ? `, 0 to ${Math.min(classes, 10) - 1} choose a class` : '';
+function describeKeys({ labels: { length: classes }, continuous_label: scale }) {
+  const choice = scale ? `, ↑ and ↓ change the ${scale}` : classes > 1 ? `, 0 to ${Math.min(classes, 10) - 1} choose a class` : '';
   return `With the picture in focus: ← and → change the index, R draws a seed${choice}.`;
 }
 
 function fill() {
-  const { state, manifest } = page, isWritten = state.latent !== null;
+  const { state, resolved, manifest } = page, isWritten = state.latent !== null;
   offerModels(keyOf(state));
   for (const id of ['seed', 'index']) if (page.source !== id) fillField($(id), state[id]);
   $('seed').placeholder = isWritten ? 'the latent is written out' : '';
-  const options = manifest.labels.map((name, k) => el('option', { value: k, textContent: name }));
-  const drawn = el('option', { value: '', textContent: 'drawn', disabled: isWritten });
-  $('label').replaceChildren(drawn, ...options);
-  $('label').value = state.label ?? '';
-  $('keys').textContent = describeKeys(manifest.labels.length);
-  $('label').parentElement.hidden = !manifest.labels.length;
+  labelField.show({ chosen: state.label, shown: resolved.label, open: 'drawn', mayBeOpen: !isWritten, taken: state.tolabel }, manifest);
+  $('keys').textContent = describeKeys(manifest);
   $('psi').parentElement.hidden = !manifest.truncation;
   $('psi').value = state.psi;
   $('psi-value').textContent = state.psi.toFixed(2);
@@ -97,22 +94,29 @@ const step = (by) => {
   if (page.state.latent === null && index >= 0 && index <= MAX) change({ index }, 'index');
 };
 
+function stepLabel(by) {
+  const { state, resolved: { label }, manifest: { labels: { length: count } } } = page, at = label + by;
+  if (at >= 0 && at < count) change({ label: passOver(at, label, state.tolabel, count) }, 'label');
+}
+
 const drawSeed = () => change({ seed: makeSeed(), index: 0, latent: null }, 'random');
 
-$('form').addEventListener('input', async ({ target }) => {
+$('form').addEventListener('input', ({ target }) => {
   const { id, value } = target;
   if (id === 'model') {
     const [model, version] = value.split('/'), { seed, index } = page.state;
     const start = { seed: seed ?? 7, index: index ?? 0, latent: null };
-    return change({ model, version, ...start, label: null, psi: 1, ...unedited, ...unmixed }, id);
-  }
-  if (id === 'psi') return change({ psi: Number(value) }, id);
-  if (id === 'label') return change({ label: value === '' ? null : Number(value) }, id);
-  const integer = await readInteger(target, id === 'seed');
+    change({ model, version, ...start, label: null, psi: 1, ...unedited, ...unmixed }, id);
+  } else if (id === 'psi') change({ psi: Number(value) }, id);
+  else if (id === 'seed' || id === 'index') readStart(target);
+});
+
+async function readStart(field) {
+  const integer = await readInteger(field, field.id === 'seed');
   if (integer === null) return;
   const { seed, index } = page.state, start = { seed: seed ?? 0, index: index ?? 0, latent: null };
-  return change({ ...start, [id]: integer }, id);
-});
+  change({ ...start, [field.id]: integer }, field.id);
+}
 $('form').addEventListener('submit', (event) => event.preventDefault());
 $('random').addEventListener('click', drawSeed);
 $('previous').addEventListener('click', () => step(-1));
@@ -123,7 +127,8 @@ picture.addEventListener('keydown', (event) => {
   if (event.key === 'ArrowLeft') step(-1);
   else if (event.key === 'ArrowRight') step(1);
   else if (event.key.toLowerCase() === 'r') drawSeed();
-  else if (label !== null && label < page.manifest.labels.length) change({ label }, 'label');
+  else if (page.manifest.continuous_label && ['ArrowUp', 'ArrowDown'].includes(event.key)) stepLabel(event.key === 'ArrowUp' ? 1 : -1);
+  else if (label !== null && label < page.manifest.labels.length && !page.manifest.continuous_label) change({ label }, 'label');
   else return;
   event.preventDefault();
 });

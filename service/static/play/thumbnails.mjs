@@ -49,6 +49,8 @@ function resize(list, count) {
     list.append(el('li', {}, el('a', {}, el('canvas', { width: 1, height: 1, role: 'img' }))));
 }
 
-// The class of a resolved state, or both of them; '' without classes.
-export const nameOf = ({ label, tolabel }, { labels }) =>
-  [label, tolabel].filter((k) => k !== null).map((k) => labels[k]).join(' and ');
+// The class of a resolved state, or both of them, or the values of a continuous label; '' without classes.
+export function nameOf({ label, tolabel }, { labels, continuous_label: scale }) {
+  const names = [label, tolabel].filter((k) => k !== null).map((k) => labels[k]).join(' and ');
+  return scale ? `${scale} ${names}` : names;
+}

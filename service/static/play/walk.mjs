@@ -2,12 +2,14 @@
 
 import { isItself, unmixed } from './address.mjs';
 import { makeSeed } from './address_numbers.mjs';
-import { $, el, fillField } from './elements.mjs';
+import { $, fillField } from './elements.mjs';
+import { makeLabelField } from './labels.mjs';
 import { change, onChange, onStill, page } from './page.mjs';
 import { readInteger } from './seeds.mjs';
 import { makeThumbnails, nameOf } from './thumbnails.mjs';
 
 const STEPS = 8, list = $('walk-list'), thumbnails = makeThumbnails(list, pick);
+const endLabel = makeLabelField('tolabel', (tolabel) => change({ tolabel }, 'tolabel'));
 const round = (share) => Number(share.toFixed(4));
 
 onChange(({ state, resolved, manifest, source }) => {
@@ -19,13 +21,11 @@ onChange(({ state, resolved, manifest, source }) => {
   $('next-end').disabled = latent !== null;
   $('class-end').hidden = labels.length < 2 || manifest.schema_version === 1;
   $('class-end').disabled = latent !== null;
+  $('class-end').textContent = `To another ${manifest.continuous_label || 'class'}`;
   for (const id of ['to-seed', 'to-index'])
     if (source !== id) fillField($(id), to?.[id.slice(3)]);
-  $('tolabel').parentElement.hidden = !labels.length;
-  const open = state.label === null ? 'drawn from its seed' : 'the same';
-  $('tolabel').replaceChildren(el('option', { value: '', textContent: open }), ...labels.map((name, k) => el('option', { value: k, textContent: name })));
-  $('tolabel').value = state.tolabel ?? '';
-  $('tolabel').disabled = !isMixed;
+  const open = state.label === null ? 'drawn' : 'the same', end = resolved.tolabel ?? resolved.label;
+  endLabel.show({ chosen: state.tolabel, shown: end, open, taken: resolved.label, isOff: !isMixed }, manifest);
   if (!isMixed) return;
   $('at').value = at;
   const share = `${Math.round(at * 10000) / 100}%`;
@@ -71,8 +71,9 @@ function swap() { // the same image, seen from its other end
 }
 
 function mixClasses() { // of one latent
-  const { seed, index, at } = page.state, { label } = page.resolved, { labels } = page.manifest;
-  change({ label, to: { seed, index }, tolabel: (label + 1) % labels.length, at: at ?? 0.5 }, 'class-end');
+  const { seed, index, at } = page.state, { label } = page.resolved, { labels: { length: count }, continuous_label: isScale } = page.manifest;
+  const farEnd = label < count / 2 ? count - 1 : 0;
+  change({ label, to: { seed, index }, tolabel: isScale ? farEnd : (label + 1) % count, at: at ?? 0.5 }, 'class-end');
 }
 
 const walkTo = (to, id) => change({ to, tolabel: null, at: page.state.at ?? 0.5 }, id);
@@ -86,7 +87,6 @@ $('next-end').addEventListener('click', () => {
 });
 $('random-end').addEventListener('click', () => walkTo({ seed: makeSeed(), index: 0 }, 'random-end'));
 $('at').addEventListener('input', ({ target }) => change({ at: round(Number(target.value)) }, 'at'));
-$('tolabel').addEventListener('change', ({ target: { value } }) => change({ tolabel: value === '' ? null : Number(value) }, 'tolabel'));
 for (const id of ['to-seed', 'to-index']) $(id).addEventListener('input', async ({ target }) => {
   const value = await readInteger(target, id === 'to-seed');
   if (value === null) return;
