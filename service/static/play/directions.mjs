@@ -20,7 +20,7 @@ onChange(({ state, manifest: { directions: names = [] }, source }) => {
 function start(key, names) {
   model = key;
   sliders.offer(names.map((name) => `dir.${name}`));
-  if (names.length) describe(key).catch(complain);
+  if (names.length) describe(key).catch((error) => { model = ''; complain(error); });
 }
 
 async function describe(key) { // what changes along each, in words

@@ -41,10 +41,16 @@ export async function change(changes, id) {
   lastEdit = { id, at: now };
   try {
     await go(next, { source: id });
-  } catch (error) { return complain(error); }
+  } catch (refusal) { return refuse(refusal); }
   if (!isSame) return writeUrl('pushState');
   clearTimeout(writing); // browsers ignore pages that write it too often
   writing = setTimeout(writeUrl, WRITE_MS, 'replaceState');
+}
+
+// Shows what was shown before, and beside it why not what was asked for.
+async function refuse(refusal) {
+  await go(page.state, { refusal });
+  complain(refusal);
 }
 
 function writeUrl(how) {
@@ -92,8 +98,9 @@ export async function fromUrl() {
     if (!location.hash) history.replaceState(null, '', `#${text}`);
     await go(parseState(text));
   } catch (refusal) {
-    if (manifests.size) await go(page.state ?? parseState(firstAddress()), { refusal });
-    if (page.state) complain(refusal); else disable(refusal);
+    if (!manifests.size) return disable(refusal);
+    page.state ??= parseState(firstAddress());
+    await refuse(refusal);
   }
 }
 

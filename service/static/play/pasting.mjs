@@ -10,10 +10,10 @@ import { addPaste, formatPaste } from './level_edits.mjs';
 import { keyOf } from './minter.mjs';
 import { change, onStill, page } from './page.mjs';
 import { makeThumbnails } from './thumbnails.mjs';
-import { complain } from './trouble.mjs';
+import { attempt, complain } from './trouble.mjs';
 
 const panel = $('edits'), list = $('sources'),
-  thumbnails = makeThumbnails(list, ({ hash }) => tryPaste(() => ({ ...readSource(hash), label: page.state.label })));
+  thumbnails = makeThumbnails(list, ({ hash }) => attempt('wrong-paste', () => paste({ ...readSource(hash), label: page.state.label })));
 
 function showSources(onError) {
   const items = panel.open && !panel.hidden ? listFollowing(page, unedited) : [];
@@ -32,12 +32,6 @@ function paste({ seed, index, label }) {
   change({ paste: addPaste(state.paste, one) }, formatPaste(one));
 }
 
-function tryPaste(findSource) {
-  try {
-    paste(findSource());
-  } catch (error) { complain(error); }
-}
-
 // SEED.INDEX, an address, or a link to this page -> {seed, index, label}
 function readSource(text) {
   const { state } = page, what = 'paste from';
@@ -52,5 +46,5 @@ function readSource(text) {
 
 $('paste-form').addEventListener('submit', (event) => {
   event.preventDefault();
-  tryPaste(() => readSource($('source').value.trim()));
+  attempt('wrong-paste', () => paste(readSource($('source').value.trim())));
 });

@@ -17,7 +17,7 @@ import { makeLabelField, passOver } from './labels.mjs';
 import { readInteger } from './seeds.mjs';
 import { BASE, call, imagePath } from './service.mjs';
 import { nameOf } from './thumbnails.mjs';
-import { complain, disable } from './trouble.mjs';
+import { attempt, complain, disable } from './trouble.mjs';
 import { showVerify } from './verify.mjs';
 
 const picture = $('picture'), labelField = makeLabelField('label', (label) => change({ label }, 'label'));
@@ -30,7 +30,8 @@ onChange(async ({ resolved, manifest }) => {
     const image = await mint(resolved, manifest, page.apiKey, true);
     if (image) show(image, resolved, manifest);
   } catch (error) {
-    if (resolved === page.resolved) (error.status === 0 ? disable : complain)(error);
+    if (resolved !== page.resolved) return;
+    if (error.status === 0) disable(error); else complain(error, true);
   }
 });
 
@@ -39,6 +40,7 @@ function show(image, resolved, manifest) {
   const place = latent === null ? `seed ${seed}, index ${index}` : 'a written latent';
   const whole = `${place}${to ? `, mixed with seed ${to.seed}, index ${to.index}` : ''}`;
   paint(picture, image);
+  picture.classList.remove('stale');
   $('frame').style.setProperty('--aspect', image.width / image.height);
   picture.ariaLabel = `synthetic ${name ? `${name}, ` : ''}image of ${resolved.model}, ${whole}`;
   $('title').textContent = [latent === null ? `Image ${index}` : 'Written out', name].filter((part) => part !== '').join(': ');
@@ -135,17 +137,16 @@ picture.addEventListener('keydown', (event) => {
 
 // --- taking it along
 
-$('download').addEventListener('click', async (event) => {
-  if (!page.apiKey) return;
-  event.preventDefault();
-  try {
-    const { href, download } = event.currentTarget, answer = await call(href.slice(BASE.length), { key: page.apiKey });
-    const url = URL.createObjectURL(await answer.blob());
-    el('a', { href: url, download }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
-  } catch (error) { complain(error); }
-});
+async function save({ href, download }) {
+  const answer = await call(href.slice(BASE.length), { key: page.apiKey }), url = URL.createObjectURL(await answer.blob());
+  el('a', { href: url, download }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
 
+$('download').addEventListener('click', (event) => {
+  event.preventDefault(); // so that what goes wrong is said, and because a link carries no key
+  attempt('wrong-copy', () => save($('download')));
+});
 $('share').addEventListener('click', ({ target }) => copy(shareLink(), target));
 showVerify($('check'), () => page.apiKey);
 fromUrl();

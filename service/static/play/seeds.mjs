@@ -36,7 +36,7 @@ export async function readInteger(field, mayBeText) {
     return latest.get(field) === turn ? value : null;
   } catch (error) {
     field.ariaInvalid = 'true';
-    complain(new Error(`${field.id.replace('to-', 'end ')}: ${error.message}`));
+    complain(new Error(`${field.id.replace('to-', 'end ')}: ${error.message}`), true);
     return null;
   }
 }

@@ -74,6 +74,7 @@ export function showVerify(section, getKey = () => '') {
     } catch (error) {
       if (mine === checks) say('Not checked', `${file.name}: ${error.message.replace(/^body: /, '')}`, true);
     }
+    if (mine === checks) section.scrollIntoView({ block: section.offsetHeight > innerHeight ? 'start' : 'nearest' });
   };
 
   for (const type of ['dragover', 'dragleave', 'drop']) addEventListener(type, (event) => {
@@ -81,7 +82,7 @@ export function showVerify(section, getKey = () => '') {
     event.preventDefault(); // or the browser leaves the page for the file, wherever it is dropped
     drop.classList.toggle('over', type === 'dragover');
     if (type !== 'drop' || !event.dataTransfer.files.length) return;
-    drop.scrollIntoView({ block: 'nearest' });
+    section.scrollIntoView();
     field.files = event.dataTransfer.files; // shows its name
     check(event.dataTransfer.files[0]);
   });

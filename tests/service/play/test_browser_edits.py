@@ -175,7 +175,7 @@ def test_a_tap_chooses_a_cell(browser: Any, service: str) -> None:
 
 def test_a_part_of_another_image_is_pasted_and_taken_back(browser: Any, service: str) -> None:
     tab = _open(browser, service)
-    page, trouble = tab.page, tab.page.locator("#trouble")
+    page, trouble = tab.page, tab.page.locator("#wrong-paste")
     links = tab.wait_for_thumbnails("sources", 12, full("7/12?label=1"))
     links.nth(1).click()
     playwright.expect(trouble).to_have_text("paste: draw a rectangle on the picture first")
@@ -244,7 +244,7 @@ def test_edits_stay_from_image_to_image_also_past_the_source_of_a_paste(browser:
 def test_what_cannot_be_pasted_says_why(open_panel: Tab, source: str, message: str) -> None:
     open_panel.page.fill("#source", source)
     open_panel.page.press("#source", "Enter")
-    playwright.expect(open_panel.page.locator("#trouble")).to_have_text(message)
+    playwright.expect(open_panel.page.locator("#wrong-paste")).to_have_text(message)
 
 
 @pytest.fixture(scope="module")
@@ -262,11 +262,13 @@ def test_a_paste_too_many_is_refused_and_the_image_stays(browser: Any, service: 
     tab.page.check("#in-rectangle", force=True)
     tab.page.fill("#source", "1.1")
     tab.page.press("#source", "Enter")
-    playwright.expect(tab.page.locator("#trouble")).to_have_text("paste: is given 5 times; an address has at most 4")
+    playwright.expect(tab.page.locator("#wrong-paste")).to_have_text(
+        "paste: is given 5 times; an address has at most 4"
+    )
     playwright.expect(tab.page.locator("#chips button")).to_have_count(5)
     assert tab.page.url.endswith(pastes)
     tab.page.locator("#chips button").first.click()
-    playwright.expect(tab.page.locator("#trouble")).to_be_hidden()
+    playwright.expect(tab.page.locator("#wrong-paste")).to_be_hidden()
     tab.close()
 
 
