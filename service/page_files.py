@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from functools import cache
 from importlib import resources
 from pathlib import PurePath
@@ -27,8 +28,10 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
 }
-# What is sent compressed, once for all requests. JSON is what service.compression does.
-_TEXTS = (".html", ".css", ".mjs")
+# What is compressed here, once for all requests. JSON is what service.compression does.
+COMPRESSED = (".html", ".css", ".mjs", ".svg", ".wasm")
+# Comments are for who reads the sources. Their lines stay, so that errors in a browser name the same ones.
+_COMMENT = re.compile(rb"^[ \t]*//.*$", re.MULTILINE)
 
 
 @cache
@@ -45,12 +48,12 @@ def respond_with_file(request: Request, page: str, name: str) -> Response:
     """
     if name not in list_files(page):
         raise HTTPException(404, f"the page has no file {name!r}")
-    is_text = PurePath(name).suffix in _TEXTS
-    is_compressed = is_text and accepts_gzip(request.headers.get("accept-encoding"))
+    is_compressible = PurePath(name).suffix in COMPRESSED
+    is_compressed = is_compressible and accepts_gzip(request.headers.get("accept-encoding"))
     content, etag = _read_file(page, name, is_compressed)
     # A new version of Ganmint has other files at the same URLs.
     headers = {"ETag": etag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
-    if is_text:
+    if is_compressible:
         headers["Vary"] = "Accept-Encoding"
     if is_compressed:
         headers["Content-Encoding"] = "gzip"
@@ -63,6 +66,8 @@ def respond_with_file(request: Request, page: str, name: str) -> Response:
 def _read_file(page: str, name: str, is_compressed: bool) -> tuple[bytes, str]:
     """Return a file of the package, as it is sent, and the ETag of that."""
     content = (resources.files("service") / "static" / page / name).read_bytes()
+    if name.endswith(".mjs"):
+        content = _COMMENT.sub(b"", content)
     if is_compressed:
         content = gzip.compress(content, mtime=0)
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

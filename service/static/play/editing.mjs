@@ -6,8 +6,7 @@ import { listLevels, setUnits } from './level_edits.mjs';
 import { keyOf, readLevel, reasons } from './minter.mjs';
 import { change, onChange, onStill, page } from './page.mjs';
 import { complain } from './trouble.mjs';
-import { readNames } from './unit_names.mjs';
-import { drawUnit, drawUnits, listUnits, markUnits, nameUnits, onUnit } from './units.mjs';
+import { drawUnit, drawUnits, listUnits, markUnits, nameUnits, onUnit, readNames } from './units.mjs';
 
 const MOST = 100, STRONGEST = 20, STEPS = 200, panel = $('edits'), value = $('value');
 const chosen = new Set();

@@ -1,11 +1,10 @@
 // The page: the picture, the form of what it depends on, and the lines that name it.
 
 import './chips.mjs';
-import './dimensions.mjs';
-import './directions.mjs';
 import './editing.mjs';
 import './following.mjs';
 import './pasting.mjs';
+import './sliders.mjs';
 import './walk.mjs';
 import { formatFileName, formatState, unedited, unmixed } from './address.mjs';
 import { MAX, makeSeed } from './address_numbers.mjs';

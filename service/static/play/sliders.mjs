@@ -1,9 +1,20 @@
-// A list of sliders, one for each number that an address may have; Delete, or a double click, puts one back.
+// Sliders for the numbers of an address: the latent's dimensions (zK, or the value itself where the latent is written out)
+// and the directions that the model names (dir.NAME).
 
-import { el } from './elements.mjs';
+import { drawStart } from './inputs.mjs';
+import { encodeLatent } from './latents.mjs';
+import { $, el } from './elements.mjs';
+import { keyOf } from './minter.mjs';
+import { change, onChange, page } from './page.mjs';
+import { readJson } from './service.mjs';
+import { complain } from './trouble.mjs';
 
+const dimensions = makeSliders($('dimensions'), 0.01, moveDimension), directions = makeSliders($('directions'), 0.05, moveAlong);
+let model = ''; // whose directions are offered
+
+// A list of them; Delete, or a double click, puts one back.
 // move: called with the name of the part in an address and its value, null where it is put back.
-export function makeSliders(list, step, move) {
+function makeSliders(list, step, move) {
   const putBack = ({ target }) => { if (target.type === 'range') move(target.name, null); };
   list.addEventListener('input', ({ target: { name, value } }) => move(name, Number(value) + 0)); // + 0: no -0
   list.addEventListener('dblclick', putBack);
@@ -20,3 +31,52 @@ export function makeSliders(list, step, move) {
   };
   return { offer, show };
 }
+
+// --- dimensions
+
+onChange(({ state, resolved, manifest, source }) => {
+  const drawn = drawStart(resolved, manifest.latents.z_dim);
+  if ($('dimensions').children.length !== drawn.length) dimensions.offer(Array.from(drawn, (_, k) => `z${k}`));
+  drawn.forEach((value, k) => dimensions.show(k, state.z[k] ?? value, k in state.z, source));
+  $('reset').disabled = !Object.keys(state.z).length;
+  $('latent-note').textContent = state.latent !== null ? 'The latent is written out in the address.'
+    : `Each begins where the seed${state.to ? 's' : ''} drew it. Delete, or a double click, puts one back.`;
+});
+
+function moveDimension(name, value) {
+  const { state, resolved, manifest } = page, k = name.slice(1), { [k]: _, ...others } = state.z;
+  if (state.latent === null) return change({ z: value === null ? others : { ...others, [k]: value } }, name);
+  if (value === null) return;
+  const latent = drawStart({ ...resolved, to: null }, manifest.latents.z_dim);
+  latent[k] = value;
+  change({ latent: encodeLatent(latent) }, name);
+}
+
+$('reset').addEventListener('click', () => change({ z: {} }, 'reset'));
+
+// --- directions
+
+onChange(({ state, manifest: { directions: names = [] }, source }) => {
+  $('moves').hidden = !names.length;
+  if (model !== keyOf(state)) start(keyOf(state), names);
+  names.forEach((name, k) => directions.show(k, state.dir[name] ?? 0, name in state.dir, source));
+  $('undo-moves').disabled = !Object.keys(state.dir).length;
+});
+
+function start(key, names) {
+  model = key;
+  directions.offer(names.map((name) => `dir.${name}`));
+  if (names.length) describe(key).catch((error) => { model = ''; complain(error); });
+}
+
+async function describe(key) { // what changes along each, in words
+  const { directions: known } = await readJson(`v1/models/${key}/directions.json`, page.apiKey);
+  if (key === model) known.forEach(({ description }, k) => { $('directions').children[k].firstChild.title = description; });
+}
+
+function moveAlong(part, value) {
+  const name = part.slice(4), { [name]: _, ...others } = page.state.dir;
+  change({ dir: value ? { ...others, [name]: value } : others }, part);
+}
+
+$('undo-moves').addEventListener('click', () => change({ dir: {} }, 'undo-moves'));

@@ -1,6 +1,7 @@
 // The feature maps of a level as small heat maps, of which some are chosen, and one of them large over the picture.
 
 import { $, el } from './elements.mjs';
+import { readJson } from './service.mjs';
 
 const ABOVE = [0, 163, 122], BELOW = [217, 120, 30]; // colours of values above and below 0
 const QUIET = 0.02; // what a map needs of the level's largest value to be drawn at full strength
@@ -20,7 +21,16 @@ export function listUnits(level, count) {
   grid.classList.add('numbers');
 }
 
-// names: [{unit, concept, iou}]
+// What the model says of its units (units.json, which `ganmint dissect` writes): resolves to [{unit, concept, iou}] of a
+// level, those that agree most with their concepts first; none where the model names none.
+export async function readNames({ name, version, files }, level, key) {
+  if (!files['units.json']) return [];
+  const { levels } = await readJson(`v1/models/${name}/${version}/units.json`, key);
+  const { units = [] } = levels.find((one) => one.level === level) ?? {};
+  return units.filter(({ concept }) => concept !== null).sort((a, b) => b.iou - a.iou);
+}
+
+// names: as readNames has them.
 export function nameUnits(names) {
   for (const { unit, concept, iou } of names) {
     const tile = grid.children[unit];
