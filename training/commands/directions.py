@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
@@ -12,11 +13,13 @@ from models.artifact_files import DIRECTIONS, ArtifactFiles
 from models.cli import PATH, ModelCommand, device_option, revision_option, write_output
 from models.directions import Directions, dump_directions
 from models.errors import DataError, GanmintError, InputError
+from models.latent_edits import DIRECTION_NAME
 from models.revision import describe_place, revise
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from training.config_files import read_data_config
 from training.data.labels import split_class_names
+from training.data_config import DataConfig
 from training.dissection.directions import (
     CHECK_SEED,
     CHECKED_VALUES,
@@ -25,10 +28,16 @@ from training.dissection.directions import (
     find_directions,
     move_images,
 )
-from training.dissection.label_measures import list_attributes, make_label_measure
+from training.dissection.label_measures import (
+    list_attributes,
+    make_label_measure,
+    make_number_measure,
+    name_direction,
+)
 from training.dissection.measures import choose_measures
 from training.evaluation import classifier, data_split
 from training.evaluation.classifier import Classifier
+from training.evaluation.data_split import DataSplit
 from training.evaluation.protocol import STANDARD
 from training.progress import ProgressPrinter
 
@@ -36,6 +45,8 @@ from training.progress import ProgressPrinter
 SHOWN_IMAGES = 3
 # Enough to tell what fits the images.
 _GLANCE = 64
+# A column's numbers are learned as the classes of so many even steps and one.
+_COLUMN_STEPS = 8
 # Of the evaluation's classifiers, but shown each image of large data once: it only has to tell how images change.
 _RECIPE = STANDARD.classifier.model_copy(update={"epochs": 1})
 
@@ -44,7 +55,8 @@ _RECIPE = STANDARD.classifier.model_copy(update={"epochs": 1})
     cls=ModelCommand,
     epilog="\b\nExamples:\n"
     "  ganmint directions digits --out directions.png\n"
-    "  ganmint directions digits --data path/to/mnist --to mydigits",
+    "  ganmint directions digits --data path/to/mnist --to mydigits\n"
+    "  ganmint directions faces --data faces.zip --column turn=yaw_deg",
 )
 @click.argument("model")
 @click.option(
@@ -53,6 +65,14 @@ _RECIPE = STANDARD.classifier.model_copy(update={"epochs": 1})
     type=PATH,
     help="The data that MODEL was trained on. Classifiers learn its labels; they find directions of labels, and check "
     "that images which are moved keep their class.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="[NAME=]COLUMN",
+    help="A column of numbers in the data's labels: find the direction along which images look as if it were greater. "
+    "NAME is the direction's. Can be repeated; needs --data.",
 )
 @click.option(
     "--images",
@@ -66,7 +86,13 @@ _RECIPE = STANDARD.classifier.model_copy(update={"epochs": 1})
 @revision_option
 @device_option
 def directions(
-    model: str, data_path: Path | None, fit_images: int, out: Path | None, to: Path | None, device: str
+    model: str,
+    data_path: Path | None,
+    columns: tuple[str, ...],
+    fit_images: int,
+    out: Path | None,
+    to: Path | None,
+    device: str,
 ) -> None:
     """Find directions of a model's latent space, along which one thing changes: dir.NAME=V in an address.
 
@@ -75,13 +101,16 @@ def directions(
     """
     if out and out.suffix.lower() != ".png":
         raise InputError(f"must end in .png, got {out.name}", "--out")
+    if columns and data_path is None:
+        raise InputError("is a column of the data, so it needs --data", "--column")
+    column_of_name = _read_columns(columns)
     if to is not None:
         artifact.check_free(to)
     files = store.read_named(model)
     sampler = artifact.load_files(files, resolve_device(device))
     if fit_images <= sampler.manifest.latents.z_dim:
         raise InputError(f"must be more than the {sampler.manifest.latents.z_dim} dimensions of the latent", "--images")
-    findings = _find(sampler, data_path, fit_images)
+    findings = _find(sampler, data_path, column_of_name, fit_images)
     for line in _format(findings):
         click.echo(line)
     passed = sorted((f.direction for f in findings if not f.failures), key=lambda direction: direction.name)
@@ -95,37 +124,78 @@ def directions(
     _write(files, found, to)
 
 
-def _find(sampler: Sampler, data_path: Path | None, fit_images: int) -> list[Finding]:
+def _read_columns(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return the column of each direction's name, of texts such as `turn=yaw_deg`."""
+    column_of_name = {}
+    for text in texts:
+        name, _, column = text.rpartition("=")
+        name = name or name_direction(column)
+        if not DIRECTION_NAME.fullmatch(name):
+            raise InputError(f"gives {text!r} the name {name!r}; give another one: NAME=COLUMN", "--column")
+        if name in column_of_name:
+            raise InputError(f"gives the name {name!r} twice", "--column")
+        column_of_name[name] = column
+    return column_of_name
+
+
+def _find(sampler: Sampler, data_path: Path | None, column_of_name: dict[str, str], fit_images: int) -> list[Finding]:
     if data_path is not None and sampler.manifest.continuous_label:
         label = sampler.manifest.continuous_label
         raise InputError(f"finds directions of classes, and {label} is continuous; leave it out", "--data")
-    measures = choose_measures(sampler.render(*draw_samples(sampler, CHECK_SEED, _GLANCE)))
-    judges: tuple[Classifier, ...] = ()
-    if data_path is not None and sampler.manifest.class_names:
-        settings = read_data_config(sampler.manifest.training.config)
-        judges = _train_classifiers(sampler, data_path)
-        columns = [column.column for column in settings.label_columns]
-        values = sampler.manifest.label_values or split_class_names(sampler.manifest.class_names, columns)
-        measures += [make_label_measure(attribute, *judges) for attribute in list_attributes(values)]
-    last = judges[-1] if judges else None
-    return find_directions(sampler, measures, fit_images, fit_images // 4, last, ProgressPrinter())
-
-
-def _train_classifiers(sampler: Sampler, data_path: Path) -> tuple[Classifier, ...]:
     manifest = sampler.manifest
-    split = data_split.load(data_path, read_data_config(manifest.training.config))
+    settings = read_data_config(manifest.training.config)
+    glance = sampler.render(*draw_samples(sampler, CHECK_SEED, _GLANCE))
+    measures = choose_measures(glance, settings.aligned_faces)
+    if data_path is None:
+        return find_directions(sampler, measures, fit_images, fit_images // 4, None, ProgressPrinter())
+    columns = [column.column for column in settings.label_columns]
+    values = manifest.label_values or split_class_names(manifest.class_names, columns)
+    attributes = list_attributes(values) if manifest.class_names else []
+    _check_names(column_of_name, [*(m.name for m in measures), *(a.name for a in attributes)])
+    # Before anything is trained, so that a missing column is known at once.
+    splits = {name: _load_column(data_path, settings, column) for name, column in column_of_name.items()}
+    judge = None
+    if manifest.class_names:
+        judges = _train_classifiers(sampler, data_path, data_split.load(data_path, settings), manifest.class_names)
+        measures += [make_label_measure(attribute, *judges) for attribute in attributes]
+        judge = judges[-1]
+    for name, split in splits.items():
+        numbers = split.train.class_names
+        judges = _train_classifiers(sampler, data_path, split, numbers)
+        measures.append(make_number_measure(name, column_of_name[name], [float(text) for text in numbers], *judges))
+    return find_directions(sampler, measures, fit_images, fit_images // 4, judge, ProgressPrinter())
+
+
+def _check_names(names: Iterable[str], taken: list[str]) -> None:
+    for name in names:
+        if name in taken:
+            why = f"gives a direction the name {name!r}, which another one has; give another: NAME=COLUMN"
+            raise InputError(why, "--column")
+
+
+def _load_column(data_path: Path, settings: DataConfig, column: str) -> DataSplit:
+    """Read the data with the numbers of a column as their only label."""
+    scale = {"continuous_label": column, "continuous_steps": _COLUMN_STEPS, "label_columns": (), "unlabelled": False}
+    # A mirrored image may have another number: a face that looks to the right looks to the left.
+    of_column = settings.model_copy(update={**scale, "independent_labels": False, "mirror": False})
+    return data_split.load(data_path, of_column)
+
+
+def _train_classifiers(
+    sampler: Sampler, data_path: Path, split: DataSplit, class_names: tuple[str, ...]
+) -> tuple[Classifier, ...]:
     train = split.train
-    shape = manifest.image
+    shape = sampler.manifest.image
     if (
         train.labels is None
-        or train.class_names != manifest.class_names
+        or train.class_names != class_names
         or train.shape != (shape.channels, shape.height, shape.width)
     ):
-        raise DataError(data_path, f"is not what {manifest.name} was trained on: its classes or images differ")
+        raise DataError(data_path, f"is not what {sampler.manifest.name} was trained on: its classes or images differ")
     return classifier.train_several(
         train.images,
         train.labels,
-        len(manifest.class_names),
+        len(class_names),
         _RECIPE,
         2,
         split.mirror,

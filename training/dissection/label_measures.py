@@ -45,13 +45,18 @@ def list_attributes(label_values: Mapping[str, Sequence[str]]) -> list[Attribute
     attributes = []
     for label, value_of_class in label_values.items():
         values = tuple(dict.fromkeys(value_of_class))
-        name = re.sub(r"[^a-z0-9]+", "-", (values[1] if len(values) == 2 else label).lower()).strip("-")
+        name = name_direction(values[1] if len(values) == 2 else label)
         if len(values) > 1 and DIRECTION_NAME.fullmatch(name):
             ranks = np.array([values.index(value) for value in value_of_class], np.int64)
             rest = list(zip(*(other for key, other in label_values.items() if key != label))) or [()] * len(ranks)
             others = np.array([rest.index(other) for other in rest], np.int64)
             attributes.append(Attribute(name, values, ranks, others))
     return attributes
+
+
+def name_direction(text: str) -> str:
+    """Return a text as the name of a direction, as far as its letters and digits can be one."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def make_label_measure(attribute: Attribute, classifier: Classifier, other: Classifier) -> Measure:
@@ -75,6 +80,32 @@ def make_label_measure(attribute: Attribute, classifier: Classifier, other: Clas
         lambda images: compute_by(classifier, images),
         lambda images: compute_by(other, images),
         attribute.others,
+    )
+
+
+def make_number_measure(
+    name: str, column: str, values: Sequence[float], classifier: Classifier, other: Classifier
+) -> Measure:
+    """Return the measure of a number that the data have for each image.
+
+    Args:
+        name: of its direction.
+        column: of the data.
+        values: for which the classes stand.
+        classifier: of images by the nearest value, by which the direction is found.
+        other: trained from another seed, by which it is checked.
+    """
+
+    def compute_by(judge: Classifier, images: Images) -> Values:
+        expected: Values = judge.predict(images).probabilities.astype(np.float64) @ np.array(values)
+        return expected
+
+    return Measure(
+        name,
+        f"looks as if {column} of the data were greater",
+        f"expected {column} by classifiers of {len(values)} values, found by one and checked by another",
+        lambda images: compute_by(classifier, images),
+        lambda images: compute_by(other, images),
     )
 
 

@@ -14,6 +14,11 @@ from training.evaluation.skin_tone import rgb_to_lab
 Values = NDArray[np.float64]
 # Colours are measured on images that are averaged down to this side.
 COLOUR_SIDE = 16
+# As shares of height and width: top, left, bottom, right.
+Box = tuple[float, float, float, float]
+# Of an aligned face (training.dissection.concepts.FACE_BOXES).
+_LOWER_FACE: Box = (0.56, 0.25, 0.81, 0.75)
+_INSIDE_OF_MOUTH: Box = (0.625, 0.39, 0.75, 0.61)
 
 
 class Measure(NamedTuple):
@@ -37,11 +42,21 @@ class Measure(NamedTuple):
     kept: NDArray[np.int64] | None = None
 
 
-def choose_measures(images: Images) -> list[Measure]:
-    """Return the measures that fit a model's images, uint8 (n, H, W, C)."""
+def choose_measures(images: Images, has_aligned_faces: bool = False) -> list[Measure]:
+    """Return the measures that fit a model's images.
+
+    Args:
+        images: uint8 (n, H, W, C).
+        has_aligned_faces: whether they are faces aligned to the template of training.dissection.concepts.
+    """
     if images.shape[3] == 1 and is_drawing(images):
         return [*_DRAWING_MEASURES]
-    return [*_LIGHT_MEASURES, *(_COLOUR_MEASURES if images.shape[3] == 3 else ())]
+    has_colours = images.shape[3] == 3
+    return [
+        *_LIGHT_MEASURES,
+        *(_COLOUR_MEASURES if has_colours else ()),
+        *(_FACE_MEASURES if has_colours and has_aligned_faces else ()),
+    ]
 
 
 def is_drawing(images: Images) -> bool:
@@ -109,6 +124,30 @@ def measure_warmth(images: Images) -> Values:
     return result
 
 
+def measure_smile(images: Images) -> Values:
+    """Return how much lighter and less red the inside of the mouth is than the lower face, where teeth show.
+
+    In CIELAB's units, of L* - 1.5 a*: the 80th percentile between the lips less the median around them, of colour
+    images of aligned faces.
+    """
+    lower_face, mouth = (_cut(images, box) for box in (_LOWER_FACE, _INSIDE_OF_MOUTH))
+    result: Values = np.percentile(_find_paleness(mouth), 80, axis=1) - np.median(_find_paleness(lower_face), axis=1)
+    return result
+
+
+def _find_paleness(images: Images) -> Values:
+    """Return L* - 1.5 a* of the pixels of colour images: float64 (n, pixels). Teeth have more of it than lips."""
+    lab = rgb_to_lab(images.reshape(len(images), -1, 3).astype(np.float64))
+    paleness: Values = lab[..., 0] - 1.5 * lab[..., 1]
+    return paleness
+
+
+def _cut(images: Images, box: Box) -> Images:
+    height, width = images.shape[1:3]
+    top, left, bottom, right = (round(share * side) for share, side in zip(box, (height, width, height, width)))
+    return images[:, top:bottom, left:right]
+
+
 def _find_moments(images: Images) -> tuple[Values, Values, Values]:
     """Return the ink as shares that sum to 1, and the rows and columns less their means: float64 (n, H, W) each."""
     ink = images[..., 0].astype(np.float64)
@@ -149,4 +188,12 @@ _LIGHT_MEASURES = (
 )
 _COLOUR_MEASURES = (
     _make("warmth", "colours are warmer: more yellow, less blue", "mean of CIELAB's b*", measure_warmth),
+)
+_FACE_MEASURES = (
+    _make(
+        "smile",
+        "teeth show between the lips",
+        "CIELAB's L* - 1.5 a* inside of the mouth (80th percentile) less that of the lower face (median)",
+        measure_smile,
+    ),
 )

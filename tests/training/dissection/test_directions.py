@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from PIL import Image
+from torch import Tensor, nn
 
-from models import store
+from models import artifact, store
 from models.directions import Directions
 from models.manifest import Manifest, read_manifest
 from models.sampler import Sampler
 from tests.conftest import Command
+from tests.protocols import SMALL
 from tests.samplers import torch_sampler
 from training.dissection.directions import (
     CHECK_SEED,
@@ -176,3 +178,62 @@ def test_other_data_are_refused_and_nothing_is_written(
     # Before anything was computed.
     assert "DIRECTION" not in result.output
     assert [stored.version for stored in store.list_versions("tiny")] == ["1.0.0"]
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """48 grey pictures of three kinds, whose level is their brightness."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rows = ["file,kind,level"]
+    for k in range(48):
+        Image.new("L", (8, 8), 40 + 4 * k).save(folder / f"{k}.png")
+        rows.append(f"{k}.png,{'abc'[k % 3]},{k / 47:.3f}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_a_column_of_numbers_has_a_direction(
+    tiny_manifest: Manifest,
+    tiny_generator: nn.Module,
+    labelled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+) -> None:
+    monkeypatch.setattr("training.commands.directions._RECIPE", SMALL.classifier)
+    config = {"data": {"kind": "images", "label_columns": [{"column": "kind"}], "mirror": True}}
+    training = tiny_manifest.training.model_copy(update={"config": config})
+    model = tmp_path / "tiny"
+    artifact.export(tiny_generator, tiny_manifest.model_copy(update={"training": training}), model, batch_size=4)
+    options = ("directions", str(model), "--data", str(labelled), "--images", "100")
+
+    result = command(*options, "--column", "light=level", "--column", "level", "--to", str(tmp_path / "out"))
+
+    lines = {line.split()[0]: line for line in result.output.splitlines()}
+    assert {"brightness", "light", "level"} <= lines.keys()
+    # Expected levels, which lie in the column's range.
+    assert all(0 <= float(text) <= 1 for text in lines["light"].split()[1:6])
+
+    refused = command(*options, "--column", "brightness=level")
+    assert (
+        refused.code == 2
+        and "--column: gives a direction the name 'brightness', which another one has" in refused.errors
+    )
+    missing = command(*options, "--column", "height")
+    assert missing.code == 1 and "height" in missing.errors and "level" in missing.errors
+    words = command(*options, "--column", "kind")
+    assert words.code == 1 and "has the kind 'a', which is no number" in words.errors
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("--column", "age"), "--column: is a column of the data, so it needs --data"),
+        (("--column", "a=x", "--column", "a=y", "--data", "d"), "--column: gives the name 'a' twice"),
+        (("--column", "A b=x", "--data", "d"), "--column: gives 'A b=x' the name 'A b'; give another one: NAME=COLUMN"),
+    ],
+)
+def test_wrong_columns_are_refused(options: tuple[str, ...], error: str, command: Command) -> None:
+    result = command("directions", "tiny", *options)
+    assert result.code == 2 and error in result.errors

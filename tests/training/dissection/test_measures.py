@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 
 from training.data.labels import split_class_names
 from training.dissection import measures
-from training.dissection.label_measures import list_attributes, make_label_measure, score_attribute
+from training.dissection.label_measures import (
+    list_attributes,
+    make_label_measure,
+    make_number_measure,
+    score_attribute,
+)
 from training.evaluation.classifier import Predictions
 
 SIDE = 28
@@ -62,6 +67,33 @@ def test_measures_fit_the_images() -> None:
     assert "warmth" in [m.name for m in measures.choose_measures(np.repeat(drawing, 3, axis=3))]
 
 
+def draw_face(inside_of_mouth: tuple[int, int, int] = (150, 70, 70)) -> NDArray[np.uint8]:
+    """Draw skin with lips where an aligned face has them. Returns uint8 (1, 64, 64, 3)."""
+    face = np.full((1, 64, 64, 3), (190, 140, 120), np.uint8)
+    face[:, 39:48, 21:43] = (150, 70, 70)
+    face[:, 41:46, 26:38] = inside_of_mouth
+    return face
+
+
+def test_a_smile_is_what_shows_teeth_in_any_light() -> None:
+    closed, open_, teeth = (draw_face(colour) for colour in ((150, 70, 70), (50, 20, 20), (225, 220, 205)))
+    values = [measures.measure_smile(face)[0] for face in (closed, open_, teeth)]
+    assert values[2] > max(values[:2]) + 20
+    dim = [measures.measure_smile((face * 0.6).astype(np.uint8))[0] for face in (closed, teeth)]
+    assert dim[1] > dim[0] + 15
+    # Elsewhere than in the mouth, light skin is no smile.
+    forehead = closed.copy()
+    forehead[:, 5:20] = (240, 230, 220)
+    assert measures.measure_smile(forehead)[0] == values[0]
+
+
+def test_smiles_are_measured_on_aligned_faces_in_colour() -> None:
+    face = draw_face()
+    assert "smile" in [m.name for m in measures.choose_measures(face, has_aligned_faces=True)]
+    assert "smile" not in [m.name for m in measures.choose_measures(face)]
+    assert "smile" not in [m.name for m in measures.choose_measures(face[..., :1], has_aligned_faces=True)]
+
+
 VALUES = split_class_names(("female young", "female old", "male young", "male old", "male middle"), ["gender", "age"])
 
 
@@ -77,6 +109,19 @@ def test_combined_classes_have_attributes() -> None:
     assert [a.name for a in list_attributes({"x": ("a", "a"), "y": ("b", "c")})] == ["c"]
 
 
+EMPTY = np.zeros((1, 8, 8, 1), np.uint8)
+
+
+class Judge:
+    """Gives every image the same probabilities, float32 (num_classes,)."""
+
+    def __init__(self, row: NDArray[np.float32]) -> None:
+        self.row = row
+
+    def predict(self, images: NDArray[np.uint8]) -> Predictions:
+        return Predictions(np.zeros((len(images), 1), np.float32), np.tile(self.row, (len(images), 1)))
+
+
 def test_attributes_are_scored_by_two_classifiers() -> None:
     gender, age = list_attributes(VALUES)
     probabilities = np.array([[0.5, 0.2, 0.1, 0.1, 0.1], [1, 0, 0, 0, 0]], np.float32)
@@ -84,13 +129,12 @@ def test_attributes_are_scored_by_two_classifiers() -> None:
     np.testing.assert_allclose(score_attribute(probabilities, age), [0.3 + 0.2, 0], atol=1e-6)
     assert np.isfinite(score_attribute(probabilities, gender)).all()
 
-    class Judge:
-        def __init__(self, row: int) -> None:
-            self.row = row
+    measure = make_label_measure(gender, Judge(probabilities[0]), Judge(probabilities[1]))  # type: ignore[arg-type]
+    assert measure.compute(EMPTY)[0] > measure.check(EMPTY)[0]
 
-        def predict(self, images: NDArray[np.uint8]) -> Predictions:
-            return Predictions(np.zeros((1, 1), np.float32), probabilities[self.row : self.row + 1])
 
-    measure = make_label_measure(gender, Judge(0), Judge(1))  # type: ignore[arg-type]
-    empty = np.zeros((1, 8, 8, 1), np.uint8)
-    assert measure.compute(empty)[0] > measure.check(empty)[0]
+def test_a_number_is_expected_by_two_classifiers() -> None:
+    first, second = Judge(np.array([0.5, 0.5, 0], np.float32)), Judge(np.array([0, 0.25, 0.75], np.float32))
+    measure = make_number_measure("turn", "yaw_deg", (-20, 0, 20), first, second)  # type: ignore[arg-type]
+    assert (measure.name, measure.compute(EMPTY).tolist(), measure.check(EMPTY).tolist()) == ("turn", [-10], [15])
+    assert measure.kept is None and "yaw_deg" in measure.description
