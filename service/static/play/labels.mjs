@@ -13,7 +13,7 @@ export function passOver(at, from, taken, count) {
 export function makeLabelField(id, use) {
   const list = $(id), name = el('span'), value = el('output', { htmlFor: `${id}-value` });
   const slider = el('input', { id: `${id}-value`, type: 'range', min: 0 }), back = el('button', { type: 'button', textContent: 'Put back' });
-  const scale = el('div', { className: 'field wide' }, el('label', { htmlFor: slider.id }, name, value), el('div', { className: 'scale' }, slider, back));
+  const scale = el('div', { className: 'field wide', hidden: true }, el('label', { htmlFor: slider.id }, name, value), el('div', { className: 'scale' }, slider, back));
   let now = null;
   list.parentElement.after(scale);
   list.addEventListener('input', () => use(list.value === '' ? null : Number(list.value)));

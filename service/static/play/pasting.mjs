@@ -2,7 +2,7 @@
 
 import { parseState, resolve, unedited } from './address.mjs';
 import { place } from './address_numbers.mjs';
-import { getRectangle } from './brush.mjs';
+import { getRectangle, makeRectangle, setRectangle } from './brush.mjs';
 import { getLevel } from './editing.mjs';
 import { $ } from './elements.mjs';
 import { listFollowing } from './following.mjs';
@@ -25,10 +25,10 @@ onStill((_, onError) => showSources(onError));
 panel.addEventListener('toggle', () => showSources(complain));
 
 function paste({ seed, index, label }) {
-  const { state, resolved, manifest } = page, rectangle = getRectangle();
-  if (!rectangle) throw new Error('paste: draw a rectangle on the picture first');
+  const { state, resolved, manifest } = page, rectangle = getRectangle() ?? makeRectangle();
   const one = { level: getLevel(), seed, index, label, rectangle };
   resolve({ ...resolved, paste: addPaste(resolved.paste, one) }, manifest); // refuses one that changes nothing
+  if (!getRectangle()) setRectangle(rectangle);
   change({ paste: addPaste(state.paste, one) }, formatPaste(one));
 }
 

@@ -19,14 +19,16 @@ import { nameOf } from './thumbnails.mjs';
 import { attempt, complain, disable } from './trouble.mjs';
 import { showVerify } from './verify.mjs';
 
-const picture = $('picture'), labelField = makeLabelField('label', (label) => change({ label }, 'label'));
+const LATE_MS = 400, SEEN = 0.3; // the share of the picture that is enough
+const picture = $('picture'), mini = $('mini'), labelField = makeLabelField('label', (label) => change({ label }, 'label'));
 
 // --- the picture and its lines
 
 onChange(async ({ resolved, manifest }) => {
   fill();
+  const isLate = setTimeout(() => { if (resolved === page.resolved) $('title').textContent = 'Minting'; }, LATE_MS);
   try {
-    const image = await mint(resolved, manifest, page.apiKey, true);
+    const image = await mint(resolved, manifest, page.apiKey, true).finally(() => clearTimeout(isLate));
     if (image) show(image, resolved, manifest);
   } catch (error) {
     if (resolved !== page.resolved) return;
@@ -38,17 +40,24 @@ function show(image, resolved, manifest) {
   const name = nameOf(resolved, manifest), { seed, index, latent, to } = resolved, where = $('where');
   const place = latent === null ? `seed ${seed}, index ${index}` : 'a written latent';
   const whole = `${place}${to ? `, mixed with seed ${to.seed}, index ${to.index}` : ''}`;
-  paint(picture, image);
+  for (const canvas of [picture, mini.firstChild]) paint(canvas, image);
   picture.classList.remove('stale');
   $('frame').style.setProperty('--aspect', image.width / image.height);
   picture.ariaLabel = `synthetic ${name ? `${name}, ` : ''}image of ${resolved.model}, ${whole}`;
   $('title').textContent = [latent === null ? `Image ${index}` : 'Written out', name].filter((part) => part !== '').join(': ');
-  where.textContent = `Synthetic images, minted ${reasons.has(keyOf(resolved)) ? 'by the service' : 'in this browser'}.`;
+  where.textContent = `All synthetic, minted ${reasons.has(keyOf(resolved)) ? 'by the service' : 'in this browser'}.`;
   document.title = `${keyOf(resolved)}, ${whole} - Ganmint`;
   showLines(resolved);
   complain(page.refusal);
   document.body.dataset.ready = formatState(page.state);
 }
+
+// A small copy is in a corner while the picture is out of view.
+new IntersectionObserver((entries) => { mini.hidden = entries.at(-1).intersectionRatio >= SEEN; }, { threshold: SEEN }).observe($('frame'));
+mini.addEventListener('click', () => {
+  picture.scrollIntoView({ block: 'center' });
+  picture.focus({ preventScroll: true });
+});
 
 function showLines(resolved) {
   const address = formatState(resolved), path = imagePath(address);

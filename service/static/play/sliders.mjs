@@ -21,7 +21,8 @@ function makeSliders(list, step, move) {
   list.addEventListener('keydown', (event) => { if (['Delete', 'Backspace'].includes(event.key)) putBack(event); });
   const offer = (names) => list.replaceChildren(...names.map((name) => {
     const id = name.replace('.', '-'), slider = el('input', { id, name, type: 'range', min: -4, max: 4, step });
-    return el('div', {}, el('label', { htmlFor: id }, name.replace('dir.', ''), el('output', { htmlFor: id })), slider);
+    slider.setAttribute('aria-describedby', `${id}-hint`);
+    return el('div', {}, el('label', { htmlFor: id }, name.replace('dir.', ''), el('output', { htmlFor: id })), slider, el('small', { id: `${id}-hint` }));
   }));
   const show = (k, value, isMoved, source) => {
     const [label, slider] = list.children[k].children;
@@ -71,7 +72,7 @@ function start(key, names) {
 
 async function describe(key) { // what changes along each, in words
   const { directions: known } = await readJson(`v1/models/${key}/directions.json`, page.apiKey);
-  if (key === model) known.forEach(({ description }, k) => { $('directions').children[k].firstChild.title = description; });
+  if (key === model) known.forEach(({ description }, k) => { $('directions').children[k].lastChild.textContent = description; });
 }
 
 function moveAlong(part, value) {

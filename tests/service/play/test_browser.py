@@ -216,7 +216,8 @@ def test_a_model_with_directions_has_their_sliders(
     page.locator("#dir-wide-2").fill("-4")
     tab.wait_for(f"{plain}&dir.wide-2=-4")
     assert tab.largest_difference(f"{plain}&dir.wide-2=-4") <= 1
-    playwright.expect(page.locator("#directions label").last).to_have_attribute("title", "more wide-2")
+    playwright.expect(page.locator("#dir-wide-2-hint")).to_have_text("more wide-2")
+    assert page.get_attribute("#dir-wide-2", "aria-describedby") == "dir-wide-2-hint"
     page.press("#dir-wide-2", "Delete")
     tab.wait_for(plain)
     page.locator("#dir-tilt").fill("1.5")
@@ -226,6 +227,35 @@ def test_a_model_with_directions_has_their_sliders(
     assert not any(path.startswith("/v1/images") for path in tab.requests)
     tab.show(full("7/0"))
     playwright.expect(page.locator("#moves")).to_be_hidden()
+    tab.close()
+
+
+def test_a_small_copy_shows_the_picture_while_it_is_out_of_view(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    page, mini, expect = tab.page, tab.page.locator("#mini"), playwright.expect
+    tab.show(full("7/0?label=1"))
+    expect(mini).to_be_hidden()
+    page.locator("#z7").scroll_into_view_if_needed()
+    expect(mini).to_be_in_viewport()
+    page.locator("#z7").fill("3")
+    tab.wait_for(full("7/0?label=1&z7=3"))
+    assert tab.largest_difference(full("7/0?label=1&z7=3"), "#mini canvas") <= 1
+    mini.click()
+    expect(page.locator("#picture")).to_be_focused()
+    expect(page.locator("#picture")).to_be_in_viewport()
+    expect(mini).to_be_hidden()
+    tab.close()
+
+
+def test_the_page_says_that_it_mints_where_that_takes_long(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    held: list[Any] = []
+    tab.page.route("**/generator.safetensors", held.append)
+    tab.page.goto(f"{service}/play#{full('7/0')}")
+    playwright.expect(tab.page.locator("#title")).to_have_text("Minting")
+    held[0].continue_()
+    tab.wait_for(full("7/0"))
+    playwright.expect(tab.page.locator("#title")).to_contain_text("Image 0")
     tab.close()
 
 
@@ -363,4 +393,15 @@ def test_the_lab_plays_a_recording_and_trains(browser: Any, service: str) -> Non
     page.click("#step")
     # The losses are there once a step was taken.
     expect(page.locator("#values")).to_contain_text("loss", ignore_case=True)
+    tab.close()
+
+
+def test_on_a_phone_the_plot_of_the_lab_stays_in_view(browser: Any, service: str) -> None:
+    tab = Tab(browser, service, viewport={"width": 390, "height": 844})
+    tab.page.goto(f"{service}/play/lab")
+    tab.page.wait_for_selector('body[data-ready="yes"]')
+    tab.page.locator("#hint").scroll_into_view_if_needed()
+    playwright.expect(tab.page.locator("#plot")).to_be_in_viewport(ratio=0.9)
+    tab.page.get_by_role("button", name="Train one here").click()
+    tab.page.click("#step")
     tab.close()
