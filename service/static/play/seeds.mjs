@@ -23,16 +23,17 @@ async function seedOfText(text) {
 
 const latest = new Map();
 
-// The number in a field, or with `mayBeText` the seed of its text; null where it is wrong, which the page then says, or
-// no longer what the field has.
+// The number in a field, or with `mayBeText` the seed of its text; null where it is wrong, which the page then says, no
+// longer what the field has, or where the field is empty, because something will be typed.
 export async function readInteger(field, mayBeText) {
   const text = field.value.trim(), turn = (latest.get(field) ?? 0) + 1;
   latest.set(field, turn);
+  field.ariaInvalid = text ? null : 'true';
+  if (!text) return null;
   try {
     const isWhole = /^\d+$/.test(text) && Number(text) <= MAX;
-    if (!isWhole && (!mayBeText || !text)) throw new Error(`must be a whole number from 0 to ${MAX}`);
+    if (!isWhole && !mayBeText) throw new Error(`must be a whole number from 0 to ${MAX}`);
     const value = isWhole ? Number(text) : await seedOfText(text);
-    field.ariaInvalid = null;
     return latest.get(field) === turn ? value : null;
   } catch (error) {
     field.ariaInvalid = 'true';

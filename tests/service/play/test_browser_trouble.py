@@ -75,6 +75,10 @@ def test_without_a_clipboard_the_page_copies_as_pages_always_did(browser: Any, s
 def test_a_field_that_is_wrong_marks_the_picture_until_it_is_mended(browser: Any, service: str) -> None:
     tab = Tab(browser, service)
     tab.show(START)
+    tab.page.fill("#index", "")
+    playwright.expect(tab.page.locator("#index")).to_have_attribute("aria-invalid", "true")
+    playwright.expect(tab.page.locator("#trouble")).to_be_hidden()
+    _expect_picture(tab, is_stale=False)
     tab.page.fill("#index", "none")
     playwright.expect(tab.page.locator("#trouble")).to_contain_text("index: must be a whole number")
     _expect_picture(tab, is_stale=True)
