@@ -21,6 +21,7 @@ import { showVerify } from './verify.mjs';
 
 const LATE_MS = 400, SEEN = 0.3; // the share of the picture that is enough
 const picture = $('picture'), mini = $('mini'), labelField = makeLabelField('label', (label) => change({ label }, 'label'));
+let title = ''; // of the picture
 
 // --- the picture and its lines
 
@@ -32,6 +33,7 @@ onChange(async ({ resolved, manifest }) => {
     if (image) show(image, resolved, manifest);
   } catch (error) {
     if (resolved !== page.resolved) return;
+    $('title').textContent = title;
     if (error.status === 0) disable(error); else complain(error, true);
   }
 });
@@ -44,7 +46,7 @@ function show(image, resolved, manifest) {
   picture.classList.remove('stale');
   $('frame').style.setProperty('--aspect', image.width / image.height);
   picture.ariaLabel = `synthetic ${name ? `${name}, ` : ''}image of ${resolved.model}, ${whole}`;
-  $('title').textContent = [latent === null ? `Image ${index}` : 'Written out', name].filter((part) => part !== '').join(': ');
+  title = $('title').textContent = [latent === null ? `Image ${index}` : 'Written out', name].filter((part) => part !== '').join(': ');
   where.textContent = `All synthetic, minted ${reasons.has(keyOf(resolved)) ? 'by the service' : 'in this browser'}.`;
   document.title = `${keyOf(resolved)}, ${whole} - Ganmint`;
   showLines(resolved);
