@@ -87,19 +87,24 @@ async function findModels() {
   if (!manifests.size) throw new Error('This service has no model.');
 }
 
-const firstAddress = () => `${[...manifests.keys()][0]}/7/0`;
+// Of the model that a text begins with, or the first one.
+function firstAddress(text) {
+  const [key] = text.match(/[^/]*\/[^/?]*/) ?? [''];
+  return `${manifests.has(key) ? key : [...manifests.keys()][0]}/7/0`;
+}
 
 // Shows what the URL says, or the first model. Where the URL cannot be shown, says why beside what was shown before.
 export async function fromUrl() {
+  const hash = location.hash.slice(1);
   lastEdit.id = '';
   try {
     await findModels();
-    const text = decodeURIComponent(location.hash.slice(1)) || firstAddress();
-    if (!location.hash) history.replaceState(null, '', `#${text}`);
+    const text = decodeURIComponent(hash) || firstAddress(hash);
+    if (!hash) history.replaceState(null, '', `#${text}`);
     await go(parseState(text));
   } catch (refusal) {
     if (!manifests.size) return disable(refusal);
-    page.state ??= parseState(firstAddress());
+    page.state ??= parseState(firstAddress(hash));
     await refuse(refusal);
   }
 }

@@ -80,7 +80,7 @@ export function showVerify(section, getKey = () => '') {
   for (const type of ['dragover', 'dragleave', 'drop']) addEventListener(type, (event) => {
     if (!event.dataTransfer?.types.includes('Files')) return;
     event.preventDefault(); // or the browser leaves the page for the file, wherever it is dropped
-    drop.classList.toggle('over', type === 'dragover');
+    drop.classList.toggle('over', type === 'dragover' || (type === 'dragleave' && event.relatedTarget !== null));
     if (type !== 'drop' || !event.dataTransfer.files.length) return;
     section.scrollIntoView();
     field.files = event.dataTransfer.files; // shows its name

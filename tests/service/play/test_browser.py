@@ -165,6 +165,32 @@ def test_a_file_is_verified_in_words_and_pictures(browser: Any, service: str, pa
     tab.close()
 
 
+DRAG = """([type, bytes]) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([new Uint8Array(bytes)], 'ours.png', { type: 'image/png' }));
+    const event = new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true });
+    document.getElementById('form').dispatchEvent(event);
+}"""
+
+
+@pytest.mark.parametrize("path", ["/", "/play"])
+def test_a_file_is_dropped_anywhere_and_its_answer_is_seen(browser: Any, service: str, path: str) -> None:
+    tab, expect = Tab(browser, service, viewport={"width": 1000, "height": 700}), playwright.expect
+    tab.page.goto(service + path)
+    expect(tab.page.locator("#model option").first).to_be_attached()
+    ours = list(httpx.get(f"{service}/v1/images/tiny/1.0.0/7/0.png?label=1", verify=False).content)
+    expect(tab.page.locator("#drop")).not_to_be_in_viewport()
+    tab.page.evaluate(DRAG, ["dragover", ours])
+    expect(tab.page.locator("#drop")).to_be_in_viewport()
+    tab.page.evaluate(DRAG, ["dragleave", ours])
+    expect(tab.page.locator("#drop")).not_to_be_in_viewport()
+    tab.page.evaluate(DRAG, ["drop", ours])
+    expect(tab.page.locator("#result")).to_have_text("Yes: identical")
+    expect(tab.page.locator("#result")).to_be_in_viewport()
+    expect(tab.page.locator("#pictures img")).to_be_in_viewport()
+    tab.close()
+
+
 def _change_a_pixel(file: bytes) -> bytes:
     with Image.open(io.BytesIO(file)) as image:
         marks = PngInfo()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.model_copies import install_copy
 from tests.service.play.tab import Tab, full, playwright
 
 START = full("7/0?label=1")
@@ -132,4 +135,16 @@ def test_a_change_that_is_refused_leaves_the_controls_and_the_picture_as_they_we
     playwright.expect(page.locator("#trouble")).to_have_text("label: must be 0 to 2")
     playwright.expect(page.locator("#label")).to_have_value("2")
     _expect_picture(tab, is_stale=False)
+    tab.close()
+
+
+@pytest.mark.parametrize("address", [full("7/0?label=9"), "tiny/1.0.0"])
+def test_beside_an_address_that_is_wrong_is_an_image_of_its_model(
+    browser: Any, start_app: Callable[..., str], tiny_artifact: Path, tmp_path: Path, address: str
+) -> None:
+    install_copy(tiny_artifact, tmp_path / "copy", name=f"a{len(address)}")
+    tab = Tab(browser, start_app())
+    tab.page.goto(f"{tab.url}/play#{address}")
+    tab.wait_for(full("7/0"))
+    playwright.expect(tab.page.locator("#trouble")).not_to_be_empty()
     tab.close()
