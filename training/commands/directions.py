@@ -22,7 +22,6 @@ from training.data.labels import split_class_names
 from training.data_config import DataConfig
 from training.dissection.directions import (
     CHECK_SEED,
-    CHECKED_VALUES,
     Finding,
     draw_samples,
     find_directions,
@@ -119,8 +118,9 @@ def directions(
     found = Directions(directions=tuple(passed))
     if out:
         write_output(out, _draw(sampler, found))
-        values = ", ".join(f"{value:g}" for value in CHECKED_VALUES)
-        click.echo(f"Wrote {out}: {', '.join(found.names)}, {SHOWN_IMAGES} rows each, moved by {values}")
+        click.echo(
+            f"Wrote {out}: {', '.join(found.names)}, {SHOWN_IMAGES} rows each, from one end of the reach to the other"
+        )
     _write(files, found, to)
 
 
@@ -204,12 +204,14 @@ def _train_classifiers(
 
 
 def _format(findings: list[Finding]) -> list[str]:
-    values = "".join(f"{f'V={value:g}':>9}" for value in CHECKED_VALUES)
-    lines = [f"{'DIRECTION':<12}{values}  CHANGE  MOVED  LOST CLASS"]
+    """Return a table: how far to both sides each was checked, and the means of its measure there and in between."""
+    lines = [f"{'DIRECTION':<12}{'REACH':>7}{'V=-REACH':>10}{'V=0':>10}{'V=REACH':>10}  CHANGE  MOVED  LOST CLASS"]
     for finding in findings:
-        means = "".join(f"{mean:9.3f}" for _, mean in finding.direction.means)
+        means = [mean for _, mean in finding.direction.means]
+        ends = "".join(f"{mean:10.3f}" for mean in (means[0], means[len(means) // 2], means[-1]))
         lost = "" if finding.class_loss is None else f"{finding.class_loss:.1%}"
-        line = f"{finding.direction.name:<12}{means}  {finding.change:6.2f}  {finding.share:5.0%}  {lost:>10}"
+        line = f"{finding.direction.name:<12}{finding.reach:7g}{ends}"
+        line += f"  {finding.change:6.2f}  {finding.share:5.0%}  {lost:>10}"
         if finding.failures:
             line += f"  not written: {'; '.join(finding.failures)}"
         lines.append(line.rstrip())
@@ -217,15 +219,15 @@ def _format(findings: list[Finding]) -> list[str]:
 
 
 def _draw(sampler: Sampler, found: Directions) -> bytes:
-    """Draw rows of images that are moved from left to right."""
+    """Draw rows of images that are moved from left to right, as far as their direction reaches."""
     samples = draw_samples(sampler, CHECK_SEED, SHOWN_IMAGES)
-    rows = [
-        np.stack(move_images(sampler, samples, direction.array, CHECKED_VALUES), axis=1)
-        for direction in found.directions
-    ]
+    rows = []
+    for direction in found.directions:
+        values = [value for value, _ in direction.means]
+        rows.append(np.stack(move_images(sampler, samples, direction.array, values), axis=1))
     pixels = np.concatenate(rows)
     tiles = pixels.reshape(-1, *pixels.shape[2:])
-    return images.encode(images.grid(tiles, len(CHECKED_VALUES)), "image/png", "directions")
+    return images.encode(images.grid(tiles, pixels.shape[1]), "image/png", "directions")
 
 
 def _write(files: ArtifactFiles, found: Directions, to: Path | None) -> None:

@@ -20,8 +20,9 @@ from training.progress import ProgressCallback, ignore_progress
 
 FIT_SEED = 20_270_101
 CHECK_SEED = FIT_SEED + 1
-CHECKED_VALUES = (-2.0, -1.0, 0.0, 1.0, 2.0)
-# What a direction must show from the first to the last of these values, on images that it was not found by.
+# How far a direction is checked to both sides; one that fails is tried less far.
+REACHES = (2.0, 1.5, 1.0)
+# What it must show from one end of its reach to the other, on images that it was not found by.
 MIN_CHANGE = 1.0
 MIN_SHARE = 0.8
 MAX_CLASS_LOSS = 0.05
@@ -38,7 +39,8 @@ class Finding(NamedTuple):
     """A direction, and what moving along it did.
 
     Attributes:
-        direction: with the measure's means at `CHECKED_VALUES`.
+        direction: with the measure's means at the five values that `list_values` gives for its reach.
+        reach: how far to both sides it was checked: the furthest of `REACHES` at which nothing failed, or the last.
         change: of the mean from the first to the last value, in standard deviations of the measure within a class.
         share: of the images whose measure is greater at the last value than at the first.
         class_loss: by how much fewer images have their class at an end than without moving, by a classifier, as a
@@ -47,6 +49,7 @@ class Finding(NamedTuple):
     """
 
     direction: Direction
+    reach: float
     change: float
     share: float
     class_loss: float | None
@@ -130,6 +133,11 @@ def move_images(
     return moved
 
 
+def list_values(reach: float) -> tuple[float, ...]:
+    """Return the values of V at which a direction is checked: even, from -reach to reach, 0 among them."""
+    return (-reach, -reach / 2, 0.0, reach / 2, reach)
+
+
 def check_direction(
     sampler: Sampler,
     measure: Measure,
@@ -137,26 +145,48 @@ def check_direction(
     samples: Samples,
     classifier: Classifier | None = None,
 ) -> Finding:
-    """Move images along a direction of length 1 and judge what the measure does."""
-    moved = move_images(sampler, samples, np.array(vector, np.float32), CHECKED_VALUES)
+    """Move images along a direction of length 1, as far as it does what it says, and judge what the measure does."""
+    images_at: dict[float, NDArray[np.uint8]] = {}
+    for reach in REACHES:
+        values = list_values(reach)
+        missing = [value for value in values if value not in images_at]
+        images_at |= zip(missing, move_images(sampler, samples, np.array(vector, np.float32), missing))
+        moved = [images_at[value] for value in values]
+        finding = _judge(measure, vector, reach, moved, samples.labels, classifier)
+        if not finding.failures:
+            break
+    return finding
+
+
+def _judge(
+    measure: Measure,
+    vector: tuple[float, ...],
+    reach: float,
+    moved: Sequence[NDArray[np.uint8]],
+    labels: NDArray[np.int64],
+    classifier: Classifier | None,
+) -> Finding:
+    """Judge what happened to images of these labels at each of the values of a reach."""
     values = np.stack([measure.check(images) for images in moved])
     means = values.mean(axis=1)
-    unmoved = values[CHECKED_VALUES.index(0.0)]
-    deviation = float(np.sqrt(np.mean((unmoved - _class_means(unmoved, samples.labels)) ** 2)))
+    unmoved = values[len(values) // 2]
+    deviation = float(np.sqrt(np.mean((unmoved - _class_means(unmoved, labels)) ** 2)))
     change = float(means[-1] - means[0]) / max(deviation, 1e-9)
     share = float(np.mean(values[-1] > values[0]))
     class_loss = None
     if classifier is not None:
-        kept = [_share_kept(classifier.predict(images).labels, samples.labels, measure.kept) for images in moved]
-        class_loss = kept[CHECKED_VALUES.index(0.0)] - min(kept[0], kept[-1])
+        first, middle, last = (
+            _share_kept(classifier.predict(moved[k]).labels, labels, measure.kept) for k in (0, len(moved) // 2, -1)
+        )
+        class_loss = middle - min(first, last)
     direction = Direction(
         name=measure.name,
         description=measure.description,
         measure=measure.definition,
-        means=tuple((value, round(float(mean), 4)) for value, mean in zip(CHECKED_VALUES, means)),
+        means=tuple((value, round(float(mean), 4)) for value, mean in zip(list_values(reach), means)),
         vector=vector,
     )
-    return Finding(direction, change, share, class_loss, _list_failures(means, change, share, class_loss))
+    return Finding(direction, reach, change, share, class_loss, _list_failures(means, change, share, class_loss))
 
 
 def _share_kept(found: NDArray[np.int64], wanted: NDArray[np.int64], kept: NDArray[np.int64] | None) -> float:

@@ -72,7 +72,10 @@ function start(key, names) {
 
 async function describe(key) { // what changes along each, in words
   const { directions: known } = await readJson(`v1/models/${key}/directions.json`, page.apiKey);
-  if (key === model) known.forEach(({ description }, k) => { $('directions').children[k].lastChild.textContent = description; });
+  if (key === model) known.forEach(({ description, means = [] }, k) => {
+    const reach = means.length ? `; checked to ±${means.at(-1)[0]}` : '';
+    $('directions').children[k].lastChild.textContent = description + reach;
+  });
 }
 
 function moveAlong(part, value) {

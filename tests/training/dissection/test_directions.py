@@ -87,10 +87,20 @@ def test_a_measure_that_does_not_grow_is_not_written(sampler: Sampler) -> None:
     assert "the mean does not grow at every step" in folded.failures
 
 
-def test_images_must_keep_their_class(sampler: Sampler) -> None:
+def test_a_direction_reaches_as_far_as_images_keep_their_class(
+    sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find(sampler, make_measure()).reach == 2
     finding = find(sampler, make_measure(), Judge())
-    assert finding.class_loss is not None and finding.class_loss > 0.05
-    assert [failure for failure in finding.failures if "lose their class" in failure]
+    assert finding.failures == () and finding.reach == 1
+    assert [value for value, _ in finding.direction.means] == [-1, -0.5, 0, 0.5, 1]
+    assert finding.class_loss is not None and 0.03 < finding.class_loss < 0.05
+    # Half as far, half as much.
+    assert finding.change == pytest.approx(2, abs=0.2)
+
+    monkeypatch.setattr("training.dissection.directions.MAX_CLASS_LOSS", 0.03)
+    nowhere = find(sampler, make_measure(), Judge())
+    assert nowhere.reach == 1 and any("lose their class" in failure for failure in nowhere.failures)
 
 
 def test_along_a_direction_of_a_label_the_class_may_change_but_not_the_other_labels(sampler: Sampler) -> None:
@@ -98,8 +108,8 @@ def test_along_a_direction_of_a_label_the_class_may_change_but_not_the_other_lab
     free = find(sampler, make_measure()._replace(kept=np.zeros(classes, np.int64)), Judge())
     bound = find(sampler, make_measure()._replace(kept=np.arange(classes)), Judge())
 
-    assert free.class_loss == 0
-    assert bound.class_loss is not None and bound.class_loss > 0.05
+    assert (free.class_loss, free.reach) == (0, 2)
+    assert bound.reach == 1
 
 
 def test_what_a_direction_has_in_common_with_others_is_taken_out_of_it() -> None:
@@ -213,7 +223,7 @@ def test_a_column_of_numbers_has_a_direction(
     lines = {line.split()[0]: line for line in result.output.splitlines()}
     assert {"brightness", "light", "level"} <= lines.keys()
     # Expected levels, which lie in the column's range.
-    assert all(0 <= float(text) <= 1 for text in lines["light"].split()[1:6])
+    assert all(0 <= float(text) <= 1 for text in lines["light"].split()[2:5])
 
     refused = command(*options, "--column", "brightness=level")
     assert (
