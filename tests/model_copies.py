@@ -17,11 +17,12 @@ from models.store import StoredModel
 # The directions of tests/data/address_vectors.json, for latents of length 8.
 DIRECTIONS_OF_TINY = Directions(
     directions=tuple(
-        Direction(name=name, description=f"more {name}", measure="none", vector=vector)
-        for name, vector in (
-            ("tilt", (0.6, 0, -0.8, 0, 0, 0, 0, 0)),
+        Direction(name=name, description=f"more {name}", measure="none", means=means, vector=vector)
+        for name, means, vector in (
+            ("tilt", ((-1.5, 3.0), (0.0, 4.0), (1.5, 6.0)), (0.6, 0, -0.8, 0, 0, 0, 0, 0)),
             (
                 "wide-2",
+                (),
                 (0.07001401, -0.14002801, 0.21004201, -0.28005603, 0.35007003, -0.42008403, 0.49009803, -0.56011206),
             ),
         )

@@ -243,6 +243,7 @@ def test_a_model_with_directions_has_their_sliders(
     tab.wait_for(f"{plain}&dir.wide-2=-4")
     assert tab.largest_difference(f"{plain}&dir.wide-2=-4") <= 1
     playwright.expect(page.locator("#dir-wide-2-hint")).to_have_text("more wide-2")
+    playwright.expect(page.locator("#dir-tilt-hint")).to_have_text("more tilt; checked to ±1.5")
     assert page.get_attribute("#dir-wide-2", "aria-describedby") == "dir-wide-2-hint"
     page.press("#dir-wide-2", "Delete")
     tab.wait_for(plain)
