@@ -55,6 +55,10 @@ class EncoderConfig(Frozen):
         validation_alias=AliasChoices("kl_weight", "divergence"),
         description="of the latents' KL divergence from the prior, in nats, relative to the reconstruction loss",
     )
+    judged: bool = Field(
+        default=False,
+        description="D judges images from the encoder's latents, too, so that they become as sharp as those from drawn ones",
+    )
 
 
 class ProjectedConfig(Frozen):

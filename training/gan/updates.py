@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.networks import one_hot
 from training.config import Config
 from training.gan.discriminators import DiscriminatorOutput
+from training.gan.encoders import Posterior
 from training.gan.image_ops import clip_pixels
 from training.gan.learners import Learners, optimizer_step
 from training.gan.losses import OBJECTIVES, infogan_loss, zero_centered_gradient_penalty
@@ -56,14 +57,12 @@ def update_generator(
     Returns: GENERATOR_STATS as far as they apply, and what the projected discriminator saw, if there is one.
     """
     config = inputs.config
-    sampled = SAMPLED if learners.encoder else ALL_ROWS
-    z = inputs.latents(LATENTS_FOR_G)
-    posterior = None
-    if learners.encoder:
-        with inputs.autocast():
-            posterior = learners.encoder.network(real[ENCODED], labels[ENCODED])
-        z = insert_encoded(z, posterior, config.latent_std)
+    is_encoded_judged = config.encoder is not None and config.encoder.judged
+    judged = SAMPLED if learners.encoder and not is_encoded_judged else ALL_ROWS
+    z, posterior = _latents(learners, inputs, LATENTS_FOR_G, real, labels)
     fake = _generate(learners, inputs, z, labels)
+    # Its own latents' images, so that D's loss does not reach the encoder.
+    judged_fake = _generate(learners, inputs, z.detach(), labels) if is_encoded_judged else fake[judged]
 
     loss = torch.zeros(len(labels), device=inputs.device)
     rows: Stats = {}
@@ -72,15 +71,15 @@ def update_generator(
     with _frozen(learners.D), _frozen(heads):
         if sees_pixels(config):
             adversarial, infogan = _adversarial_terms(
-                learners, inputs, real[sampled], fake[sampled], labels[sampled], z[sampled]
+                learners, inputs, real[judged], judged_fake, labels[judged], z[judged].detach()
             )
             pixel_weight = inputs.scheduled(config.projected.pixel_weight) if config.projected else 1.0
-            loss[sampled] += pixel_weight * adversarial + config.infogan_weight * infogan
+            loss[judged] += pixel_weight * adversarial + config.infogan_weight * infogan
             rows["loss_G"] = adversarial
         if learners.judge and config.projected:
-            pairs = _see_projected(learners.judge, inputs, real[sampled], fake[sampled], labels[sampled])
+            pairs = _see_projected(learners.judge, inputs, real[judged], judged_fake, labels[judged])
             projected_loss = learners.judge.generator_loss(pairs, OBJECTIVES[config.objective])
-            loss[sampled] += inputs.scheduled(config.projected.weight) * projected_loss
+            loss[judged] += inputs.scheduled(config.projected.weight) * projected_loss
             rows["loss_G_projected"] = projected_loss
         if config.encoder and posterior:
             recon_loss = reconstruction_loss(fake[ENCODED], real[ENCODED])
@@ -97,8 +96,11 @@ def update_discriminator(learners: Learners, inputs: StepInputs, real: Tensor, l
     """Train the discriminator that sees pixels; return DISCRIMINATOR_STATS."""
     config = inputs.config
     objective = OBJECTIVES[config.objective]
-    z = inputs.latents(LATENTS_FOR_D)
     with torch.no_grad():
+        if config.encoder and config.encoder.judged:
+            z, _ = _latents(learners, inputs, LATENTS_FOR_D, real, labels)
+        else:
+            z = inputs.latents(LATENTS_FOR_D)
         fake = _generate(learners, inputs, z, labels)
     penalty_weight = inputs.penalty_weight
     real.requires_grad_(penalty_weight > 0)
@@ -138,6 +140,18 @@ def update_heads(learners: Learners, inputs: StepInputs, pairs: FeaturePairs) ->
         "penalty_projected": penalty_weight * losses.penalty,
     }
     return _means(inputs, rows)
+
+
+def _latents(
+    learners: Learners, inputs: StepInputs, part: int, real: Tensor, labels: Tensor
+) -> tuple[Tensor, Posterior | None]:
+    """Return latents (n, z_dim), with an encoder half of them read from real images, and what it read."""
+    z = inputs.latents(part)
+    if not learners.encoder:
+        return z, None
+    with inputs.autocast():
+        posterior: Posterior = learners.encoder.network(real[ENCODED], labels[ENCODED])
+    return insert_encoded(z, posterior, inputs.config.latent_std), posterior
 
 
 def _generate(learners: Learners, inputs: StepInputs, z: Tensor, labels: Tensor) -> Tensor:
