@@ -66,6 +66,7 @@ def update_generator(
 
     loss = torch.zeros(len(labels), device=inputs.device)
     rows: Stats = {}
+    encoded_rows: Stats = {}
     pairs = None
     heads = learners.judge.discriminator.heads if learners.judge else None
     with _frozen(learners.D), _frozen(heads):
@@ -85,11 +86,11 @@ def update_generator(
             recon_loss = reconstruction_loss(fake[ENCODED], real[ENCODED])
             kl = kl_divergence(posterior)
             loss[ENCODED] += inputs.scheduled(config.encoder.weight) * (recon_loss + config.encoder.kl_weight * kl)
-            rows |= {"recon_loss": recon_loss, "kl": kl}
+            encoded_rows = {"recon_loss": recon_loss, "kl": kl}
         trained = [learners.generator, *([learners.encoder] if learners.encoder else [])]
         updated = trained[1:] if inputs.is_generator_frozen else trained
         grad_norm = optimizer_step(loss, trained, inputs.group, updated)
-    return {**_means(inputs, rows), "grad_norm_G": grad_norm}, pairs
+    return {**_means(inputs, rows), **_means(inputs, encoded_rows), "grad_norm_G": grad_norm}, pairs
 
 
 def update_discriminator(learners: Learners, inputs: StepInputs, real: Tensor, labels: Tensor) -> Stats:
@@ -208,6 +209,8 @@ def _frozen(network: nn.Module | None) -> Iterator[None]:
 
 
 def _means(inputs: StepInputs, rows: Stats) -> Stats:
+    if not rows:
+        return {}
     return {name: row.mean() for name, row in inputs.group.gather_named(rows).items()}
 
 
