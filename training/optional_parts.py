@@ -57,7 +57,7 @@ class EncoderConfig(Frozen):
     )
     judged: bool = Field(
         default=False,
-        description="D judges images from the encoder's latents, too, so that they become as sharp as those from drawn ones",
+        description="D judges images from the encoder's latents, too, so that they become as sharp as the others",
     )
 
 

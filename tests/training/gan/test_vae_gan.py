@@ -83,9 +83,10 @@ def test_real_images_are_reconstructed(tiny_config: MakeConfig) -> None:
     assert spread == pytest.approx(0.44, abs=0.01)
 
 
-def test_the_discriminator_does_not_train_the_encoder(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
+@pytest.mark.parametrize("judged", ["false", "true"])
+def test_the_discriminator_does_not_train_the_encoder(tiny_config: MakeConfig, tiny_data: Dataset, judged: str) -> None:
     """Without a weight of the reconstruction, no gradient is left."""
-    trainer = Trainer(tiny_config("encoder={weight: 0}"), tiny_data, "cpu")
+    trainer = Trainer(tiny_config(f"encoder={{weight: 0, judged: {judged}}}"), tiny_data, "cpu")
     assert trainer.learners.encoder is not None
     before = [w.clone() for w in trainer.learners.encoder.network.parameters()]
 
@@ -95,20 +96,25 @@ def test_the_discriminator_does_not_train_the_encoder(tiny_config: MakeConfig, t
         assert torch.equal(old, new)
 
 
-def test_d_does_not_see_encoded_images(
-    tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("judged", [False, True])
+def test_d_sees_encoded_images_only_if_asked(
+    tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch, judged: bool
 ) -> None:
-    def trained(encoded: float) -> list[torch.Tensor]:
-        trainer = Trainer(tiny_config("encoder={weight: 0}"), tiny_data, "cpu")
+    def train(encoded: float) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Train G and D on latents of which those that were read are all the same; return their weights."""
+        trainer = Trainer(tiny_config(f"encoder={{weight: 0, judged: {judged}}}"), tiny_data, "cpu")
         real, labels = trainer.inputs().real_batch()
         z = trainer.inputs().latents(0)
         z[::2] = encoded
         monkeypatch.setattr(updates, "insert_encoded", lambda *_: z)
+        # First, so that both start from the same generator.
+        updates.update_discriminator(trainer.learners, trainer.inputs(), real.clone(), labels)
+        D = [w.clone() for w in trainer.learners.D.parameters()]
         updates.update_generator(trainer.learners, trainer.inputs(), real, labels)
-        return list(trainer.learners.G.parameters())
+        return D, list(trainer.learners.G.parameters())
 
-    for one, other in zip(trained(0.5), trained(-3.0)):
-        assert torch.equal(one, other)
+    for one, other in zip(train(0.5), train(-3.0)):
+        assert all(torch.equal(a, b) for a, b in zip(one, other)) is not judged
 
 
 @pytest.mark.parametrize(
