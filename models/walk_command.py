@@ -32,7 +32,7 @@ SIDE_PIXELS = 256
 @click.command(
     epilog="\b\nExamples:\n"
     "  ganmint walk 'digits/4.2.0/7/0?label=3' 'digits/4.2.0/8/0?label=5' --out walk.webp\n"
-    "  ganmint walk faces/1.3.0/7/0 faces/1.3.0/8/0 faces/1.3.0/9/0 --loop --resample lanczos --out faces.gif"
+    "  ganmint walk faces/1.4.0/7/0 faces/1.4.0/8/0 faces/1.4.0/9/0 --loop --resample lanczos --out faces.gif"
 )
 @click.argument("stops", metavar="ADDRESS ADDRESS...", nargs=-1, required=True)
 @click.option("--out", type=PATH, required=True, help="The video to write: .mp4 (extra video), .webp or .gif.")
