@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from models import artifact, images, store
 from models.address import Address, parse_query
@@ -20,6 +21,8 @@ from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 
 MAX_GRID_IMAGES = 10_000
+# Of the parameters, what may stand beside an address.
+_BESIDE_ADDRESS = frozenset({"model", "out", "extension", "device"})
 
 
 @click.command(
@@ -28,9 +31,10 @@ MAX_GRID_IMAGES = 10_000
     "  ganmint sample digits --seed 7 --count 64 --labels balanced --out grid.png\n"
     "  ganmint sample digits --seed 7 --count 10 --labels 3,1,4,1,5,9,2,6,5,3 --out pictures\n"
     "  ganmint sample digits --seed 7 --labels 3 --to 8.0 --to-label 5 --at 0.5 --out between.png\n"
-    "  ganmint sample faces --seed 7 --index 3 --paste 2_7.0_9_4_14_12 --out smile.png",
+    "  ganmint sample faces --seed 7 --index 3 --paste 2_7.0_9_4_14_12 --out smile.png\n"
+    "  ganmint sample 'digits/4.2.0/7/0?label=3&psi=0.7' --out three.png",
 )
-@click.argument("model")
+@click.argument("model", metavar="MODEL|ADDRESS")
 @seed_option
 @index_option
 @click.option("--count", type=int, default=1, show_default=True, help="How many images; over HTTP this is n.")
@@ -76,7 +80,9 @@ MAX_GRID_IMAGES = 10_000
     help="The type of the files in a folder.",
 )
 @device_option
+@click.pass_context
 def sample(
+    context: click.Context,
     model: str,
     seed: int,
     index: int,
@@ -96,22 +102,18 @@ def sample(
 ) -> None:
     """Mint images to files. MODEL is a name or name/version.
 
-    Each file has the very bytes that the service answers for the same address.
+    Each file has the very bytes that the service answers for the same address. In place of MODEL, a whole ADDRESS such
+    as digits/4.2.0/7/0?label=3 mints that one image; quote it, because of its ? and &.
     """
-    sampler = artifact.load_files(store.read_artifact(store.find_model(model)), resolve_device(device))
-    mix = {"to": to, "tolabel": to_label, "at": at}
-    query = [f"{name}={value}" for name, value in mix.items() if value is not None]
-    query += [f"z{edit}" for edit in edits] + [name_direction(edit) for edit in directions]
-    query += [f"paste={paste}" for paste in pastes] + [f"u{unit}" for unit in units]
-    batch = _Batch(
-        sampler.manifest,
-        seed,
-        index,
-        count,
-        None if labels is None else parse_labels(labels),
-        psi,
-        parse_query("&".join(query)) if query else {},
-    )
+    batch: _Batch | _OneAddress
+    if _is_address(model):
+        _refuse_options(context)
+        sampler, batch = _load_address(model, device)
+    else:
+        sampler = artifact.load_files(store.read_artifact(store.find_model(model)), resolve_device(device))
+        spec = None if labels is None else parse_labels(labels)
+        query = _join_edits({"to": to, "tolabel": to_label, "at": at}, edits, directions, pastes, units)
+        batch = _Batch(sampler.manifest, seed, index, count, spec, psi, parse_query(query) if query else {})
     if out.suffix.removeprefix(".") in EXTENSIONS:
         if count > MAX_GRID_IMAGES:
             raise InputError(f"one picture holds at most {MAX_GRID_IMAGES} images, got {count}; give a folder", "n")
@@ -120,6 +122,66 @@ def sample(
     if out.suffix and not out.is_dir():
         raise InputError(f"{out.name} is no known picture type; there are: .{', .'.join(EXTENSIONS)}", "--out")
     _write_files(sampler, batch, out, extension)
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether a text is an address, or meant as one, and not name or name/version."""
+    return "?" in text or text.count("/") > 1
+
+
+def _refuse_options(context: click.Context) -> None:
+    """Refuse the options that an address has itself.
+
+    Raises: InputError naming the first that was given.
+    """
+    for option in context.command.params:
+        name = option.name or ""
+        is_given = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if is_given and name not in _BESIDE_ADDRESS:
+            message = "cannot be given beside an address, which says it all; change the address, or name a model"
+            raise InputError(message, option.opts[0])
+
+
+def _load_address(text: str, device: str) -> tuple[Sampler, _OneAddress]:
+    """Load the model of an address.
+
+    Raises: InputError naming the part of the address at fault; ModelNotFoundError.
+    """
+    try:
+        requested = Address.parse(text)
+        files = store.read_artifact(store.find_model(f"{requested.model}/{requested.version}"))
+        address = files.manifest.check(requested)
+    except InputError as error:
+        raise InputError(error.reason, "ADDRESS" if error.field == "address" else f"ADDRESS.{error.field}") from None
+    return artifact.load_files(files, resolve_device(device)), _OneAddress(address)
+
+
+def _join_edits(
+    mix: dict[str, str | None],
+    edits: tuple[str, ...],
+    directions: tuple[str, ...],
+    pastes: tuple[str, ...],
+    units: tuple[str, ...],
+) -> str:
+    """Return the options that edit images as they stand in an address."""
+    query = [f"{name}={value}" for name, value in mix.items() if value is not None]
+    query += [f"z{edit}" for edit in edits] + [name_direction(edit) for edit in directions]
+    return "&".join(query + [f"paste={paste}" for paste in pastes] + [f"u{unit}" for unit in units])
+
+
+@dataclass(frozen=True)
+class _OneAddress:
+    """The image of an address, in the place of a `_Batch`."""
+
+    address: Address
+    count: int = 1
+
+    def addresses(self, start: int, n: int) -> list[Address]:
+        """Return the address."""
+        return [self.address][start : start + n]
+
+    def check(self) -> None:
+        """Do nothing: it was checked when it was read."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +235,7 @@ def _describe_label(manifest: Manifest, address: Address) -> str:
     return f" ({f'{manifest.continuous_label} {name}'.lstrip()})"
 
 
-def _write_files(sampler: Sampler, batch: _Batch, out: Path, extension: str) -> None:
+def _write_files(sampler: Sampler, batch: _Batch | _OneAddress, out: Path, extension: str) -> None:
     batch.check()
     for start in range(0, batch.count, sampler.batch_size):
         addresses = batch.addresses(start, min(sampler.batch_size, batch.count - start))
@@ -182,7 +244,7 @@ def _write_files(sampler: Sampler, batch: _Batch, out: Path, extension: str) -> 
                 out / f"{_make_file_name(address)}.{extension}",
                 images.encode(pixels, EXTENSIONS[extension], str(address)),
             )
-    click.echo(f"Wrote {batch.count} images to {out}")
+    click.echo(f"Wrote {batch.count} image{'s' * (batch.count > 1)} to {out}")
 
 
 def _make_file_name(address: Address) -> str:

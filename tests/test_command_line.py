@@ -20,6 +20,7 @@ import ganmint
 from ganmint.cli import COMMANDS as SUBCOMMANDS
 from ganmint.cli import cli, main
 from models import signing, store
+from models.marks import read_address
 from models.runtime import processor
 from models.runtime.loading import RUNTIME_VARIABLE
 from tests.conftest import Command
@@ -723,6 +724,76 @@ def test_an_image_does_not_depend_on_its_neighbours_nor_on_its_file(
     command("sample", "tiny", "--seed", "7", "--index", "4", "--labels", "1", "--out", str(tmp_path / "one.png"))
 
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "all" / "tiny_1.0.0_7_4_label=1.png").read_bytes()
+
+
+def test_sample_mints_a_whole_address(models: Path, command: Command, tmp_path: Path) -> None:
+    address = "tiny/1.0.0/7/4?label=1&psi=0.5&to=8.0&at=0.25&z2=-1.5"
+    edits = ("--psi", "0.5", "--to", "8.0", "--at", "0.25", "--z", "2=-1.5")
+
+    whole = command("sample", address, "--out", str(tmp_path / "whole.png"))
+    parts = command("sample", "tiny", "--seed", "7", "--index", "4", "--labels", "1", *edits, "--out", str(tmp_path))
+    folder = command("sample", address, "--out", str(tmp_path / "folder"), "--format", "webp")
+
+    assert (whole.code, parts.code, folder.code) == (0, 0, 0)
+    assert whole.output == f"Wrote {tmp_path / 'whole.png'}: 1 image beginning with {address}\n"
+    name = address.replace("/", "_").replace("?", "_").replace("&", "_")
+    assert (tmp_path / "whole.png").read_bytes() == (tmp_path / f"{name}.png").read_bytes()
+    assert files(tmp_path / "folder") == [f"{name}.webp"]
+
+
+def test_sample_mints_a_latent_that_is_written_out(models: Path, command: Command, tmp_path: Path) -> None:
+    model = ganmint.load("tiny", device="cpu")
+    address = str(model.mint_latents([[0.5] * model.manifest.latents.z_dim], labels=1).addresses[0])
+
+    assert command("sample", address, "--out", str(tmp_path / "one.png")).code == 0
+
+    assert read_address((tmp_path / "one.png").read_bytes()) == address
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--seed", "0"),
+        ("--index", "0"),
+        ("--count", "1"),
+        ("--labels", "1"),
+        ("--psi", "1"),
+        ("--to", "8.0"),
+        ("--to-label", "1"),
+        ("--at", "0.5"),
+        ("--z", "1=1"),
+        ("--direction", "a=1"),
+        ("--paste", "0_7.0_0_0_1_1"),
+        ("--unit", "0.1=1"),
+    ],
+)
+def test_sample_refuses_beside_an_address_what_the_address_says(
+    models: Path, option: tuple[str, str], command: Command, tmp_path: Path
+) -> None:
+    result = command("sample", "tiny/1.0.0/7/4", *option, "--out", str(tmp_path / "out.png"))
+
+    assert result.code == 2
+    assert result.errors.startswith(f"Error: {option[0]}: cannot be given beside an address")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("tiny/1.0.0/7", "ADDRESS: 'tiny/1.0.0/7' is not of the form model/version/seed/index"),
+        ("tiny?label=1", "ADDRESS: 'tiny?label=1' is not of the form model/version/seed/index"),
+        ("tiny/1.0.0/-7/0", "ADDRESS.seed: must be a whole number"),
+        ("tiny/1.0.0/7/0?psi=2", "ADDRESS.psi: must be a number above 0"),
+        ("tiny/1.0.0/7/0?label=9", "ADDRESS.label: "),
+        ("tiny/1.0.0/7/0?dir.nosuch=1", "ADDRESS.dir.nosuch: the directions of tiny 1.0.0 are"),
+    ],
+)
+def test_sample_names_the_part_of_an_address_at_fault(
+    models: Path, address: str, words: str, command: Command, tmp_path: Path
+) -> None:
+    result = command("sample", address, "--out", str(tmp_path / "out.png"))
+
+    assert result.code == 2
+    assert result.errors.startswith(f"Error: {words}")
 
 
 @pytest.mark.parametrize("out", ["file", "folder.png", "file/x.png"])
