@@ -30,8 +30,8 @@ MEDIA_TYPES = {
 }
 # What is compressed here, once for all requests. JSON is what service.compression does.
 COMPRESSED = (".html", ".css", ".mjs", ".svg", ".wasm")
-# Comments are for who reads the sources. Their lines stay, so that errors in a browser name the same ones.
-_COMMENT = re.compile(rb"^[ \t]*//.*$", re.MULTILINE)
+# Comments and indentation are for who reads the sources. All lines stay, so that errors in a browser name the same ones.
+_FOR_READERS = re.compile(rb"^[ \t]+(?://.*)?|^//.*", re.MULTILINE)
 
 
 @cache
@@ -66,8 +66,8 @@ def respond_with_file(request: Request, page: str, name: str) -> Response:
 def _read_file(page: str, name: str, is_compressed: bool) -> tuple[bytes, str]:
     """Return a file of the package, as it is sent, and the ETag of that."""
     content = (resources.files("service") / "static" / page / name).read_bytes()
-    if name.endswith(".mjs"):
-        content = _COMMENT.sub(b"", content)
+    if name.endswith((".mjs", ".html")):
+        content = _FOR_READERS.sub(b"", content)
     if is_compressed:
         content = gzip.compress(content, mtime=0)
     return content, f'"{hashlib.sha256(content).hexdigest()[:32]}"'

@@ -50,8 +50,8 @@ const compare = (a, b) => a.map((value, k) => value - b[k]).find((difference) =>
 export const sortPastes = (pastes) => [...pastes].sort((a, b) => compare([a.level, ...a.rectangle], [b.level, ...b.rectangle]));
 export const sortUnits = (units) => [...units].sort((a, b) => compare([a.level, a.unit], [b.level, b.unit]));
 
-const contains = ([y0, x0, y1, x1], [top, left, bottom, right]) => y0 <= top && x0 <= left && y1 >= bottom && x1 >= right;
-const overlaps = (a, b) => Math.max(a[0], b[0]) < Math.min(a[2], b[2]) && Math.max(a[1], b[1]) < Math.min(a[3], b[3]);
+export const contains = ([y0, x0, y1, x1], [top, left, bottom, right]) => y0 <= top && x0 <= left && y1 >= bottom && x1 >= right;
+export const overlaps = (a, b) => Math.max(a[0], b[0]) < Math.min(a[2], b[2]) && Math.max(a[1], b[1]) < Math.min(a[3], b[3]);
 
 // Throws an Error where sorted edits are too many, or one covers another.
 export function checkEdits({ paste, units }) {

@@ -6,13 +6,13 @@ import { getRectangle, makeRectangle, setRectangle } from './brush.mjs';
 import { getLevel } from './editing.mjs';
 import { $ } from './elements.mjs';
 import { listFollowing } from './following.mjs';
-import { addPaste, formatPaste } from './level_edits.mjs';
+import { addPaste, contains, formatPaste, overlaps } from './level_edits.mjs';
 import { keyOf } from './minter.mjs';
-import { change, onStill, page } from './page.mjs';
+import { change, onChange, onStill, page } from './page.mjs';
 import { makeThumbnails } from './thumbnails.mjs';
 import { attempt, complain } from './trouble.mjs';
 
-const panel = $('edits'), list = $('sources'),
+const panel = $('edits'), list = $('sources'), note = $('paste-note'),
   thumbnails = makeThumbnails(list, ({ hash }) => attempt('wrong-paste', () => paste({ ...readSource(hash), label: page.state.label })));
 
 function showSources(onError) {
@@ -24,13 +24,21 @@ function showSources(onError) {
 onStill((_, onError) => showSources(onError));
 panel.addEventListener('toggle', () => showSources(complain));
 
-function paste({ seed, index, label }) {
+// Units are set after pastes: those inside the rectangle would leave nothing of it, so they are taken back.
+async function paste({ seed, index, label }) {
   const { state, resolved, manifest } = page, rectangle = getRectangle() ?? makeRectangle();
   const one = { level: getLevel(), seed, index, label, rectangle };
   resolve({ ...resolved, paste: addPaste(resolved.paste, one) }, manifest); // refuses one that changes nothing
   if (!getRectangle()) setRectangle(rectangle);
-  change({ paste: addPaste(state.paste, one) }, formatPaste(one));
+  const under = state.units.filter((unit) => unit.level === one.level && (!unit.rectangle || overlaps(rectangle, unit.rectangle)));
+  const taken = under.filter((unit) => unit.rectangle && contains(rectangle, unit.rectangle)), kept = under.length - taken.length;
+  await change({ paste: addPaste(state.paste, one), units: state.units.filter((unit) => !taken.includes(unit)) }, formatPaste(one));
+  note.textContent = (taken.length ? `Edited units taken back: ${taken.length}. ` : '')
+    + (kept ? `Kept, as they are edited outside the rectangle, too: ${kept}; buttons below the picture take them back.` : '');
+  note.scrollIntoView({ block: 'nearest' });
 }
+
+onChange(() => { note.textContent = ''; });
 
 // SEED.INDEX, an address, or a link to this page -> {seed, index, label}
 function readSource(text) {

@@ -310,3 +310,25 @@ def test_a_service_that_keeps_its_weights_edits_by_number(browser: Any, start_ap
     tab.wait_for(f"{START}&u0.3=0")
     assert tab.largest_difference(f"{START}&u0.3=0") == 0
     tab.close()
+
+
+def test_a_paste_takes_back_the_units_that_are_edited_in_its_rectangle(browser: Any, service: str) -> None:
+    # Inside it; also outside of it; everywhere; beside it; of another level.
+    units = ["u0.0=0_1_0_2_2", "u0.1=0_0_0_2_2", "u0.2=0", "u0.3=0_0_0_1_4", "u1.0=0_2_0_4_2"]
+    tab = _open(browser, service, f"{START}&{'&'.join(units)}")
+    note = tab.page.locator("#paste-note")
+    _drag(tab, 4, (1, 0, 3, 2))
+    tab.page.fill("#source", "9.5")
+    tab.page.press("#source", "Enter")
+    pasted = f"{START}&paste=0_9.5_1_1_0_3_2&{'&'.join(units[1:])}"
+    tab.wait_for(pasted)
+    playwright.expect(note).to_have_text(
+        "Edited units taken back: 1. Kept, as they are edited outside the rectangle, too: 2; "
+        "buttons below the picture take them back."
+    )
+    playwright.expect(note).to_be_in_viewport()
+    assert tab.largest_difference(pasted) <= 1
+    tab.page.go_back()
+    tab.wait_for(f"{START}&{'&'.join(units)}")
+    playwright.expect(note).to_have_text("")
+    tab.close()
