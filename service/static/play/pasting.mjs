@@ -35,7 +35,7 @@ async function paste({ seed, index, label }) {
   await change({ paste: addPaste(state.paste, one), units: state.units.filter((unit) => !taken.includes(unit)) }, formatPaste(one));
   note.textContent = (taken.length ? `Edited units taken back: ${taken.length}. ` : '')
     + (kept ? `Kept, as they are edited outside the rectangle, too: ${kept}; buttons below the picture take them back.` : '');
-  note.scrollIntoView({ block: 'nearest' });
+  if (note.textContent) note.scrollIntoView({ block: 'nearest' });
 }
 
 onChange(() => { note.textContent = ''; });

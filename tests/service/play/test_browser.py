@@ -427,6 +427,22 @@ def test_the_lab_plays_a_recording_and_trains(browser: Any, service: str) -> Non
     tab.close()
 
 
+def test_the_axes_of_the_labs_charts_end_at_the_whole(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    captions = tab.page.locator("#charts figcaption span")
+    for key, bumps, share in (("toy25", 25, 0.866), ("toy25-classic", 8, 0.822)):
+        tab.page.goto(f"{service}/play/lab#{key}")
+        tab.page.reload()
+        tab.page.wait_for_selector('body[data-ready="yes"]')
+        playwright.expect(captions.nth(0)).to_have_text("bumps kept, of 25 (0 to 25)")
+        playwright.expect(captions.nth(1)).to_have_text("points on a bump (0 to 100 %)")
+        curves = tab.page.locator("#charts polyline").evaluate_all(
+            "lines => lines.map(({ points }) => Math.min(...[...points].map(({ y }) => y)))"
+        )
+        assert curves[:2] == pytest.approx([100 - 4 * bumps, 100 - 100 * share], abs=0.1)
+    tab.close()
+
+
 def test_on_a_phone_the_plot_of_the_lab_stays_in_view(browser: Any, service: str) -> None:
     tab = Tab(browser, service, viewport={"width": 390, "height": 844})
     tab.page.goto(f"{service}/play/lab")

@@ -15,6 +15,7 @@ const LIVE = { key: 'live', name: 'Train one here', story: 'Two small networks, 
 const NAMES = { modes: 'bumps kept, of 25', on_a_mode: 'points on a bump', exact_precision: 'precision', exact_recall: 'recall', mean: 'mean, of 4', sd: 'deviation, of 1.25', acc_pair: 'pairs D ranks rightly', loss_G: 'loss of G', loss_D: 'loss of D' };
 const SCORES = ['modes', 'on_a_mode', 'exact_precision', 'exact_recall', 'mean', 'sd', 'acc_pair'], LOSSES = ['loss_G', 'loss_D'];
 const CHARTS = [['modes'], ['on_a_mode'], ['exact_precision', 'exact_recall'], ['mean', 'sd'], LOSSES];
+const WHOLES = { modes: 25, on_a_mode: 1, exact_precision: 1, exact_recall: 1 }; // ends of axes, so that little looks little
 const SHOWN = ['real', 'points', 'judge', 'manifold'];
 const LIVE_VIEW = { low: -3, high: 11, dimensions: 1 }, LIVE_POINTS = 400, FRAME_MS = 12, MAX_TICKS = 400;
 
@@ -112,7 +113,7 @@ function showCharts() {
     const drawn = names.filter((name) => ticks.some((tick) => Number.isFinite(tick.values[name])));
     if (!drawn.length || ticks.length < 2) return [];
     const all = drawn.flatMap((name) => ticks.map((tick) => tick.values[name])).filter(Number.isFinite);
-    const low = Math.min(0, ...all), high = Math.max(...all) || 1;
+    const low = Math.min(0, ...all), high = WHOLES[drawn[0]] ?? (Math.max(...all) || 1);
     const picture = svg('svg', { viewBox: '0 0 100 100', preserveAspectRatio: 'none', 'aria-hidden': 'true' });
     const figure = document.createElement('figure'), caption = document.createElement('figcaption');
     drawn.forEach((name, k) => {
@@ -121,7 +122,7 @@ function showCharts() {
       picture.append(svg('polyline', { points: points.join(' '), class: k ? 'second' : 'first' }));
       const label = document.createElement('span');
       label.className = k ? 'second' : 'first';
-      label.textContent = `${NAMES[name]} (${low.toFixed(0)} to ${Number(high.toFixed(1))})`;
+      label.textContent = `${NAMES[name]} (${WHOLES[name] === 1 ? '0 to 100 %' : `${Number(low.toFixed(1))} to ${Number(high.toFixed(1))}`})`;
       caption.append(label);
     });
     const x = 100 * ticks[at].kimg / last;
