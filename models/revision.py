@@ -53,3 +53,20 @@ def revise(
 def describe_place(revised: StoredModel, to: Path | None) -> str:
     """Say where `revise` put a version, for the user who gave `to`."""
     return str(revised.path) if to else f"{revised.name}/{revised.version} in the model store"
+
+
+def describe_replacement(files: ArtifactFiles, name: str, to: Path | None) -> str | None:
+    """Say that `revise` will replace a file which the version has; None where it has none.
+
+    Args:
+        files: the version.
+        name: of the file that is added.
+        to: as for `revise`.
+    """
+    manifest = files.manifest
+    if name not in manifest.files:
+        return None
+    text = f"{manifest.name} {manifest.version} has a {name}; the new version has another in its place"
+    return (
+        text if to else f"{text}, and is what the service and /v1/of serve next. --to FOLDER leaves the store as it is"
+    )

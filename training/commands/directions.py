@@ -14,7 +14,7 @@ from models.cli import PATH, ModelCommand, device_option, revision_option, write
 from models.directions import Directions, dump_directions
 from models.errors import DataError, GanmintError, InputError
 from models.latent_edits import DIRECTION_NAME
-from models.revision import describe_place, revise
+from models.revision import describe_place, describe_replacement, revise
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 from training.config_files import read_data_config
@@ -109,6 +109,8 @@ def directions(
     sampler = artifact.load_files(files, resolve_device(device))
     if fit_images <= sampler.manifest.latents.z_dim:
         raise InputError(f"must be more than the {sampler.manifest.latents.z_dim} dimensions of the latent", "--images")
+    if replaced := describe_replacement(files, DIRECTIONS, to):
+        click.echo(replaced, err=True)
     findings = _find(sampler, data_path, column_of_name, fit_images)
     for line in _format(findings):
         click.echo(line)

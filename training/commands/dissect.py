@@ -11,7 +11,7 @@ from models.artifact_files import ONNX_FILE, UNITS
 from models.cli import PATH, ModelCommand, revision_option, write_output
 from models.errors import InputError
 from models.network_config import GeneratorConfig, list_levels
-from models.revision import describe_place, revise
+from models.revision import describe_place, describe_replacement, revise
 from models.runtime.onnx_levels import OnnxLevels
 from models.units import dump_units
 from training.config_files import read_data_config
@@ -58,6 +58,8 @@ def dissect(model: str, count: int, changed_count: int, out: Path | None, to: Pa
     if manifest.schema_version == 1 or not list_levels(GeneratorConfig.model_validate(manifest.network).network):
         raise InputError(f"{manifest.name} {manifest.version} has no feature maps that can be edited", "MODEL")
     levels = OnnxLevels(files.get(ONNX_FILE), files.folder / ONNX_FILE, manifest)
+    if replaced := describe_replacement(files, UNITS, to):
+        click.echo(replaced, err=True)
     has_aligned_faces = read_data_config(manifest.training.config).aligned_faces
     found = dissect_generator(
         artifact.load_files(files), levels, count, min(changed_count, count), has_aligned_faces, ProgressPrinter()

@@ -147,6 +147,9 @@ def test_the_command_writes_a_new_version_with_directions(
     for direction in written.directions:
         means = [mean for _, mean in direction.means]
         assert means == sorted(means)
+    assert "directions.json" not in result.errors
+    replaced = command("directions", "tiny", "--images", "200", "--to", str(tmp_path / "aside"), "--device", "cpu")
+    assert "tiny 1.1.0 has a directions.json; the new version has another in its place\n" in replaced.errors
     again = command("sample", "tiny", "--direction", f"{names[0]}=1", "--out", str(tmp_path / "one.png"))
     assert again.code == 0 and f"dir.{names[0]}=1" in again.output
 

@@ -136,6 +136,14 @@ def test_the_command_writes_units_and_a_report(
     units = Units.model_validate_json((folder / "units.json").read_bytes())
     assert units.images == 4 and [len(level.units) for level in units.levels] == [8, 4]
     assert read_manifest(folder).files["units.json"] == sha256(folder / "units.json")
+    assert "units.json" not in result.errors
+    again = ("dissect", "tiny/1.1.0", "--images", "4", "--changed-images", "1", "--out", str(report))
+    warned = command(*again).errors
+    assert "tiny 1.1.0 has a units.json; the new version has another in its place" in warned
+    assert "is what the service and /v1/of serve next. --to FOLDER" in warned
+    aside = command(*again, "--to", str(tmp_path / "aside")).errors
+    assert "has a units.json" in aside and "/v1/of" not in aside
+    assert [stored.version for stored in store.list_versions("tiny")] == ["1.0.0", "1.1.0", "1.2.0"]
     page = report.read_text()
     assert page.count("data:image/png") >= 6 and "http" not in page
     refused = command("dissect", "tiny", "--out", "units.txt")
