@@ -107,7 +107,7 @@ def _sign(data: bytes, source: Path, signer: Signer, models: Models) -> bytes:
         return data
     comparison = verification.verify(data, models.mint, name=str(source)).verification
     if not comparison.is_good:
-        raise FileError(source, f"{comparison.result.replace('_', ' ')}: {comparison.detail}")
+        raise FileError(source, f"{verification.name_result(comparison.result)}: {comparison.detail}")
     addresses = claim.addresses
     manifest = models.load(addresses).manifest
     title = str(addresses[0]) if len(addresses) == 1 else f"{len(addresses)} images of {manifest.name}"

@@ -46,7 +46,7 @@ class Verification(Marks):
     result: Result = Field(
         description="identical: the very bytes; same_pixels: in another file; close: within 1 of 255 (JPEG: 16); "
         "altered: pixels were changed; another_image: the picture is unlike its addresses; no_marks: it carries no "
-        "address; unknown_model: the addresses are of a model or version that is not here"
+        "address, as a video; unknown_model: the addresses are of a model or version that is not here"
     )
     detail: str = Field(description="the result in words")
     changed_pixels: int = Field(default=0, description="how many pixels differ")
@@ -143,7 +143,18 @@ def resolve(addresses: list[Address], manifest: Manifest) -> list[Address]:
 
 def judge_without_marks(claim: Claim) -> Comparison:
     """Return the result on a file without an address."""
-    return _judge(claim, "no_marks", "carries no address: it was not made by Ganmint, or its marks were removed")
+    if not claim.marks.is_synthetic:
+        return _judge(claim, "no_marks", "carries no address: it was not made by Ganmint, or its marks were removed")
+    detail = "says that it is synthetic, but carries no address to mint again"
+    if read_picture_file(claim.data).is_animated:
+        return _judge(claim, "no_marks", f"{detail}: it has several frames, as the videos of ganmint walk do")
+    return _judge(claim, "no_marks", f"{detail}: another program made it, or its address was removed")
+
+
+def name_result(result: Result) -> str:
+    """Return a result in words."""
+    # A file without an address may still have the mark of synthetic media.
+    return result.replace("no_marks", "no_address").replace("_", " ")
 
 
 def judge_unknown_model(claim: Claim, error: ModelNotFoundError) -> Comparison:

@@ -127,7 +127,7 @@ def _verify(file: Path, models: Models) -> tuple[dict[str, Any], Comparison | No
 
 
 def _title(row: dict[str, Any]) -> str:
-    return str(row["result"]).replace("_", " ")
+    return verification.name_result(row["result"])
 
 
 def _write_difference(path: Path, comparison: Comparison | None) -> None:

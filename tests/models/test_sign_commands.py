@@ -125,7 +125,7 @@ def test_what_is_not_what_its_address_mints_is_refused_and_the_others_are_signed
     result = command("sign-images", str(folder), *keys)
     assert result.code == 1
     assert result.output == "3 signed, 0 had Content Credentials already, 4 refused\n"
-    for name, word in (("b", "another image"), ("c", "no marks"), ("d", "unknown model"), ("e", "is not a readable")):
+    for name, word in (("b", "another image"), ("c", "no address"), ("d", "unknown model"), ("e", "is not a readable")):
         assert f"Refused: {folder / name}.png: {word}" in result.errors
         assert (folder / f"{name}.png").read_bytes() == before[f"{name}.png"]
 

@@ -241,7 +241,17 @@ def test_without_marks_nothing_is_minted(digits: Studio, media_type: MediaType) 
     found = digits.judge(buffer.getvalue())
     assert (found.result, found.is_good, found.addresses) == ("no_marks", False, ())
     assert (found.width, found.height, found.is_synthetic) == (28, 28, False)
+    assert "it was not made by Ganmint" in found.detail
     assert digits.num_minted == 0
+
+
+@pytest.mark.parametrize(("num_frames", "words"), [(1, "its address was removed"), (2, "videos of ganmint walk")])
+def test_a_file_with_the_mark_of_synthetic_media_alone_is_told_so(digits: Studio, num_frames: int, words: str) -> None:
+    frame = np.repeat(digits.picture(), 3, axis=2)
+    found = digits.judge(images.encode_animation([frame, 255 - frame][:num_frames], [100] * num_frames))
+    assert (found.result, found.is_synthetic) == ("no_marks", True)
+    assert found.detail.startswith("says that it is synthetic, but carries no address") and words in found.detail
+    assert "not made by Ganmint" not in found.detail
 
 
 @pytest.mark.parametrize("address", ["digits/9.9.9/7/0?label=3", "nothing/4.2.0/7/0"])

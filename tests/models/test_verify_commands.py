@@ -77,6 +77,14 @@ def test_verify_ends_with_0_if_every_file_is_what_its_address_mints(command: Com
     ]
 
 
+def test_verify_says_of_a_walk_that_it_is_synthetic_but_has_no_address(command: Command, tmp_path: Path) -> None:
+    frame = np.zeros((8, 8, 3), np.uint8)
+    (tmp_path / "walk.webp").write_bytes(images.encode_animation([frame, 255 - frame], [100, 100]))
+    result = command("verify", str(tmp_path / "walk.webp"))
+    assert result.code == 1
+    assert ": no address: says that it is synthetic, but carries no address to mint again" in result.output
+
+
 def test_verify_ends_with_1_if_one_file_is_not(command: Command, picture: Path, changed: Path, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     missing = tmp_path / "missing.png"
