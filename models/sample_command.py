@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +18,34 @@ from models.cli import PATH, ModelCommand, device_option, index_option, psi_opti
 from models.errors import InputError
 from models.images import EXTENSIONS
 from models.labels import LabelSpec, parse_labels
-from models.latent_edits import name_direction
+from models.latent_edits import (
+    DIRECTION_NAME,
+    is_dimension_name,
+    is_direction_name,
+    name_direction,
+    parse_dimension,
+    parse_direction,
+)
+from models.level_edits import is_unit_name
 from models.manifest import Manifest
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 
 MAX_GRID_IMAGES = 10_000
+# How the options begin that set parts of an address, and an example of each.
+_EDIT_FORMS = {
+    "K=V": re.compile(r"0|[1-9][0-9]{0,5}"),
+    "NAME=V": DIRECTION_NAME,
+    "L.U=V": re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})"),
+}
+_EDIT_EXAMPLES = {"K=V": "12=-1.5", "NAME=V": "slant=1.5", "L.U=V": "2.14=4"}
+# The options of the other parts of an address.
+_OPTION_OF = {
+    **{name: f"--{name}" for name in ("to", "at", "z", "paste")},
+    "tolabel": "--to-label",
+    "directions": "--direction",
+    "units": "--unit",
+}
 # Of the parameters, what may stand beside an address.
 _BESIDE_ADDRESS = frozenset({"model", "out", "extension", "device"})
 
@@ -112,8 +137,10 @@ def sample(
     else:
         sampler = artifact.load_files(store.read_artifact(store.find_model(model)), resolve_device(device))
         spec = None if labels is None else parse_labels(labels)
-        query = _join_edits({"to": to, "tolabel": to_label, "at": at}, edits, directions, pastes, units)
-        batch = _Batch(sampler.manifest, seed, index, count, spec, psi, parse_query(query) if query else {})
+        query = _list_edits({"to": to, "tolabel": to_label, "at": at}, edits, directions, pastes, units)
+        with _naming_options():
+            changes = parse_query("&".join(query)) if query else {}
+        batch = _Batch(sampler.manifest, seed, index, count, spec, psi, changes)
     if out.suffix.removeprefix(".") in EXTENSIONS:
         if count > MAX_GRID_IMAGES:
             raise InputError(f"one picture holds at most {MAX_GRID_IMAGES} images, got {count}; give a folder", "n")
@@ -156,17 +183,53 @@ def _load_address(text: str, device: str) -> tuple[Sampler, _OneAddress]:
     return artifact.load_files(files, resolve_device(device)), _OneAddress(address)
 
 
-def _join_edits(
+def _list_edits(
     mix: dict[str, str | None],
     edits: tuple[str, ...],
     directions: tuple[str, ...],
     pastes: tuple[str, ...],
     units: tuple[str, ...],
-) -> str:
-    """Return the options that edit images as they stand in an address."""
+) -> list[str]:
+    """Return the options that edit images as they stand in an address.
+
+    Raises: InputError naming an option of another form.
+    """
+    for option, form, texts in (
+        ("--z", "K=V", edits),
+        ("--direction", "NAME=V", directions),
+        ("--unit", "L.U=V", units),
+    ):
+        for text in texts:
+            if not _EDIT_FORMS[form].fullmatch(text.partition("=")[0]) or "=" not in text:
+                raise InputError(f"must be {form} such as {_EDIT_EXAMPLES[form]}, got {text[:60]!r}", option)
+    for field, value in mix.items():
+        if value is not None and mix["to"] is None:
+            raise InputError("is of no use without --to SEED.INDEX", _name_option(field))
+    if mix["to"] is not None and mix["at"] is None:
+        raise InputError("needs --at T: its share, above 0 and below 1, such as 0.5", "--to")
     query = [f"{name}={value}" for name, value in mix.items() if value is not None]
     query += [f"z{edit}" for edit in edits] + [name_direction(edit) for edit in directions]
-    return "&".join(query + [f"paste={paste}" for paste in pastes] + [f"u{unit}" for unit in units])
+    return query + [f"paste={paste}" for paste in pastes] + [f"u{unit}" for unit in units]
+
+
+@contextlib.contextmanager
+def _naming_options() -> Iterator[None]:
+    """Name the option where an error in the block names a part of an address."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(error.reason, _name_option(error.field)) from None
+
+
+def _name_option(field: str) -> str:
+    """Return what was typed for a part of an address, such as `--direction age` for `dir.age`."""
+    if is_direction_name(field):
+        return f"--direction {parse_direction(field)}"
+    if is_dimension_name(field):
+        return f"--z {parse_dimension(field)}"
+    if is_unit_name(field):
+        return f"--unit {field[1:]}"
+    return _OPTION_OF.get(field, field)
 
 
 @dataclass(frozen=True)
@@ -210,7 +273,8 @@ class _Batch:
             return plain
         # Where no label was named, the other end's is drawn, too.
         unlabelled: dict[str, Any] = {"label": None} if labels is None else {}
-        return [self.manifest.check(replace(address, **self.edits, **unlabelled)) for address in plain]
+        with _naming_options():
+            return [self.manifest.check(replace(address, **self.edits, **unlabelled)) for address in plain]
 
     def check(self) -> None:
         """Check the whole request before the first file is written; for plain addresses, the last tells."""

@@ -796,6 +796,39 @@ def test_sample_names_the_part_of_an_address_at_fault(
     assert result.errors.startswith(f"Error: {words}")
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--to", "8.0", "--at", "half"), "--at: must be a number such as 0.25"),
+        (("--to", "8.0", "--at", "1.5"), "--at: must be above 0 and below 1"),
+        (("--to", "8"), "--to: needs --at T"),
+        (("--to", "8", "--at", "0.5"), "--to: must be SEED.INDEX"),
+        (("--at", "0.5"), "--at: is of no use without --to SEED.INDEX"),
+        (("--to-label", "1"), "--to-label: is of no use without --to SEED.INDEX"),
+        (("--to", "8.0", "--at", "0.5", "--to-label", "9"), "--to-label: must be from 0 to 2"),
+        (("--direction", "slant"), "--direction: must be NAME=V such as slant=1.5, got 'slant'"),
+        (("--direction", "Slant=1"), "--direction: must be NAME=V such as slant=1.5, got 'Slant=1'"),
+        (("--direction", "slant=x"), "--direction slant: must be a number such as 0.25"),
+        (("--direction", "slant=0"), "--direction slant: changes nothing"),
+        (("--direction", "slant=1"), "--direction slant: the directions of tiny 1.0.0 are: none"),
+        (("--z", "12"), "--z: must be K=V such as 12=-1.5, got '12'"),
+        (("--z", "one=1"), "--z: must be K=V such as 12=-1.5, got 'one=1'"),
+        (("--z", "99=1"), "--z 99: the dimensions of a latent are 0 to 7"),
+        (("--paste", "0_7.0"), "--paste: must be L_SEED.INDEX_LABEL_Y0_X0_Y1_X1"),
+        (("--unit", "0=1"), "--unit: must be L.U=V such as 2.14=4, got '0=1'"),
+        (("--unit", "0.1=x"), "--unit 0.1: must be a number such as 0.25"),
+        (("--unit", "0.99=1"), "--unit 0.99: "),
+    ],
+)
+def test_an_edit_that_is_refused_is_named_as_it_was_typed(
+    models: Path, options: tuple[str, ...], words: str, command: Command, tmp_path: Path
+) -> None:
+    result = command("sample", "tiny", *options, "--out", str(tmp_path / "out.png"))
+
+    assert result.code == 2
+    assert result.errors.startswith(f"Error: {words}")
+
+
 @pytest.mark.parametrize("out", ["file", "folder.png", "file/x.png"])
 def test_a_place_that_cannot_be_written_is_refused_in_words(
     models: Path, out: str, command: Command, tmp_path: Path
