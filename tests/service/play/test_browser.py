@@ -427,6 +427,34 @@ def test_the_lab_plays_a_recording_and_trains(browser: Any, service: str) -> Non
     tab.close()
 
 
+def test_curves_of_the_labs_own_training_are_of_its_present_data(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    page, expect = tab.page, playwright.expect
+    count, charts = page.locator("#count"), page.locator("#charts figure")
+    page.goto(f"{service}/play/lab")
+    page.wait_for_selector('body[data-ready="yes"]')
+    assert charts.count()
+    page.click("text=Train one here")
+    expect(charts).to_have_count(0)  # those of the recording
+    expect(count).to_have_text("After 0 steps of 64 samples")
+    for steps in (1, 2):
+        page.click("#step")
+        expect(count).to_have_text(f"After {steps} steps of 64 samples")
+    expect(charts).to_have_count(2)
+    # Other data keep the networks, and what runs.
+    page.select_option("#data", "two")
+    expect(charts).to_have_count(0)
+    expect(count).to_have_text("After 2 steps of 64 samples")
+    page.click("#run")
+    expect(charts).to_have_count(1)
+    page.select_option("#data", "three")
+    expect(page.locator("#run")).to_have_text("Stop")
+    page.click("#restart")
+    expect(charts).to_have_count(0)
+    expect(count).to_have_text("After 0 steps of 64 samples")
+    tab.close()
+
+
 def test_the_axes_of_the_labs_charts_end_at_the_whole(browser: Any, service: str) -> None:
     tab = Tab(browser, service)
     captions = tab.page.locator("#charts figcaption span")
@@ -440,6 +468,17 @@ def test_the_axes_of_the_labs_charts_end_at_the_whole(browser: Any, service: str
             "lines => lines.map(({ points }) => Math.min(...[...points].map(({ y }) => y)))"
         )
         assert curves[:2] == pytest.approx([100 - 4 * bumps, 100 - 100 * share], abs=0.1)
+    tab.close()
+
+
+def test_the_labs_line_of_numbers_has_numbers(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    tab.page.add_init_script(
+        "CanvasRenderingContext2D.prototype.fillText = text => { (window.written ??= new Set()).add(text); }"
+    )
+    tab.page.goto(f"{service}/play/lab#live")
+    tab.page.wait_for_selector('body[data-ready="yes"]')
+    assert tab.page.evaluate("[...window.written]") == [-2, 0, 2, 4, 6, 8, 10]
     tab.close()
 
 

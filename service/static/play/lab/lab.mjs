@@ -11,7 +11,7 @@ const RECORDED = [
   { key: 'triangles', name: 'Triangles', story: 'The data are pictures: the first row. Of each generated picture the nearest triangle is found, and of each triangle the nearest picture that the generator can make, so both scores are exact. Soon the generator can make every triangle (recall). That nothing else comes out (precision) takes much longer.' },
   { key: 'toy1d', name: 'One dimension', story: 'The data are numbers around 4. The line is the discriminator, drawn over its own range: it leans towards where it misses the data, and the generator follows. At the end it ranks pairs no better than chance.' },
 ];
-const LIVE = { key: 'live', name: 'Train one here', story: 'Two small networks, trained by this page. Take the penalty away, or raise the learning rate, and see what happens.' };
+const LIVE = { key: 'live', name: 'Train one here', story: 'Two small networks, trained by this page. Take the penalty away, raise the learning rate or change the data, also while they learn, and see what happens. Other data leave the networks as they are, until you begin anew.' };
 const NAMES = { modes: 'bumps kept, of 25', on_a_mode: 'points on a bump', exact_precision: 'precision', exact_recall: 'recall', mean: 'mean, of 4', sd: 'deviation, of 1.25', acc_pair: 'pairs D ranks rightly', loss_G: 'loss of G', loss_D: 'loss of D' };
 const SCORES = ['modes', 'on_a_mode', 'exact_precision', 'exact_recall', 'mean', 'sd', 'acc_pair'], LOSSES = ['loss_G', 'loss_D'];
 const CHARTS = [['modes'], ['on_a_mode'], ['exact_precision', 'exact_recall'], ['mean', 'sd'], LOSSES];
@@ -108,7 +108,7 @@ const svg = (name, attributes) => {
 };
 
 function showCharts() {
-  const last = ticks.at(-1)?.kimg || 1;
+  const first = current === LIVE ? ticks[0]?.kimg : 0, length = ticks.at(-1)?.kimg - first || 1;
   $('charts').replaceChildren(...CHARTS.flatMap((names) => {
     const drawn = names.filter((name) => ticks.some((tick) => Number.isFinite(tick.values[name])));
     if (!drawn.length || ticks.length < 2) return [];
@@ -118,14 +118,14 @@ function showCharts() {
     const figure = document.createElement('figure'), caption = document.createElement('figcaption');
     drawn.forEach((name, k) => {
       const kept = ticks.filter((tick) => Number.isFinite(tick.values[name]));
-      const points = kept.map((tick) => `${100 * tick.kimg / last},${100 - 100 * (tick.values[name] - low) / (high - low)}`);
+      const points = kept.map((tick) => `${100 * (tick.kimg - first) / length},${100 - 100 * (tick.values[name] - low) / (high - low)}`);
       picture.append(svg('polyline', { points: points.join(' '), class: k ? 'second' : 'first' }));
       const label = document.createElement('span');
       label.className = k ? 'second' : 'first';
       label.textContent = `${NAMES[name]} (${WHOLES[name] === 1 ? '0 to 100 %' : `${Number(low.toFixed(1))} to ${Number(high.toFixed(1))}`})`;
       caption.append(label);
     });
-    const x = 100 * ticks[at].kimg / last;
+    const x = 100 * (ticks[at].kimg - first) / length;
     picture.append(svg('line', { x1: x, x2: x, y1: 0, y2: 100 }));
     figure.append(caption, picture);
     return [figure];
@@ -175,11 +175,16 @@ function showSettings() {
 
 function beginLive() {
   stop();
-  gan = new Gan({ data: $('data').value });
-  ticks = [];
+  gan = new Gan();
   history.replaceState(null, '', '#live');
-  current.real = Float32Array.from(gan.real(2000), toShare);
   showSettings();
+  takeData();
+}
+
+function takeData() { // with the networks as they are; curves of other data say nothing of these
+  gan.data = $('data').value;
+  ticks = [];
+  current.real = Float32Array.from(gan.real(2000), toShare);
   observe({});
 }
 
@@ -198,7 +203,8 @@ function observe(losses) {
   at = ticks.length - 1;
   draw(tick);
   showValues(values);
-  if (at >= 0) showCharts();
+  showCharts();
+  $('count').textContent = `After ${gan.shown / gan.batch} steps of ${gan.batch} samples`;
 }
 
 function trainFor(milliseconds) {
@@ -231,7 +237,8 @@ $('forth').onclick = () => { stop(); show(at + 1); };
 $('tick').oninput = () => { stop(); show(Number($('tick').value)); };
 $('run').onclick = run;
 $('step').onclick = () => { stop(); trainFor(0); };
-$('restart').onclick = $('data').onchange = beginLive;
+$('restart').onclick = beginLive;
+$('data').onchange = takeData;
 $('gamma').oninput = $('rate').oninput = showSettings;
 document.onkeydown = (event) => {
   if (current === LIVE || event.target.matches('button, input, select, a') || event.ctrlKey || event.metaKey || event.altKey) return;

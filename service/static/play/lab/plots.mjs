@@ -47,7 +47,7 @@ function density(points, columns, width) {
 }
 
 // Densities along a line, and D as a curve above them.
-export function drawLine({ paint, side, ink, made, accent, shown }, { real, points, judge }) {
+export function drawLine({ paint, side, ink, made, accent, shown }, { real, points, judge, view: { low, high } }) {
   const columns = 180, curves = [real, points].map((list) => density(list, columns, 0.022));
   const top = Math.max(...curves[0]) * 1.6;
   const path = (heights, scale) => {
@@ -62,6 +62,14 @@ export function drawLine({ paint, side, ink, made, accent, shown }, { real, poin
   paint.lineWidth = 3;
   if (shown.real) { path(curves[0], 0.9 / top); paint.strokeStyle = ink; paint.stroke(); }
   if (shown.judge) { path(judge.map((value) => 0.62 + 0.34 * value), 1); paint.strokeStyle = accent; paint.stroke(); }
+  paint.font = '26px sans-serif';
+  paint.fillStyle = ink;
+  const step = [1, 2, 5, 10, 20, 50].find((width) => (high - low) / width < 9) ?? 100;
+  for (let number = Math.ceil(low / step) * step; number <= high; number += step) {
+    const x = (number - low) / (high - low) * side;
+    paint.fillRect(x - 1, side - 12, 3, 12);
+    paint.fillText(number + 0, x - paint.measureText(number + 0).width / 2, side - 20);
+  }
 }
 
 // A PNG of grey pictures as a canvas of their shapes: white is opaque and black is clear.
