@@ -31,7 +31,8 @@ MEDIA_TYPES = {
 # What is compressed here, once for all requests. JSON is what service.compression does.
 COMPRESSED = (".html", ".css", ".mjs", ".svg", ".wasm")
 # Comments and indentation are for who reads the sources. All lines stay, so that errors in a browser name the same ones.
-_FOR_READERS = re.compile(rb"^[ \t]+(?://.*)?|^//.*", re.MULTILINE)
+# At the end of a line, what has a quote after it may be a string.
+_FOR_READERS = re.compile(rb"^ *//.*|^ +| +// [^'\"`\n]*$", re.MULTILINE)
 
 
 @cache

@@ -68,7 +68,8 @@ function showLines(resolved) {
   if (page.apiKey) $('permanent').removeAttribute('href'); else $('permanent').href = BASE + path; // a link carries no key
   $('note').textContent = `Permanent address: always the same bytes.${reason ? ` Minted by the service: ${reason}.` : ''}`;
   $('curl').textContent = `curl -fsS ${page.apiKey && '-H "Authorization: Bearer $KEY" '}'${BASE}${path}' -o ${file}`;
-  $('python').textContent = `ganmint.load("${keyOf(resolved)}").mint_addresses(["${address}"])`;
+  $('command').textContent = `ganmint sample '${address}' --out ${file}`;
+  $('python').textContent = `import ganmint\nganmint.load("${keyOf(resolved)}").mint_addresses(["${address}"])`;
   Object.assign($('download'), { download: file, href: BASE + path });
 }
 

@@ -1,6 +1,6 @@
 // The way from the image to a second one: its end, how far along, and pictures on the way.
 
-import { isItself, unmixed } from './address.mjs';
+import { formatState, isItself, unmixed } from './address.mjs';
 import { makeSeed } from './address_numbers.mjs';
 import { $, fillField } from './elements.mjs';
 import { makeLabelField } from './labels.mjs';
@@ -27,6 +27,8 @@ onChange(({ state, resolved, manifest, source }) => {
   const open = state.label === null ? 'drawn' : 'the same', end = resolved.tolabel ?? resolved.label;
   endLabel.show({ chosen: state.tolabel, shown: end, open, taken: resolved.label, isOff: !isMixed }, manifest);
   if (!isMixed) return;
+  const ends = makeSteps(resolved).filter((_, k) => k % STEPS === 0).map(({ state: end }) => `'${formatState(end)}'`);
+  $('walk-line').textContent = `ganmint walk ${ends.join(' ')} --out walk.webp`;
   $('at').value = at;
   const share = `${Math.round(at * 10000) / 100}%`;
   $('at-value').textContent = share;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ganmint.cli import cli
+from models.address import Address
+from models.walk import plan_walk
 from service.auth import create_key
 from service.text_seeds import make_seed
 from tests.model_copies import revise_with_directions
@@ -309,6 +314,24 @@ def test_files_are_named_after_the_whole_address(browser: Any, service: str) -> 
     plain, mixed, *long = names.values()
     assert (plain, mixed) == ("tiny_1.0.0_7_0_label=1.png", "tiny_1.0.0_7_0_label=1_to=8.0_at=0.5.png")
     assert len(set(long)) == 2 and all(len(name) < 140 for name in long)
+    tab.close()
+
+
+def test_the_lines_make_the_image_and_the_walk(browser: Any, service: str, tmp_path: Path) -> None:
+    tab = Tab(browser, service)
+    tab.show(full("7/0?label=1&psi=0.5&to=8.0&tolabel=2&at=0.25&z0=1"))
+    ganmint = f'import ganmint\nganmint.load("tiny/1.0.0").mint_addresses(["{tab.page.inner_text("#permanent")}"])'
+    assert tab.page.inner_text("#python") == ganmint
+    _, *command = shlex.split(tab.page.inner_text("#command"))
+    *command, name = command
+    CliRunner().invoke(cli, [*command, str(tmp_path / name)], catch_exceptions=False)
+    shown = httpx.get(str(tab.page.get_attribute("#permanent", "href")), verify=False).content
+    assert (tmp_path / name).read_bytes() == shown
+    _, _, start, end, _, out = shlex.split(tab.page.inner_text("#walk-line"))
+    edits = "psi=0.5&z0=1"
+    assert (start, end, out) == (full(f"7/0?label=1&{edits}"), full(f"8/0?label=2&{edits}"), "walk.webp")
+    frames = plan_walk([Address.parse(start), Address.parse(end)], 5)
+    assert str(frames[1]) == tab.page.inner_text("#permanent")
     tab.close()
 
 

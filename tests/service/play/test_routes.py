@@ -126,12 +126,18 @@ def test_the_pages_and_every_file_that_they_ask_for_are_served(serve: Callable[.
 
 
 def _read_as_sent(path: Path) -> bytes:
-    """Return a file without indentation, and a script without the comments that fill lines."""
-    if path.suffix not in (".mjs", ".html"):
+    """Return a file without indentation, and a script without its comments, but those with quotes after code."""
+    if path.suffix == ".wasm":
         return path.read_bytes()
-    lines = [line.lstrip(" ") for line in path.read_text().split("\n")]
-    is_script = path.suffix == ".mjs"
-    return "\n".join("" if is_script and line.startswith("//") else line for line in lines).encode()
+    content = path.read_text()
+    if path.suffix == ".mjs":
+        lines = content.split("\n")
+        content = "\n".join(
+            "" if line.lstrip().startswith("//") else re.sub(r" +// [^'\"`]*$", "", line).lstrip() for line in lines
+        )
+    elif path.suffix == ".html":
+        content = re.sub(r"^ +", "", content, flags=re.MULTILINE)
+    return content.encode()
 
 
 def test_the_files_name_only_files_that_are_served() -> None:
