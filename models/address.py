@@ -45,6 +45,7 @@ VERSION = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}")
 _TEXT = re.compile(r"([^/?#]+)/([^/?#]+)/([^/?#\n]+)/([^/?#\n]+)(?:\?([^#\n]+))?")
 _PSI = re.compile(r"[0-9]*\.?[0-9]+(?:e-[0-9]{1,3})?")
 _FORM = "model/version/seed/index?label=L&psi=P or model/version/z/LATENT?label=L&psi=P"
+_PARTS = "label=L, psi=P, to=SEED.INDEX, tolabel=L, at=T, zK=V, dir.NAME=V, paste=... and uL.U=V"
 MAX_LENGTH = 2048
 
 
@@ -259,7 +260,8 @@ def _split_query(query: str) -> list[tuple[str, str]]:
     for part in query.split("&"):
         name, _, value = part.partition("=")
         if name not in _PARSERS and name != "paste" and not any(is_edit(name) for is_edit in _EDIT_NAMES):
-            raise InputError(f"unknown part {part!r}", "address")
+            what = f"unknown part {part[:60]!r}" if part else "an empty part: an & too many"
+            raise InputError(f"{what}; the parts are {_PARTS}", "address")
         if name in names and name != "paste":
             raise InputError("is given twice", name)
         names.add(name)

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 from models.errors import InputError
 
@@ -76,6 +77,20 @@ class Classes(NamedTuple):
         if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(self.names):
             raise InputError(f"{self._requirement(isinstance(label, str))}, got {label!r}", field)
         return label
+
+    def describe_text(self, text: str, field: str) -> str:
+        """Say what is wrong with a text in an address, in which a label is a number.
+
+        Args:
+            text: percent-encoded or not.
+            field: `label` or `tolabel`.
+        """
+        # What is no UTF-8 is shown as it stands.
+        decoded = text if "\ufffd" in unquote(text) else unquote(text)
+        names = f"{self.continuous} {self.names[0]} to {self.names[-1]}" if self.continuous else ", ".join(self.names)
+        number = f": {field}={self.names.index(decoded)}" if decoded in self.names else ""
+        got = f"got {decoded[:60]!r}; an address has the class's number{number}"
+        return f"must be from 0 to {len(self.names) - 1} ({names}), {got}"
 
     def _requirement(self, is_text: bool) -> str:
         """Return what a label must be, if it is not given by values."""

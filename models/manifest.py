@@ -143,6 +143,17 @@ class Manifest(Frozen):
         resolved = replace(requested, label=plain.label, tolabel=self._resolve_tolabel(requested, plain.label))
         return self._fit_level_edits(resolved) if resolved.edits_levels else resolved
 
+    def explain(self, error: InputError, text: str) -> InputError:
+        """Return the error of an address that cannot be parsed, with the classes where its label is no number.
+
+        Args: text, of the address.
+        """
+        parts = [part.partition("=")[::2] for part in text.partition("?")[2].split("&")]
+        values = [value for name, value in parts if name == error.field]
+        if error.field not in ("label", "tolabel") or not self.class_names or len(values) != 1 or values[0].isdecimal():
+            return error
+        return InputError(self._classes.describe_text(values[0], error.field), error.field)
+
     def latent_addresses(
         self, latents: Sequence[ArrayLike] | NDArray[Any], labels: LabelSpec = None, psi: float = 1.0
     ) -> list[Address]:

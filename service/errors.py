@@ -23,6 +23,7 @@ from service import http_protocol
 from service.schemas import GenerateRequest
 
 MEDIA_TYPE = "application/problem+json"
+_WITHOUT_EXTENSION = re.compile(r"/v1/images/(?:[^/]+/){3}[^/.]+|/v1/of/[^/]+/[^.]+")
 EXTENSION_ADVICE = "the URL of an image ends in .png, .jpg or .webp; add one to it"
 # In `state` of a request: the status that the metrics have in place of the one that was sent.
 CUT_STATUS = "cut_status"
@@ -267,7 +268,7 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
 def _lacks_extension(error: HTTPException, request: Request) -> bool:
     """Tell whether an image's URL was not found because it names no format."""
     path = request.url.path[len(request.scope.get("root_path", "")) :]
-    return error.status_code == 404 and bool(re.fullmatch(r"/v1/images/(?:[^/]+/){3}[^/.]+", path))
+    return error.status_code == 404 and bool(_WITHOUT_EXTENSION.fullmatch(path))
 
 
 async def _handle_bug(request: Request, error: Exception) -> JSONResponse:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
 from models.address import Address
+from models.errors import InputError
 from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from service.api_description import EDITS, PROBLEMS, IndexPath, NamePath, SeedPath, VersionPath
 from service.auth import Authenticator
@@ -15,6 +16,7 @@ from service.deadline import Deadline
 from service.image_cache import CachedImage, ImageCache, ImageKey
 from service.loaded_model import LoadedModel
 from service.negotiation import TIMEOUT_HEADER, etag_matches, parse_timeout_s
+from service.registry import Registry
 from service.request_state import add_to_log, charge, check_key, get_registry, get_settings, wait_while_connected
 
 IMAGE_ROUTE = "/v1/images/{model}/{version}/{seed}/{index}.{extension}"
@@ -61,8 +63,8 @@ async def permanent_image(
         if not etag_matches(known_etag, cached.etag):
             await charge(request, api_key)
         return _respond_with_image(request, cached, extension)
-    parsed_address = Address.parse(text)
     with deadline:
+        parsed_address = await _parse(text, registry, model, version)
         loaded_model = await registry.get(model, version)
         address = loaded_model.manifest.check(parsed_address)
         image = CachedImage(str(address), _make_etag(loaded_model, address, media_type), b"")
@@ -73,6 +75,19 @@ async def permanent_image(
             image = image._replace(file=file)
             cache.add(ImageKey(text, media_type, loaded_model.digest), image)
         return _respond_with_image(request, image, extension)
+
+
+async def _parse(text: str, registry: Registry, model: str, version: str) -> Address:
+    """Parse an address.
+
+    Raises: InputError; ModelNotFoundError where only the model knows what is wrong.
+    """
+    try:
+        return Address.parse(text)
+    except InputError as error:
+        if error.field not in ("label", "tolabel"):
+            raise
+        raise (await registry.get_manifest(model, version)).explain(error, text) from None
 
 
 def make_image_url(request: Request, address: str, extension: str) -> str:

@@ -292,6 +292,40 @@ def test_what_is_no_text_is_refused(tiny: ganmint.Model, path: str, status: int,
     serve(scenario)
 
 
+def test_a_text_without_an_ending_says_which_are_possible(tiny: ganmint.Model) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.get("/v1/of/tiny/ada?label=1")
+        assert response.status_code == 404
+        detail = "GET /v1/of/tiny/ada: the URL of an image ends in .png, .jpg or .webp; add one to it"
+        assert response.json()["detail"] == detail
+
+    serve(scenario)
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "words"),
+    [
+        ("label=a%2B", "label", "must be from 0 to 2 (a, b, c), got 'a+'; an address has the class's number"),
+        ("label=9", "label", "must be from 0 to 2 (a, b, c), got 9"),
+        ("label=", "label", "must be from 0 to 2 (a, b, c), got ''; an address has the class's number"),
+        ("label=%FF", "label", "must be from 0 to 2 (a, b, c), got '%FF'; an address has the class's number"),
+        ("label=b", "label", "must be from 0 to 2 (a, b, c), got 'b'; an address has the class's number: label=1"),
+        ("to=8.0&at=0.5&tolabel=b", "tolabel", "got 'b'; an address has the class's number: tolabel=1"),
+        ("size=256", "address", "unknown part 'size=256'; the parts are label=L, psi=P, to=SEED.INDEX"),
+        ("label=1&", "address", "an empty part: an & too many; the parts are label=L, psi=P"),
+    ],
+)
+def test_a_wrong_query_says_what_there_is(tiny: ganmint.Model, query: str, field: str, words: str) -> None:
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for path in ("images/tiny/1.0.0/7/0", "of/tiny/ada"):
+            response = await client.get(f"/v1/{path}.png?{query}")
+            (error,) = response.json()["errors"]
+            assert (response.status_code, error["field"]) == (422, field)
+            assert words in error["message"]
+
+    serve(scenario)
+
+
 def test_edited_addresses_in_a_grid_are_verified(tiny: ganmint.Model) -> None:
     texts = [f"tiny/1.0.0/7/{index}?label=0&to=8.0&tolabel=2&at=0.5&z1=-1" for index in range(5)]
     minted = tiny.mint_addresses(texts)
