@@ -25,6 +25,10 @@ ADDRESS_KEY = "ganmint:address"
 # A grid of samples.
 GRID_COLUMNS = 10
 GRID_ROWS = 8
+# Of pictures for the eye: the least side of an image in them, and the gaps between images.
+TILE_PIXELS = 96
+GAP_PIXELS = 4
+GAP_GREY = 128
 # With more classes than this, one column per class would make the grid too wide.
 MAX_CLASS_COLUMNS = 20
 
@@ -60,6 +64,18 @@ def grid(pixels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(tiles.reshape(rows * height, columns * width, channels))
 
 
+def enlarged_grid(pixels: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """Put images side by side for the eye: small ones enlarged by a whole factor, grey gaps between them.
+
+    Args: as for `grid`.
+    Returns: uint8 (height, width, C); the longer side of each image has `TILE_PIXELS` or more.
+    """
+    factor = max(1, -(-TILE_PIXELS // max(pixels.shape[1:3])))
+    tiles = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
+    framed = np.pad(tiles, ((0, 0), (0, GAP_PIXELS), (0, GAP_PIXELS), (0, 0)), constant_values=GAP_GREY)
+    return np.ascontiguousarray(grid(framed, columns)[:-GAP_PIXELS, :-GAP_PIXELS])
+
+
 def has_class_columns(num_classes: int) -> bool:
     """Tell whether a grid of samples shows one class per column."""
     return 2 <= num_classes <= MAX_CLASS_COLUMNS
@@ -84,11 +100,12 @@ def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> by
     Args:
         pixels: uint8 (H, W, 1) grey or (H, W, 3) RGB.
         media_type: PNG and WebP are lossless; JPEG has quality 95 without chroma subsampling.
-        address: of the image; for a grid, one address per line.
+        address: of the image; for a grid, one address per line; "" for a PNG that has none.
     Returns: the file's bytes; equal for equal arguments.
     """
     if media_type == "image/png":
-        return png.encode_png(pixels, png.make_text_chunk(ADDRESS_KEY, address) + _XMP_CHUNK)
+        mark = png.make_text_chunk(ADDRESS_KEY, address) if address else b""
+        return png.encode_png(pixels, mark + _XMP_CHUNK)
     picture = to_picture(pixels)
     buffer = io.BytesIO()
     exif = Image.Exif()

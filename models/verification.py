@@ -148,7 +148,11 @@ def judge_without_marks(claim: Claim) -> Comparison:
     detail = "says that it is synthetic, but carries no address to mint again"
     if read_picture_file(claim.data).is_animated:
         return _judge(claim, "no_marks", f"{detail}: it has several frames, as the videos of ganmint walk do")
-    return _judge(claim, "no_marks", f"{detail}: another program made it, or its address was removed")
+    return _judge(
+        claim,
+        "no_marks",
+        f"{detail}: it is of another program, or of a command such as ganmint project, or its address was removed",
+    )
 
 
 def name_result(result: Result) -> str:

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, JpegImagePlugin
 
+from models import images
 from models.address import Address
 from models.errors import FileError, InputError
 from models.images import (
@@ -250,3 +251,12 @@ def test_a_picture_that_claims_a_monstrous_size_is_refused() -> None:
 def test_a_class_grid_has_whole_cycles_of_few_classes(num_classes: int, columns: int) -> None:
     assert class_grid_columns(num_classes) == columns
     assert has_class_columns(num_classes) == (2 <= num_classes <= 20)
+
+
+def test_a_picture_for_the_eye_has_gaps_and_enlarges_small_images_by_a_whole_factor() -> None:
+    pixels = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1).repeat(28, axis=1).repeat(28, axis=2)
+    shown = images.enlarged_grid(pixels, 3)
+    assert shown.shape == (112, 3 * 112 + 2 * images.GAP_PIXELS, 1)
+    assert [int(shown[5, 5 + k * (112 + images.GAP_PIXELS), 0]) for k in range(3)] == [0, 1, 2]
+    assert set(shown[:, 112 : 112 + images.GAP_PIXELS].ravel().tolist()) == {images.GAP_GREY}
+    assert images.enlarged_grid(np.zeros((2, 128, 64, 3), np.uint8), 2).shape == (128, 128 + images.GAP_PIXELS, 3)

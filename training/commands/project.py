@@ -53,9 +53,9 @@ def project(file: Path, model: str, label: int | None, steps: int, out: Path | N
     click.echo(str(projection.address))
     click.echo(_describe_distance(projection, files.manifest))
     if out:
-        pixels = images.grid(np.stack([picture.pixels, projection.pixels]), 2)
+        pixels = images.enlarged_grid(np.stack([picture.pixels, projection.pixels]), 2)
         # No address of its own: half of it is another picture.
-        write_output(out, images.encode(pixels, "image/png", "projection"))
+        write_output(out, images.encode(pixels, "image/png", ""))
         click.echo(f"Wrote {out}: the picture, and beside it the image of the address")
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from models import artifact, store
+from models import artifact, images, store
 from models.directions import Directions
 from models.manifest import Manifest, read_manifest
 from models.sampler import Sampler
@@ -139,7 +139,9 @@ def test_the_command_writes_a_new_version_with_directions(
     picture = tmp_path / "moved.png"
     result = command("directions", "tiny", "--images", "200", "--out", str(picture), "--device", "cpu")
     assert result.code == 0, result.errors
-    assert "tiny/1.1.0" in result.output and picture.is_file()
+    assert "tiny/1.1.0" in result.output
+    with Image.open(picture) as shown:
+        assert (shown.height + images.GAP_PIXELS) % (3 * (96 + images.GAP_PIXELS)) == 0
     folder = store.find_model("tiny/1.1.0").path
     names = read_manifest(folder).directions
     written = Directions.model_validate_json((folder / "directions.json").read_bytes())

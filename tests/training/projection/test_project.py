@@ -14,6 +14,7 @@ from models import artifact, images
 from models.address import Address
 from models.errors import FileError
 from models.manifest import MANIFEST_FILE, ImageShape, dump_manifest, read_manifest
+from models.marks import read_marks
 from models.network_config import GeneratorConfig
 from models.networks import load_generator
 from tests.conftest import Command
@@ -54,7 +55,12 @@ def test_a_picture_that_the_model_minted_is_found_again(
     expected = np.asarray(Image.open(picture))
     minted = artifact.load(tiny_artifact).mint([address])[0, ..., 0]
     assert np.abs(minted.astype(int) - expected).mean() < 4
-    assert np.array_equal(np.asarray(Image.open(out)), np.hstack([expected, minted]))
+    # Each of 8 pixels, enlarged to 96, with a gap between.
+    shown = np.asarray(Image.open(out))
+    assert shown.shape == (96, 96 + images.GAP_PIXELS + 96)
+    assert np.array_equal(shown[6::12, 6:96:12], expected) and np.array_equal(shown[6::12, 106::12], minted)
+    marks = read_marks(out.read_bytes())
+    assert marks.is_synthetic and marks.addresses == ()
 
 
 def test_the_result_is_the_nearest_of_all_that_were_tried(tiny_artifact: Path) -> None:
