@@ -30,7 +30,7 @@ MEDIA_TYPES = {
 }
 # What is compressed here, once for all requests. JSON is what service.compression does.
 COMPRESSED = (".html", ".css", ".mjs", ".svg", ".wasm")
-# Comments and indentation are for who reads the sources. All lines stay, so that errors in a browser name the same ones.
+# Comments and indentation are for who reads the sources. All lines stay, so that errors in a browser name the same.
 # At the end of a line, what has a quote after it may be a string.
 _FOR_READERS = re.compile(rb"^ *//.*|^ +| +// [^'\"`\n]*$", re.MULTILINE)
 
