@@ -2,7 +2,7 @@
 
 import { describeRectangle, getRectangle, makeRectangle, onBrush, setGrid, setRectangle } from './brush.mjs';
 import { $, el } from './elements.mjs';
-import { listLevels, setUnits } from './level_edits.mjs';
+import { MOST_UNITS, listLevels, setUnits } from './level_edits.mjs';
 import { keyOf, readLevel, reasons } from './minter.mjs';
 import { change, onChange, onStill, page } from './page.mjs';
 import { complain } from './trouble.mjs';
@@ -97,6 +97,8 @@ function showChoice() {
   $(corners ? 'in-rectangle' : 'everywhere').checked = true;
   for (const id of ['value', 'erase', 'put-back']) $(id).disabled = !isChosen;
   $('put-back').disabled = !edits.some(({ unit }) => chosen.has(unit));
+  const { length: edited } = page.state.units;
+  $('edited').textContent = edited ? `${edited} of at most ${MOST_UNITS} units edited` : '';
   $('strongest').disabled = !maps;
   $('strongest').textContent = `Choose the ${Math.min(STRONGEST, levels[level].units)} strongest${corners ? ' there' : ''}`;
   showValue(edit, corners);

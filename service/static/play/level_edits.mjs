@@ -2,7 +2,8 @@
 
 import { decimalWithin, place, whole } from './address_numbers.mjs';
 
-const MOST_PASTES = 4, MOST_UNITS = 64, MOST_VALUE = 100;
+export const MOST_UNITS = 64;
+const MOST_PASTES = 4, MOST_VALUE = 100;
 
 // {units, height, width} of each level, from the lowest resolution upwards; none where the network has no feature maps.
 export function listLevels({ widths = [], base }) {

@@ -43,8 +43,10 @@ onChange(() => { note.textContent = ''; });
 // SEED.INDEX, an address, or a link to this page -> {seed, index, label}
 function readSource(text) {
   const { state } = page, what = 'paste from';
-  if (/^[\d.]+$/.test(text)) return { ...place(text, what), label: state.label };
-  const source = parseState(decodeURIComponent(text.replace(/^.*#/, '')));
+  if (/^\d+\.\d+$/.test(text)) return { ...place(text, what), label: state.label };
+  const address = decodeURIComponent(text.replace(/^.*#/, ''));
+  if (!/^([^/]+\/){3}[^/]+$/.test(address)) throw new Error(`${what}: must be SEED.INDEX such as 7.0, or an address such as ${keyOf(state)}/7/0`);
+  const source = parseState(address);
   if (keyOf(source) !== keyOf(state)) throw new Error(`${what}: must be of ${keyOf(state)}, and not of ${keyOf(source)}`);
   const hasEdits = source.to || Object.keys({ ...source.z, ...source.dir }).length || source.paste.length || source.units.length;
   if (source.latent !== null || hasEdits) throw new Error(`${what}: must be an address with seed and index and without edits`);

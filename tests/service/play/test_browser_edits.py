@@ -16,6 +16,7 @@ from tests.model_copies import install_copy
 from tests.service.play.tab import Tab, full, playwright
 
 START = full("7/0?label=1")
+NO_SOURCES = ("7", "", "abc", "7.-1", "7.0.0", "tiny/1.0.0/7")
 # The alpha values of a heat map: 0 where a value is 0, 255 where it is the largest.
 READ_ALPHA = """canvas => [...new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data
     .filter((_, k) => k % 4 === 3))]"""
@@ -97,12 +98,21 @@ def test_units_are_chosen_by_keys_together_and_by_strength(browser: Any, service
     playwright.expect(choice).to_have_text("2 of 8 chosen")
     page.click("#erase")
     tab.wait_for(f"{START}&u0.1=0&u0.4=0")
+    edited = page.locator("#edited")
+    playwright.expect(edited).to_have_text("2 of at most 64 units edited")
+    _choose_level(tab, 1)
+    page.click("#units button:nth-child(1)")
+    page.click("#erase")
+    playwright.expect(edited).to_have_text("3 of at most 64 units edited")
+    page.click("#put-back")
+    _choose_level(tab, 0)
     chip = page.locator("#chips button")
     playwright.expect(chip).to_have_text("Level 0, 2 units erased: everywhere×")
     page.click("#strongest")
     playwright.expect(choice).to_have_text("8 of 8 chosen")
     chip.click()
     tab.wait_for(START)
+    playwright.expect(edited).to_have_text("")
     tab.close()
 
 
@@ -236,7 +246,8 @@ def test_edits_stay_from_image_to_image_also_past_the_source_of_a_paste(browser:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("7", "paste from: must be SEED.INDEX such as 7.0"),
+        *((text, f"paste from: must be SEED.INDEX such as 7.0, or an address such as {full('7/0')}") for text in NO_SOURCES),
+        (f"{2**53}.0", f"paste from: must be a whole number from 0 to {2**53 - 1}"),
         ("faces/1.0.0/7/0", "paste from: must be of tiny/1.0.0, and not of faces/1.0.0"),
         (full("7/2?z0=1"), "paste from: must be an address with seed and index and without edits"),
         (full("7/2?psi=0.5"), "paste from: must have the psi of this image, 1"),
