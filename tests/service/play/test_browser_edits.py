@@ -246,7 +246,10 @@ def test_edits_stay_from_image_to_image_also_past_the_source_of_a_paste(browser:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        *((text, f"paste from: must be SEED.INDEX such as 7.0, or an address such as {full('7/0')}") for text in NO_SOURCES),
+        *(
+            (text, f"paste from: must be SEED.INDEX such as 7.0, or an address such as {full('7/0')}")
+            for text in NO_SOURCES
+        ),
         (f"{2**53}.0", f"paste from: must be a whole number from 0 to {2**53 - 1}"),
         ("faces/1.0.0/7/0", "paste from: must be of tiny/1.0.0, and not of faces/1.0.0"),
         (full("7/2?z0=1"), "paste from: must be an address with seed and index and without edits"),
