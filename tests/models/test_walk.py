@@ -155,5 +155,5 @@ def test_mp4_without_its_package_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     result = command("walk", *STOPS, "--out", str(tmp_path / "walk.mp4"))
-    assert result.code == 1 and "pip install '.[video]'" in result.errors
+    assert result.code == 1 and ".venv/bin/pip install -c constraints.txt '.[video]'" in result.errors
     assert not (tmp_path / "walk.mp4").exists()
