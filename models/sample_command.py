@@ -27,7 +27,7 @@ from models.latent_edits import (
     parse_direction,
 )
 from models.level_edits import is_unit_name
-from models.manifest import Manifest
+from models.manifest import Manifest, read_manifest
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 
@@ -175,12 +175,23 @@ def _load_address(text: str, device: str) -> tuple[Sampler, _OneAddress]:
     Raises: InputError naming the part of the address at fault; ModelNotFoundError.
     """
     try:
-        requested = Address.parse(text)
+        requested = _parse(text)
         files = store.read_artifact(store.find_model(f"{requested.model}/{requested.version}"))
         address = files.manifest.check(requested)
     except InputError as error:
         raise InputError(error.reason, "ADDRESS" if error.field == "address" else f"ADDRESS.{error.field}") from None
     return artifact.load_files(files, resolve_device(device)), _OneAddress(address)
+
+
+def _parse(text: str) -> Address:
+    """Parse an address; where its label is no number, the error has the model's classes."""
+    try:
+        return Address.parse(text)
+    except InputError as error:
+        if error.field not in ("label", "tolabel"):
+            raise
+        stored = store.find_model("/".join(text.split("/")[:2]))
+        raise read_manifest(stored.path).explain(error, text) from None
 
 
 def _list_edits(

@@ -45,8 +45,8 @@ def check_video(video_type: VideoType, size: FrameSize, num_frames: int, fps: fl
     if video_type == "mp4":
         if not find_spec("av"):
             message = (
-                "MP4 needs PyAV, of the extra video; in the checkout: .venv/bin/pip install -c constraints.txt '.[video]'; "
-                "or choose .webp or .gif"
+                "MP4 needs PyAV, of the extra video; in the checkout: "
+                ".venv/bin/pip install -c constraints.txt '.[video]'; or choose .webp or .gif"
             )
             raise GanmintError(message)
         if width % 2 or height % 2:

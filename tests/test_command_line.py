@@ -784,6 +784,7 @@ def test_sample_refuses_beside_an_address_what_the_address_says(
         ("tiny/1.0.0/-7/0", "ADDRESS.seed: must be a whole number"),
         ("tiny/1.0.0/7/0?psi=2", "ADDRESS.psi: must be a number above 0"),
         ("tiny/1.0.0/7/0?label=9", "ADDRESS.label: "),
+        ("tiny/1.0.0/7/0?label=two%2B", "ADDRESS.label: must be from 0 to 2 (0, 1, 2), got 'two+'; an address has"),
         ("tiny/1.0.0/7/0?dir.nosuch=1", "ADDRESS.dir.nosuch: the directions of tiny 1.0.0 are"),
     ],
 )
