@@ -91,7 +91,7 @@ function fill() {
   const { state, resolved, manifest } = page, isWritten = state.latent !== null;
   offerModels(keyOf(state));
   for (const id of ['seed', 'index']) if (page.source !== id) fillField($(id), state[id]);
-  $('seed').placeholder = isWritten ? 'the latent is written out' : '';
+  $('seed').placeholder = isWritten ? 'the latent is written out' : $('to-seed').placeholder;
   labelField.show({ chosen: state.label, shown: resolved.label, open: 'drawn', mayBeOpen: !isWritten, taken: state.tolabel }, manifest);
   $('keys').textContent = describeKeys(manifest);
   $('psi').parentElement.hidden = !manifest.truncation;

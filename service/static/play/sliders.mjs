@@ -9,7 +9,7 @@ import { change, onChange, page } from './page.mjs';
 import { readJson } from './service.mjs';
 import { complain } from './trouble.mjs';
 
-const dimensions = makeSliders($('dimensions'), 0.01, moveDimension), directions = makeSliders($('directions'), 0.05, moveAlong);
+const MOST = 4, dimensions = makeSliders($('dimensions'), 0.01, moveDimension), directions = makeSliders($('directions'), 0.05, moveAlong);
 let model = ''; // whose directions are offered
 
 // A list of them; Delete, or a double click, puts one back.
@@ -20,14 +20,14 @@ function makeSliders(list, step, move) {
   list.addEventListener('dblclick', putBack);
   list.addEventListener('keydown', (event) => { if (['Delete', 'Backspace'].includes(event.key)) putBack(event); });
   const offer = (names) => list.replaceChildren(...names.map((name) => {
-    const id = name.replace('.', '-'), slider = el('input', { id, name, type: 'range', min: -4, max: 4, step });
+    const id = name.replace('.', '-'), slider = el('input', { id, name, type: 'range', min: -MOST, max: MOST, step });
     slider.setAttribute('aria-describedby', `${id}-hint`);
     return el('div', {}, el('label', { htmlFor: id }, name.replace('dir.', ''), el('output', { htmlFor: id })), slider, el('small', { id: `${id}-hint` }));
   }));
   const show = (k, value, isMoved, source) => {
     const [label, slider] = list.children[k].children;
     label.classList.toggle('moved', isMoved);
-    label.lastChild.textContent = value.toFixed(2);
+    label.lastChild.textContent = value.toFixed(2).replace('-0.00', '0.00');
     if (source !== slider.name || !isMoved) slider.value = value;
   };
   return { offer, show };
@@ -73,8 +73,9 @@ function start(key, names) {
 async function describe(key) { // what changes along each, in words
   const { directions: known } = await readJson(`v1/models/${key}/directions.json`, page.apiKey);
   if (key === model) known.forEach(({ description, means = [] }, k) => {
-    const reach = means.length ? `; checked to ±${means.at(-1)[0]}` : '';
-    $('directions').children[k].lastChild.textContent = description + reach;
+    const place = $('directions').children[k], reach = means.at(-1)?.[0];
+    place.lastChild.textContent = description + (reach ? `; checked to ±${reach}` : '');
+    if (reach) place.style.setProperty('--reach', Math.min(1, reach / MOST));
   });
 }
 

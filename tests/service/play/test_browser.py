@@ -250,6 +250,11 @@ def test_a_model_with_directions_has_their_sliders(
     playwright.expect(page.locator("#dir-wide-2-hint")).to_have_text("more wide-2")
     playwright.expect(page.locator("#dir-tilt-hint")).to_have_text("more tilt; checked to ±1.5")
     assert page.get_attribute("#dir-wide-2", "aria-describedby") == "dir-wide-2-hint"
+    # The shade behind a slider from -4 to 4 is as wide as the checked range; without one, there is none.
+    shades = page.locator("#directions > div").evaluate_all(
+        "all => all.map(one => getComputedStyle(one).backgroundSize)"
+    )
+    assert shades == ["calc(37.5% - 6px) 24px", "0% 24px"]
     page.press("#dir-wide-2", "Delete")
     tab.wait_for(plain)
     page.locator("#dir-tilt").fill("1.5")
@@ -382,6 +387,24 @@ def test_while_no_image_can_be_had_the_controls_are_disabled_until_another_try(b
     expect(tools).not_to_have_attribute("inert", "")
     expect(page.locator("#picture")).to_be_focused()
     assert not any(path.startswith("/v1/images") for path in tab.requests)
+    tab.close()
+
+
+def test_a_field_that_is_empty_says_what_to_type(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    tab.show(full("7/0"))
+    for field, words in (("#seed", "type a number, or any text"), ("#index", "a whole number")):
+        tab.page.fill(field, "")
+        playwright.expect(tab.page.locator(field)).to_have_attribute("aria-invalid", "true")
+        playwright.expect(tab.page.locator(f"{field}:placeholder-shown")).to_have_attribute("placeholder", words)
+    tab.close()
+
+
+def test_a_value_just_below_zero_is_zero(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    for value, words in (("-0.004", "0.00"), ("-0.006", "-0.01"), ("-10.004", "-10.00")):
+        tab.show(full(f"7/0?z0={value}"))
+        playwright.expect(tab.page.locator("output[for=z0]")).to_have_text(words)
     tab.close()
 
 
