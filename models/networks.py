@@ -7,6 +7,7 @@ Not here: discriminators (training.gan.discriminators).
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from pathlib import Path
@@ -246,3 +247,11 @@ def load_generator(config: GeneratorConfig, weights: bytes, path: Path) -> nn.Mo
     generator = build_generator(config)
     load_weights(generator, weights, path)
     return generator
+
+
+def hash_weights(network: nn.Module) -> str:
+    """Return the sha256 of a network's weights: names and bytes, sorted by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()

@@ -6,7 +6,6 @@ also the feature space of the distances). The same images, labels, recipe and nu
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from pydantic import AliasChoices, ConfigDict, Field
 from torch import Tensor, nn
 
 from models.base import Frozen
+from models.networks import hash_weights
 from training.parallel import map_in_threads
 from training.progress import ProgressCallback, ignore_progress
 
@@ -140,10 +140,7 @@ class Classifier:
     @property
     def sha256(self) -> str:
         """The sha256 of the weights: names and float32 bytes, sorted by name."""
-        digest = hashlib.sha256()
-        for name, array in sorted(self.state().items()):
-            digest.update(name.encode() + array.tobytes())
-        return digest.hexdigest()
+        return hash_weights(self._network)
 
     def predict(self, images: Images) -> Predictions:
         """Classify images uint8 (n, H, W, C)."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from models.errors import DataError, FileError, MetricError
 from models.files import write_atomically
+from models.networks import hash_weights
 from training.config_files import load_config, read_gate
 from training.evaluation import classifier
 from training.evaluation.data_split import DataSplit
@@ -63,9 +64,8 @@ def score_snapshots(
             raise MetricError(f"the snapshots of {run} cannot be compared: {reference.measurements.space_problem}")
         count = min(reference.num_compared, MAX_IMAGES)
         for trained in trained_run.load_snapshots(run):
-            if trained.kimg not in known:
-                known[trained.kimg] = _score(trained, reference, count, protocol, progress)
-            scores.append(_check(known[trained.kimg], reference, gate))
+            score = known.get(hash_weights(trained.generator)) or _score(trained, reference, count, protocol, progress)
+            scores.append(_check(score.model_copy(update={"kimg": trained.kimg}), reference, gate))
     result = SnapshotScores(
         protocol=protocol.name,
         protocol_digest=protocol.digest,
@@ -100,6 +100,7 @@ def _score(
         recall=results["recall"].value,
         gan_test=gan_test,
         sharpness=try_measure(lambda: sharpness(real.images[:count], fake.images)).value,
+        weights=hash_weights(trained.generator),
     )
 
 
@@ -121,12 +122,12 @@ def _measured_of_real(reference: ReferenceStats) -> dict[MetricName, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _read_known(run: Path, split: DataSplit, protocol: Protocol) -> dict[float, SnapshotScore]:
-    """Return the scores that were measured by the same protocol on the same images, by kimg; only whole ones."""
+def _read_known(run: Path, split: DataSplit, protocol: Protocol) -> dict[str, SnapshotScore]:
+    """Return the scores by the same protocol on the same images, by the weights; only whole ones."""
     try:
         saved = read_snapshot_scores(run)
     except FileError:
         return {}
     if saved is None or (saved.protocol_digest, saved.data_digest) != (protocol.digest, split.compared.digest):
         return {}
-    return {score.kimg: score for score in saved.scores if score.model_fields_set >= {*SCORED}}
+    return {score.weights: score for score in saved.scores if score.model_fields_set >= {*SCORED, "weights"}}

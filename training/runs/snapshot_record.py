@@ -28,6 +28,7 @@ class SnapshotScore(Frozen):
         kimg: thousand images shown until then.
         fd, recall, gan_test, sharpness: as in a report; older versions measured the first two only.
         fails: those of these metrics that miss a threshold of the run's gate.
+        weights: sha256 of the generator's weights; a prior changes them. Older versions did not keep it.
     """
 
     kimg: float
@@ -36,6 +37,7 @@ class SnapshotScore(Frozen):
     gan_test: float | None = None
     sharpness: float | None = None
     fails: tuple[MetricName, ...] = ()
+    weights: str = ""
 
 
 class SnapshotScores(Frozen):
