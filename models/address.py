@@ -47,6 +47,8 @@ _PSI = re.compile(r"[0-9]*\.?[0-9]+(?:e-[0-9]{1,3})?")
 _FORM = "model/version/seed/index?label=L&psi=P or model/version/z/LATENT?label=L&psi=P"
 _PARTS = "label=L, psi=P, to=SEED.INDEX, tolabel=L, at=T, zK=V, dir.NAME=V, paste=... and uL.U=V"
 MAX_LENGTH = 2048
+# The parts that are numbers of classes.
+LABEL_FIELDS = ("label", "tolabel")
 
 
 def check_name(name: str, field: str = "model") -> str:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, ValidationError, field_validator
 
 from models import address
-from models.address import Address
+from models.address import LABEL_FIELDS, Address
 from models.address_numbers import check_integer
 from models.base import Frozen, describe_first_problem
 from models.errors import ArtifactError, InputError
@@ -150,7 +150,7 @@ class Manifest(Frozen):
         """
         parts = [part.partition("=")[::2] for part in text.partition("?")[2].split("&")]
         values = [value for name, value in parts if name == error.field]
-        if error.field not in ("label", "tolabel") or not self.class_names or len(values) != 1 or values[0].isdecimal():
+        if error.field not in LABEL_FIELDS or not self.class_names or len(values) != 1 or values[0].isdecimal():
             return error
         return InputError(self._classes.describe_text(values[0], error.field), error.field)
 

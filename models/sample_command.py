@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +12,12 @@ import click
 from click.core import ParameterSource
 
 from models import artifact, images, store
-from models.address import Address, parse_query
+from models.address import LABEL_FIELDS, Address, parse_query
 from models.cli import PATH, ModelCommand, device_option, index_option, psi_option, seed_option, write_output
 from models.errors import InputError
 from models.images import EXTENSIONS
 from models.labels import LabelSpec, parse_labels
 from models.latent_edits import (
-    DIRECTION_NAME,
     is_dimension_name,
     is_direction_name,
     name_direction,
@@ -32,13 +30,6 @@ from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 
 MAX_GRID_IMAGES = 10_000
-# How the options begin that set parts of an address, and an example of each.
-_EDIT_FORMS = {
-    "K=V": re.compile(r"0|[1-9][0-9]{0,5}"),
-    "NAME=V": DIRECTION_NAME,
-    "L.U=V": re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})"),
-}
-_EDIT_EXAMPLES = {"K=V": "12=-1.5", "NAME=V": "slant=1.5", "L.U=V": "2.14=4"}
 # The options of the other parts of an address.
 _OPTION_OF = {
     **{name: f"--{name}" for name in ("to", "at", "z", "paste")},
@@ -188,7 +179,7 @@ def _parse(text: str) -> Address:
     try:
         return Address.parse(text)
     except InputError as error:
-        if error.field not in ("label", "tolabel"):
+        if error.field not in LABEL_FIELDS:
             raise
         stored = store.find_model("/".join(text.split("/")[:2]))
         raise read_manifest(stored.path).explain(error, text) from None
@@ -205,22 +196,23 @@ def _list_edits(
 
     Raises: InputError naming an option of another form.
     """
-    for option, form, texts in (
-        ("--z", "K=V", edits),
-        ("--direction", "NAME=V", directions),
-        ("--unit", "L.U=V", units),
+    dimension_parts, unit_parts = [f"z{edit}" for edit in edits], [f"u{unit}" for unit in units]
+    direction_parts = [name_direction(edit) for edit in directions]
+    for option, form, is_name, texts, parts in (
+        ("--z", "K=V such as 12=-1.5", is_dimension_name, edits, dimension_parts),
+        ("--direction", "NAME=V such as slant=1.5", is_direction_name, directions, direction_parts),
+        ("--unit", "L.U=V such as 2.14=4", is_unit_name, units, unit_parts),
     ):
-        for text in texts:
-            if not _EDIT_FORMS[form].fullmatch(text.partition("=")[0]) or "=" not in text:
-                raise InputError(f"must be {form} such as {_EDIT_EXAMPLES[form]}, got {text[:60]!r}", option)
+        for text, part in zip(texts, parts):
+            if "=" not in part or not is_name(part.partition("=")[0]):
+                raise InputError(f"must be {form}, got {text[:60]!r}", option)
     for field, value in mix.items():
         if value is not None and mix["to"] is None:
             raise InputError("is of no use without --to SEED.INDEX", _name_option(field))
     if mix["to"] is not None and mix["at"] is None:
         raise InputError("needs --at T: its share, above 0 and below 1, such as 0.5", "--to")
     query = [f"{name}={value}" for name, value in mix.items() if value is not None]
-    query += [f"z{edit}" for edit in edits] + [name_direction(edit) for edit in directions]
-    return query + [f"paste={paste}" for paste in pastes] + [f"u{unit}" for unit in units]
+    return query + dimension_parts + direction_parts + [f"paste={paste}" for paste in pastes] + unit_parts
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import hashlib
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from models.address import Address
+from models.address import LABEL_FIELDS, Address
 from models.errors import InputError
 from models.images import EXTENSIONS, MEDIA_TYPES, MediaType
 from service.api_description import EDITS, PROBLEMS, IndexPath, NamePath, SeedPath, VersionPath
@@ -85,7 +85,7 @@ async def _parse(text: str, registry: Registry, model: str, version: str) -> Add
     try:
         return Address.parse(text)
     except InputError as error:
-        if error.field not in ("label", "tolabel"):
+        if error.field not in LABEL_FIELDS:
             raise
         raise (await registry.get_manifest(model, version)).explain(error, text) from None
 

@@ -292,16 +292,6 @@ def test_what_is_no_text_is_refused(tiny: ganmint.Model, path: str, status: int,
     serve(scenario)
 
 
-def test_a_text_without_an_ending_says_which_are_possible(tiny: ganmint.Model) -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        response = await client.get("/v1/of/tiny/ada?label=1")
-        assert response.status_code == 404
-        detail = "GET /v1/of/tiny/ada: the URL of an image ends in .png, .jpg or .webp; add one to it"
-        assert response.json()["detail"] == detail
-
-    serve(scenario)
-
-
 @pytest.mark.parametrize(
     ("query", "field", "words"),
     [

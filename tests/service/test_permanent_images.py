@@ -35,11 +35,12 @@ def test_a_permanent_image_is_immutable_and_gives_304(serve: Callable[..., None]
     serve(scenario)
 
 
-def test_an_image_url_without_an_ending_says_which_are_possible(serve: Callable[..., None]) -> None:
+@pytest.mark.parametrize("path", ["/v1/images/tiny/1.0.0/7/0", "/v1/of/tiny/ada"])
+def test_an_image_url_without_an_ending_says_which_are_possible(serve: Callable[..., None], path: str) -> None:
     async def scenario(client: httpx.AsyncClient) -> None:
-        response = await client.get("/v1/images/tiny/1.0.0/7/0?label=1")
+        response = await client.get(f"{path}?label=1")
         assert response.status_code == 404
-        detail = "GET /v1/images/tiny/1.0.0/7/0: the URL of an image ends in .png, .jpg or .webp; add one to it"
+        detail = f"GET {path}: the URL of an image ends in .png, .jpg or .webp; add one to it"
         assert response.json()["detail"] == detail
 
     serve(scenario)

@@ -29,9 +29,9 @@ from training.dissection.directions import (
 )
 from training.dissection.label_measures import (
     list_attributes,
+    make_direction_name,
     make_label_measure,
     make_number_measure,
-    name_direction,
 )
 from training.dissection.measures import choose_measures
 from training.evaluation import classifier, data_split
@@ -131,7 +131,7 @@ def _read_columns(texts: tuple[str, ...]) -> dict[str, str]:
     column_of_name = {}
     for text in texts:
         name, _, column = text.rpartition("=")
-        name = name or name_direction(column)
+        name = name or make_direction_name(column)
         if not DIRECTION_NAME.fullmatch(name):
             raise InputError(f"gives {text!r} the name {name!r}; give another one: NAME=COLUMN", "--column")
         if name in column_of_name:

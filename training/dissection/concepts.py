@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dissection.measures import is_drawing
+from training.dissection.measures import Box, find_pixels, is_drawing
 from training.evaluation.classifier import Images
 
 Masks = NDArray[np.bool_]
@@ -20,7 +20,7 @@ _POINT_RADIUS = 2
 
 # Boxes of an aligned face, as shares of height and width: top, left, bottom, right. The template has the eyes at
 # (0.32, 0.31) and (0.68, 0.31), and the corners of the mouth at (0.34, 0.67) and (0.66, 0.67), as (x, y).
-FACE_BOXES: dict[str, tuple[tuple[float, float, float, float], ...]] = {
+FACE_BOXES: dict[str, tuple[Box, ...]] = {
     "eyes": ((0.25, 0.21, 0.38, 0.43), (0.25, 0.57, 0.38, 0.79)),
     "nose": ((0.38, 0.40, 0.58, 0.60),),
     "mouth": ((0.60, 0.31, 0.75, 0.69),),
@@ -64,8 +64,9 @@ def find_face_regions(images: Images) -> dict[str, Masks]:
     regions = {}
     for name, boxes in FACE_BOXES.items():
         mask = np.zeros((n, height, width), bool)
-        for top, left, bottom, right in boxes:
-            mask[:, round(top * height) : round(bottom * height), round(left * width) : round(right * width)] = True
+        for box in boxes:
+            rows, columns = find_pixels(box, height, width)
+            mask[:, rows, columns] = True
         regions[name] = mask
     return regions
 

@@ -6,6 +6,7 @@ Not here: what is measured (training.dissection.measures), the file (models.dire
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -146,13 +147,27 @@ def check_direction(
     classifier: Classifier | None = None,
 ) -> Finding:
     """Move images along a direction of length 1, as far as it does what it says, and judge what the measure does."""
-    images_at: dict[float, NDArray[np.uint8]] = {}
+
+    # Reaches have values in common.
+    @cache
+    def images_at(value: float) -> NDArray[np.uint8]:
+        return move_images(sampler, samples, np.array(vector, np.float32), [value])[0]
+
+    @cache
+    def measure_at(value: float) -> Values:
+        return measure.check(images_at(value))
+
+    @cache
+    def share_kept_at(value: float) -> float:
+        assert classifier
+        return _share_kept(classifier.predict(images_at(value)).labels, samples.labels, measure.kept)
+
     for reach in REACHES:
-        values = list_values(reach)
-        missing = [value for value in values if value not in images_at]
-        images_at |= zip(missing, move_images(sampler, samples, np.array(vector, np.float32), missing))
-        moved = [images_at[value] for value in values]
-        finding = _judge(measure, vector, reach, moved, samples.labels, classifier)
+        values = np.stack([measure_at(value) for value in list_values(reach)])
+        class_loss = None
+        if classifier is not None:
+            class_loss = share_kept_at(0.0) - min(share_kept_at(-reach), share_kept_at(reach))
+        finding = _judge(measure, vector, reach, values, samples.labels, class_loss)
         if not finding.failures:
             break
     return finding
@@ -162,23 +177,19 @@ def _judge(
     measure: Measure,
     vector: tuple[float, ...],
     reach: float,
-    moved: Sequence[NDArray[np.uint8]],
+    values: Values,
     labels: NDArray[np.int64],
-    classifier: Classifier | None,
+    class_loss: float | None,
 ) -> Finding:
-    """Judge what happened to images of these labels at each of the values of a reach."""
-    values = np.stack([measure.check(images) for images in moved])
+    """Judge what moving did to images of these labels.
+
+    Args: values, float64 (5, n), of the measure at each V of the reach.
+    """
     means = values.mean(axis=1)
     unmoved = values[len(values) // 2]
     deviation = float(np.sqrt(np.mean((unmoved - _class_means(unmoved, labels)) ** 2)))
     change = float(means[-1] - means[0]) / max(deviation, 1e-9)
     share = float(np.mean(values[-1] > values[0]))
-    class_loss = None
-    if classifier is not None:
-        first, middle, last = (
-            _share_kept(classifier.predict(moved[k]).labels, labels, measure.kept) for k in (0, len(moved) // 2, -1)
-        )
-        class_loss = middle - min(first, last)
     direction = Direction(
         name=measure.name,
         description=measure.description,

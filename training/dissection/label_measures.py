@@ -45,7 +45,7 @@ def list_attributes(label_values: Mapping[str, Sequence[str]]) -> list[Attribute
     attributes = []
     for label, value_of_class in label_values.items():
         values = tuple(dict.fromkeys(value_of_class))
-        name = name_direction(values[1] if len(values) == 2 else label)
+        name = make_direction_name(values[1] if len(values) == 2 else label)
         if len(values) > 1 and DIRECTION_NAME.fullmatch(name):
             ranks = np.array([values.index(value) for value in value_of_class], np.int64)
             rest = list(zip(*(other for key, other in label_values.items() if key != label))) or [()] * len(ranks)
@@ -54,7 +54,7 @@ def list_attributes(label_values: Mapping[str, Sequence[str]]) -> list[Attribute
     return attributes
 
 
-def name_direction(text: str) -> str:
+def make_direction_name(text: str) -> str:
     """Return a text as the name of a direction, as far as its letters and digits can be one."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 

@@ -130,7 +130,9 @@ def measure_smile(images: Images) -> Values:
     In CIELAB's units, of L* - 1.5 a*: the 80th percentile between the lips less the median around them, of colour
     images of aligned faces.
     """
-    lower_face, mouth = (_cut(images, box) for box in (_LOWER_FACE, _INSIDE_OF_MOUTH))
+    height, width = images.shape[1:3]
+    places = (find_pixels(box, height, width) for box in (_LOWER_FACE, _INSIDE_OF_MOUTH))
+    lower_face, mouth = (images[:, rows, columns] for rows, columns in places)
     result: Values = np.percentile(_find_paleness(mouth), 80, axis=1) - np.median(_find_paleness(lower_face), axis=1)
     return result
 
@@ -142,10 +144,10 @@ def _find_paleness(images: Images) -> Values:
     return paleness
 
 
-def _cut(images: Images, box: Box) -> Images:
-    height, width = images.shape[1:3]
+def find_pixels(box: Box, height: int, width: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a box in images of this size."""
     top, left, bottom, right = (round(share * side) for share, side in zip(box, (height, width, height, width)))
-    return images[:, top:bottom, left:right]
+    return slice(top, bottom), slice(left, right)
 
 
 def _find_moments(images: Images) -> tuple[Values, Values, Values]:

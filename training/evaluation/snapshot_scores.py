@@ -64,8 +64,10 @@ def score_snapshots(
             raise MetricError(f"the snapshots of {run} cannot be compared: {reference.measurements.space_problem}")
         count = min(reference.num_compared, MAX_IMAGES)
         for trained in trained_run.load_snapshots(run):
-            score = known.get(hash_weights(trained.generator)) or _score(trained, reference, count, protocol, progress)
-            scores.append(_check(score.model_copy(update={"kimg": trained.kimg}), reference, gate))
+            weights = hash_weights(trained.generator)
+            score = known.get(weights) or _score(trained, reference, count, protocol, progress)
+            placed = score.model_copy(update={"kimg": trained.kimg, "weights": weights})
+            scores.append(_check(placed, reference, gate))
     result = SnapshotScores(
         protocol=protocol.name,
         protocol_digest=protocol.digest,
@@ -100,7 +102,6 @@ def _score(
         recall=results["recall"].value,
         gan_test=gan_test,
         sharpness=try_measure(lambda: sharpness(real.images[:count], fake.images)).value,
-        weights=hash_weights(trained.generator),
     )
 
 

@@ -49,6 +49,11 @@ def sees_pixels(config: Config) -> bool:
     return not (config.projected and config.projected.replaces_pixels)
 
 
+def judges_encoded(config: Config) -> bool:
+    """Whether the discriminators see images from the encoder's latents, too."""
+    return config.encoder is not None and config.encoder.judged
+
+
 def update_generator(
     learners: Learners, inputs: StepInputs, real: Tensor, labels: Tensor
 ) -> tuple[Stats, FeaturePairs | None]:
@@ -57,12 +62,15 @@ def update_generator(
     Returns: GENERATOR_STATS as far as they apply, and what the projected discriminator saw, if there is one.
     """
     config = inputs.config
-    is_encoded_judged = config.encoder is not None and config.encoder.judged
-    judged = SAMPLED if learners.encoder and not is_encoded_judged else ALL_ROWS
+    judged = SAMPLED if learners.encoder and not judges_encoded(config) else ALL_ROWS
     z, posterior = _latents(learners, inputs, LATENTS_FOR_G, real, labels)
-    fake = _generate(learners, inputs, z, labels)
-    # Its own latents' images, so that D's loss does not reach the encoder.
-    judged_fake = _generate(learners, inputs, z.detach(), labels) if is_encoded_judged else fake[judged]
+    if judges_encoded(config):
+        # Images apart from those that train the encoder, so that D's loss does not reach it.
+        judged_fake = _generate(learners, inputs, z.detach(), labels)
+        encoded_fake = _generate(learners, inputs, z[ENCODED], labels[ENCODED])
+    else:
+        fake = _generate(learners, inputs, z, labels)
+        judged_fake, encoded_fake = fake[judged], fake[ENCODED]
 
     loss = torch.zeros(len(labels), device=inputs.device)
     rows: Stats = {}
@@ -83,7 +91,7 @@ def update_generator(
             loss[judged] += inputs.scheduled(config.projected.weight) * projected_loss
             rows["loss_G_projected"] = projected_loss
         if config.encoder and posterior:
-            recon_loss = reconstruction_loss(fake[ENCODED], real[ENCODED])
+            recon_loss = reconstruction_loss(encoded_fake, real[ENCODED])
             kl = kl_divergence(posterior)
             loss[ENCODED] += inputs.scheduled(config.encoder.weight) * (recon_loss + config.encoder.kl_weight * kl)
             encoded_rows = {"recon_loss": recon_loss, "kl": kl}
@@ -98,7 +106,7 @@ def update_discriminator(learners: Learners, inputs: StepInputs, real: Tensor, l
     config = inputs.config
     objective = OBJECTIVES[config.objective]
     with torch.no_grad():
-        if config.encoder and config.encoder.judged:
+        if judges_encoded(config):
             z, _ = _latents(learners, inputs, LATENTS_FOR_D, real, labels)
         else:
             z = inputs.latents(LATENTS_FOR_D)
