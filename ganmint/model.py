@@ -114,8 +114,8 @@ class Model:
         Args: addresses, as objects or as text such as digits/4.2.0/7/0?label=3&to=8.0&at=0.5.
         Raises: InputError naming the part at fault.
         """
-        parsed = (Address.parse(address) if isinstance(address, str) else address for address in addresses)
-        return self._mint([self.manifest.check(address) for address in parsed])
+        parse, check = self.manifest.parse_address, self.manifest.check
+        return self._mint([parse(address) if isinstance(address, str) else check(address) for address in addresses])
 
     def mint_latents(
         self,

@@ -143,6 +143,16 @@ class Manifest(Frozen):
         resolved = replace(requested, label=plain.label, tolabel=self._resolve_tolabel(requested, plain.label))
         return self._fit_level_edits(resolved) if resolved.edits_levels else resolved
 
+    def parse_address(self, text: str) -> Address:
+        """Return the address that a text says, checked and completed as `check` does.
+
+        Raises: InputError naming the part at fault, with the classes where a label is no number.
+        """
+        try:
+            return self.check(Address.parse(text))
+        except InputError as error:
+            raise self.explain(error, text) from None
+
     def explain(self, error: InputError, text: str) -> InputError:
         """Return the error of an address that cannot be parsed, with the classes where its label is no number.
 

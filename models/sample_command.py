@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from models import artifact, images, store
-from models.address import LABEL_FIELDS, Address, parse_query
+from models.address import Address, parse_query
 from models.cli import PATH, ModelCommand, device_option, index_option, psi_option, seed_option, write_output
 from models.errors import InputError
 from models.images import EXTENSIONS
@@ -25,7 +25,7 @@ from models.latent_edits import (
     parse_direction,
 )
 from models.level_edits import is_unit_name
-from models.manifest import Manifest, read_manifest
+from models.manifest import Manifest
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 
@@ -166,23 +166,12 @@ def _load_address(text: str, device: str) -> tuple[Sampler, _OneAddress]:
     Raises: InputError naming the part of the address at fault; ModelNotFoundError.
     """
     try:
-        requested = _parse(text)
+        requested = store.parse_address(text)
         files = store.read_artifact(store.find_model(f"{requested.model}/{requested.version}"))
         address = files.manifest.check(requested)
     except InputError as error:
         raise InputError(error.reason, "ADDRESS" if error.field == "address" else f"ADDRESS.{error.field}") from None
     return artifact.load_files(files, resolve_device(device)), _OneAddress(address)
-
-
-def _parse(text: str) -> Address:
-    """Parse an address; where its label is no number, the error has the model's classes."""
-    try:
-        return Address.parse(text)
-    except InputError as error:
-        if error.field not in LABEL_FIELDS:
-            raise
-        stored = store.find_model("/".join(text.split("/")[:2]))
-        raise read_manifest(stored.path).explain(error, text) from None
 
 
 def _list_edits(

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models import artifact
-from models.address import NAME, VERSION, check_name, check_version
+from models.address import LABEL_FIELDS, NAME, VERSION, Address, check_name, check_version
 from models.artifact_files import ArtifactFiles
-from models.errors import ArtifactError, FileError, ModelNotFoundError, VersionExistsError
+from models.errors import ArtifactError, FileError, InputError, ModelNotFoundError, VersionExistsError
 from models.files import sha256, sync_folder, write_atomically
 from models.manifest import MANIFEST_FILE, Manifest, read_manifest
 from models.signing import SIGNATURE, Trust
@@ -106,6 +106,20 @@ def find_artifact(text: str, field: str = "MODEL") -> Path:
     Raises: InputError naming the field; ModelNotFoundError naming what exists.
     """
     return Path(text) if (Path(text) / MANIFEST_FILE).is_file() else find_model(text, field).path
+
+
+def parse_address(text: str) -> Address:
+    """Parse an address; where its label is no number, the error has the classes of the stored model.
+
+    Raises: InputError naming the part at fault; ModelNotFoundError where only the model knows what is wrong.
+    """
+    try:
+        return Address.parse(text)
+    except InputError as error:
+        if error.field not in LABEL_FIELDS:
+            raise
+        stored = find_model("/".join(text.split("/")[:2]))
+        raise read_manifest(stored.path).explain(error, text) from None
 
 
 def next_version(name: str) -> str:

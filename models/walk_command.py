@@ -70,7 +70,7 @@ def walk(
     The frames between two addresses mix their latents and their classes; each frame has an address itself.
     """
     video_type = _choose_type(out)
-    requested = _for_each_stop(Address.parse, stops)
+    requested = _for_each_stop(store.parse_address, stops)
     files = store.read_artifact(store.find_model(f"{requested[0].model}/{requested[0].version}"))
     addresses = plan_walk(_for_each_stop(files.manifest.check, requested), round(seconds * fps), loop)
     frame_size = _choose_frame_size(files.manifest.image, size)

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
-from models.address import Address
 from models.errors import InputError
 from models.images import EXTENSIONS
 from service.api_description import EDITS, PROBLEMS, NamePath
@@ -49,10 +48,7 @@ async def image_of_text(request: Request, model: NamePath, text: str, extension:
         manifest = await get_registry(request).get_manifest(model)
     query = request.scope["query_string"].decode("latin-1")
     requested = f"{model}/{manifest.version}/{seed}/0" + (f"?{query}" if query else "")
-    try:
-        address = manifest.check(Address.parse(requested))
-    except InputError as error:
-        raise manifest.explain(error, requested) from None
+    address = manifest.parse_address(requested)
     # The image itself is charged where it is asked for.
     headers = await charge(request, api_key, 0)
     return RedirectResponse(make_image_url(request, str(address), extension), headers=headers)

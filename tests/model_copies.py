@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ DIRECTIONS_OF_TINY = Directions(
 )
 
 
-def install_copy(source: Path, folder: Path, **changes: str) -> StoredModel:
+def install_copy(source: Path, folder: Path, **changes: Any) -> StoredModel:
     """Install the same generator under another name or version, with goldens to match."""
     changed = read_manifest(source).model_copy(update=changes)
     folder.mkdir()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal, cast
 
 from models import artifact, store
-from models.address import Address
 from models.content_credentials import SigningKey, load_signing_key
 from models.errors import InputError
 from models.labels import Label
@@ -191,7 +190,7 @@ def _resolve_label(manifest: Manifest, label: Label | None) -> int | Literal["ba
 def _resolve_stop(manifest: Manifest, k: int, stop: str) -> str:
     """Return the canonical address of a stop of a walk."""
     try:
-        return str(manifest.check(Address.parse(stop)))
+        return str(manifest.parse_address(stop))
     except InputError as error:
         raise InputError(error.reason, f"--walk[{k}].{error.field}") from None
 

@@ -133,7 +133,7 @@ class ExportContext:
     @cached_property
     def _steps(self) -> list[Address]:
         """All steps of the walk."""
-        stops = [self.manifest.check(Address.parse(stop)) for stop in self.spec.walk]
+        stops = [self.manifest.parse_address(stop) for stop in self.spec.walk]
         try:
             return plan_walk(stops, self.spec.count, self.spec.loop)
         except InputError as error:

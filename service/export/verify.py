@@ -139,7 +139,7 @@ class _Comparison:
         """Return the address that the image carries, which must be the one at its place in the export."""
         manifest = self._context.manifest
         (planned,) = self._context.addresses(position, 1)
-        carried = planned if image.address is None else manifest.check(Address.parse(image.address))
+        carried = planned if image.address is None else manifest.parse_address(image.address)
         if carried != planned:
             raise ExportError(image.where, f"carries the address {carried}, but {planned} belongs there")
         if image.label != carried.label:

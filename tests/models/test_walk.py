@@ -131,6 +131,10 @@ def test_webp_and_gif_repeat_last_as_long_as_asked_and_are_marked(
     ("arguments", "words"),
     [
         (("tiny/1.0.0/7/0", "tiny/1.0.0/8/x", "--out", "w.gif"), "ADDRESS[1].index: must be a whole number"),
+        (
+            ("tiny/1.0.0/7/0", "tiny/1.0.0/8/0?label=cat", "--out", "w.gif"),
+            "ADDRESS[1].label: must be from 0 to 2 (a, b, c), got 'cat'",
+        ),
         (("tiny/1.0.0/7/0?label=9", "tiny/1.0.0/8/0", "--out", "w.gif"), "ADDRESS[0].label: must be from 0 to 2"),
         ((*STOPS, "--out", "w.avi"), "--out: must end in .mp4, .webp, .gif"),
         ((*STOPS, "--size", "33", "--out", "w.mp4"), "--size: must make even sides for MP4, got 33x33"),

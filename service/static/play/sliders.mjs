@@ -10,7 +10,7 @@ import { readJson } from './service.mjs';
 import { complain } from './trouble.mjs';
 
 const MOST = 4, dimensions = makeSliders($('dimensions'), 0.01, moveDimension), directions = makeSliders($('directions'), 0.05, moveAlong);
-let model = ''; // whose directions are offered
+let model = '', dimensionsOf = ''; // whose directions are offered, and whose dimensions
 
 // A list of them; Delete, or a double click, puts one back.
 // move: called with the name of the part in an address and its value, null where it is put back.
@@ -19,10 +19,10 @@ function makeSliders(list, step, move) {
   list.addEventListener('input', ({ target: { name, value } }) => move(name, Number(value) + 0)); // + 0: no -0
   list.addEventListener('dblclick', putBack);
   list.addEventListener('keydown', (event) => { if (['Delete', 'Backspace'].includes(event.key)) putBack(event); });
-  const offer = (names) => list.replaceChildren(...names.map((name) => {
+  const offer = (names, titles = names) => list.replaceChildren(...names.map((name, k) => {
     const id = name.replace('.', '-'), slider = el('input', { id, name, type: 'range', min: -MOST, max: MOST, step });
     slider.setAttribute('aria-describedby', `${id}-hint`);
-    return el('div', {}, el('label', { htmlFor: id }, name.replace('dir.', ''), el('output', { htmlFor: id })), slider, el('small', { id: `${id}-hint` }));
+    return el('div', {}, el('label', { htmlFor: id }, titles[k], el('output', { htmlFor: id })), slider, el('small', { id: `${id}-hint` }));
   }));
   const show = (k, value, isMoved, source) => {
     const [label, slider] = list.children[k].children;
@@ -37,7 +37,11 @@ function makeSliders(list, step, move) {
 
 onChange(({ state, resolved, manifest, source }) => {
   const drawn = drawStart(resolved, manifest.latents.z_dim);
-  if ($('dimensions').children.length !== drawn.length) dimensions.offer(Array.from(drawn, (_, k) => `z${k}`));
+  if (dimensionsOf !== keyOf(state)) {
+    dimensionsOf = keyOf(state);
+    const names = Array.from(drawn, (_, k) => `z${k}`), codes = manifest.training?.config?.infogan_codes ?? 0;
+    dimensions.offer(names, names.map((name, k) => (k < codes ? `code ${k + 1} (${name})` : name))); // InfoGAN's
+  }
   drawn.forEach((value, k) => dimensions.show(k, state.z[k] ?? value, k in state.z, source));
   $('reset').disabled = !Object.keys(state.z).length;
   $('latent-note').textContent = state.latent !== null ? 'The latent is written out in the address.'
@@ -66,7 +70,7 @@ onChange(({ state, manifest: { directions: names = [] }, source }) => {
 
 function start(key, names) {
   model = key;
-  directions.offer(names.map((name) => `dir.${name}`));
+  directions.offer(names.map((name) => `dir.${name}`), names);
   if (names.length) describe(key).catch((error) => { model = ''; complain(error); });
 }
 

@@ -5,7 +5,7 @@ import { BASE, call, imagePath } from './service.mjs';
 
 const RESULTS = {
   identical: 'Yes: identical', same_pixels: 'Yes: the same pixels', close: 'Yes: within rounding', altered: 'Altered',
-  another_image: 'Not what it says: another image', no_marks: 'Unknown: it has no marks', unknown_model: 'Unknown: its model is not here',
+  another_image: 'Not what it says: another image', no_marks: 'Unknown: it names no address', unknown_model: 'Unknown: its model is not here',
 };
 const GOOD = ['identical', 'same_pixels', 'close'], LISTED = 6, WIDTH = 312;
 

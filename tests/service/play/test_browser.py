@@ -18,10 +18,11 @@ from PIL.PngImagePlugin import PngInfo
 
 from ganmint.cli import cli
 from models.address import Address
+from models.manifest import read_manifest
 from models.walk import plan_walk
 from service.auth import create_key
 from service.text_seeds import make_seed
-from tests.model_copies import revise_with_directions
+from tests.model_copies import install_copy, revise_with_directions
 from tests.service.play.node import STATIC
 from tests.service.play.tab import Tab, full, playwright
 
@@ -264,6 +265,24 @@ def test_a_model_with_directions_has_their_sliders(
     assert not any(path.startswith("/v1/images") for path in tab.requests)
     tab.show(full("7/0"))
     playwright.expect(page.locator("#moves")).to_be_hidden()
+    tab.close()
+
+
+def test_the_dimensions_that_are_codes_have_their_names(
+    browser: Any, start_app: Callable[..., str], tiny_artifact: Path, tmp_path: Path
+) -> None:
+    config = {"config": {"infogan_codes": 2}}
+    training = read_manifest(tiny_artifact).training.model_copy(update=config)
+    install_copy(tiny_artifact, tmp_path / "coded", name="coded", training=training)
+    tab = Tab(browser, start_app())
+    tab.show("coded/1.0.0/7/0?label=0")
+    names = tab.page.locator("#dimensions label")
+    playwright.expect(names).to_contain_text(["code 1 (z0)", "code 2 (z1)", *(f"z{k}" for k in range(2, 8))])
+    tab.page.fill("#z1", "1.5")
+    tab.wait_for("coded/1.0.0/7/0?label=0&z1=1.5")
+    tab.show(full("7/0?label=0"))
+    playwright.expect(names).to_contain_text([f"z{k}" for k in range(8)])
+    playwright.expect(names.first).not_to_contain_text("code")
     tab.close()
 
 
