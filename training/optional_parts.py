@@ -55,9 +55,10 @@ class EncoderConfig(Frozen):
         validation_alias=AliasChoices("kl_weight", "divergence"),
         description="of the latents' KL divergence from the prior, in nats, relative to the reconstruction loss",
     )
-    judged: bool = Field(
+    adversarial: bool = Field(
         default=False,
-        description="D judges images from the encoder's latents, too, so that they become as sharp as the others",
+        validation_alias=AliasChoices("adversarial", "judged"),
+        description="D sees images from the encoder's latents, too, so that they become as sharp as the others",
     )
 
 

@@ -58,9 +58,9 @@ def test_a_changed_configuration_survives_a_round_trip(tmp_path: Path) -> None:
         ("toy1d", ("augment.p.end=0.5",), ("augment={p: {start: 0, end: 0.5}}",)),
         ("toy1d", ("augment=true", "augment.colour=0"), ("augment={colour: 0}",)),
         ("toy1d", ("projected=true",), ("projected={}",)),
-        ("digits-info", ("encoder=true",), ("encoder={}",)),
-        ("digits-info", ("encoder.weight=4",), ("encoder={weight: {start: 4, end: 4}}",)),
-        ("digits-info", ("encoder.weight.start=2",), ("encoder={weight: {start: 2, end: 8}}",)),
+        ("digits", ("encoder=false", "encoder=true"), ("encoder={}",)),
+        ("digits", ("encoder=false", "encoder.weight=4"), ("encoder={weight: {start: 4, end: 4}}",)),
+        ("digits", ("encoder=false", "encoder.weight.start=2"), ("encoder={weight: {start: 2, end: 8}}",)),
         ("digits", ("encoder.weight.start=2",), ("encoder={weight: {start: 2, end: 8}, kl_weight: 0.001}",)),
         ("digits", ("generator.prior=true",), ("generator.prior={}",)),
         ("digits", ("generator.prior.width=8",), ("generator.prior={width: 8}",)),
@@ -236,7 +236,7 @@ def test_no_preset_repeats_another_presets_data() -> None:
         *("digits", "faces-cpu", "own", "toy1d", "toy25", "triangles")
     ]
     assert load_preset("faces").data == load_preset("faces-cpu").data
-    assert load_preset("digits-info").encoder is None
+    assert load_preset("digits-info").encoder == load_preset("digits").encoder
 
 
 def test_reading_a_configuration_does_not_load_torch() -> None:

@@ -20,7 +20,7 @@ from training.distributed import ProcessGroup
 from training.gan import label_factors, value_embedding
 from training.gan.discriminators import build_discriminator
 from training.gan.encoders import build_encoder
-from training.gan.projected import ProjectedJudge
+from training.gan.projected import ProjectedDiscriminator
 
 
 class Learner(NamedTuple):
@@ -36,7 +36,7 @@ class Learners:
 
     Attributes:
         ema: the average of the generator's weights, which is what a run is judged and published by.
-        heads: the trained part of `judge`, the discriminator on a pretrained network's features.
+        heads: the trained part of `projected`, the discriminator on a pretrained network's features.
     """
 
     generator: Learner
@@ -44,7 +44,7 @@ class Learners:
     ema: nn.Module
     encoder: Learner | None
     heads: Learner | None
-    judge: ProjectedJudge | None
+    projected: ProjectedDiscriminator | None
 
     @property
     def G(self) -> nn.Module:
@@ -121,10 +121,10 @@ def build_learners(config: Config, dataset: Dataset, device: torch.device) -> Le
         generator_learner = learner(build_generator(generator))
         discriminator_learner = learner(build_discriminator(discriminator))
         encoder = learner(build_encoder(discriminator, config.z_dim)) if config.encoder else None
-        judge = ProjectedJudge(discriminator, config.projected) if config.projected else None
-    if judge:
-        judge.backbone.to(device)
-    heads = learner(judge.discriminator) if judge else None
+        projected = ProjectedDiscriminator(discriminator, config.projected) if config.projected else None
+    if projected:
+        projected.backbone.to(device)
+    heads = learner(projected.network) if projected else None
     for conditional in filter(None, (generator_learner, discriminator_learner, heads)):
         if dataset.has_continuous_label:
             value_embedding.fix(conditional.network)
@@ -136,7 +136,7 @@ def build_learners(config: Config, dataset: Dataset, device: torch.device) -> Le
         ema=copy.deepcopy(generator_learner.network).eval().requires_grad_(False),
         encoder=encoder,
         heads=heads,
-        judge=judge,
+        projected=projected,
     )
 
 

@@ -1,7 +1,7 @@
 """A discriminator that sees fixed features of a pretrained network instead of pixels.
 
 Projected GANs (Sauer et al., arXiv 2111.01007, section 3): random convolutions, which never learn, mix a frozen
-network's maps across channels and from coarse to fine scales, so that no scale can be neglected; a small head judges
+network's maps across channels and from coarse to fine scales, so that no scale can be neglected; a small head scores
 each mixed map. Where the paper has a hinge loss, the heads have the main discriminator's.
 Not here: the frozen network (training.efficientnet).
 """
@@ -75,7 +75,7 @@ class Head(nn.Module):
         return logits
 
 
-class ProjectedDiscriminator(nn.Module):
+class ProjectedHeads(nn.Module):
     """(mixed maps, label) -> logits, float (N, places of all heads)."""
 
     def __init__(self, config: DiscriminatorConfig, projected: ProjectedConfig) -> None:
@@ -120,7 +120,7 @@ class ProjectedLosses(NamedTuple):
     acc_pair: Tensor
 
 
-class ProjectedJudge:
+class ProjectedDiscriminator:
     """The frozen network and the discriminator on its features.
 
     Args:
@@ -136,7 +136,7 @@ class ProjectedJudge:
         if min(sides) * projected.scale < MIN_SIDE or channels not in (1, 3):
             raise InputError(f"needs grey or RGB images of at least {MIN_SIDE} pixels a side, after scale", "projected")
         self.backbone: EfficientNetLite0 = load_efficientnet()
-        self.discriminator = ProjectedDiscriminator(config, projected)
+        self.network = ProjectedHeads(config, projected)
         self._scale = projected.scale
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -144,13 +144,13 @@ class ProjectedJudge:
         if self._scale > 1:
             images = F.interpolate(images, scale_factor=self._scale, mode="bilinear", align_corners=False)
         maps = self.backbone(images.expand(-1, 3, -1, -1))
-        return [mixed.float() for mixed in self.discriminator.mixer(maps)]
+        return [mixed.float() for mixed in self.network.mixer(maps)]
 
     def generator_loss(self, pairs: FeaturePairs, objective: Objective) -> Tensor:
         """Return G's loss, float (N,), a mean over the places of all heads."""
         with torch.no_grad():
-            real_logits = self.discriminator(pairs.real, pairs.labels)
-        return objective.generator(real_logits, self.discriminator(pairs.fake, pairs.labels)).mean(dim=1)
+            real_logits = self.network(pairs.real, pairs.labels)
+        return objective.generator(real_logits, self.network(pairs.fake, pairs.labels)).mean(dim=1)
 
     def discriminator_losses(self, pairs: FeaturePairs, objective: Objective, with_penalty: bool) -> ProjectedLosses:
         """Return the heads' losses."""
@@ -158,7 +158,7 @@ class ProjectedJudge:
         penalty = torch.zeros(len(pairs.labels), device=pairs.labels.device)
         for maps in (pairs.real, pairs.fake):
             inputs = [level.detach().requires_grad_(with_penalty) for level in maps]
-            logits.append(self.discriminator(inputs, pairs.labels))
+            logits.append(self.network(inputs, pairs.labels))
             if with_penalty:
                 penalty = penalty + feature_gradient_penalty(inputs, logits[-1])
         real_logits, fake_logits = logits

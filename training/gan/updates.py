@@ -15,7 +15,7 @@ from training.gan.encoders import Posterior
 from training.gan.image_ops import clip_pixels
 from training.gan.learners import Learners, optimizer_step
 from training.gan.losses import OBJECTIVES, infogan_loss, zero_centered_gradient_penalty
-from training.gan.projected import FeaturePairs, ProjectedJudge
+from training.gan.projected import FeaturePairs, ProjectedDiscriminator
 from training.gan.step_inputs import (
     FAKE_FOR_D,
     FAKE_FOR_G,
@@ -49,9 +49,9 @@ def sees_pixels(config: Config) -> bool:
     return not (config.projected and config.projected.replaces_pixels)
 
 
-def judges_encoded(config: Config) -> bool:
+def sees_encoded(config: Config) -> bool:
     """Whether the discriminators see images from the encoder's latents, too."""
-    return config.encoder is not None and config.encoder.judged
+    return config.encoder is not None and config.encoder.adversarial
 
 
 def update_generator(
@@ -62,33 +62,33 @@ def update_generator(
     Returns: GENERATOR_STATS as far as they apply, and what the projected discriminator saw, if there is one.
     """
     config = inputs.config
-    judged = SAMPLED if learners.encoder and not judges_encoded(config) else ALL_ROWS
+    seen = SAMPLED if learners.encoder and not sees_encoded(config) else ALL_ROWS
     z, posterior = _latents(learners, inputs, LATENTS_FOR_G, real, labels)
-    if judges_encoded(config):
+    if sees_encoded(config):
         # Images apart from those that train the encoder, so that D's loss does not reach it.
-        judged_fake = _generate(learners, inputs, z.detach(), labels)
+        seen_fake = _generate(learners, inputs, z.detach(), labels)
         encoded_fake = _generate(learners, inputs, z[ENCODED], labels[ENCODED])
     else:
         fake = _generate(learners, inputs, z, labels)
-        judged_fake, encoded_fake = fake[judged], fake[ENCODED]
+        seen_fake, encoded_fake = fake[seen], fake[ENCODED]
 
     loss = torch.zeros(len(labels), device=inputs.device)
     rows: Stats = {}
     encoded_rows: Stats = {}
     pairs = None
-    heads = learners.judge.discriminator.heads if learners.judge else None
+    heads = learners.projected.network.heads if learners.projected else None
     with _frozen(learners.D), _frozen(heads):
         if sees_pixels(config):
             adversarial, infogan = _adversarial_terms(
-                learners, inputs, real[judged], judged_fake, labels[judged], z[judged].detach()
+                learners, inputs, real[seen], seen_fake, labels[seen], z[seen].detach()
             )
             pixel_weight = inputs.scheduled(config.projected.pixel_weight) if config.projected else 1.0
-            loss[judged] += pixel_weight * adversarial + config.infogan_weight * infogan
+            loss[seen] += pixel_weight * adversarial + config.infogan_weight * infogan
             rows["loss_G"] = adversarial
-        if learners.judge and config.projected:
-            pairs = _see_projected(learners.judge, inputs, real[judged], judged_fake, labels[judged])
-            projected_loss = learners.judge.generator_loss(pairs, OBJECTIVES[config.objective])
-            loss[judged] += inputs.scheduled(config.projected.weight) * projected_loss
+        if learners.projected and config.projected:
+            pairs = _see_projected(learners.projected, inputs, real[seen], seen_fake, labels[seen])
+            projected_loss = learners.projected.generator_loss(pairs, OBJECTIVES[config.objective])
+            loss[seen] += inputs.scheduled(config.projected.weight) * projected_loss
             rows["loss_G_projected"] = projected_loss
         if config.encoder and posterior:
             recon_loss = reconstruction_loss(encoded_fake, real[ENCODED])
@@ -106,7 +106,7 @@ def update_discriminator(learners: Learners, inputs: StepInputs, real: Tensor, l
     config = inputs.config
     objective = OBJECTIVES[config.objective]
     with torch.no_grad():
-        if judges_encoded(config):
+        if sees_encoded(config):
             z, _ = _latents(learners, inputs, LATENTS_FOR_D, real, labels)
         else:
             z = inputs.latents(LATENTS_FOR_D)
@@ -135,12 +135,12 @@ def update_discriminator(learners: Learners, inputs: StepInputs, real: Tensor, l
 
 def update_heads(learners: Learners, inputs: StepInputs, pairs: FeaturePairs) -> Stats:
     """Train the projected discriminator on what it saw in the generator's update; return its PROJECTED_STATS."""
-    assert learners.judge
+    assert learners.projected
     assert learners.heads
     assert inputs.config.projected
     penalty_weight = inputs.penalty_weight
     objective = OBJECTIVES[inputs.config.objective]
-    losses = learners.judge.discriminator_losses(pairs, objective, with_penalty=penalty_weight > 0)
+    losses = learners.projected.discriminator_losses(pairs, objective, with_penalty=penalty_weight > 0)
     gamma = penalty_weight * inputs.scheduled(inputs.config.projected.gamma)
     optimizer_step(losses.adversarial + 0.5 * gamma * losses.penalty, [learners.heads], inputs.group)
     rows = {
@@ -191,15 +191,15 @@ def _adversarial_terms(
 
 
 def _see_projected(
-    judge: ProjectedJudge, inputs: StepInputs, real: Tensor, fake: Tensor, labels: Tensor
+    projected: ProjectedDiscriminator, inputs: StepInputs, real: Tensor, fake: Tensor, labels: Tensor
 ) -> FeaturePairs:
     """Return what the projected discriminator sees: images whose colours are never changed."""
     real = inputs.augment(real, REAL_FOR_PROJECTED, with_colour=False)
     fake = inputs.augment(fake, FAKE_FOR_PROJECTED, with_colour=False)
     with inputs.autocast():
         with torch.no_grad():
-            real_maps = judge.features(real)
-        fake_maps = judge.features(fake)
+            real_maps = projected.features(real)
+        fake_maps = projected.features(fake)
     return FeaturePairs(real_maps, fake_maps, labels)
 
 

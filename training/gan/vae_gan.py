@@ -3,8 +3,8 @@
 An adversarial loss alone leaves latents unused: two that differ in one entry give nearly the same image,
 and small variations of the data are lost. So half of G's batch is generated from encoded real images and
 compared with them (Larsen et al., arXiv 1512.09300, sections 2.1-2.3, with averaged pixels instead of D's
-features). D sees only the other half. If the encoder were trained by D, too, it would learn to fool D
-instead of describing the image.
+features). D sees only the other half, unless `encoder.adversarial`; its loss never reaches the encoder, which
+would learn to fool D instead of describing the image.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from training.discriminator_config import DiscriminatorConfig, ResNetDiscriminat
 from training.efficientnet import CHANNELS
 from training.gan import projected
 from training.gan.losses import OBJECTIVES
-from training.gan.projected import FeaturePairs, ProjectedJudge, feature_gradient_penalty
+from training.gan.projected import FeaturePairs, ProjectedDiscriminator, feature_gradient_penalty
 from training.gan.trainer import Trainer
 from training.optional_parts import ProjectedConfig
 
@@ -23,11 +23,11 @@ MakeConfig = Callable[..., Config]
 PROJECTED = "projected={scale: 2, width: 4, weight: 0.1}"
 
 
-def make_judge(side: int = 32, num_classes: int = 3, channels: int = 3, scale: int = 1) -> ProjectedJudge:
+def make_projected(side: int = 32, num_classes: int = 3, channels: int = 3, scale: int = 1) -> ProjectedDiscriminator:
     network = ResNetDiscriminatorConfig(base=4, widths=(4,) * (side // 4).bit_length())
     config = DiscriminatorConfig(num_classes=num_classes, shape=(channels, side, side), network=network)
     torch.manual_seed(0)
-    return ProjectedJudge(config, ProjectedConfig(width=4, scale=scale))
+    return ProjectedDiscriminator(config, ProjectedConfig(width=4, scale=scale))
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -36,11 +36,11 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(("channels", "num_classes", "scale"), [(3, 3, 1), (1, 0, 2)])
 def test_every_image_gets_a_logit_for_each_place_of_each_scale(channels: int, num_classes: int, scale: int) -> None:
-    judge = make_judge(32, num_classes, channels, scale=scale)
+    projected = make_projected(32, num_classes, channels, scale=scale)
     images = torch.rand(4, channels, 32, 32) * 2 - 1
 
-    maps = judge.features(images)
-    logits = judge.discriminator(maps, torch.zeros(4, dtype=torch.int64))
+    maps = projected.features(images)
+    logits = projected.network(maps, torch.zeros(4, dtype=torch.int64))
 
     sides = [32 * scale // stride for stride in (4, 8, 16, 32)]
     assert [level.shape for level in maps] == [(4, 4, side, side) for side in sides]
@@ -48,26 +48,26 @@ def test_every_image_gets_a_logit_for_each_place_of_each_scale(channels: int, nu
 
 
 def test_coarse_maps_are_mixed_into_fine_ones() -> None:
-    judge = make_judge()
+    projected = make_projected()
     maps = [torch.randn(1, channels, side, side) for channels, side in zip(CHANNELS, (8, 4, 2, 1))]
     changed = [*maps[:3], maps[3] + 1]
 
     with torch.no_grad():
-        before, after = judge.discriminator.mixer(maps), judge.discriminator.mixer(changed)
+        before, after = projected.network.mixer(maps), projected.network.mixer(changed)
 
     assert all(not torch.equal(one, other) for one, other in zip(before, after))
 
 
 def test_gradients_reach_the_images_and_neither_the_network_nor_the_mixes() -> None:
-    judge = make_judge()
+    projected = make_projected()
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
 
-    judge.discriminator(judge.features(images), torch.tensor([0, 1])).sum().backward()
+    projected.network(projected.features(images), torch.tensor([0, 1])).sum().backward()
 
     assert images.grad is not None and images.grad.abs().min(dim=1).values.max() > 0
-    frozen = [*judge.backbone.parameters(), *judge.discriminator.mixer.parameters()]
+    frozen = [*projected.backbone.parameters(), *projected.network.mixer.parameters()]
     assert all(weight.grad is None for weight in frozen)
-    assert all(weight.grad is not None for weight in judge.discriminator.heads.parameters())
+    assert all(weight.grad is not None for weight in projected.network.heads.parameters())
 
 
 def test_the_penalty_is_the_mean_logits_squared_gradient_by_all_features() -> None:
@@ -82,37 +82,39 @@ def test_the_penalty_is_the_mean_logits_squared_gradient_by_all_features() -> No
 
 
 def test_the_heads_learn_to_rank_real_above_generated_images() -> None:
-    judge = make_judge()
-    optimizer = torch.optim.Adam(judge.discriminator.parameters(), lr=2e-3)
+    projected = make_projected()
+    optimizer = torch.optim.Adam(projected.network.parameters(), lr=2e-3)
     labels = torch.arange(8) % 3
     with torch.no_grad():
-        real = judge.features(torch.rand(8, 3, 32, 32) * 2 - 1)
-        fake = judge.features(torch.full((8, 3, 32, 32), 0.2))
+        real = projected.features(torch.rand(8, 3, 32, 32) * 2 - 1)
+        fake = projected.features(torch.full((8, 3, 32, 32), 0.2))
     pairs = FeaturePairs(real, fake, labels)
 
-    before = judge.generator_loss(pairs, OBJECTIVES["relativistic"]).mean()
+    before = projected.generator_loss(pairs, OBJECTIVES["relativistic"]).mean()
     for _ in range(100):
-        losses = judge.discriminator_losses(pairs, OBJECTIVES["relativistic"], with_penalty=True)
+        losses = projected.discriminator_losses(pairs, OBJECTIVES["relativistic"], with_penalty=True)
         optimizer.zero_grad()
         (losses.adversarial + 0.001 * losses.penalty).mean().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     assert losses.acc_pair.mean() > 0.9
-    assert judge.generator_loss(pairs, OBJECTIVES["relativistic"]).mean() > before
+    assert projected.generator_loss(pairs, OBJECTIVES["relativistic"]).mean() > before
 
 
 def test_a_step_trains_the_heads_and_leaves_what_is_fixed(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     trainer = Trainer(tiny_config(PROJECTED), tiny_data, "cpu")
-    assert trainer.learners.judge
-    before = weights(trainer.learners.judge.discriminator)
-    backbone = weights(trainer.learners.judge.backbone)
+    assert trainer.learners.projected
+    before = weights(trainer.learners.projected.network)
+    backbone = weights(trainer.learners.projected.backbone)
 
     stats = trainer.step()
 
-    after = weights(trainer.learners.judge.discriminator)
+    after = weights(trainer.learners.projected.network)
     unchanged = {name for name, value in after.items() if torch.equal(value, before[name])}
     assert unchanged == {name for name in before if name.startswith("mixer.")}
-    assert all(torch.equal(value, backbone[name]) for name, value in weights(trainer.learners.judge.backbone).items())
+    assert all(
+        torch.equal(value, backbone[name]) for name, value in weights(trainer.learners.projected.backbone).items()
+    )
     assert float(stats["loss_D_projected"]) > 0 and float(stats["penalty_projected"]) > 0
 
 

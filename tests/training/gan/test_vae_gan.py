@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -83,10 +84,12 @@ def test_real_images_are_reconstructed(tiny_config: MakeConfig) -> None:
     assert spread == pytest.approx(0.44, abs=0.01)
 
 
-@pytest.mark.parametrize("judged", ["false", "true"])
-def test_the_discriminator_does_not_train_the_encoder(tiny_config: MakeConfig, tiny_data: Dataset, judged: str) -> None:
+@pytest.mark.parametrize("adversarial", ["false", "true"])
+def test_the_discriminator_does_not_train_the_encoder(
+    tiny_config: MakeConfig, tiny_data: Dataset, adversarial: str
+) -> None:
     """Without a weight of the reconstruction, no gradient is left."""
-    trainer = Trainer(tiny_config(f"encoder={{weight: 0, judged: {judged}}}"), tiny_data, "cpu")
+    trainer = Trainer(tiny_config(f"encoder={{weight: 0, adversarial: {adversarial}}}"), tiny_data, "cpu")
     assert trainer.learners.encoder is not None
     before = [w.clone() for w in trainer.learners.encoder.network.parameters()]
 
@@ -96,25 +99,25 @@ def test_the_discriminator_does_not_train_the_encoder(tiny_config: MakeConfig, t
         assert torch.equal(old, new)
 
 
-@pytest.mark.parametrize("judged", [False, True])
+@pytest.mark.parametrize("adversarial", [False, True])
 def test_d_sees_encoded_images_only_if_asked(
-    tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch, judged: bool
+    tiny_config: MakeConfig, tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch, adversarial: bool
 ) -> None:
     def train(encoded: float) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Train G and D on latents of which those that were read are all the same; return their weights."""
-        trainer = Trainer(tiny_config(f"encoder={{weight: 0, judged: {judged}}}"), tiny_data, "cpu")
+        trainer = Trainer(tiny_config(f"encoder={{weight: 0, adversarial: {adversarial}}}"), tiny_data, "cpu")
         real, labels = trainer.inputs().real_batch()
         z = trainer.inputs().latents(0)
         z[::2] = encoded
         monkeypatch.setattr(updates, "insert_encoded", lambda *_: z)
-        # First, so that both start from the same generator.
+        # Each starts from the same networks: what D learned would change G's gradients.
+        start = copy.deepcopy(trainer.learners)
         updates.update_discriminator(trainer.learners, trainer.inputs(), real.clone(), labels)
-        D = [w.clone() for w in trainer.learners.D.parameters()]
-        updates.update_generator(trainer.learners, trainer.inputs(), real, labels)
-        return D, list(trainer.learners.G.parameters())
+        updates.update_generator(start, trainer.inputs(), real, labels)
+        return list(trainer.learners.D.parameters()), list(start.G.parameters())
 
     for one, other in zip(train(0.5), train(-3.0)):
-        assert all(torch.equal(a, b) for a, b in zip(one, other)) is not judged
+        assert all(torch.equal(a, b) for a, b in zip(one, other)) is not adversarial
 
 
 @pytest.mark.parametrize(
