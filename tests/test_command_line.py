@@ -26,6 +26,8 @@ from models.runtime.loading import RUNTIME_VARIABLE
 from tests.conftest import Command
 from tests.signing_keys import make_key_pair
 from tests.waiting import TIMEOUT_S
+from training.evaluation.classifier import Recipe
+from training.evaluation.protocol import STANDARD
 
 REPOSITORY = Path(ganmint.__file__).parent.parent
 TINY = (
@@ -51,6 +53,12 @@ def torch_as_it_was() -> Iterator[None]:
     yield
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode("default")
+
+
+@pytest.fixture(autouse=True)
+def speed_measured_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test here asks how exactly the speed of a training was measured."""
+    monkeypatch.setattr("training.commands.train.MEASURE_S", 0.01)
 
 
 @pytest.fixture(scope="module")
@@ -286,7 +294,10 @@ def test_train_refuses_in_words(
     assert not (tmp_path / "run").exists() or files(tmp_path / "run") in ([], [".lock"])
 
 
-def test_without_a_preset_one_is_chosen_by_the_images_shape(command: Command, tmp_path: Path) -> None:
+def test_without_a_preset_one_is_chosen_by_the_images_shape(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.commands.train.measure_rate", lambda *_: 100.0)
     digits = str(Path(__file__).parent / "data" / "digits")
 
     result = command("train", "--data", digits, "--out", str(tmp_path / "run"), "--set", "seed=3", "--dry-run")
@@ -375,6 +386,7 @@ def test_train_says_that_the_processor_only_imitates_bfloat16(
 ) -> None:
     (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}\n")
     monkeypatch.setattr(processor, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("training.commands.train.measure_rate", lambda *_: 100.0)
 
     digits = str(Path(__file__).parent / "data" / "digits")
     place = ("--data", digits, "--out", str(tmp_path / "run"), "--device", "cpu")
@@ -411,6 +423,16 @@ def test_a_toy_trains_from_end_to_end_and_again_does_nothing(command: Command, t
     assert files(tmp_path / "run") == before
     origin = json.loads((tmp_path / "run" / "run.json").read_text())
     assert origin["command"] == shlex.join(["ganmint", *arguments])
+
+
+@pytest.mark.parametrize(("kimg", "is_measured"), [("0.512", False), ("0.768", True)])
+def test_a_run_of_no_more_steps_than_would_be_measured_begins_at_once(
+    kimg: str, is_measured: bool, command: Command, tmp_path: Path
+) -> None:
+    result = command("train", "--preset", "toy1d", "--out", str(tmp_path / "run"), "--set", f"total_kimg={kimg}")
+
+    assert result.code == 0
+    assert ("# speed: " in result.output) == is_measured
 
 
 def test_what_train_suggests_next_can_be_done(command: Command, data: Path, published: Path) -> None:
@@ -474,6 +496,8 @@ def test_evaluate_prints_the_table_and_writes_the_report(
     models: Path, data: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GANMINT_CACHE", str(tmp_path / "cache"))
+    quick = STANDARD.model_copy(update={"classifier": Recipe(width=8, features=16, epochs=1, min_images_shown=0)})
+    monkeypatch.setattr("training.commands.evaluate.STANDARD", quick)
     arguments = ("evaluate", "tiny", "--data", str(data), "--device", "cpu", "--out")
     first, second = (command(*arguments, str(tmp_path / name)) for name in ("first", "second"))
 

@@ -27,7 +27,7 @@ from training.own_preset import OWN
 from training.precision import describe_precision, resolve_precision
 from training.progress import format_duration
 from training.runs import checkpoint
-from training.runs.cost import describe_weights, outline, process_memory
+from training.runs.cost import describe_weights, least_measured_images, outline, process_memory
 from training.runs.loop import check_shape, describe_data, drop_other_terms, measure_rate, run
 from training.runs.mlflow_logger import TRACKERS, require_trackers
 from training.runs.run_dir import GRIDS_FOLDER, read_saved, refuse_other_files, suggest_model_name
@@ -114,7 +114,7 @@ def train(
         if dry_run:
             click.echo(dump_config(config), nl=False)
         _print_plan(config, dataset, num_test, resolved_device, out, saved is not None)
-        _print_cost(config, dataset, resolved_device, out)
+        _print_cost(config, dataset, resolved_device, out, dry_run)
         if dry_run:
             return
         click.echo(f"# training; a line after every {config.tick_kimg:g} kimg (thousand images shown)")
@@ -169,8 +169,11 @@ def _describe_parts(data: DataConfig, dataset: Dataset, num_test: int) -> str:
     return f"parts: {'; '.join(filter(None, said))}"
 
 
-def _print_cost(config: Config, dataset: Dataset, device: str, out: Path) -> None:
-    """Print the size of the networks, the memory, and the time to the end by a few steps that are thrown away."""
+def _print_cost(config: Config, dataset: Dataset, device: str, out: Path, dry_run: bool) -> None:
+    """Print the size of the networks, the memory, and the time to the end by a few steps that are thrown away.
+
+    A run that takes no more steps than these begins at once, without the time.
+    """
     weights, step_bytes = outline(config, dataset)
     click.echo(f"# networks: {describe_weights(weights)} weights")
     place = "of the GPU's memory" if device.startswith("cuda") else "of memory with PyTorch and the data"
@@ -179,6 +182,8 @@ def _print_cost(config: Config, dataset: Dataset, device: str, out: Path) -> Non
     path = checkpoint.latest_path(out) if out.is_dir() else None
     left_kimg = config.total_kimg - (checkpoint.count_images(path) / 1000 if path else 0)
     if left_kimg <= 0 or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return
+    if not dry_run and left_kimg * 1000 <= least_measured_images(config):
         return
     rate = measure_rate(config, dataset, device, MEASURE_S)
     click.echo(

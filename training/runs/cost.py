@@ -60,21 +60,26 @@ def process_memory() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def measure_steps(trainer: Trainer, seconds: float) -> float:
-    """Take steps for some seconds; return the images per second without the slow first ones."""
+def least_measured_images(config: Config) -> int:
+    """Return how many images `measure_steps` shows at least."""
+    return config.batch * (1 + config.penalty_every)
 
-    def take_steps() -> None:
-        # The penalties come in one of these steps.
-        for _ in range(trainer.config.penalty_every):
+
+def measure_steps(trainer: Trainer, seconds: float) -> float:
+    """Take steps for some seconds; return the images per second without the slow first step."""
+
+    def take_steps(count: int) -> None:
+        for _ in range(count):
             trainer.step()
         if trainer.device.type == "cuda":
             torch.cuda.synchronize(trainer.device)
 
-    take_steps()
+    take_steps(1)
     first_image = trainer.images_shown
     start_s = time.perf_counter()
     while True:
-        take_steps()
+        # The penalties come in one of these steps.
+        take_steps(trainer.config.penalty_every)
         if (elapsed_s := time.perf_counter() - start_s) >= seconds:
             return (trainer.images_shown - first_image) / elapsed_s
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,9 @@ def test_a_dry_run_prints_the_grid_and_a_measured_time_and_writes_nothing(
     assert not (tmp_path / "s").exists()
 
 
-def test_a_rate_is_measured_by_taking_steps(tmp_path: Path) -> None:
+def test_a_rate_is_measured_by_taking_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "measure_rate", functools.partial(loop.measure_rate, seconds=0.01))
+
     result = ganmint("sweep", *TOY, "--out", tmp_path / "s", "--seeds", "0,1", "--dry-run")
 
     assert result.exit_code == 0 and "images/s" in result.output and "seed=1" in result.output

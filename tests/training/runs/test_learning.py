@@ -25,7 +25,8 @@ SAMPLES = 20_000
 
 def train_and_sample(preset: str, dataset: Dataset, out: Path) -> NDArray[np.float32]:
     """Return samples of the finished run's averaged generator: float32 (SAMPLES, dim)."""
-    run(load_preset(preset), dataset, out, "cpu", f"ganmint train --preset {preset}")
+    # A tick writes a grid, a checkpoint and a frame of the lab, and changes nothing of what is learnt.
+    run(load_preset(preset, ("tick_kimg=50",)), dataset, out, "cpu", f"ganmint train --preset {preset}")
     state = checkpoint.load(checkpoint.list_paths(out)[-1])
     config = GeneratorConfig.model_validate(state["generator"])
     averaged = build_generator(config)
