@@ -186,13 +186,12 @@ def test_worker_processes_find_our_packages_beside_a_projects_own(bin_dir: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize("program", ["--no-python ganmint", "-m ganmint"])
 def test_torchrun_starts_an_installed_ganmint_beside_a_projects_models(
-    bin_dir: Path, project: Path, tmp_path: Path, program: str
+    bin_dir: Path, project: Path, program: str
 ) -> None:
     launcher = (bin_dir / "python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1")
-    train = ("train", "--preset", "toy1d", "--out", tmp_path / "run", "--device", "cpu", "--dry-run")
     path = f"{bin_dir}{os.pathsep}{os.environ['PATH']}"
 
-    result = run(*launcher, *program.split(), *train, cwd=project, environment={"PATH": path})
+    result = run(*launcher, *program.split(), "train", "--help", cwd=project, environment={"PATH": path})
 
     assert result.returncode == 0, result.stderr
-    assert "preset: toy1d" in result.stdout
+    assert "Usage: ganmint train" in result.stdout

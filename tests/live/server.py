@@ -93,7 +93,10 @@ def install(home: Path, *folders: Path) -> None:
 
 @contextlib.contextmanager
 def start_server(home: Path, log: Path, port: int | None = None, **settings: str) -> Iterator[Server]:
-    """Start a server that need not become ready; stop it at the end if it still runs."""
+    """Start a server that need not become ready; kill it at the end if it still runs.
+
+    A test of how it ends stops it by itself.
+    """
     port = port or find_free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -101,24 +104,20 @@ def start_server(home: Path, log: Path, port: int | None = None, **settings: str
             env={**make_environment(home), **settings},
             stdout=output,
             stderr=subprocess.STDOUT,
-            # A process group, so that a failed test can end the arbiter and its workers.
+            # A process group, to end the arbiter and its workers.
             start_new_session=True,
         )
     try:
         yield Server(f"http://127.0.0.1:{port}", home, process, log)
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @contextlib.contextmanager
 def run_server(home: Path, log: Path, port: int | None = None, **settings: str) -> Iterator[Server]:
-    """Start a server and wait until it is ready; stop it at the end if it still runs."""
+    """Start a server and wait until it is ready; kill it at the end if it still runs."""
     with start_server(home, log, port, **settings) as server:
         wait_until_ready(server)
         yield server

@@ -28,7 +28,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_after_sigterm_it_drains_for_the_pause_then_exits_0(home: Path, tmp_path: Path) -> None:
-    with run_server(home, tmp_path / "log", GANMINT_DRAIN_PAUSE_S="10") as server:
+    with run_server(home, tmp_path / "log", GANMINT_DRAIN_PAUSE_S="5") as server:
         with httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as client:
             assert "connection" not in client.post("/generate", json={"model": "tiny"}).headers
             server.process.send_signal(signal.SIGTERM)
@@ -40,22 +40,18 @@ def test_after_sigterm_it_drains_for_the_pause_then_exits_0(home: Path, tmp_path
         assert server.process.wait(TIMEOUT_S) == 0
 
 
-def test_a_worker_does_not_outlive_a_killed_arbiter(home: Path, tmp_path: Path) -> None:
-    with run_server(home, tmp_path / "log") as server:
-        workers = list_workers(server)
-        assert workers
-        server.process.kill()
-        server.process.wait(TIMEOUT_S)
-        wait_until(lambda: not any(map(is_alive, workers)), "the workers have ended")
-
-
-def test_a_killed_worker_is_replaced(home: Path, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_none_outlives_a_killed_arbiter(home: Path, tmp_path: Path) -> None:
     with run_server(home, tmp_path / "log") as server:
         (worker,) = list_workers(server)
         os.kill(worker, signal.SIGKILL)
         wait_until(lambda: list_workers(server) not in ([], [worker]), "another worker has started")
         wait_until(lambda: server.has_status("/readyz", 200), "it is ready again")
         assert server.post_generate({"model": "tiny"}).status_code == 200
+        workers = list_workers(server)
+        assert workers
+        server.process.kill()
+        server.process.wait(TIMEOUT_S)
+        wait_until(lambda: not any(map(is_alive, workers)), "the workers have ended")
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

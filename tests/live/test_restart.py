@@ -21,8 +21,8 @@ from tests.waiting import TIMEOUT_S
 # At least so many; the load lasts as long as the restarts do.
 NUM_REQUESTS = int(os.environ.get("GANMINT_TEST_RESTART_REQUESTS", "2000"))
 NUM_CLIENTS = 16
-# Longer than the proxy takes to notice that a server is not ready, also on a busy machine.
-DRAIN_PAUSE_S = "6"
+# Longer than the proxy takes to notice that a server is not ready, also on a busy machine: a poll's time limit is 2 s.
+DRAIN_PAUSE_S = "4"
 PNG_END = b"IEND\xaeB`\x82"
 # A status for a request without a whole response.
 LOST = 0

@@ -15,7 +15,7 @@ from PIL import Image
 from models import artifact, store
 from models.address import Address
 from models.manifest import read_manifest
-from tests.live.server import Server, run_ganmint, run_server, start_server
+from tests.live.server import Server, run_ganmint, start_server
 from tests.waiting import TIMEOUT_S, wait_until
 
 
@@ -106,23 +106,6 @@ def test_a_generator_published_while_it_runs_is_served(digits_server: Server, ti
     process = digits_server.run_command("models", "install", str(tiny_artifact))
     assert process.returncode == 0, process.stderr
     assert digits_server.post_generate({"model": "tiny"}).status_code == 200
-
-
-def test_sigterm_completes_accepted_requests_and_exits_0(home: Path, tmp_path: Path) -> None:
-    async def send_then_stop(server: Server) -> tuple[list[int], int]:
-        async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT_S) as client:
-            body = {"model": "tiny", "n": 512}
-            requests = [asyncio.create_task(client.post("/generate", json=body)) for _ in range(4)]
-            # When the first has its response, the others are in the queue.
-            await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
-            code = await asyncio.to_thread(server.stop)
-            return [response.status_code for response in await asyncio.gather(*requests)], code
-
-    with run_server(home, tmp_path / "log") as server:
-        statuses, code = asyncio.run(send_then_stop(server))
-    assert statuses == [200] * 4
-    assert code == 0
-    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 def test_a_server_with_only_a_tampered_model_is_live_but_never_ready(home: Path, tmp_path: Path) -> None:
