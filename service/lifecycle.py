@@ -72,9 +72,12 @@ def _exit_with_1() -> None:
 
 
 def die_with_parent() -> None:
-    """End this worker when BentoML's arbiter is killed; otherwise it would keep the port, unsupervised."""
+    """End this worker when BentoML's arbiter is killed, or has been; otherwise it would keep the port, unsupervised."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    # Killed while this worker started, it sends no signal any more.
+    if ARBITER_VARIABLE in os.environ and not has_arbiter():
+        sys.exit("Error: the service cannot start: its arbiter has ended")
 
 
 def drain_on_sigterm(on_drain: Callable[[], None], pause_s: float) -> None:
