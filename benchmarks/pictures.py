@@ -29,6 +29,8 @@ CELL = 64
 COLUMNS = 9
 # Dimensions of the latent of digits along which the image 7/0 changes most visibly.
 SWEPT = (32, 30, 1)
+# Images of digits-info whose two codes are swept.
+CODED = ("7/3?label=3", "7/5?label=5")
 
 
 def main() -> None:
@@ -55,6 +57,8 @@ def make_sheets() -> None:
     _save([_mint([f"{way}&at={k / 10:g}" for k in range(1, COLUMNS + 1)]) for way in ways], "ways.webp")
     values = [f"{value:g}" for value in np.linspace(-4, 4, COLUMNS)]
     _save([_mint([f"{digits}/7/0?label=3&z{k}={value}" for value in values]) for k in SWEPT], "sweeps.webp")
+    coded = _name("digits-info")
+    _save([_mint([f"{coded}/{place}&z{k}={v}" for v in values]) for k in range(2) for place in CODED], "codes.webp")
 
 
 def _name(model: str) -> str:

@@ -122,5 +122,6 @@ def test_a_bundled_model_says_what_it_was_upgraded_from() -> None:
 
     assert [(m.name, m.version, m.upgraded_from) for m in manifests] == [
         ("digits", "4.2.0", "4.1.0"),
+        ("digits-info", "1.2.0", "1.1.0"),
         ("faces", "1.4.0", "1.3.0"),
     ]
