@@ -5,12 +5,11 @@ import { drawStart } from './inputs.mjs';
 import { encodeLatent } from './latents.mjs';
 import { $, el } from './elements.mjs';
 import { keyOf } from './minter.mjs';
-import { change, onChange, page } from './page.mjs';
+import { change, onChange, onStill, page } from './page.mjs';
 import { readJson } from './service.mjs';
-import { complain } from './trouble.mjs';
 
 const MOST = 4, dimensions = makeSliders($('dimensions'), 0.01, moveDimension), directions = makeSliders($('directions'), 0.05, moveAlong);
-let model = '', dimensionsOf = ''; // whose directions are offered, and whose dimensions
+let model = '', described = '', dimensionsOf = ''; // whose directions are offered, and described, and whose dimensions
 
 // A list of them; Delete, or a double click, puts one back.
 // move: called with the name of the part in an address and its value, null where it is put back.
@@ -63,20 +62,25 @@ $('reset').addEventListener('click', () => change({ z: {} }, 'reset'));
 
 onChange(({ state, manifest: { directions: names = [] }, source }) => {
   $('moves').hidden = !names.length;
-  if (model !== keyOf(state)) start(keyOf(state), names);
+  if (model !== keyOf(state)) {
+    [model, described] = [keyOf(state), ''];
+    directions.offer(names.map((name) => `dir.${name}`), names);
+  }
   names.forEach((name, k) => directions.show(k, state.dir[name] ?? 0, name in state.dir, source));
   $('undo-moves').disabled = !Object.keys(state.dir).length;
 });
 
-function start(key, names) {
-  model = key;
-  directions.offer(names.map((name) => `dir.${name}`), names);
-  if (names.length) describe(key).catch((error) => { model = ''; complain(error); });
-}
+// Asked for again until it is had.
+onStill(({ manifest: { directions: names = [] } }, onError) => {
+  const key = model;
+  if (names.length && described !== key) describe(key).catch((error) => { if (key === model) onError(error); });
+});
 
 async function describe(key) { // what changes along each, in words
   const { directions: known } = await readJson(`v1/models/${key}/directions.json`, page.apiKey);
-  if (key === model) known.forEach(({ description, means = [] }, k) => {
+  if (key !== model) return;
+  described = key;
+  known.forEach(({ description, means = [] }, k) => {
     const place = $('directions').children[k], reach = means.at(-1)?.[0];
     place.lastChild.textContent = description + (reach ? `; checked to ±${reach}` : '');
     if (reach) place.style.setProperty('--reach', Math.min(1, reach / MOST));

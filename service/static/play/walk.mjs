@@ -4,6 +4,7 @@ import { formatState, isItself, unmixed } from './address.mjs';
 import { makeSeed } from './address_numbers.mjs';
 import { $, fillField } from './elements.mjs';
 import { makeLabelField } from './labels.mjs';
+import { leaveOutOwn } from './level_edits.mjs';
 import { change, onChange, onStill, page } from './page.mjs';
 import { readInteger } from './seeds.mjs';
 import { makeThumbnails, nameOf } from './thumbnails.mjs';
@@ -27,8 +28,7 @@ onChange(({ state, resolved, manifest, source }) => {
   const open = state.label === null ? 'drawn' : 'the same', end = resolved.tolabel ?? resolved.label;
   endLabel.show({ chosen: state.tolabel, shown: end, open, taken: resolved.label, isOff: !isMixed }, manifest);
   if (!isMixed) return;
-  const ends = makeSteps(resolved).filter((_, k) => k % STEPS === 0).map(({ state: end }) => `'${formatState(end)}'`);
-  $('walk-line').textContent = `ganmint walk ${ends.join(' ')} --out walk.webp`;
+  showLine(makeSteps(resolved).filter((_, k) => k % STEPS === 0).map(({ state: end }) => end));
   $('at').value = at;
   const share = `${Math.round(at * 10000) / 100}%`;
   $('at-value').textContent = share;
@@ -40,13 +40,19 @@ const mark = (at) => [...list.children].forEach(({ firstChild: link }, k) => {
   link.ariaCurrent = Math.abs(k / STEPS - at) <= 0.5 / STEPS ? 'true' : null;
 });
 
-// Resolved states from the start to the end; the two themselves are no mixtures.
+// `ganmint walk` asks for the same edits at both ends, and a paste is left out of its own source only.
+function showLine(ends) {
+  $('walk-line').parentElement.hidden = ends[0].paste.length !== ends[1].paste.length;
+  $('walk-line').textContent = `ganmint walk ${ends.map((end) => `'${formatState(end)}'`).join(' ')} --out walk.webp`;
+}
+
+// Resolved states from the start to the end; the two themselves are no mixtures, and have no pastes of themselves.
 function makeSteps({ latent, ...state }) {
   const { to, label, tolabel } = state, end = { ...to, label: tolabel ?? label, latent: null, ...unmixed };
   return Array.from({ length: STEPS + 1 }, (_, k) => {
     const at = k / STEPS;
-    if (!k) return { state: { ...state, latent, ...unmixed }, title: 'the start' };
-    if (k === STEPS) return { state: { ...state, ...end }, title: 'the end' };
+    if (!k) return { state: leaveOutOwn({ ...state, latent, ...unmixed }), title: 'the start' };
+    if (k === STEPS) return { state: leaveOutOwn({ ...state, ...end }), title: 'the end' };
     return { state: { ...state, latent, at }, title: `${100 * at}% of the way` };
   });
 }
@@ -66,9 +72,9 @@ function pick(_, k) {
 }
 
 function swap() { // the same image, seen from its other end
-  const { state, resolved } = page, { seed, index, to, at } = state;
-  const isDrawn = state.label === null && state.tolabel === null, hasTwo = resolved.tolabel !== null;
-  const classes = isDrawn || !hasTwo ? {} : { label: resolved.tolabel, tolabel: resolved.label };
+  const { state, resolved: { label, tolabel } } = page, { seed, index, to, at } = state;
+  const isDrawn = state.label === null && state.tolabel === null;
+  const classes = isDrawn ? {} : { label: tolabel ?? label, tolabel: label };
   change({ ...to, to: { seed, index }, at: round(1 - at), ...classes }, 'swap');
 }
 

@@ -243,6 +243,25 @@ def test_edits_stay_from_image_to_image_also_past_the_source_of_a_paste(browser:
     tab.close()
 
 
+def test_a_walk_to_the_source_of_a_paste_ends_with_the_source_itself(browser: Any, service: str) -> None:
+    paste = "paste=0_7.2_1_1_0_3_2"
+    tab = Tab(browser, service)
+    line = tab.page.locator("#walk-line")
+    tab.show(f"{START}&to=7.2&at=0.5&{paste}")
+    links = tab.wait_for_thumbnails("walk-list", 9, full("7/2?label=1"))
+    assert links.first.get_attribute("href") == f"#{START}&{paste}"
+    assert tab.largest_difference(full("7/2?label=1"), "#walk-list li:last-child canvas") <= 1
+    # The ends differ in more than the latent: this is no walk of `ganmint walk`.
+    playwright.expect(line).to_be_hidden()
+    tab.show(full(f"7/2?label=1&to=8.0&at=0.5&{paste}"))
+    links = tab.wait_for_thumbnails("walk-list", 9, full(f"8/0?label=1&{paste}"))
+    assert links.first.get_attribute("href") == f"#{full('7/2?label=1')}"
+    playwright.expect(line).to_be_hidden()
+    tab.show(f"{START}&to=8.0&at=0.5&{paste}")
+    playwright.expect(line).to_contain_text(f"{START}&{paste}")
+    tab.close()
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.model_copies import install_copy
+from tests.model_copies import install_copy, revise_with_directions
 from tests.service.play.tab import Tab, full, playwright
 
 START = full("7/0?label=1")
@@ -116,6 +116,33 @@ def test_small_pictures_that_cannot_be_had_leave_the_large_one(browser: Any, ser
     page.goto(f"{service}/play#{START}")
     playwright.expect(page.locator("#trouble")).to_have_text("Too many of them.")
     _expect_picture(tab, is_stale=False)
+    tab.close()
+
+
+def test_directions_whose_description_cannot_be_had_keep_their_sliders_and_get_it_later(
+    browser: Any, start_app: Callable[..., str], tiny_artifact: Path
+) -> None:
+    revise_with_directions(tiny_artifact)
+    tab = Tab(browser, start_app(), may_log="429")
+    page, plain, hint = tab.page, "tiny/1.1.0/7/0?label=1", tab.page.locator("#dir-tilt-hint")
+    page.route("**/directions.json", lambda route: route.fulfill(status=429, json={"detail": "Too many."}))
+    with page.expect_response("**/directions.json"):
+        tab.show(plain)
+    page.locator("#dir-tilt").evaluate("slider => { slider.dataset.held = 'yes'; }")
+    with page.expect_response("**/directions.json"):
+        page.locator("#z0").fill("1")
+    tab.wait_for(f"{plain}&z0=1")
+    playwright.expect(page.locator("#dir-tilt")).to_have_attribute("data-held", "yes")
+    playwright.expect(hint).to_have_text("")
+    page.unroute("**/directions.json")
+    page.locator("#dir-tilt").fill("1.5")
+    tab.wait_for(f"{plain}&z0=1&dir.tilt=1.5")
+    playwright.expect(hint).to_have_text("more tilt; checked to ±1.5")
+    playwright.expect(page.locator("#dir-tilt")).to_have_attribute("data-held", "yes")
+    asked = tab.requests.count("/v1/models/tiny/1.1.0/directions.json")
+    tab.show(plain)
+    tab.wait_for_thumbnails("following-list", 12, "tiny/1.1.0/7/12?label=1")
+    assert tab.requests.count("/v1/models/tiny/1.1.0/directions.json") == asked
     tab.close()
 
 
