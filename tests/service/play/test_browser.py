@@ -156,6 +156,21 @@ def test_a_walk_has_an_end_classes_and_steps(browser: Any, service: str) -> None
     tab.close()
 
 
+def test_from_its_other_end_an_image_has_the_same_class(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    # 7/0 draws the class 1, which is given for the end, too; 8/0 draws the class 2.
+    tab.show(full("7/0?to=8.0&tolabel=1&at=0.25"))
+    before = tab.read_picture().astype(int)
+    tab.page.click("#swap")
+    tab.wait_for(full("8/0?label=1&to=7.0&at=0.75"))
+    assert np.abs(tab.read_picture() - before).max() <= 1
+    # Where both classes are drawn, they stay so.
+    tab.show(full("7/0?to=8.0&at=0.25"))
+    tab.page.click("#swap")
+    tab.wait_for(full("8/0?to=7.0&at=0.75"))
+    tab.close()
+
+
 @pytest.mark.parametrize("path", ["/", "/play"])
 def test_a_file_is_verified_in_words_and_pictures(browser: Any, service: str, path: str) -> None:
     tab = Tab(browser, service)
@@ -517,6 +532,57 @@ def test_curves_of_the_labs_own_training_are_of_its_present_data(browser: Any, s
     page.click("#restart")
     expect(charts).to_have_count(0)
     expect(count).to_have_text("After 0 steps of 64 samples")
+    tab.close()
+
+
+def test_looking_at_the_labs_own_training_leaves_it_as_it_is(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    page, count = tab.page, tab.page.locator("#count")
+    read = "[document.getElementById('values').textContent, document.getElementById('plot').toDataURL()]"
+
+    def take_steps(are_looked_at: bool) -> Any:
+        page.click("#restart")
+        for steps in (1, 2):
+            page.click("#step")
+            playwright.expect(count).to_have_text(f"After {steps} steps of 64 samples")
+            before = page.evaluate(read)
+            if are_looked_at:
+                page.uncheck("#show-points")
+                assert page.evaluate(read)[1] != before[1]
+                page.check("#show-points")
+                page.emulate_media(color_scheme="dark")
+                page.wait_for_function(f"drawn => {read}[1] !== drawn", arg=before[1])
+                page.emulate_media(color_scheme="light")
+                page.wait_for_function(f"drawn => {read}[1] === drawn", arg=before[1])
+                assert page.evaluate(read) == before
+        return page.evaluate(read)
+
+    page.goto(f"{service}/play/lab#live")
+    page.wait_for_selector('body[data-ready="yes"]')
+    assert "loss of G" in take_steps(False)[0]
+    assert take_steps(True) == take_steps(False)
+    tab.close()
+
+
+def test_of_two_recordings_the_one_that_was_chosen_last_is_shown(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    page, title = tab.page, tab.page.locator("#title")
+    page.goto(f"{service}/play/lab")
+    page.wait_for_selector('body[data-ready="yes"]')
+    held: list[Any] = []
+    page.route("**/toy1d.json", lambda route: held.append(route), times=1)
+    with page.expect_request("**/toy1d.json"):
+        page.click("text=One dimension")
+    page.click("text=Triangles")
+    playwright.expect(page.locator("#values")).to_contain_text("recall")
+    shown = title.inner_text()
+    with page.expect_event("requestfinished"):
+        held[0].continue_()
+    # Once this is read, the one before was.
+    page.evaluate("fetch('lab/toy1d.json').then(answer => answer.json())")
+    assert title.inner_text() == shown and "#triangles/" in page.url
+    page.click("text=One dimension")
+    playwright.expect(page.locator("#values")).to_contain_text("mean, of 4")
     tab.close()
 
 

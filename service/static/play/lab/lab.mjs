@@ -22,6 +22,7 @@ const LIVE_VIEW = { low: -3, high: 11, dimensions: 1 }, LIVE_POINTS = 400, FRAME
 const embedded = JSON.parse($('recordings')?.textContent ?? 'null');
 const trainings = embedded ? [{ key: 'own', name: embedded.title, story: '', recording: embedded }] : [...RECORDED, LIVE];
 let current = null, ticks = [], at = 0, player = 0, gan = null, running = 0;
+let turn = 0, last = null; // the latest choice, and the tick that is drawn
 
 // --- reading
 
@@ -48,9 +49,12 @@ async function load(training) {
 
 async function choose(training, kimg = 0) {
   stop();
-  const recording = await load(training).catch((error) => { $('trouble').textContent = error.message; });
-  $('trouble').hidden = !!recording || training === LIVE;
-  if (!$('trouble').hidden) return;
+  const mine = ++turn, recording = await load(training).catch((error) => error);
+  if (mine !== turn) return;
+  const trouble = recording instanceof Error ? recording.message : '';
+  $('trouble').hidden = !trouble;
+  $('trouble').textContent = trouble;
+  if (trouble) return;
   current = training;
   for (const button of $('choice').children) button.setAttribute('aria-pressed', String(button.dataset.key === training.key));
   const isLive = training === LIVE;
@@ -135,6 +139,7 @@ function showCharts() {
 // --- drawing
 
 function draw(tick) {
+  last = tick;
   const canvas = $('plot'), paint = canvas.getContext('2d'), style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
   const side = canvas.width;
@@ -146,6 +151,8 @@ function draw(tick) {
   const plot = hasPictures(current.view) ? drawSheet : current.view.dimensions === 2 ? drawPlane : drawLine;
   plot(look, { ...tick, real: current.real, view: current.view });
 }
+
+const redraw = () => last && draw(last);
 
 // --- time
 
@@ -230,7 +237,7 @@ $('choice').append(...trainings.map((training) => {
   return button;
 }));
 $('choice').hidden = trainings.length === 1;
-for (const name of SHOWN) $(`show-${name}`).onchange = () => (current === LIVE ? observe({}) : show(at));
+for (const name of SHOWN) $(`show-${name}`).onchange = redraw;
 $('play').onclick = play;
 $('back').onclick = () => { stop(); show(at - 1); };
 $('forth').onclick = () => { stop(); show(at + 1); };
@@ -245,7 +252,7 @@ document.onkeydown = (event) => {
   const action = { ' ': play, ArrowLeft: $('back').onclick, ArrowRight: $('forth').onclick }[event.key];
   if (action) { event.preventDefault(); action(); }
 };
-matchMedia('(prefers-color-scheme: dark)').onchange = () => (current === LIVE ? observe({}) : show(at));
+matchMedia('(prefers-color-scheme: dark)').onchange = redraw;
 
 const [key, kimg] = location.hash.slice(1).split('/');
 await choose(trainings.find((training) => training.key === key) ?? trainings[0], Number(kimg) || 0);
