@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
-from models.errors import FileError
+from models.errors import FileError, InputError
 from models.files import write_atomically
 
 PATH = click.Path(path_type=Path)
+Ending = TypeVar("Ending", bound=str)
 
 device_option = click.option(
     "--device", default="auto", show_default=True, help="cpu, cuda, cuda:N or auto: a GPU where torch finds one."
@@ -48,6 +51,18 @@ class ModelCommand(click.Command):
         super().format_options(ctx, formatter)
         with formatter.section("Environment variables"):
             formatter.write_dl(LOADING_VARIABLES)
+
+
+def read_ending(path: Path, endings: Iterable[Ending], option: str = "--out") -> Ending:
+    """Return which of these a file's name ends in, in either case; they are written without the dot.
+
+    Args: option: the option that names the file.
+    Raises: InputError naming the option, with the endings.
+    """
+    for ending in endings:
+        if path.suffix.lower() == f".{ending}":
+            return ending
+    raise InputError(f"must end in .{', .'.join(endings)}, got {path.name}", option)
 
 
 def write_output(path: Path, content: bytes, option: str = "--out") -> None:

@@ -21,33 +21,46 @@ LabelSpec = Label | Sequence[Label] | Literal["balanced"] | None
 
 
 def parse_labels(text: str) -> LabelSpec:
-    """Read labels from a command's argument: numbers or names, a list of them, or "balanced".
+    """Read labels from a command's argument: one as `parse_label` reads it, a list of classes, or "balanced".
 
-    The values of labels are name=value pairs, or a JSON object, as over HTTP.
+    Raises: InputError for labels, as `parse_label`.
+    """
+    label = parse_label(text, "labels")
+    return [_read_class(part) for part in label.split(",")] if isinstance(label, str) and "," in label else label
 
-    Raises: InputError for labels: a name has two values, or the text begins like a JSON object and is none.
+
+def parse_label(text: str, field: str) -> Label:
+    """Read one label from a command's argument: a class's number or name, or the values of labels.
+
+    Values are name=value pairs, or a JSON object, as over HTTP.
+
+    Raises: InputError for `field`: a name has two values, or the text begins like a JSON object and is none.
     """
     if text.lstrip().startswith("{"):
-        return _parse_object(text)
+        return _parse_object(text, field)
     parts = text.split(",")
     if all("=" in part for part in parts):
-        return _collect_values([(name, value) for name, _, value in (part.partition("=") for part in parts)], text)
-    labels = [int(part) if re.fullmatch(r"-?[0-9]{1,9}", part) else part for part in parts]
-    return labels if len(labels) > 1 else labels[0]
+        pairs = [(name, value) for name, _, value in (part.partition("=") for part in parts)]
+        return _collect_values(pairs, text, field)
+    return _read_class(text)
 
 
-def _parse_object(text: str) -> Mapping[str, Any]:
+def _read_class(text: str) -> int | str:
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else text
+
+
+def _parse_object(text: str, field: str) -> Mapping[str, Any]:
     try:
-        values: dict[str, Any] = json.loads(text, object_pairs_hook=lambda pairs: _collect_values(pairs, text))
+        values: dict[str, Any] = json.loads(text, object_pairs_hook=lambda pairs: _collect_values(pairs, text, field))
     except ValueError:
-        raise InputError(f"is no JSON object: {text}; without quotes and braces it is NAME=VALUE", "labels") from None
+        raise InputError(f"is no JSON object: {text}; without quotes and braces it is NAME=VALUE", field) from None
     return values
 
 
-def _collect_values(pairs: Sequence[tuple[str, Any]], text: str) -> dict[str, Any]:
+def _collect_values(pairs: Sequence[tuple[str, Any]], text: str, field: str) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise InputError(f"gives a label two values: {text}", "labels")
+        raise InputError(f"gives a label two values: {text}", field)
     return values
 
 

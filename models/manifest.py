@@ -114,14 +114,14 @@ class Manifest(Frozen):
         resolved = self._resolve_labels(seed, index, n, labels)
         return [Address(self.name, self.version, seed, index + k, label, psi) for k, label in enumerate(resolved)]
 
-    def find_label(self, label: Label) -> int:
+    def find_label(self, label: Label, field: str = "labels") -> int:
         """Return the number of the class that a label stands for.
 
-        Raises: InputError for labels.
+        Raises: InputError for `field`.
         """
-        (found,) = self._resolve_labels(0, 0, 1, label)
-        assert found is not None
-        return found
+        if not self.class_names:
+            raise self._refuse_label(field)
+        return self._classes.find(label, field)
 
     def check(self, requested: Address) -> Address:
         """Return the address with its label resolved, if it is one of this model's.
@@ -215,6 +215,9 @@ class Manifest(Frozen):
             message = f"has {size} numbers; a latent of {self.name} {self.version} has {self.latents.z_dim}"
             raise InputError(message, field)
 
+    def _refuse_label(self, field: str) -> InputError:
+        return InputError(f"{self.name} {self.version} has no classes; leave it out", field)
+
     def _resolve_tolabel(self, requested: Address, label: int | None) -> int | None:
         """Return the class of the second latent, None where it is the first one's: `label`."""
         tolabel = requested.tolabel
@@ -222,7 +225,7 @@ class Manifest(Frozen):
             return None
         if not self.class_names:
             if tolabel is not None:
-                raise InputError(f"{self.name} {self.version} has no classes; leave it out", "tolabel")
+                raise self._refuse_label("tolabel")
             return None
         if tolabel is not None:
             self._classes.find(tolabel, "tolabel")
@@ -249,7 +252,7 @@ class Manifest(Frozen):
         num_classes = len(self.class_names)
         if not num_classes:
             if label_spec is not None:
-                raise InputError(f"{self.name} {self.version} has no classes; leave it out", "labels")
+                raise self._refuse_label("labels")
             return [None] * n
         if label_spec is None:
             return [draw_label(seed, index + k, self.latents.z_dim, num_classes) for k in range(n)]

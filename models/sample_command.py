@@ -15,8 +15,8 @@ from models import artifact, images, store
 from models.address import Address, parse_query
 from models.cli import PATH, ModelCommand, device_option, index_option, psi_option, seed_option, write_output
 from models.errors import InputError
-from models.images import EXTENSIONS
-from models.labels import LabelSpec, parse_labels
+from models.images import EXTENSIONS, MediaType
+from models.labels import LabelSpec, parse_label, parse_labels
 from models.latent_edits import (
     is_dimension_name,
     is_direction_name,
@@ -30,6 +30,8 @@ from models.runtime.loading import resolve_device
 from models.sampler import Sampler
 
 MAX_GRID_IMAGES = 10_000
+# Folders take names of 255 characters.
+MAX_NAME = 120
 # The options of the other parts of an address.
 _OPTION_OF = {
     **{name: f"--{name}" for name in ("to", "at", "z", "paste")},
@@ -61,7 +63,7 @@ _BESIDE_ADDRESS = frozenset({"model", "out", "extension", "device"})
 )
 @psi_option
 @click.option("--to", metavar="SEED.INDEX", help="Mix every image's latent with that of this seed and index.")
-@click.option("--to-label", metavar="L", help="The class of --to, where it differs from that of --labels.")
+@click.option("--to-label", metavar="L", help="The class of --to, as for --labels, where it differs.")
 @click.option("--at", metavar="T", help="The share of --to, above 0 and below 1, with at most 4 decimals.")
 @click.option("--z", "edits", metavar="K=V", multiple=True, help="Set dimension K of every latent to V. Repeatable.")
 @click.option(
@@ -121,6 +123,11 @@ def sample(
     Each file has the very bytes that the service answers for the same address. In place of MODEL, a whole ADDRESS such
     as digits/4.2.0/7/0?label=3 mints that one image; quote it, because of its ? and &.
     """
+    media_type = EXTENSIONS.get(out.suffix.lower().removeprefix("."))
+    if not media_type and out.suffix and not out.is_dir():
+        raise InputError(f"{out.name} is no known picture type; there are: .{', .'.join(EXTENSIONS)}", "--out")
+    if media_type and count > MAX_GRID_IMAGES:
+        raise InputError(f"one picture holds at most {MAX_GRID_IMAGES} images, got {count}; give a folder", "n")
     batch: _Batch | _OneAddress
     if _is_address(model):
         _refuse_options(context)
@@ -128,18 +135,15 @@ def sample(
     else:
         sampler = artifact.load_files(store.read_artifact(store.find_model(model)), resolve_device(device))
         spec = None if labels is None else parse_labels(labels)
-        query = _list_edits({"to": to, "tolabel": to_label, "at": at}, edits, directions, pastes, units)
+        tolabel = None if to_label is None else _find_label(sampler.manifest, to_label)
+        query = _list_edits({"to": to, "tolabel": tolabel, "at": at}, edits, directions, pastes, units)
         with _naming_options():
             changes = parse_query("&".join(query)) if query else {}
         batch = _Batch(sampler.manifest, seed, index, count, spec, psi, changes)
-    if out.suffix.removeprefix(".") in EXTENSIONS:
-        if count > MAX_GRID_IMAGES:
-            raise InputError(f"one picture holds at most {MAX_GRID_IMAGES} images, got {count}; give a folder", "n")
-        _write_picture(sampler, batch.addresses(0, count), out)
-        return
-    if out.suffix and not out.is_dir():
-        raise InputError(f"{out.name} is no known picture type; there are: .{', .'.join(EXTENSIONS)}", "--out")
-    _write_files(sampler, batch, out, extension)
+    if media_type:
+        _write_picture(sampler, batch.addresses(0, count), out, media_type)
+    else:
+        _write_files(sampler, batch, out, extension)
 
 
 def _is_address(text: str) -> bool:
@@ -172,6 +176,11 @@ def _load_address(text: str, device: str) -> tuple[Sampler, _OneAddress]:
     except InputError as error:
         raise InputError(error.reason, "ADDRESS" if error.field == "address" else f"ADDRESS.{error.field}") from None
     return artifact.load_files(files, resolve_device(device)), _OneAddress(address)
+
+
+def _find_label(manifest: Manifest, text: str) -> str:
+    """Return --to-label as it stands in an address."""
+    return str(manifest.find_label(parse_label(text, "--to-label"), "--to-label"))
 
 
 def _list_edits(
@@ -275,8 +284,7 @@ class _Batch:
             self.addresses(0, self.count)
 
 
-def _write_picture(sampler: Sampler, addresses: list[Address], out: Path) -> None:
-    media_type = EXTENSIONS[out.suffix.removeprefix(".")]
+def _write_picture(sampler: Sampler, addresses: list[Address], out: Path, media_type: MediaType) -> None:
     texts = [str(address) for address in addresses]
     write_output(out, images.encode_one_or_grid(sampler.mint(addresses), media_type, texts))
     first = f"{texts[0]}{_describe_label(sampler.manifest, addresses[0])}"
@@ -297,12 +305,25 @@ def _write_files(sampler: Sampler, batch: _Batch | _OneAddress, out: Path, exten
         addresses = batch.addresses(start, min(sampler.batch_size, batch.count - start))
         for address, pixels in zip(addresses, sampler.mint(addresses)):
             write_output(
-                out / f"{_make_file_name(address)}.{extension}",
+                out / f"{make_file_name(address)}.{extension}",
                 images.encode(pixels, EXTENSIONS[extension], str(address)),
             )
     click.echo(f"Wrote {batch.count} image{'s' * (batch.count > 1)} to {out}")
 
 
-def _make_file_name(address: Address) -> str:
-    """Return the whole address as a file's name, so that no two images of a model have the same."""
-    return str(address).translate(str.maketrans("/?&", "___"))
+def make_file_name(address: Address) -> str:
+    """Return an address as a file's name, without the ending: the whole, or the hash of one that is too long.
+
+    `/play` gives files the same names.
+    """
+    text = str(address)
+    name = text.translate(str.maketrans("/?&", "___"))
+    return name if len(name) <= MAX_NAME else f"{name[:MAX_NAME]}-{_hash(text)}"
+
+
+def _hash(text: str) -> str:
+    """Return FNV-1a of 32 bits, in 8 hexadecimal digits."""
+    value = 2_166_136_261
+    for byte in text.encode():
+        value = (value ^ byte) * 16_777_619 % 2**32
+    return f"{value:08x}"

@@ -14,13 +14,13 @@ from PIL import Image
 
 from models import artifact, store
 from models.address import Address
-from models.cli import PATH, device_option, write_output
+from models.cli import PATH, ModelCommand, device_option, read_ending, write_output
 from models.errors import InputError
 from models.images import to_picture
 from models.manifest import ImageShape
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
-from models.video import MAX_FPS, VIDEO_TYPES, FrameSize, VideoType, check_video, encode_video
+from models.video import MAX_FPS, VIDEO_TYPES, FrameSize, check_video, encode_video
 from models.walk import plan_walk
 
 T = TypeVar("T")
@@ -30,9 +30,10 @@ SIDE_PIXELS = 256
 
 
 @click.command(
+    cls=ModelCommand,
     epilog="\b\nExamples:\n"
     "  ganmint walk 'digits/4.2.0/7/0?label=3' 'digits/4.2.0/8/0?label=5' --out walk.webp\n"
-    "  ganmint walk faces/1.4.0/7/0 faces/1.4.0/8/0 faces/1.4.0/9/0 --loop --resample lanczos --out faces.gif"
+    "  ganmint walk faces/1.4.0/7/0 faces/1.4.0/8/0 faces/1.4.0/9/0 --loop --resample lanczos --out faces.gif",
 )
 @click.argument("stops", metavar="ADDRESS ADDRESS...", nargs=-1, required=True)
 @click.option("--out", type=PATH, required=True, help="The video to write: .mp4 (extra video), .webp or .gif.")
@@ -69,7 +70,7 @@ def walk(
 
     The frames between two addresses mix their latents and their classes; each frame has an address itself.
     """
-    video_type = _choose_type(out)
+    video_type = read_ending(out, VIDEO_TYPES)
     requested = _for_each_stop(store.parse_address, stops)
     files = store.read_artifact(store.find_model(f"{requested[0].model}/{requested[0].version}"))
     addresses = plan_walk(_for_each_stop(files.manifest.check, requested), round(seconds * fps), loop)
@@ -81,13 +82,6 @@ def walk(
         content = encode_video(_count(frames, bar.update), video_type, frame_size, fps)
     write_output(out, content)
     click.echo(f"Wrote {out}: {len(addresses)} frames, {len(content) / 1e6:.1f} MB, beginning with {addresses[0]}")
-
-
-def _choose_type(out: Path) -> VideoType:
-    for video_type in VIDEO_TYPES:
-        if out.suffix.lower() == f".{video_type}":
-            return video_type
-    raise InputError(f"must end in .{', .'.join(VIDEO_TYPES)}, got {out.name}", "--out")
 
 
 def _for_each_stop(find: Callable[[T], Address], stops: Sequence[T]) -> list[Address]:

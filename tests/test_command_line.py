@@ -15,6 +15,7 @@ import click
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import ganmint
 from ganmint.cli import COMMANDS as SUBCOMMANDS
@@ -175,7 +176,8 @@ def test_help_describes_every_option(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["sample", "export", "verify", "sign-images", "models verify", "dataset verify", "serve"]
+    "path",
+    ["sample", "walk", "project", "export", "verify", "sign-images", "models verify", "dataset verify", "serve"],
 )
 def test_help_names_the_variables_that_decide_how_a_model_is_loaded(path: str, command: Command) -> None:
     output = command(*path.split(), "--help").output
@@ -741,6 +743,39 @@ def test_files_of_another_label_or_psi_have_other_names(models: Path, command: C
     assert files(tmp_path / "out") == names
 
 
+def test_a_file_whose_address_is_longer_than_names_may_be_is_named_after_its_hash(
+    models: Path, command: Command, tmp_path: Path
+) -> None:
+    *_, longest = json.loads((REPOSITORY / "tests" / "data" / "address_vectors.json").read_text())["file_names"]
+
+    assert len(longest["address"]) > 255
+    assert command("sample", longest["address"], "--out", str(tmp_path / "out")).code == 0
+    assert files(tmp_path / "out") == [f"{longest['name']}.png"]
+
+
+def test_the_class_of_the_other_end_is_asked_for_by_name(tiny_artifact: Path, command: Command, tmp_path: Path) -> None:
+    store.install(tiny_artifact)
+    mixture = ("--to", "8.0", "--to-label", "b", "--at", "0.5")
+    result = command("sample", "tiny", "--seed", "7", "--labels", "c", *mixture, "--out", str(tmp_path / "one.png"))
+
+    assert "tiny/1.0.0/7/0?label=2&to=8.0&tolabel=1&at=0.5 (c)" in result.output
+
+
+@pytest.mark.parametrize("name", ["one.PNG", "one.Jpg", "one.webp"])
+def test_the_case_of_an_ending_does_not_matter(models: Path, name: str, command: Command, tmp_path: Path) -> None:
+    result = command("sample", "tiny", "--out", str(tmp_path / name))
+
+    assert result.code == 0, result.errors
+    with Image.open(tmp_path / name) as picture:
+        assert picture.format == {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}[name[4:].lower()]
+
+
+def test_an_unknown_ending_is_refused_before_the_model_is_looked_for(command: Command) -> None:
+    result = command("sample", "nosuch", "--out", "one.gif")
+
+    assert (result.code, result.errors.count("one.gif is no known picture type")) == (2, 1)
+
+
 def test_an_image_does_not_depend_on_its_neighbours_nor_on_its_file(
     models: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -831,6 +866,10 @@ def test_sample_names_the_part_of_an_address_at_fault(
         (("--at", "0.5"), "--at: is of no use without --to SEED.INDEX"),
         (("--to-label", "1"), "--to-label: is of no use without --to SEED.INDEX"),
         (("--to", "8.0", "--at", "0.5", "--to-label", "9"), "--to-label: must be from 0 to 2"),
+        (("--to", "8.0", "--at", "0.5", "--to-label", "five"), "--to-label: must be from 0 to 2 or a class's name"),
+        (("--to", "8.0", "--at", "0.5", "--to-label", "balanced"), "--to-label: must be from 0 to 2 or a class's name"),
+        (("--to", "8.0", "--at", "0.5", "--to-label", "0,1"), "--to-label: must be from 0 to 2 or a class's name"),
+        (("--to", "8.0", "--at", "0.5", "--to-label", "{age"), "--to-label: is no JSON object"),
         (("--direction", "slant"), "--direction: must be NAME=V such as slant=1.5, got 'slant'"),
         (("--direction", "Slant=1"), "--direction: must be NAME=V such as slant=1.5, got 'Slant=1'"),
         (("--direction", "slant=x"), "--direction slant: must be a number such as 0.25"),

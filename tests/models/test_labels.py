@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from models.errors import InputError
-from models.labels import Classes, parse_labels
+from models.labels import Classes, parse_label, parse_labels
 
 CLASSES = Classes(
     ("female 20-39", "female 60+", "male 20-39"),
@@ -98,6 +98,13 @@ def test_what_is_no_class_is_refused(classes: Classes, label: Any, words: str) -
 )
 def test_labels_are_read_from_a_commands_argument(text: str, labels: object) -> None:
     assert parse_labels(text) == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [("3", 3), ("cat", "cat"), ("cat,dog", "cat,dog"), ("age=37.5", {"age": "37.5"})]
+)
+def test_one_label_is_no_list(text: str, label: object) -> None:
+    assert parse_label(text, "--label") == label
 
 
 @pytest.mark.parametrize("text", ["age=20,age=40", '{"age": 20, "age": 40}'])

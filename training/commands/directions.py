@@ -10,7 +10,7 @@ import numpy as np
 
 from models import artifact, images, store
 from models.artifact_files import DIRECTIONS, ArtifactFiles
-from models.cli import PATH, ModelCommand, device_option, revision_option, write_output
+from models.cli import PATH, ModelCommand, device_option, read_ending, revision_option, write_output
 from models.directions import Directions, dump_directions
 from models.errors import DataError, GanmintError, InputError
 from models.latent_edits import DIRECTION_NAME
@@ -98,8 +98,8 @@ def directions(
     A direction is a linear fit of a measure of the images by their latents. Each is checked on other images, which it
     must move as it says. Those that pass go into a new version of MODEL, which has the same weights and is not signed.
     """
-    if out and out.suffix.lower() != ".png":
-        raise InputError(f"must end in .png, got {out.name}", "--out")
+    if out:
+        read_ending(out, ["png"])
     if columns and data_path is None:
         raise InputError("is a column of the data, so it needs --data", "--column")
     column_of_name = _read_columns(columns)

@@ -8,7 +8,7 @@ import click
 
 from models import artifact, store
 from models.artifact_files import ONNX_FILE, UNITS
-from models.cli import PATH, ModelCommand, revision_option, write_output
+from models.cli import PATH, ModelCommand, read_ending, revision_option, write_output
 from models.errors import InputError
 from models.network_config import GeneratorConfig, list_levels
 from models.revision import describe_place, describe_replacement, revise
@@ -49,8 +49,8 @@ def dissect(model: str, count: int, changed_count: int, out: Path | None, to: Pa
     and crossings, those of aligned faces with regions of the face. The result goes into a new version of MODEL, which
     has the same weights and is not signed, and into a report. No data are needed.
     """
-    if out and out.suffix.lower() != ".html":
-        raise InputError(f"must end in .html, got {out.name}", "--out")
+    if out:
+        read_ending(out, ["html"])
     if to is not None:
         artifact.check_free(to)
     files = store.read_named(model)

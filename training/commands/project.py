@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models import artifact, images, store
 from models.artifact_files import ArtifactFiles
-from models.cli import PATH, device_option, write_output
-from models.errors import InputError
+from models.cli import PATH, ModelCommand, device_option, read_ending, write_output
+from models.labels import parse_label
 from models.manifest import Manifest
 from models.network_config import GeneratorConfig
 from models.networks import load_generator
@@ -26,30 +26,35 @@ from training.projection.picture import describe_fitting, read_picture
 _PEOPLE = re.compile(r"\b(people|persons?|faces?)\b", re.IGNORECASE)
 
 
-@click.command(epilog="\b\nExample:\n  ganmint project three.png --model digits --out beside.png")
+@click.command(cls=ModelCommand, epilog="\b\nExample:\n  ganmint project three.png --model digits --out beside.png")
 @click.argument("file", type=PATH)
 @click.option("--model", required=True, help="Name, name/version or artifact folder.")
-@click.option("--label", type=int, metavar="L", help="The class. Default: those of the nearest random images.")
+@click.option(
+    "--label",
+    metavar="L",
+    help="The class by number, name or values (age=60+,gender=female). Default: those of the nearest random images.",
+)
 @click.option(
     "--steps", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Of the descent; more is nearer."
 )
 @click.option("--out", type=PATH, help="Write the picture and beside it the image of the address (.png).")
 @device_option
-def project(file: Path, model: str, label: int | None, steps: int, out: Path | None, device: str) -> None:
+def project(file: Path, model: str, label: str | None, steps: int, out: Path | None, device: str) -> None:
     """Find the address of a model whose image is nearest to a picture.
 
     Its latent is written out. Several descents start from the nearest of random addresses, in the features of
     EfficientNet-Lite0 (extra evaluate) or, without it, in pixels. FILE is a PNG, JPEG or WebP file of up to 50 million
     pixels; its centre is used, and transparent pixels are put on white.
     """
-    if out and out.suffix.lower() != ".png":
-        raise InputError(f"must end in .png, got {out.name}", "--out")
+    if out:
+        read_ending(out, ["png"])
     files = store.read_named(model, "--model")
+    number = None if label is None else files.manifest.find_label(parse_label(label, "--label"), "--label")
     picture = read_picture(file, files.manifest.image)
     click.echo(f"{file}: {describe_fitting(picture)}")
     for line in _describe_use(files.manifest):
         click.echo(line)
-    projection = _find(files, picture.pixels, label, steps, resolve_device(device))
+    projection = _find(files, picture.pixels, number, steps, resolve_device(device))
     click.echo(str(projection.address))
     click.echo(_describe_distance(projection, files.manifest))
     if out:
@@ -77,10 +82,7 @@ def _find(files: ArtifactFiles, picture: NDArray[np.uint8], label: int | None, s
     generator = load_generator(config, files.get(artifact.WEIGHTS), files.folder / artifact.WEIGHTS)
     generator = generator.to(device).eval().requires_grad_(False)
     distance = PictureDistance(picture, features, device)
-    try:
-        return find_nearest(sampler, generator, distance, label, steps, ProgressPrinter())
-    except InputError as error:
-        raise InputError(error.reason, "--label" if error.field.startswith("labels") else error.field) from None
+    return find_nearest(sampler, generator, distance, label, steps, ProgressPrinter())
 
 
 def _describe_distance(projection: Projection, manifest: Manifest) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.cli import PATH, write_output
+from models.cli import PATH, read_ending, write_output
 from models.errors import InputError
 from training.evaluation.comparison_page import ComparisonTable, render_comparison
 from training.metric_results import MetricInfo, describe_metric
@@ -70,8 +70,8 @@ def compare(run_folders: tuple[Path, ...], html: Path | None, plot: Path | None,
     and scores by kimg for those whose snapshots are scored. Scores by different protocols, on different data
     or on different parts of the data are left out.
     """
-    if html and html.suffix.lower() != ".html":
-        raise InputError(f"must end in .html, got {html.name}", "--html")
+    if html:
+        read_ending(html, ["html"], "--html")
     if plot and plot.suffix.lower() not in PLOT_SUFFIXES:
         raise InputError(f"must end in .png, .svg or .pdf, got {plot.name}", "--plot")
     runs = comparison.read_runs(run_folders)

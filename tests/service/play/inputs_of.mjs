@@ -1,7 +1,7 @@
 // Prints what each case of a JSON list on standard input comes to: its canonical text, the bits of z and of the class weights, also of
-// what is pasted, and the units that are set; or the error of its address.
+// what is pasted, the units that are set, and the name of the image's file; or the error of its address.
 import { readFileSync } from 'node:fs';
-import { formatState, parseState, resolve } from '../../../service/static/play/address.mjs';
+import { formatFileName, formatState, parseState, resolve } from '../../../service/static/play/address.mjs';
 import { makeInputs } from '../../../service/static/play/inputs.mjs';
 
 const bitsOf = (values) => [...new Uint32Array(values.buffer)].map((bits) => bits.toString(16).padStart(8, '0')).join('');
@@ -13,7 +13,8 @@ console.log(JSON.stringify(addresses.map((text) => {
     const sources = pastes.map((paste) => ({
       level: paste.level, rectangle: paste.rectangle, z: bitsOf(paste.z), class_weights: bitsOf(paste.classWeights),
     }));
-    return { address: formatState(state), z: bitsOf(z), class_weights: bitsOf(classWeights), pastes: sources, units };
+    const file = formatFileName(state);
+    return { address: formatState(state), z: bitsOf(z), class_weights: bitsOf(classWeights), pastes: sources, units, file };
   } catch (error) {
     return { error: error.message };
   }

@@ -12,6 +12,7 @@ import pytest
 from models.address import Address
 from models.errors import InputError
 from models.manifest import Manifest
+from models.sample_command import make_file_name
 from tests.service.play.node import run_node
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data" / "address_vectors.json").read_text())
@@ -110,7 +111,7 @@ def test_vectors(manifest: Manifest) -> None:
     results = _read([vector["asked"] for vector in VECTORS["vectors"]], manifest)
     for vector, result in zip(VECTORS["vectors"], results, strict=True):
         expected = {name: vector[name] for name in ("address", "z", "class_weights")} | {"pastes": [], "units": []}
-        assert result == expected, vector["asked"]
+        assert {name: result[name] for name in expected} == expected, vector["asked"]
 
 
 def test_vectors_of_edited_feature_maps(manifest: Manifest) -> None:
@@ -126,6 +127,13 @@ def test_vectors_of_directions(manifest: Manifest) -> None:
         assert {name: result[name] for name in vector if name != "asked"} == {
             k: v for k, v in vector.items() if k != "asked"
         }
+
+
+def test_vectors_of_files_names(manifest: Manifest) -> None:
+    vectors = VECTORS["file_names"]
+    for vector, result in zip(vectors, _read([vector["address"] for vector in vectors], manifest), strict=True):
+        assert (result["address"], result["file"]) == (vector["address"], f"{vector['name']}.png")
+        assert make_file_name(Address.parse(vector["address"])) == vector["name"]
 
 
 def test_canonical_texts_are_pythons(manifest: Manifest) -> None:

@@ -40,7 +40,7 @@ def test_a_picture_that_the_model_minted_is_found_again(
 ) -> None:
     monkeypatch.setattr(distances, "is_installed", lambda: False)
     out = tmp_path / "beside.png"
-    options = ("--label", "1", "--steps", "100", "--out", str(out))
+    options = ("--label", "b", "--steps", "100", "--out", str(out))
     result = command("project", str(picture), "--model", str(tiny_artifact), *options)
     assert result.code == 0, result.errors
     size, name, *_, text, measured, _ = result.output.splitlines()
@@ -135,7 +135,11 @@ def test_what_is_no_such_picture_is_refused_by_name(tmp_path: Path, command: Com
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(("--label", "7"), "--label: must be from 0 to 2"), (("--out", "beside.jpg"), "--out: must end in .png")],
+    [
+        (("--label", "7"), "--label: must be from 0 to 2"),
+        (("--label", "seven"), "--label: must be from 0 to 2 or a class's name (a, b, c), got 'seven'"),
+        (("--out", "beside.jpg"), "--out: must end in .png"),
+    ],
 )
 def test_wrong_options_are_named(
     tiny_artifact: Path, picture: Path, command: Command, options: tuple[str, str], message: str
