@@ -28,7 +28,8 @@ class Level(Frozen):
     """The feature maps of a level, the one with the largest effect first."""
 
     level: int = Field(ge=0, description="0 is the lowest resolution")
-    side: int = Field(ge=1, description="of each map, in cells")
+    side: int = Field(ge=1, description="the height of each map, in cells")
+    width: int | None = Field(default=None, ge=1, description="of each map, in cells; null in older files: the height")
     units: tuple[Unit, ...]
 
 

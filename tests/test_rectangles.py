@@ -12,6 +12,7 @@ from PIL import Image
 
 from models import artifact
 from models.address import Address
+from models.units import Units
 from service.settings import Settings
 from tests.conftest import Command
 from tests.protocols import SMALL
@@ -70,6 +71,13 @@ def test_a_rectangle_goes_the_whole_way(command: Command, tmp_path: Path) -> Non
     assert read_size(Path(f"{out}.png").read_bytes()) == (2 * WIDTH, 2 * HEIGHT)
     assert read_size(Path(f"{out}.webp").read_bytes()) == (48, 32)
     assert load_dataset(Path(out)).shape == (1, HEIGHT, WIDTH)
+
+    report, dissected = tmp_path / "units.html", tmp_path / "dissected"
+    few = ("--images", "4", "--changed-images", "1")
+    assert command("dissect", "wide", *few, "--out", str(report), "--to", str(dissected)).code == 0
+    levels = Units.model_validate_json((dissected / "units.json").read_bytes()).levels
+    assert [(level.width, level.side) for level in levels][-1] == (WIDTH, HEIGHT)
+    assert f"units of {WIDTH}x{HEIGHT} cells" in report.read_text()
 
     async def ask() -> None:
         async with connect_when_ready(Settings(device="cpu")) as client:

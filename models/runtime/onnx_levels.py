@@ -88,7 +88,7 @@ class OnnxLevels:
         return pixels
 
     def compute_maps(self, image: GeneratorInput) -> list[NDArray[np.float32]]:
-        """Return the feature maps of every level of an image, float32 (1, units, side, side) each."""
+        """Return the feature maps of every level of an image, float32 (1, units, height, width) each."""
         return self._extend([], image, len(self._levels) - 1)
 
     def finish(self, level: int, maps: NDArray[np.float32]) -> NDArray[np.uint8]:

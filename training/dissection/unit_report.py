@@ -29,7 +29,8 @@ class _Row(NamedTuple):
 
 class _LevelReport(NamedTuple):
     level: int
-    side: int
+    height: int
+    width: int
     units: tuple[Unit, ...]
     summary: str
     rows: list[_Row]
@@ -65,7 +66,8 @@ def _describe_level(level: Level, dissection: Dissection, levels: OnnxLevels) ->
     best = {u.concept: u for u in sorted(level.units, key=lambda unit: unit.iou or 0) if u.concept}
     shown = list(dict.fromkeys([*level.units[:SHOWN_UNITS], *best.values()]))
     rows = [_Row(unit, _draw_unit(level.level, unit, dissection, levels)) for unit in shown]
-    return _LevelReport(level.level, level.side, level.units, summarise_level(level), rows)
+    width = level.width or level.side
+    return _LevelReport(level.level, level.side, width, level.units, summarise_level(level), rows)
 
 
 def _draw_unit(level: int, unit: Unit, dissection: Dissection, levels: OnnxLevels) -> bytes:

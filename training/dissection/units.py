@@ -33,7 +33,7 @@ class Dissection(NamedTuple):
     Attributes:
         units: for units.json.
         images: uint8 (n, H, W, C), which were measured.
-        maps: of each level, float32 (n, units, side, side).
+        maps: of each level, float32 (n, units, height, width).
     """
 
     units: Units
@@ -83,17 +83,23 @@ def dissect(
 def _describe_level(
     level: int, maps: NDArray[np.float32], effects: Sequence[Sequence[float]], masks: Mapping[str, Masks]
 ) -> Level:
-    """Describe the units of a level; effects are those of each unit, by image."""
+    """Describe the units of a level.
+
+    Args: maps, float32 (n, units, height, width); effects of each unit, by image; masks, bool (n, H, W), by concept.
+    """
     mean_effects = np.mean(effects, axis=0).tolist()
     found = [_describe_unit(unit, maps[:, unit], effect, masks) for unit, effect in enumerate(mean_effects)]
     found.sort(key=lambda unit: (-unit.effect, unit.unit))
-    return Level(level=level, side=maps.shape[2], units=tuple(found))
+    return Level(level=level, side=maps.shape[2], width=maps.shape[3], units=tuple(found))
 
 
 def _measure_effects(
     levels: OnnxLevels, level: int, maps: NDArray[np.float32], image: NDArray[np.uint8]
 ) -> list[float]:
-    """Return the mean absolute change of an image when each unit of a level is set to 0."""
+    """Return the mean absolute change of an image when each unit of a level is set to 0.
+
+    Args: maps, float32 (1, units, height, width); image, uint8 (H, W, C).
+    """
     changes = []
     for unit in range(maps.shape[1]):
         edited = maps.copy()
@@ -105,13 +111,13 @@ def _measure_effects(
 def _describe_unit(unit: int, maps: NDArray[np.float32], effect: float, masks: Mapping[str, Masks]) -> Unit:
     """Name the concept that a unit agrees with best, if it agrees enough.
 
-    Args: maps, float32 (n, side, side), of the unit; masks, bool (n, H, W), of each concept.
+    Args: maps, float32 (n, height, width), of the unit; masks, bool (n, H, W), of each concept.
     """
     described = Unit(unit=unit, effect=round(float(effect), 3))
     if not masks or maps.max() == maps.min():
         return described
-    side = next(iter(masks.values())).shape[1:]
-    enlarged = enlarge(maps, (side[0], side[1]))
+    _, height, width = next(iter(masks.values())).shape
+    enlarged = enlarge(maps, (height, width))
     best = None
     for name, mask in masks.items():
         share = choose_share(enlarged[::2], mask[::2])
@@ -124,7 +130,7 @@ def _describe_unit(unit: int, maps: NDArray[np.float32], effect: float, masks: M
 
 
 def enlarge(maps: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Enlarge feature maps, float32 (n, side, side), to images of a shape, bilinearly."""
+    """Enlarge feature maps, float32 (n, height, width), to images of a shape (height, width), bilinearly."""
     height, width = shape
     pictures = [Image.fromarray(cells).resize((width, height), Image.Resampling.BILINEAR) for cells in maps]
     return np.stack([np.asarray(picture) for picture in pictures])
