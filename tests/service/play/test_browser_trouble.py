@@ -120,11 +120,11 @@ def test_small_pictures_that_cannot_be_had_leave_the_large_one(browser: Any, ser
 
 
 def test_directions_whose_description_cannot_be_had_keep_their_sliders_and_get_it_later(
-    browser: Any, start_app: Callable[..., str], tiny_artifact: Path
+    browser: Any, start_app: Callable[..., str], tiny_artifact: Path, tmp_path: Path
 ) -> None:
-    revise_with_directions(tiny_artifact)
+    revise_with_directions(install_copy(tiny_artifact, tmp_path / "moved", name="moved").path)
     tab = Tab(browser, start_app(), may_log="429")
-    page, plain, hint = tab.page, "tiny/1.1.0/7/0?label=1", tab.page.locator("#dir-tilt-hint")
+    page, plain, hint = tab.page, "moved/1.1.0/7/0?label=1", tab.page.locator("#dir-tilt-hint")
     page.route("**/directions.json", lambda route: route.fulfill(status=429, json={"detail": "Too many."}))
     with page.expect_response("**/directions.json"):
         tab.show(plain)
@@ -139,10 +139,10 @@ def test_directions_whose_description_cannot_be_had_keep_their_sliders_and_get_i
     tab.wait_for(f"{plain}&z0=1&dir.tilt=1.5")
     playwright.expect(hint).to_have_text("more tilt; checked to ±1.5")
     playwright.expect(page.locator("#dir-tilt")).to_have_attribute("data-held", "yes")
-    asked = tab.requests.count("/v1/models/tiny/1.1.0/directions.json")
+    asked = tab.requests.count("/v1/models/moved/1.1.0/directions.json")
     tab.show(plain)
-    tab.wait_for_thumbnails("following-list", 12, "tiny/1.1.0/7/12?label=1")
-    assert tab.requests.count("/v1/models/tiny/1.1.0/directions.json") == asked
+    tab.wait_for_thumbnails("following-list", 12, "moved/1.1.0/7/12?label=1")
+    assert tab.requests.count("/v1/models/moved/1.1.0/directions.json") == asked
     tab.close()
 
 
