@@ -94,7 +94,7 @@ def to_picture(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
-def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str) -> bytes:
+def encode(pixels: NDArray[np.uint8], media_type: MediaType, address: str = "") -> bytes:
     """Encode one image, or a grid of images, with its marks.
 
     Args:

@@ -35,7 +35,11 @@ class DataConfig(Frozen):
     attribution: str = ""
     use: str = Field(default="", description="caveats, and what the images are not for; part of the model card")
     digest: str = Field(default="", description="if given, the four above are for data with this sha256 only")
-    aligned_faces: bool = Field(default=False, description="the evaluation compares skin tones as well")
+    aligned_faces: bool = Field(
+        default=False,
+        description="the images are faces aligned to one template: the evaluation compares skin tones, `dissect` names "
+        "regions of the face, and `directions` measures smiles",
+    )
     mirror: bool = Field(default=False, description="flip each real image with probability 1/2")
     label_columns: tuple[LabelColumn, ...] = Field(
         default=(),

@@ -229,7 +229,7 @@ def _draw(sampler: Sampler, found: Directions) -> bytes:
         rows.append(np.stack(move_images(sampler, samples, direction.array, values), axis=1))
     pixels = np.concatenate(rows)
     tiles = pixels.reshape(-1, *pixels.shape[2:])
-    return images.encode(images.enlarged_grid(tiles, pixels.shape[1]), "image/png", "")
+    return images.encode(images.enlarged_grid(tiles, pixels.shape[1]), "image/png")
 
 
 def _write(files: ArtifactFiles, found: Directions, to: Path | None) -> None:

@@ -60,7 +60,7 @@ def project(file: Path, model: str, label: str | None, steps: int, out: Path | N
     if out:
         pixels = images.enlarged_grid(np.stack([picture.pixels, projection.pixels]), 2)
         # No address of its own: half of it is another picture.
-        write_output(out, images.encode(pixels, "image/png", ""))
+        write_output(out, images.encode(pixels, "image/png"))
         click.echo(f"Wrote {out}: the picture, and beside it the image of the address")
 
 

@@ -12,7 +12,7 @@ from training.evaluation.classifier import Images
 from training.evaluation.skin_tone import rgb_to_lab
 
 Values = NDArray[np.float64]
-# Colours are measured on images that are averaged down to this side.
+# Colours are measured on images that are averaged down to this many to 31 cells a side; smaller ones stay as they are.
 COLOUR_SIDE = 16
 # As shares of height and width: top, left, bottom, right.
 Box = tuple[float, float, float, float]
@@ -161,7 +161,7 @@ def _find_moments(images: Images) -> tuple[Values, Values, Values]:
 
 
 def _to_lab(images: Images) -> Values:
-    """Average images down and convert them: float64 (n, side, side, 3)."""
+    """Average images down and convert them: float64 (n, rows, columns, 3), 16 to 31 of each, or all there are."""
     n, height, width, channels = images.shape
     rows, columns = max(height // COLOUR_SIDE, 1), max(width // COLOUR_SIDE, 1)
     cropped = images[:, : height // rows * rows, : width // columns * columns]

@@ -78,7 +78,7 @@ def _draw_unit(level: int, unit: Unit, dissection: Dissection, levels: OnnxLevel
     high = find_high(enlarge(maps[:, unit.unit], originals.shape[1:3]), unit.share or _SHARE)[:count]
     marked = np.where(high[..., None], originals, originals * _DIMMED + 255 * 0.1).astype(np.uint8)
     without = [_remove_unit(level, unit.unit, maps[k, None], levels) for k in range(count)]
-    return images.encode(images.grid(np.concatenate([marked, without]), count), "image/png", "units")
+    return images.encode(images.grid(np.concatenate([marked, without]), count), "image/png")
 
 
 def _remove_unit(level: int, unit: int, maps: NDArray[np.float32], levels: OnnxLevels) -> NDArray[np.uint8]:

@@ -174,4 +174,4 @@ def _paired_grid(above: Images, below: Images) -> NDArray[np.uint8]:
 
 
 def _picture(section: str, title: str, caption: str, pixels: NDArray[np.uint8]) -> Picture:
-    return Picture(section, title, caption, images.encode(pixels, "image/png", "evaluation report"), pixels.shape[1])
+    return Picture(section, title, caption, images.encode(pixels, "image/png"), pixels.shape[1])

@@ -43,11 +43,11 @@ def typology_angles(images: Images) -> Angles:
     return angles
 
 
-def rgb_to_lab(colours: NDArray[np.uint8]) -> NDArray[np.float64]:
+def rgb_to_lab(colours: NDArray[np.uint8] | NDArray[np.float64]) -> NDArray[np.float64]:
     """Convert sRGB to CIELAB (CIE 15, section 8.2.1).
 
     Args:
-        colours: uint8 (..., 3).
+        colours: uint8, or float64 from 0 to 255, (..., 3).
 
     Returns:
         float64 (..., 3): L* from 0 to 100, a*, b*.

@@ -84,7 +84,7 @@ def _examine_triangles(run: TrainedRun) -> _Findings:
 
 
 def _draw_picture(section: str, title: str, caption: str, pixels: NDArray[np.uint8]) -> Picture:
-    return Picture(section, title, caption, images.encode(pixels, "image/png", "evaluation report"), pixels.shape[1])
+    return Picture(section, title, caption, images.encode(pixels, "image/png"), pixels.shape[1])
 
 
 def measure_moments(points: Features, real: Features) -> list[MetricResult]:

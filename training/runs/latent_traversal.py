@@ -44,7 +44,7 @@ def write_code_traversals(generator: nn.Module, z_dim: int, num_classes: int, co
     blocks = [images.grid(render_traversal(generator, z_dim, num_classes, entry), STEPS) for entry in range(codes)]
     gap = np.full((GAP_PIXELS, *blocks[0].shape[1:]), 255, np.uint8)
     pixels = np.concatenate([part for block in blocks for part in (block, gap)][:-1])
-    write_atomically(path, images.encode(pixels, "image/png", "training snapshot"))
+    write_atomically(path, images.encode(pixels, "image/png"))
 
 
 def render_traversal(generator: nn.Module, z_dim: int, num_classes: int, entry: int) -> NDArray[np.uint8]:

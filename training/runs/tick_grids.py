@@ -41,7 +41,7 @@ def write_grid(samples: torch.Tensor, dataset: Dataset, path: Path) -> None:
         pixels = images.grid(to_uint8(samples).cpu().numpy(), images.class_grid_columns(dataset.num_classes))
     else:
         pixels = plot_density(samples.flatten(1).numpy(), as_points(dataset))
-    write_atomically(path, images.encode(pixels, "image/png", "training snapshot"))
+    write_atomically(path, images.encode(pixels, "image/png"))
 
 
 def generate_samples(generator: nn.Module, z_dim: int, num_classes: int, count: int) -> torch.Tensor:
