@@ -65,13 +65,16 @@ def read_ending(path: Path, endings: Iterable[Ending], option: str = "--out") ->
     raise InputError(f"must end in .{', .'.join(endings)}, got {path.name}", option)
 
 
-def write_output(path: Path, content: bytes, option: str = "--out") -> None:
+def write_output(path: Path, content: bytes, option: str = "--out", written: str = "") -> None:
     """Write a result file, whole or not at all.
 
-    Args: option: the option that names the file.
+    Args:
+        option: the option that names the file.
+        written: what the command has written before, which stays where this fails.
     Raises: FileError naming the path, the reason and the option.
     """
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise FileError(path, f"cannot be written: {error.strerror or error}; choose another {option}") from None
+        stays = f"; {written} is written all the same" if written else ""
+        raise FileError(path, f"cannot be written: {error.strerror or error}; choose another {option}{stays}") from None

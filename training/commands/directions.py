@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from models import artifact, images, store
-from models.artifact_files import DIRECTIONS, ArtifactFiles
+from models.artifact_files import DIRECTIONS
 from models.cli import PATH, ModelCommand, device_option, read_ending, revision_option, write_output
 from models.directions import Directions, dump_directions
 from models.errors import DataError, GanmintError, InputError
@@ -118,12 +118,12 @@ def directions(
     if not passed:
         raise GanmintError("no direction passed its check; nothing was written")
     found = Directions(directions=tuple(passed))
+    revised = revise(files, {DIRECTIONS: dump_directions(found)}, {"directions": found.names}, to)
+    place, names = describe_place(revised, to), ", ".join(found.names)
+    click.echo(f"Wrote {place}, with the directions {names}")
     if out:
-        write_output(out, _draw(sampler, found))
-        click.echo(
-            f"Wrote {out}: {', '.join(found.names)}, {SHOWN_IMAGES} rows each, from one end of the reach to the other"
-        )
-    _write(files, found, to)
+        write_output(out, _draw(sampler, found), written=place)
+        click.echo(f"Wrote {out}: {names}, {SHOWN_IMAGES} rows each, from one end of the reach to the other")
 
 
 def _read_columns(texts: tuple[str, ...]) -> dict[str, str]:
@@ -230,8 +230,3 @@ def _draw(sampler: Sampler, found: Directions) -> bytes:
     pixels = np.concatenate(rows)
     tiles = pixels.reshape(-1, *pixels.shape[2:])
     return images.encode(images.enlarged_grid(tiles, pixels.shape[1]), "image/png")
-
-
-def _write(files: ArtifactFiles, found: Directions, to: Path | None) -> None:
-    revised = revise(files, {DIRECTIONS: dump_directions(found)}, {"directions": found.names}, to)
-    click.echo(f"Wrote {describe_place(revised, to)}, with the directions {', '.join(found.names)}")

@@ -68,7 +68,7 @@ def dissect(model: str, count: int, changed_count: int, out: Path | None, to: Pa
         click.echo(f"level {level.level}, {len(level.units)} units: {summarise_level(level)}")
     title = f"{manifest.name} {manifest.version}"
     report = out or Path("dissections", f"{manifest.name}-{manifest.version}.html")
-    write_output(report, render_units(title, found, levels).encode())
+    place = describe_place(revise(files, {UNITS: dump_units(found.units)}, to=to), to)
+    click.echo(f"Wrote {place}")
+    write_output(report, render_units(title, found, levels).encode(), written=place)
     click.echo(f"Wrote {report}")
-    revised = revise(files, {UNITS: dump_units(found.units)}, to=to)
-    click.echo(f"Wrote {describe_place(revised, to)}")

@@ -156,6 +156,31 @@ def test_the_command_writes_a_new_version_with_directions(
     assert again.code == 0 and f"dir.{names[0]}=1" in again.output
 
 
+def test_a_picture_that_cannot_be_written_leaves_the_new_version(
+    store_home: Path, tiny_artifact: Path, tmp_path: Path, command: Command
+) -> None:
+    store.install(tiny_artifact)
+    (tmp_path / "file").touch()
+    for options in (
+        (
+            "directions",
+            "tiny/1.0.0",
+            "--images",
+            "100",
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / "file" / "moved.png"),
+        ),
+        ("dissect", "tiny/1.1.0", "--images", "2", "--changed-images", "1", "--out", str(tmp_path / "file" / "u.html")),
+    ):
+        result = command(*options)
+        assert result.code == 1 and "cannot be written: " in result.errors
+        assert "choose another --out; tiny/1." in result.errors
+        assert "in the model store is written all the same" in result.errors
+    assert [stored.version for stored in store.list_versions("tiny")] == ["1.0.0", "1.1.0", "1.2.0"]
+
+
 def test_what_does_not_pass_is_listed_and_left_out(
     store_home: Path, tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
