@@ -90,6 +90,6 @@ def dump_directions(directions: Directions) -> bytes:
 
 
 def make_vector(values: NDArray[np.floating]) -> tuple[float, ...]:
-    """Scale a vector to length 1; the shortest numbers that read back as the same float32."""
+    """Scale a vector that is not 0 to length 1; the shortest numbers that read back as the same float32."""
     unit = (values / np.linalg.norm(values)).astype(np.float32)
     return tuple(float(str(value)) for value in unit)

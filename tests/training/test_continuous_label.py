@@ -141,4 +141,6 @@ def test_directions_of_its_label_are_refused(model: Path, folder: Path, command:
     refused = command("directions", str(model), "--data", str(folder), "--images", "100")
 
     assert refused.code == 2
-    assert "--data: finds directions of classes, and age is continuous; leave it out" in refused.errors
+    assert (
+        "--data: finds directions of classes, and age is continuous; leave it out, or give a --column" in refused.errors
+    )

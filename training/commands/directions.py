@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
@@ -14,6 +14,7 @@ from models.cli import PATH, ModelCommand, device_option, read_ending, revision_
 from models.directions import Directions, dump_directions
 from models.errors import DataError, GanmintError, InputError
 from models.latent_edits import DIRECTION_NAME
+from models.manifest import Manifest
 from models.revision import describe_place, describe_replacement, revise
 from models.runtime.loading import resolve_device
 from models.sampler import Sampler
@@ -28,6 +29,7 @@ from training.dissection.directions import (
     move_images,
 )
 from training.dissection.label_measures import (
+    Attribute,
     list_attributes,
     make_direction_name,
     make_label_measure,
@@ -109,12 +111,16 @@ def directions(
     sampler = artifact.load_files(files, resolve_device(device))
     if fit_images <= sampler.manifest.latents.z_dim:
         raise InputError(f"must be more than the {sampler.manifest.latents.z_dim} dimensions of the latent", "--images")
+    if data_path is not None and not columns:
+        _check_classes(sampler.manifest)
     if replaced := describe_replacement(files, DIRECTIONS, to):
         click.echo(replaced, err=True)
     findings = _find(sampler, data_path, column_of_name, fit_images)
     for line in _format(findings):
         click.echo(line)
-    passed = sorted((f.direction for f in findings if not f.failures), key=lambda direction: direction.name)
+    passed = sorted(
+        (f.direction for f in findings if f.direction and not f.failures), key=lambda direction: direction.name
+    )
     if not passed:
         raise GanmintError("no direction passed its check; nothing was written")
     found = Directions(directions=tuple(passed))
@@ -131,6 +137,8 @@ def _read_columns(texts: tuple[str, ...]) -> dict[str, str]:
     column_of_name = {}
     for text in texts:
         name, _, column = text.rpartition("=")
+        if not column:
+            raise InputError(f"names no column in {text!r}; give [NAME=]COLUMN", "--column")
         name = name or make_direction_name(column)
         if not DIRECTION_NAME.fullmatch(name):
             raise InputError(f"gives {text!r} the name {name!r}; give another one: NAME=COLUMN", "--column")
@@ -140,24 +148,31 @@ def _read_columns(texts: tuple[str, ...]) -> dict[str, str]:
     return column_of_name
 
 
+def _has_classes(manifest: Manifest) -> bool:
+    return bool(manifest.class_names) and not manifest.continuous_label
+
+
+def _check_classes(manifest: Manifest) -> None:
+    """Raise InputError for data that are given without a column, where a model has no classes."""
+    if not _has_classes(manifest):
+        why = f"{manifest.continuous_label} is continuous" if manifest.class_names else f"{manifest.name} has none"
+        raise InputError(f"finds directions of classes, and {why}; leave it out, or give a --column", "--data")
+
+
 def _find(sampler: Sampler, data_path: Path | None, column_of_name: dict[str, str], fit_images: int) -> list[Finding]:
-    if data_path is not None and sampler.manifest.continuous_label:
-        label = sampler.manifest.continuous_label
-        raise InputError(f"finds directions of classes, and {label} is continuous; leave it out", "--data")
     manifest = sampler.manifest
     settings = read_data_config(manifest.training.config)
     glance = sampler.render(*draw_samples(sampler, CHECK_SEED, _GLANCE))
     measures = choose_measures(glance, settings.aligned_faces)
     if data_path is None:
         return find_directions(sampler, measures, fit_images, fit_images // 4, None, ProgressPrinter())
-    columns = [column.column for column in settings.label_columns]
-    values = manifest.label_values or split_class_names(manifest.class_names, columns)
-    attributes = list_attributes(values) if manifest.class_names else []
-    _check_names(column_of_name, [*(m.name for m in measures), *(a.name for a in attributes)])
+    taken = [measure.name for measure in measures]
+    attributes = _name_attributes(manifest, settings, taken)
+    _check_names(column_of_name, [*taken, *(attribute.name for attribute in attributes)])
     # Before anything is trained, so that a missing column is known at once.
     splits = {name: _load_column(data_path, settings, column) for name, column in column_of_name.items()}
     judge = None
-    if manifest.class_names:
+    if _has_classes(manifest):
         judges = _train_classifiers(sampler, data_path, data_split.load(data_path, settings), manifest.class_names)
         measures += [make_label_measure(attribute, *judges) for attribute in attributes]
         judge = judges[-1]
@@ -166,6 +181,19 @@ def _find(sampler: Sampler, data_path: Path | None, column_of_name: dict[str, st
         judges = _train_classifiers(sampler, data_path, split, numbers)
         measures.append(make_number_measure(name, column_of_name[name], [float(text) for text in numbers], *judges))
     return find_directions(sampler, measures, fit_images, fit_images // 4, judge, ProgressPrinter())
+
+
+def _name_attributes(manifest: Manifest, settings: DataConfig, taken: Sequence[str]) -> list[Attribute]:
+    """Return the attributes of the classes that can have a direction, and name the others to the user."""
+    if not _has_classes(manifest):
+        return []
+    columns = [column.column for column in settings.label_columns]
+    attributes = list_attributes(manifest.label_values or split_class_names(manifest.class_names, columns), taken)
+    for attribute in attributes:
+        if not attribute.name:
+            why = "no name of it can be a direction's, or another direction has it"
+            click.echo(f"No direction for the label {attribute.label!r}: {why}", err=True)
+    return [attribute for attribute in attributes if attribute.name]
 
 
 def _check_names(names: Iterable[str], taken: list[str]) -> None:
@@ -209,11 +237,12 @@ def _format(findings: list[Finding]) -> list[str]:
     """Return a table: how far to both sides each was checked, and the means of its measure there and in between."""
     lines = [f"{'DIRECTION':<12}{'REACH':>7}{'V=-REACH':>10}{'V=0':>10}{'V=REACH':>10}  CHANGE  MOVED  LOST CLASS"]
     for finding in findings:
-        means = [mean for _, mean in finding.direction.means]
-        ends = "".join(f"{mean:10.3f}" for mean in (means[0], means[len(means) // 2], means[-1]))
-        lost = "" if finding.class_loss is None else f"{finding.class_loss:.1%}"
-        line = f"{finding.direction.name:<12}{finding.reach:7g}{ends}"
-        line += f"  {finding.change:6.2f}  {finding.share:5.0%}  {lost:>10}"
+        line = f"{finding.name:<12}"
+        if finding.direction:
+            means = [mean for _, mean in finding.direction.means]
+            ends = "".join(f"{mean:10.3f}" for mean in (means[0], means[len(means) // 2], means[-1]))
+            lost = "" if finding.class_loss is None else f"{finding.class_loss:.1%}"
+            line += f"{finding.reach:7g}{ends}  {finding.change:6.2f}  {finding.share:5.0%}  {lost:>10}"
         if finding.failures:
             line += f"  not written: {'; '.join(finding.failures)}"
         lines.append(line.rstrip())

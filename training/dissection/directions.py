@@ -27,6 +27,8 @@ REACHES = (2.0, 1.5, 1.0)
 MIN_CHANGE = 1.0
 MIN_SHARE = 0.8
 MAX_CLASS_LOSS = 0.05
+# A vector that loses all but this share of its length with what it has in common with others lies among them.
+_LEAST_REST = 1e-6
 
 
 class Samples(NamedTuple):
@@ -40,7 +42,9 @@ class Finding(NamedTuple):
     """A direction, and what moving along it did.
 
     Attributes:
-        direction: with the measure's means at the five values that `list_values` gives for its reach.
+        name: of the measure.
+        direction: with the measure's means at the five values that `list_values` gives for its reach; None where there
+            is none, and then nothing was moved.
         reach: how far to both sides it was checked: the furthest of `REACHES` at which nothing failed, or the last.
         change: of the mean from the first to the last value, in standard deviations of the measure within a class.
         share: of the images whose measure is greater at the last value than at the first.
@@ -49,7 +53,8 @@ class Finding(NamedTuple):
         failures: what it did not meet, in words; empty if it may be written.
     """
 
-    direction: Direction
+    name: str
+    direction: Direction | None
     reach: float
     change: float
     share: float
@@ -74,21 +79,23 @@ def fit_direction(values: Values, samples: Samples) -> NDArray[np.float64]:
     for label in np.unique(samples.labels):
         rows = samples.labels == label
         centred_z[rows] -= z[rows].mean(axis=0)
-        centred_values[rows] -= values[rows].mean()
+        # Less the first, so that of equal values nothing is left by rounding.
+        differences = values[rows] - values[rows][0]
+        centred_values[rows] = differences - differences.mean()
     vector: NDArray[np.float64] = np.linalg.lstsq(centred_z, centred_values, rcond=None)[0]
     return vector
 
 
 def remove_components(vector: NDArray[np.float64], directions: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return a vector without what it has in common with others, of which there are fewer than dimensions.
+    """Return a vector without what it has in common with others, some of which may be 0 or depend on each other.
 
     Along it, what the others stand for stays more nearly as it is (conditional manipulation: Shen et al., arXiv
     1907.10786, section 2.2).
     """
     if not directions:
         return vector
-    basis, _ = np.linalg.qr(np.stack(directions, axis=1))
-    rest: NDArray[np.float64] = vector - basis @ (basis.T @ vector)
+    span = np.stack(directions, axis=1)
+    rest: NDArray[np.float64] = vector - span @ np.linalg.lstsq(span, vector, rcond=None)[0]
     return rest
 
 
@@ -117,8 +124,14 @@ def find_directions(
     findings = []
     for k, measure in enumerate(measures):
         of_labels = [v for m, v in zip(measures, vectors) if m is not measure and m.kept is not None]
-        vector = make_vector(remove_components(vectors[k], of_labels))
-        findings.append(check_direction(sampler, measure, vector, others, classifier))
+        rest = remove_components(vectors[k], of_labels)
+        if np.linalg.norm(rest) > _LEAST_REST * np.linalg.norm(vectors[k]):
+            findings.append(check_direction(sampler, measure, make_vector(rest), others, classifier))
+        else:
+            of_class = " of a class" if sampler.manifest.class_names else ""
+            same = f"the measure is the same for all images{of_class}"
+            why = "it has all in common with other labels" if vectors[k].any() else same
+            findings.append(Finding(measure.name, None, 0, 0, 0, None, (why,)))
         progress("directions", k + 1, len(measures))
     return findings
 
@@ -197,7 +210,9 @@ def _judge(
         means=tuple((value, round(float(mean), 4)) for value, mean in zip(list_values(reach), means)),
         vector=vector,
     )
-    return Finding(direction, reach, change, share, class_loss, _list_failures(means, change, share, class_loss))
+    return Finding(
+        measure.name, direction, reach, change, share, class_loss, _list_failures(means, change, share, class_loss)
+    )
 
 
 def _share_kept(found: NDArray[np.int64], wanted: NDArray[np.int64], kept: NDArray[np.int64] | None) -> float:

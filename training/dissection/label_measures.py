@@ -7,7 +7,8 @@ look more or less like a value to a classifier.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,33 +26,54 @@ class Attribute(NamedTuple):
     """A part of the class names.
 
     Attributes:
-        name: of its direction: the second of two values, or the label where there are more.
+        label: whose values they are.
+        name: of its direction: the second of two values, else the label; empty where neither can be one.
         values: in the order of the classes.
         ranks: int64 (num_classes,), the position of each class's value.
         others: int64 (num_classes,), which differs where any other label does.
     """
 
+    label: str
     name: str
     values: tuple[str, ...]
     ranks: NDArray[np.int64]
     others: NDArray[np.int64]
 
 
-def list_attributes(label_values: Mapping[str, Sequence[str]]) -> list[Attribute]:
+def list_attributes(label_values: Mapping[str, Sequence[str]], taken: Collection[str] = ()) -> list[Attribute]:
     """Return the attributes of which classes are combinations: labels with several values.
 
-    Args: label_values, each label's value in every class (`Manifest.label_values`).
+    Args:
+        label_values: each label's value in every class (`Manifest.label_values`).
+        taken: names that other directions have.
     """
+    distinct = {label: tuple(dict.fromkeys(of_class)) for label, of_class in label_values.items()}
+    parts = {label: values for label, values in distinct.items() if len(values) > 1}
+    names = _choose_names(parts, taken)
     attributes = []
-    for label, value_of_class in label_values.items():
-        values = tuple(dict.fromkeys(value_of_class))
-        name = make_direction_name(values[1] if len(values) == 2 else label)
-        if len(values) > 1 and DIRECTION_NAME.fullmatch(name):
-            ranks = np.array([values.index(value) for value in value_of_class], np.int64)
-            rest = list(zip(*(other for key, other in label_values.items() if key != label))) or [()] * len(ranks)
-            others = np.array([rest.index(other) for other in rest], np.int64)
-            attributes.append(Attribute(name, values, ranks, others))
+    for label, values in parts.items():
+        ranks = np.array([values.index(value) for value in label_values[label]], np.int64)
+        rest = list(zip(*(other for key, other in label_values.items() if key != label))) or [()] * len(ranks)
+        others = np.array([rest.index(other) for other in rest], np.int64)
+        attributes.append(Attribute(label, names[label], values, ranks, others))
     return attributes
+
+
+def _choose_names(values_of_label: Mapping[str, Sequence[str]], taken: Collection[str]) -> dict[str, str]:
+    """Return a name for the direction of each label that no other has (`Attribute.name`)."""
+    by_label = {label: make_direction_name(label) for label in values_of_label}
+    by_value = {label: make_direction_name(v[1]) for label, v in values_of_label.items() if len(v) == 2}
+    labels = Counter(by_label.values())
+    # A value's name yields to every other one, and a label's to those of labels.
+    all_names = labels + Counter(by_value.values())
+
+    def choose(label: str) -> str:
+        for name, counts in ((by_value.get(label, ""), all_names), (by_label[label], labels)):
+            if counts[name] == 1 and name not in taken and DIRECTION_NAME.fullmatch(name):
+                return name
+        return ""
+
+    return {label: choose(label) for label in values_of_label}
 
 
 def make_direction_name(text: str) -> str:
@@ -75,7 +97,7 @@ def make_label_measure(attribute: Attribute, classifier: Classifier, other: Clas
 
     return Measure(
         attribute.name,
-        f"looks more like the label {last!r} than {first!r} to a classifier of the data's labels",
+        f"looks more like the {attribute.label} {last!r} than {first!r} to a classifier of the data's labels",
         f"{scale} by the evaluation's classifier, found by one and checked by another",
         lambda images: compute_by(classifier, images),
         lambda images: compute_by(other, images),

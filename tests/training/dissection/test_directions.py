@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from models import artifact, images, store
-from models.directions import Directions
+from models import artifact, images, networks, store
+from models.directions import Direction, Directions
 from models.manifest import Manifest, read_manifest
 from models.sampler import Sampler
-from tests.conftest import Command
+from tests.conftest import TINY, Command
 from tests.protocols import SMALL
 from tests.samplers import torch_sampler
 from training.dissection.directions import (
@@ -60,6 +60,11 @@ def sampler(tiny_manifest: Manifest) -> Sampler:
     return torch_sampler(generate, manifest)
 
 
+def read_direction(finding: Finding) -> Direction:
+    assert finding.direction
+    return finding.direction
+
+
 def find(sampler: Sampler, measure: Measure, judge: Judge | None = None) -> Finding:
     return find_directions(sampler, [measure], 300, 100, judge)[0]  # type: ignore[arg-type]
 
@@ -67,12 +72,13 @@ def find(sampler: Sampler, measure: Measure, judge: Judge | None = None) -> Find
 def test_the_direction_along_which_a_measure_grows_is_found(sampler: Sampler) -> None:
     finding = find(sampler, make_measure())
     assert finding.failures == ()
-    np.testing.assert_allclose(finding.direction.vector, TRUE, atol=0.05)
-    assert np.linalg.norm(finding.direction.vector) == pytest.approx(1, abs=1e-6)
+    direction = read_direction(finding)
+    np.testing.assert_allclose(direction.vector, TRUE, atol=0.05)
+    assert np.linalg.norm(direction.vector) == pytest.approx(1, abs=1e-6)
     assert (finding.share, finding.class_loss) == (1, None)
     # Linear in z, so that 4 along it are four of its deviations.
     assert finding.change == pytest.approx(4, abs=0.4)
-    values, means = zip(*finding.direction.means)
+    values, means = zip(*direction.means)
     assert values == (-2, -1, 0, 1, 2) and list(means) == sorted(means)
 
 
@@ -93,7 +99,7 @@ def test_a_direction_reaches_as_far_as_images_keep_their_class(
     assert find(sampler, make_measure()).reach == 2
     finding = find(sampler, make_measure(), Judge())
     assert finding.failures == () and finding.reach == 1
-    assert [value for value, _ in finding.direction.means] == [-1, -0.5, 0, 0.5, 1]
+    assert [value for value, _ in read_direction(finding).means] == [-1, -0.5, 0, 0.5, 1]
     assert finding.class_loss is not None and 0.03 < finding.class_loss < 0.05
     # Half as far, half as much.
     assert finding.change == pytest.approx(2, abs=0.2)
@@ -122,6 +128,62 @@ def test_what_a_direction_has_in_common_with_others_is_taken_out_of_it() -> None
     # Nothing else is: the difference lies in the plane of the others.
     assert np.linalg.matrix_rank(np.stack([vector - rest, *others])) == 2
     assert remove_components(vector, []) is vector
+    # Nothing more where some are the same, or 0.
+    np.testing.assert_allclose(remove_components(vector, [*others, others[0], np.zeros(8)]), rest)
+
+
+def measure_half(images: Images, is_right: bool) -> Values:
+    half = images.shape[2] // 2
+    return measure_mean(images[:, :, half:] if is_right else images[:, :, :half])
+
+
+@pytest.fixture
+def halves(tiny_manifest: Manifest) -> Sampler:
+    """Images whose left halves are brighter along TRUE, and the right ones along the sum of it and the first axis."""
+    manifest = tiny_manifest.model_copy(update={"batch_size": {"cpu": 64, "cuda": 64}, "class_names": ()})
+
+    def generate(z: Tensor, _: Tensor) -> Tensor:
+        left = 0.2 * (z @ torch.tensor(TRUE, dtype=torch.float32))
+        columns = torch.stack([left] * 4 + [left + 0.2 * z[:, 0]] * 4, dim=1)
+        return columns.reshape(-1, 1, 1, 8).expand(-1, 1, 8, 8).clamp(-1, 1)
+
+    return torch_sampler(generate, manifest)
+
+
+def make_half(is_right: bool, **changes: object) -> Measure:
+    def compute(images: Images) -> Values:
+        return measure_half(images, is_right)
+
+    return make_measure(name="right" if is_right else "left", compute=compute, check=compute, **changes)
+
+
+def test_what_directions_have_in_common_with_that_of_a_label_is_taken_out_of_them(halves: Sampler) -> None:
+    of_label = make_half(is_right=True, kept=np.zeros(1, np.int64))
+
+    left, right = find_directions(halves, [make_half(is_right=False), of_label], 300, 100)
+
+    by_label = (TRUE + np.eye(8)[0]) / np.sqrt(2)
+    np.testing.assert_allclose(read_direction(right).vector, by_label, atol=0.05)
+    assert abs(np.dot(read_direction(left).vector, read_direction(right).vector)) < 1e-6
+    np.testing.assert_allclose(read_direction(left).vector, (TRUE - np.eye(8)[0]) / np.sqrt(2), atol=0.05)
+    # Nothing is taken out of a direction for the sake of one that is of no label.
+    left, right = find_directions(halves, [make_half(is_right=False), make_half(is_right=True)], 300, 100)
+    np.testing.assert_allclose(read_direction(left).vector, TRUE, atol=0.05)
+
+
+def test_there_is_no_direction_of_what_no_image_or_another_label_has(sampler: Sampler, halves: Sampler) -> None:
+    still = make_measure(compute=lambda images: np.full(len(images), 0.1))
+    of_classes = find(sampler, still)
+    (without,) = find_directions(halves, [still], 300, 100)
+    kept = np.zeros(1, np.int64)
+    twice = find_directions(
+        halves, [make_half(is_right=True, kept=kept), make_half(is_right=True, kept=kept)], 300, 100
+    )
+
+    assert of_classes.direction is None and of_classes.name == "brightness"
+    assert of_classes.failures == ("the measure is the same for all images of a class",)
+    assert without.failures == ("the measure is the same for all images",)
+    assert [found.failures for found in twice] == [("it has all in common with other labels",)] * 2
 
 
 def test_a_measure_is_compared_with_its_spread_within_a_class(sampler: Sampler) -> None:
@@ -266,9 +328,70 @@ def test_a_column_of_numbers_has_a_direction(
     assert words.code == 1 and "has the kind 'a', which is no number" in words.errors
 
 
+def test_data_of_combined_labels_have_a_direction_for_each(
+    tiny_manifest: Manifest,
+    tiny_generator: nn.Module,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+) -> None:
+    monkeypatch.setattr("training.commands.directions._RECIPE", SMALL.classifier)
+    monkeypatch.setattr("training.commands.directions._GLANCE", 4)
+    data, model = tmp_path / "pictures", tmp_path / "tiny"
+    data.mkdir()
+    rows = ["file,smiling,glasses,brightness"]
+    for k in range(48):
+        Image.new("L", (8, 8), 40 + 4 * k).save(data / f"{k}.png")
+        rows.append(f"{k}.png,{('no,no,0', 'no,yes,1', 'yes,no,0')[k % 3]}")
+    (data / "labels.csv").write_text("\n".join(rows) + "\n")
+    columns = ("smiling", "glasses", "brightness")
+    config = {"data": {"kind": "images", "label_columns": [{"column": column} for column in columns]}}
+    labels = {
+        "class_names": ("no no 0", "no yes 1", "yes no 0"),
+        "label_values": {"smiling": ("no", "no", "yes"), "glasses": ("no", "yes", "no"), "brightness": ("0", "1", "0")},
+    }
+    training = tiny_manifest.training.model_copy(update={"config": config})
+    manifest = tiny_manifest.model_copy(update={"training": training, **labels})
+    artifact.export(tiny_generator, manifest, model, batch_size=4)
+    options = ("directions", str(model), "--data", str(data), "--images", "100", "--to", str(tmp_path / "out"))
+
+    taken = command(*options, "--column", "smiling=brightness")
+    result = command(*options)
+
+    assert taken.code == 2 and "gives a direction the name 'smiling', which another one has" in taken.errors
+    names = [line.split()[0] for line in result.output.splitlines()]
+    assert names[names.index("DIRECTION") + 1 :][:5] == ["brightness", "contrast", "light-side", "smiling", "glasses"]
+    assert "No direction for the label 'brightness'" in result.errors
+
+
+def test_without_classes_data_have_directions_of_columns_only(
+    tiny_manifest: Manifest,
+    continuous_artifact: Path,
+    labelled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+) -> None:
+    monkeypatch.setattr("training.commands.directions._RECIPE", SMALL.classifier)
+    network = TINY.model_copy(update={"num_classes": 0})
+    manifest = tiny_manifest.model_copy(update={"class_names": (), "network": network.model_dump(mode="json")})
+    model = tmp_path / "tiny"
+    artifact.export(networks.build_generator(network), manifest, model, batch_size=4)
+    for path, why in ((model, "tiny has none"), (continuous_artifact, "age is continuous")):
+        options = ("directions", str(path), "--data", str(labelled), "--images", "100", "--to", str(tmp_path / why))
+
+        refused = command(*options)
+        found = command(*options, "--column", "level")
+
+        assert refused.code == 2 and f"--data: finds directions of classes, and {why}; leave it out" in refused.errors
+        names = [line.split()[0] for line in found.output.splitlines()]
+        assert "level" in names and "age" not in names, found.errors
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
+        (("--column", "turn=", "--data", "d"), "--column: names no column in 'turn='; give [NAME=]COLUMN"),
         (("--column", "age"), "--column: is a column of the data, so it needs --data"),
         (("--column", "a=x", "--column", "a=y", "--data", "d"), "--column: gives the name 'a' twice"),
         (("--column", "A b=x", "--data", "d"), "--column: gives 'A b=x' the name 'A b'; give another one: NAME=COLUMN"),

@@ -109,6 +109,28 @@ def test_combined_classes_have_attributes() -> None:
     assert [a.name for a in list_attributes({"x": ("a", "a"), "y": ("b", "c")})] == ["c"]
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ({"smiling": "no yes", "glasses": "no yes"}, ["smiling", "glasses"]),
+        ({"smiling": "no yes", "glasses": "no Yes", "hat": "none yes!"}, ["smiling", "glasses", "hat"]),
+        ({"male": "0 1"}, ["male"]),
+        ({"gender": "male Smile", "smile": "no yes"}, ["gender", "yes"]),
+        ({"face": "none smile", "contrast": "low high"}, ["face", "high"]),
+        ({"brightness": "1 2", "age": "young old"}, ["", "old"]),
+        ({"x": "a b", "b": "1 2 3"}, ["x", "b"]),
+        ({"A b": "1 2", "a-b": "3 4"}, ["", ""]),
+        ({"smile": "no yes"}, ["yes"]),
+    ],
+)
+def test_no_two_directions_have_one_name(labels: dict[str, str], names: list[str]) -> None:
+    values = {label: text.split() for label, text in labels.items()}
+    found = list_attributes(
+        {k: v + [v[0]] * (3 - len(v)) for k, v in values.items()}, ["brightness", "contrast", "smile"]
+    )
+    assert [attribute.name for attribute in found] == names
+
+
 EMPTY = np.zeros((1, 8, 8, 1), np.uint8)
 
 
