@@ -87,10 +87,10 @@ async function findModels() {
   if (!manifests.size) throw new Error('This service has no model.');
 }
 
-// Of the model that a text begins with, or the first one.
+// Of the model that a text begins with, in its version or the newest one, or of the first model.
 function firstAddress(text) {
-  const [key] = text.match(/[^/]*\/[^/?]*/) ?? [''];
-  return `${manifests.has(key) ? key : [...manifests.keys()][0]}/7/0`;
+  const [key, name] = text.match(/([^/]*)\/[^/?]*/) ?? [text, text], keys = [...manifests.keys()];
+  return `${manifests.has(key) ? key : keys.find((other) => other.startsWith(`${name}/`)) ?? keys[0]}/7/0`;
 }
 
 // Shows what the URL says, or the first model. Where the URL cannot be shown, says why beside what was shown before.

@@ -383,7 +383,7 @@ def test_an_address_that_cannot_be_shown_says_why(browser: Any, service: str) ->
     tab.close()
 
 
-@pytest.mark.parametrize("address", ["tiny/9.9.9/7/0", "tiny", "%"])
+@pytest.mark.parametrize("address", ["none/1.0.0/7/0", "none", "%"])
 def test_beside_an_address_that_is_wrong_from_the_start_is_the_first_model(
     browser: Any, service: str, address: str
 ) -> None:
@@ -399,6 +399,19 @@ def test_beside_an_address_that_is_wrong_from_the_start_is_the_first_model(
     playwright.expect(tab.page.locator("#trouble")).to_be_hidden()
     assert tab.page.url == f"{service}/play#{key}/7/1"
     tab.close()
+
+
+def test_beside_an_address_of_a_model_that_is_there_is_its_newest_version(
+    browser: Any, start_app: Callable[..., str], tiny_artifact: Path, tmp_path: Path
+) -> None:
+    install_copy(tiny_artifact, tmp_path / "zeta", name="zeta")
+    url = start_app()
+    for address in ("zeta/9.9.9/7/0", "zeta"):
+        tab = Tab(browser, url, may_log="404")
+        tab.page.goto(f"{url}/play#{address}")
+        tab.wait_for("zeta/1.0.0/7/0")
+        playwright.expect(tab.page.locator("#trouble")).not_to_be_empty()
+        tab.close()
 
 
 def test_while_no_image_can_be_had_the_controls_are_disabled_until_another_try(browser: Any, service: str) -> None:
