@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.address import Address
+from models.errors import InputError
 from models.labels import LabelSpec
 from models.manifest import Manifest
 from models.sampler import Sampler
@@ -114,6 +115,8 @@ class Model:
         Args: addresses, as objects or as text such as digits/4.2.0/7/0?label=3&to=8.0&at=0.5.
         Raises: InputError naming the part at fault.
         """
+        if isinstance(addresses, str):
+            raise InputError(f"must be a list of addresses, got the text {addresses!r}", "addresses")
         parse, check = self.manifest.parse_address, self.manifest.check
         return self._mint([parse(address) if isinstance(address, str) else check(address) for address in addresses])
 

@@ -138,6 +138,11 @@ def test_an_address_of_another_model_is_refused(tiny: ganmint.Model, text: str, 
     assert refused.value.field == field
 
 
+def test_one_text_is_no_list_of_addresses(tiny: ganmint.Model) -> None:
+    with pytest.raises(InputError, match=r"^addresses: must be a list of addresses, got the text 'tiny/1\.0\.0/3/0'$"):
+        tiny.mint_addresses("tiny/1.0.0/3/0")
+
+
 def test_a_model_without_classes_has_no_labels(tiny_artifact: Path) -> None:
     generator = networks.build_generator(TINY.model_copy(update={"num_classes": 0})).eval()
     manifest = artifact.load(tiny_artifact).manifest.model_copy(update={"class_names": ()})

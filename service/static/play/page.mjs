@@ -99,8 +99,9 @@ export async function fromUrl() {
   lastEdit.id = '';
   try {
     await findModels();
-    const text = decodeURIComponent(hash) || firstAddress(hash);
-    if (!hash) history.replaceState(null, '', `#${text}`);
+    const asked = decodeURIComponent(hash), isName = [...manifests.values()].some(({ name }) => name === asked);
+    const text = asked && !isName ? asked : firstAddress(asked);
+    if (text !== asked) history.replaceState(null, '', `#${text}`);
     await go(parseState(text));
   } catch (refusal) {
     if (!manifests.size) return disable(refusal);

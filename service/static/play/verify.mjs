@@ -7,7 +7,7 @@ const RESULTS = {
   identical: 'Yes: identical', same_pixels: 'Yes: the same pixels', close: 'Yes: within rounding', altered: 'Altered',
   another_image: 'Not what it says: another image', no_marks: 'Unknown: it names no address', unknown_model: 'Unknown: its model is not here',
 };
-const GOOD = ['identical', 'same_pixels', 'close'], LISTED = 6, WIDTH = 312;
+const BAD = ['altered', 'another_image'], LISTED = 6, WIDTH = 312;
 
 function makePicture(src, alt, caption, { width, height }) {
   const wide = width > WIDTH ? WIDTH : Math.floor(WIDTH / width) * width, image = el('img', { src, alt, width: wide, height: wide * height / width });
@@ -66,7 +66,7 @@ export function showVerify(section, getKey = () => '') {
       const asked = call('v1/verify', { method: 'POST', headers, body: file, key: getKey() }).then((response) => response.json());
       const [found, source] = await Promise.all([asked, readUrl(file)]);
       if (mine !== checks) return;
-      say(RESULTS[found.result] ?? found.result, `${file.name}: ${found.detail}`, !GOOD.includes(found.result));
+      say(RESULTS[found.result] ?? found.result, `${file.name}: ${found.detail}`, BAD.includes(found.result));
       showMarks(found);
       pictures.append(makePicture(source, 'the file', 'The file', found));
       if (found.difference) pictures.append(makePicture(`data:image/png;base64,${found.difference}`, 'its changed pixels',
