@@ -104,7 +104,7 @@ def start_server(home: Path, log: Path, port: int | None = None, **settings: str
             env={**make_environment(home), **settings},
             stdout=output,
             stderr=subprocess.STDOUT,
-            # A process group, to end the arbiter and its workers.
+            # A process group, to end the arbiter; the workers, in sessions of their own, end with it.
             start_new_session=True,
         )
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -282,17 +284,28 @@ def test_other_data_are_refused_and_nothing_is_written(
     assert [stored.version for stored in store.list_versions("tiny")] == ["1.0.0"]
 
 
-@pytest.fixture
-def labelled(tmp_path: Path) -> Path:
-    """48 grey pictures of three kinds, whose level is their brightness."""
-    folder = tmp_path / "pictures"
+def write_pictures(folder: Path, columns: str, describe: Callable[[int], str]) -> Path:
+    """Write 48 grey pictures of growing brightness, and what the columns of the csv say of each."""
     folder.mkdir()
-    rows = ["file,kind,level"]
+    rows = [f"file,{columns}"]
     for k in range(48):
         Image.new("L", (8, 8), 40 + 4 * k).save(folder / f"{k}.png")
-        rows.append(f"{k}.png,{'abc'[k % 3]},{k / 47:.3f}")
+        rows.append(f"{k}.png,{describe(k)}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
     return folder
+
+
+def export_trained_on(data: dict[str, Any], manifest: Manifest, generator: nn.Module, folder: Path) -> Path:
+    """Export a generator whose manifest says that it was trained on such data."""
+    training = manifest.training.model_copy(update={"config": {"data": {"kind": "images", **data}}})
+    artifact.export(generator, manifest.model_copy(update={"training": training}), folder, batch_size=4)
+    return folder
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """Pictures of three kinds, whose level is their brightness."""
+    return write_pictures(tmp_path / "pictures", "kind,level", lambda k: f"{'abc'[k % 3]},{k / 47:.3f}")
 
 
 def test_a_column_of_numbers_has_a_direction(
@@ -304,10 +317,8 @@ def test_a_column_of_numbers_has_a_direction(
     command: Command,
 ) -> None:
     monkeypatch.setattr("training.commands.directions._RECIPE", SMALL.classifier)
-    config = {"data": {"kind": "images", "label_columns": [{"column": "kind"}], "mirror": True}}
-    training = tiny_manifest.training.model_copy(update={"config": config})
-    model = tmp_path / "tiny"
-    artifact.export(tiny_generator, tiny_manifest.model_copy(update={"training": training}), model, batch_size=4)
+    trained_on = {"label_columns": [{"column": "kind"}], "mirror": True}
+    model = export_trained_on(trained_on, tiny_manifest, tiny_generator, tmp_path / "tiny")
     options = ("directions", str(model), "--data", str(labelled), "--images", "100")
 
     result = command(*options, "--column", "light=level", "--column", "level", "--to", str(tmp_path / "out"))
@@ -337,22 +348,16 @@ def test_data_of_combined_labels_have_a_direction_for_each(
 ) -> None:
     monkeypatch.setattr("training.commands.directions._RECIPE", SMALL.classifier)
     monkeypatch.setattr("training.commands.directions._GLANCE", 4)
-    data, model = tmp_path / "pictures", tmp_path / "tiny"
-    data.mkdir()
-    rows = ["file,smiling,glasses,brightness"]
-    for k in range(48):
-        Image.new("L", (8, 8), 40 + 4 * k).save(data / f"{k}.png")
-        rows.append(f"{k}.png,{('no,no,0', 'no,yes,1', 'yes,no,0')[k % 3]}")
-    (data / "labels.csv").write_text("\n".join(rows) + "\n")
-    columns = ("smiling", "glasses", "brightness")
-    config = {"data": {"kind": "images", "label_columns": [{"column": column} for column in columns]}}
+    columns = "smiling,glasses,brightness"
+    kinds = ("no,no,0", "no,yes,1", "yes,no,0")
+    data = write_pictures(tmp_path / "pictures", columns, lambda k: kinds[k % 3])
+    trained_on = {"label_columns": [{"column": column} for column in columns.split(",")]}
     labels = {
         "class_names": ("no no 0", "no yes 1", "yes no 0"),
         "label_values": {"smiling": ("no", "no", "yes"), "glasses": ("no", "yes", "no"), "brightness": ("0", "1", "0")},
     }
-    training = tiny_manifest.training.model_copy(update={"config": config})
-    manifest = tiny_manifest.model_copy(update={"training": training, **labels})
-    artifact.export(tiny_generator, manifest, model, batch_size=4)
+    manifest = tiny_manifest.model_copy(update=labels)
+    model = export_trained_on(trained_on, manifest, tiny_generator, tmp_path / "tiny")
     options = ("directions", str(model), "--data", str(data), "--images", "100", "--to", str(tmp_path / "out"))
 
     taken = command(*options, "--column", "smiling=brightness")
