@@ -9,7 +9,7 @@ import { change, onChange, onStill, page } from './page.mjs';
 import { readJson } from './service.mjs';
 
 const MOST = 4, dimensions = makeSliders($('dimensions'), 0.01, moveDimension), directions = makeSliders($('directions'), 0.05, moveAlong);
-let model = '', described = '', dimensionsOf = ''; // whose directions are offered, and described, and whose dimensions
+let model = '', described = ''; // whose dimensions and directions are offered, and whose directions are described
 
 // A list of them; Delete, or a double click, puts one back.
 // move: called with the name of the part in an address and its value, null where it is put back.
@@ -32,15 +32,18 @@ function makeSliders(list, step, move) {
   return { offer, show };
 }
 
+onChange(({ state, manifest: { latents, training, directions: moves = [] } }) => {
+  if (model === keyOf(state)) return;
+  [model, described] = [keyOf(state), ''];
+  const names = Array.from({ length: latents.z_dim }, (_, k) => `z${k}`), codes = training?.config?.infogan_codes ?? 0;
+  dimensions.offer(names, names.map((name, k) => (k < codes ? `code ${k + 1} (${name})` : name))); // InfoGAN's
+  directions.offer(moves.map((name) => `dir.${name}`), moves);
+});
+
 // --- dimensions
 
 onChange(({ state, resolved, manifest, source }) => {
   const drawn = drawStart(resolved, manifest.latents.z_dim);
-  if (dimensionsOf !== keyOf(state)) {
-    dimensionsOf = keyOf(state);
-    const names = Array.from(drawn, (_, k) => `z${k}`), codes = manifest.training?.config?.infogan_codes ?? 0;
-    dimensions.offer(names, names.map((name, k) => (k < codes ? `code ${k + 1} (${name})` : name))); // InfoGAN's
-  }
   drawn.forEach((value, k) => dimensions.show(k, state.z[k] ?? value, k in state.z, source));
   $('reset').disabled = !Object.keys(state.z).length;
   $('latent-note').textContent = state.latent !== null ? 'The latent is written out in the address.'
@@ -62,10 +65,6 @@ $('reset').addEventListener('click', () => change({ z: {} }, 'reset'));
 
 onChange(({ state, manifest: { directions: names = [] }, source }) => {
   $('moves').hidden = !names.length;
-  if (model !== keyOf(state)) {
-    [model, described] = [keyOf(state), ''];
-    directions.offer(names.map((name) => `dir.${name}`), names);
-  }
   names.forEach((name, k) => directions.show(k, state.dir[name] ?? 0, name in state.dir, source));
   $('undo-moves').disabled = !Object.keys(state.dir).length;
 });
