@@ -33,7 +33,8 @@ SIDE_PIXELS = 256
     cls=ModelCommand,
     epilog="\b\nExamples:\n"
     "  ganmint walk 'digits/4.2.0/7/0?label=3' 'digits/4.2.0/8/0?label=5' --out walk.webp\n"
-    "  ganmint walk faces/1.4.0/7/0 faces/1.4.0/8/0 faces/1.4.0/9/0 --loop --resample lanczos --out faces.gif",
+    "  ganmint walk faces/1.4.0/7/0 faces/1.4.0/8/0 faces/1.4.0/9/0 --loop --resample lanczos --out faces.gif\n"
+    "  ganmint walk 'faces/1.4.0/7/0?dir.turn=-1' 'faces/1.4.0/7/0?dir.turn=1' --loop --out turn.webp",
 )
 @click.argument("stops", metavar="ADDRESS ADDRESS...", nargs=-1, required=True)
 @click.option("--out", type=PATH, required=True, help="The video to write: .mp4 (extra video), .webp or .gif.")
@@ -68,7 +69,8 @@ def walk(
 ) -> None:
     """Make a video of a walk through the latent space, from address to address.
 
-    The frames between two addresses mix their latents and their classes; each frame has an address itself.
+    The frames between two addresses mix their latents and their classes; each frame has an address itself. psi,
+    zK and dir.NAME go evenly from one to the other.
     """
     video_type = read_ending(out, VIDEO_TYPES)
     requested = _for_each_stop(store.parse_address, stops)
@@ -81,7 +83,7 @@ def walk(
         frames = _scale(_mint(sampler, addresses), frame_size, RESAMPLINGS[resample])
         content = encode_video(_count(frames, bar.update), video_type, frame_size, fps)
     write_output(out, content)
-    click.echo(f"Wrote {out}: {len(addresses)} frames, {len(content) / 1e6:.1f} MB, beginning with {addresses[0]}")
+    click.echo(f"Wrote {out}: {len(addresses)} frames, {len(content) / 1e3:,.0f} kB, beginning with {addresses[0]}")
 
 
 def _for_each_stop(find: Callable[[T], Address], stops: Sequence[T]) -> list[Address]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from models import artifact, images, store
 from models.address import Address
 from models.errors import InputError
 from models.latents import pack_latent
+from models.level_edits import UnitEdit
 from models.manifest import Manifest
 from models.walk import plan_walk
 from tests.conftest import Command
@@ -55,6 +57,30 @@ def test_a_latent_that_is_written_out_may_be_either_end() -> None:
     assert (there[1].latent, there[1].label, there[1].to, there[1].at) == (WRITTEN.latent, 2, (7, 0), 0.75)
 
 
+def test_psi_dimensions_and_directions_go_evenly_from_stop_to_stop() -> None:
+    start = Address("tiny", "1.0.0", 7, 0, 0, z=((2, -2.0),), directions=(("tilt", 1.0),))
+    end = Address("tiny", "1.0.0", 8, 0, 0, 0.5, z=((2, 2.0),), directions=(("tilt", -1.0), ("width", 0.1)))
+    assert texts(plan_walk([start, end], 5)) == [
+        "7/0?label=0&z2=-2&dir.tilt=1",
+        "7/0?label=0&psi=0.875&to=8.0&at=0.25&z2=-1&dir.tilt=0.5&dir.width=0.025",
+        "7/0?label=0&psi=0.75&to=8.0&at=0.5&z2=0&dir.width=0.05",
+        "7/0?label=0&psi=0.625&to=8.0&at=0.75&z2=1&dir.tilt=-0.5&dir.width=0.075",
+        "8/0?label=0&psi=0.5&z2=2&dir.tilt=-1&dir.width=0.1",
+    ]
+
+
+def test_a_walk_may_stay_at_one_latent() -> None:
+    stops = [replace(A, z=((0, value),)) for value in (-2.0, 1.0)]
+    assert texts(plan_walk(stops, 4)) == [f"7/0?label=0&z0={value}" for value in (-2, -1, 0, 1)]
+    stops = [WRITTEN, replace(WRITTEN, directions=(("tilt", 2.0),))]
+    assert [dict(frame.directions).get("tilt", 0) for frame in plan_walk(stops, 5)] == [0, 0.5, 1, 1.5, 2]
+
+
+def test_what_two_stops_share_keeps_all_its_digits() -> None:
+    assert {frame.psi for frame in plan_walk([replace(A, psi=0.123456), replace(B, psi=0.123456)], 9)} == {0.123456}
+    assert plan_walk([replace(A, psi=0.00001), replace(A, psi=0.00002)], 3)[1].psi == 0.0001
+
+
 def test_the_frames_of_a_long_walk_are_valid_and_even(tiny_manifest: Manifest) -> None:
     frames = plan_walk([A, B, C], 997)
     assert [tiny_manifest.check(Address.parse(str(frame))) for frame in frames] == frames
@@ -70,8 +96,8 @@ def test_the_frames_of_a_long_walk_are_valid_and_even(tiny_manifest: Manifest) -
         ([A], 5, "stops"),
         ([A, A], 5, "stops[0]"),
         ([A, Address("tiny", "2.0.0", 7)], 5, "stops[1]"),
-        ([A, Address("tiny", "1.0.0", 7, 0, 0, 0.5)], 5, "stops[1]"),
-        ([A, Address("tiny", "1.0.0", 7, 1, 0, directions=(("tilt", 1),))], 5, "stops[1]"),
+        ([A, Address("tiny", "1.0.0", 7, 1, 0, z=((0, 1),))], 5, "stops[1]"),
+        ([A, Address("tiny", "1.0.0", 7, 1, 0, units=(UnitEdit(1, 2, 0),))], 5, "stops[1]"),
         ([A, Address("tiny", "1.0.0", 7, to=(9, 0), at=0.5)], 5, "stops[1]"),
         ([A, WRITTEN, Address("tiny", "1.0.0", label=1, latent=WRITTEN.latent)], 5, "stops[1]"),
         ([A, B, C], 2, "frames"),

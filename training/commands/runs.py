@@ -52,7 +52,7 @@ def movie(run_folder: Path, out: Path | None, fps: float, max_seconds: float) ->
         raise InputError(f"must end in .webp, got {out.name}; ffmpeg makes other formats from RUN/grids", "--out")
     video = encode_movie(run_folder, fps, max_seconds)
     write_output(out, video.content)
-    click.echo(f"{out}: {video.num_frames} frames, {len(video.content) / 1e6:.1f} MB")
+    click.echo(f"{out}: {video.num_frames} frames, {len(video.content) / 1e3:,.0f} kB")
 
 
 @click.command(

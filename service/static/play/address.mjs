@@ -24,7 +24,12 @@ function share(text, what) {
   throw new Error(`${what}: must be above 0 and below 1, with at most 4 decimals`);
 }
 
-const PARSERS = { label: whole, psi: truncation, to: place, tolabel: whole, at: share };
+function classNumber(text, what) {
+  if (/^\d+$/.test(text)) return whole(text, what);
+  throw new Error(`${what}: must be the number of a class, such as 3`);
+}
+
+const PARSERS = { label: classNumber, psi: truncation, to: place, tolabel: classNumber, at: share };
 
 // Text -> {model, version, seed, index, latent, label, psi, to, tolabel, at, z, dir, paste, units}. What an address leaves out
 // is null; psi is then 1. latent is base64url, and seed and index are null beside it; to is {seed, index}; z is the

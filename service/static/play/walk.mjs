@@ -40,7 +40,7 @@ const mark = (at) => [...list.children].forEach(({ firstChild: link }, k) => {
   link.ariaCurrent = Math.abs(k / STEPS - at) <= 0.5 / STEPS ? 'true' : null;
 });
 
-// `ganmint walk` asks for the same edits at both ends, and a paste is left out of its own source only.
+// `ganmint walk` asks for the same pastes at both ends, and a paste is left out of its own source only.
 function showLine(ends) {
   $('walk-line').parentElement.hidden = ends[0].paste.length !== ends[1].paste.length;
   $('walk-line').textContent = `ganmint walk ${ends.map((end) => `'${formatState(end)}'`).join(' ')} --out walk.webp`;

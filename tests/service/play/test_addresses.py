@@ -160,6 +160,13 @@ def test_numbers_are_refused_in_pythons_words(manifest: Manifest) -> None:
         assert result["error"] in (said, said.partition(", got ")[0]), text
 
 
+def test_a_name_for_a_class_gets_words_about_classes(manifest: Manifest) -> None:
+    results = _read([f"{PLAIN}?label=three", f"{PLAIN}?to=8.0&at=0.5&tolabel=three"], manifest)
+    assert [result["error"] for result in results] == [
+        f"{part}: must be the number of a class, such as 3" for part in ("label", "tolabel")
+    ]
+
+
 def test_a_model_of_schema_1_mixes_latents_and_no_classes(manifest: Manifest) -> None:
     old = manifest.model_copy(update={"schema_version": 1})
     mixed, refused = _read([f"{PLAIN}?label=3&to=8.0&at=0.5", f"{PLAIN}?to=8.0&at=0.5"], old)

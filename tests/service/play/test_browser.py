@@ -577,6 +577,26 @@ def test_looking_at_the_labs_own_training_leaves_it_as_it_is(browser: Any, servi
     tab.close()
 
 
+def test_the_labs_own_training_is_kept_while_a_recording_is_looked_at(browser: Any, service: str) -> None:
+    tab = Tab(browser, service)
+    page = tab.page
+    read = "['values', 'charts', 'count'].map((id) => document.getElementById(id).innerHTML)"
+    page.goto(f"{service}/play/lab#live")
+    page.wait_for_selector('body[data-ready="yes"]')
+    for _ in range(3):
+        page.click("#step")
+    playwright.expect(page.locator("#count")).to_have_text("After 3 steps of 64 samples")
+    before = page.evaluate(read)
+    page.get_by_role("button", name="Triangles").click()
+    playwright.expect(page.locator("#values")).to_contain_text("recall")
+    page.get_by_role("button", name="Train one here").click()
+    playwright.expect(page.locator("#values")).to_contain_text("loss of G")
+    assert page.evaluate(read) == before
+    page.click("#step")
+    playwright.expect(page.locator("#count")).to_have_text("After 4 steps of 64 samples")
+    tab.close()
+
+
 def test_of_two_recordings_the_one_that_was_chosen_last_is_shown(browser: Any, service: str) -> None:
     tab = Tab(browser, service)
     page, title = tab.page, tab.page.locator("#title")

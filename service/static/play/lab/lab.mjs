@@ -68,7 +68,7 @@ async function choose(training, kimg = 0) {
   $('judge-name').textContent = `discriminator: ${current.view.dimensions === 1 ? 'higher' : 'stronger'} is more like data`;
   $('manifold-row').classList.toggle('outline', hasPictures(current.view));
   $('manifold-name').textContent = hasPictures(current.view) ? 'the nearest triangle, dashed where it is too far' : 'where a lattice of latents goes';
-  if (isLive) return beginLive();
+  if (isLive) return goOnLive();
   ticks = training.ticks;
   $('tick').max = ticks.length - 1;
   const first = ticks.findIndex((tick) => tick.kimg >= kimg);
@@ -180,18 +180,24 @@ function showSettings() {
   $('rate-value').textContent = settings().rate.toPrecision(1);
 }
 
+function goOnLive() { // where it was left for a recording
+  history.replaceState(null, '', '#live');
+  showSettings();
+  if (!gan) return beginLive();
+  ticks = LIVE.ticks;
+  showLatest(LIVE.latest);
+}
+
 function beginLive() {
   stop();
   gan = new Gan();
-  history.replaceState(null, '', '#live');
-  showSettings();
   takeData();
 }
 
 function takeData() { // with the networks as they are; curves of other data say nothing of these
   gan.data = $('data').value;
-  ticks = [];
-  current.real = Float32Array.from(gan.real(2000), toShare);
+  ticks = LIVE.ticks = [];
+  LIVE.real = Float32Array.from(gan.real(2000), toShare);
   observe({});
 }
 
@@ -206,12 +212,17 @@ function observe(losses) {
   if ($('data').value !== 'one') { delete values.mean; delete values.sd; }
   const tick = { kimg: gan.shown / 1000, points: Float32Array.from(points, toShare), judge: logits.map((value) => (value - low) / range), values };
   if (losses.loss_G !== undefined) ticks.push(tick);
-  if (ticks.length > MAX_TICKS) ticks = ticks.filter((_, index) => index % 2 === 0);
+  if (ticks.length > MAX_TICKS) ticks = LIVE.ticks = ticks.filter((_, index) => index % 2 === 0);
+  $('count').textContent = `After ${gan.shown / gan.batch} steps of ${gan.batch} samples`;
+  showLatest(tick);
+}
+
+function showLatest(tick) {
+  LIVE.latest = tick;
   at = ticks.length - 1;
   draw(tick);
-  showValues(values);
+  showValues(tick.values);
   showCharts();
-  $('count').textContent = `After ${gan.shown / gan.batch} steps of ${gan.batch} samples`;
 }
 
 function trainFor(milliseconds) {
