@@ -60,7 +60,7 @@ def test_a_walk_resumes_and_verifies_like_any_export(format: str, command: Comma
     [
         (("--seed", "1"), 25, "leave --seed"),
         (("--labels", "1"), 25, "leave --seed"),
-        (("--walk", "tiny/1.0.0/9/1?label=1"), 25, "--walk[3]: must have the same psi"),
+        (("--walk", "tiny/1.0.0/9/1?label=1&u0.1=1"), 25, "--walk[3]: must have the same paste and uL.U"),
         (("--walk", "tiny/1.0.0/9"), 25, "--walk[3].address: "),
         (("--walk", "tiny/2.0.0/9/1"), 25, "--walk[3].version: "),
         ((), 2, "--count: must be from 3"),
