@@ -13,6 +13,20 @@ from training.data.labels import LabelColumn
 # If one of these is set, none of the preset's stays.
 DATA_TERMS = ("name", "licence", "attribution", "use")
 
+# What decides the images and labels that are read; the others share them out and describe them.
+READING = (
+    "kind",
+    "label_columns",
+    "independent_labels",
+    "continuous_label",
+    "continuous_steps",
+    "unlabelled",
+    "size",
+    "fit",
+    "background",
+    "skip_damaged",
+)
+
 
 # Of a continuous label.
 DEFAULT_STEPS = 100

@@ -30,9 +30,10 @@ from training.evaluation.toy_metrics import evaluate_toy
 from training.progress import ProgressPrinter, format_duration
 from training.runs import comparison, loop
 from training.runs.mlflow_logger import TRACKERS, require_trackers
+from training.runs.prior_phase import needs_prior
 from training.runs.run_dir import EVALUATION_FOLDER
 from training.runs.score_record import read_score_records
-from training.runs.sweep import PlannedRun, check_folders, parse_axes, plan, trained_kimg
+from training.runs.sweep import PlannedRun, check_folders, check_reading, parse_axes, plan, trained_kimg
 from training.runs.trained_run import load_latest
 
 COMPARISON_FILE = "compare.html"
@@ -78,7 +79,9 @@ def sweep(
     """
     require_trackers(track)
     axes = parse_axes(assignments, seeds)
-    first = plan(preset, axes)[0].config
+    planned = plan(preset, axes)
+    check_reading(planned)
+    first = planned[0].config
     dataset = load_data(first, data_path)
     runs = plan(preset, axes, dataset.shape, count_test_images(first, data_path, dataset) > 0)
     # Every run is checked before the first one starts.
@@ -131,39 +134,37 @@ def _train_all(
     """Train and evaluate what is not finished; return the names of runs that diverged."""
     diverged = []
     seconds: list[float] = []
+    unfinished = [
+        run.name for run in runs if not (_is_trained(run, out / run.name) and _is_evaluated(run, out / run.name))
+    ]
     for k, run in enumerate(runs):
-        left = f"; about {format_duration(statistics.fmean(seconds) * (len(runs) - k))} to the end" if seconds else ""
+        left = f"; about {format_duration(statistics.fmean(seconds) * len(unfinished))} to the end" if seconds else ""
         click.echo(f"# run {k + 1} of {len(runs)}: {run.name}{left}")
+        if run.name not in unfinished:
+            click.echo("finished before")
+            continue
         start_s = time.monotonic()
-        folder = out / run.name
         try:
-            is_new = _train_and_evaluate(run, dataset, data_path, folder, device, track)
+            _train_and_evaluate(run, dataset, data_path, out / run.name, device, track)
         except TrainingDivergedError as error:
             click.echo(f"Error: {error}", err=True)
             diverged.append(run.name)
-            continue
-        if is_new:
-            seconds.append(time.monotonic() - start_s)
+        seconds.append(time.monotonic() - start_s)
+        unfinished.remove(run.name)
     return diverged
 
 
 def _train_and_evaluate(
     run: PlannedRun, dataset: Dataset, data_path: Path | None, folder: Path, device: str, track: tuple[str, ...]
-) -> bool:
-    """Finish a run; return whether there was anything to do."""
-    is_trained = trained_kimg(folder) >= run.config.total_kimg
-    if not is_trained:
+) -> None:
+    if not _is_trained(run, folder):
         loop.run(run.config, dataset, folder, device, _train_command(run, data_path, folder), track)
         # A run leaves torch strict, which the evaluation does not need.
         torch.set_deterministic_debug_mode("default")
-    if is_trained and _is_evaluated(folder):
-        click.echo("finished before")
-        return False
     write_report(_evaluate(folder, data_path, device), folder / EVALUATION_FOLDER, folder)
     for name in track:
         with contextlib.closing(TRACKERS[name](folder, run.config)) as tracker:
             tracker.log_scores(read_score_records(folder)[-1])
-    return True
 
 
 def _train_command(run: PlannedRun, data_path: Path | None, folder: Path) -> str:
@@ -173,11 +174,17 @@ def _train_command(run: PlannedRun, data_path: Path | None, folder: Path) -> str
     return shlex.join(["ganmint", "train", "--preset", run.config.preset, *data, "--out", str(folder), *settings])
 
 
-def _is_evaluated(folder: Path) -> bool:
-    """Tell whether the newest report is of the newest checkpoint, by this version's protocol."""
+def _is_trained(run: PlannedRun, folder: Path) -> bool:
+    return trained_kimg(folder) >= run.config.total_kimg and not needs_prior(run.config, folder)
+
+
+def _is_evaluated(run: PlannedRun, folder: Path) -> bool:
+    """Tell whether the newest report is of the newest checkpoint, by this version's protocol, for choices."""
     records = read_score_records(folder)
-    is_current = bool(records) and records[-1].kimg == trained_kimg(folder)
-    return is_current and records[-1].basis.protocol == STANDARD.name
+    if not records or records[-1].kimg != trained_kimg(folder) or records[-1].basis.protocol != STANDARD.name:
+        return False
+    # Without validation images, a report may be of others.
+    return not run.config.data.validation or records[-1].basis.split != "test"
 
 
 def _evaluate(folder: Path, data_path: Path | None, device: str) -> EvaluationResult:

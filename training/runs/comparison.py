@@ -118,7 +118,8 @@ def collect_results(runs: Sequence[RunSummary], with_scores: bool = True) -> dic
 def average_over_seeds(runs: Sequence[RunSummary]) -> dict[str, dict[str, tuple[float, float]]]:
     """Return mean and standard deviation of each score over the runs that differ in the seed only.
 
-    Returns: by the names of the runs, joined by commas, then by metric; empty if no two runs differ in the seed only.
+    Returns: by the names of the runs that have scores, joined by commas, then by metric; empty if no two runs differ in
+        the seed only.
     """
     groups: dict[str, list[RunSummary]] = {}
     for run in runs:
@@ -126,11 +127,12 @@ def average_over_seeds(runs: Sequence[RunSummary]) -> dict[str, dict[str, tuple[
         groups.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
     averages = {}
     for group in groups.values():
-        scored = [run.evaluation.scores for run in group if run.evaluation.scores]
-        if len(scored) > 1:
-            names = [name for name in scored[0] if all(name in scores for scores in scored)]
-            averages[", ".join(run.name for run in group)] = {
-                name: _mean_sd([scores[name] for scores in scored]) for name in names
+        scores_of = {run.name: run.evaluation.scores for run in group if run.evaluation.scores}
+        if len(scores_of) > 1:
+            first, *others = scores_of.values()
+            names = [name for name in first if all(name in scores for scores in others)]
+            averages[", ".join(scores_of)] = {
+                name: _mean_sd([scores[name] for scores in (first, *others)]) for name in names
             }
     return averages
 

@@ -97,7 +97,7 @@ def run(
             state = _checkpoint_state(trainer, data_info) if start else None
             run_dir.create_run(out, config, command, device, start.ancestors if start else (), state)
         is_trained = trainer.images_shown >= config.total_kimg * 1000
-        if is_trained and not prior_phase.needs_prior(trainer, out):
+        if is_trained and not prior_phase.needs_prior(config, out):
             print(f"{out} is already trained to {trainer.images_shown / 1000:g} kimg; nothing to do.")
             return
         loggers: list[Logger] = []
@@ -197,8 +197,8 @@ def _train(trainer: Trainer, data_info: dict[str, Any], out: Path, logger: Logge
         logger.log_tick(tick)
         check_finite(trainer, tick)
         won_margins = check_not_won(tick, won_margins)
-        # Skip the checkpoint while D may have won, so that a restart detects it again.
-        if trainer.group.is_main and not won_margins:
+        # While D may have won, only the end is saved, so that a restart detects it again.
+        if trainer.group.is_main and (not won_margins or trainer.images_shown >= total_images):
             _save(trainer, tick, data_info, out)
     if stop.is_set and trainer.images_shown < total_images:
         path = checkpoint.latest_path(out)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from training.config import Config
 from training.gan.learners import generator_config
 from training.gan.prior import encode_images, fit_prior
 from training.gan.trainer import Trainer
@@ -19,9 +20,9 @@ from training.runs.tick_grids import generate_shown, write_grid
 from training.runs.trained_run import load_latest
 
 
-def needs_prior(trainer: Trainer, out: Path) -> bool:
-    """Whether the run is to have a prior that its newest checkpoint lacks; the run has a checkpoint."""
-    wanted = trainer.config.prior
+def needs_prior(config: Config, out: Path) -> bool:
+    """Whether the run in the folder `out` is to have a prior that its newest checkpoint lacks."""
+    wanted = config.prior
     path = checkpoint.latest_path(out)
     if wanted is None or path is None:
         return False

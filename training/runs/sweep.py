@@ -16,6 +16,7 @@ from models.errors import InputError
 from models.network_config import Shape
 from training.config import Config
 from training.config_files import load_preset
+from training.data_config import READING
 from training.own_preset import EXAMPLE_SHAPE
 from training.runs import checkpoint
 from training.runs.run_dir import is_run, resolve_config
@@ -36,7 +37,13 @@ class Axis:
     def labels(self) -> list[str]:
         """The values as parts of folder names, all different."""
         slugs = [re.sub(r"[^A-Za-z0-9.+-]+", "-", value).strip("-") for value in self.values]
-        return [slug if slugs.count(slug) == 1 and slug else f"{slug}{k}" for k, slug in enumerate(slugs)]
+        labels: list[str] = []
+        for k, slug in enumerate(slugs):
+            label = slug if slug and slugs.count(slug) == 1 else f"{slug}{k}"
+            while label in labels or (label != slug and label in slugs):
+                label += f"-{k}"
+            labels.append(label)
+        return labels
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,20 @@ def plan(
         config = load_preset(preset, assignments, shape, has_test_images=has_test_images)
         runs.append(PlannedRun(_shorten(",".join(parts)), assignments, config))
     return runs
+
+
+def check_reading(runs: Sequence[PlannedRun]) -> None:
+    """Check that all runs read the data in the same way, because a sweep reads them once.
+
+    Raises: InputError naming the setting.
+    """
+    first = runs[0].config.data
+    for run in runs[1:]:
+        for name in READING:
+            if getattr(run.config.data, name) != getattr(first, name):
+                raise InputError(
+                    "must be the same in all runs, which share the data; make a sweep of each", f"data.{name}"
+                )
 
 
 def check_folders(runs: Sequence[PlannedRun], out: Path) -> None:

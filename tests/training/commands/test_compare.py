@@ -144,6 +144,13 @@ def test_runs_that_differ_in_the_seed_only_are_averaged(finished: Path, other: P
     assert "Mean and deviation" not in ganmint("compare", runs[0], other).output
 
 
+def test_a_run_without_scores_is_not_named_in_the_mean_over_seeds(finished: Path, tmp_path: Path) -> None:
+    runs = [evaluated(finished, tmp_path / f"seed{seed}", seed=seed) for seed in (0, 1, 2)]
+    shutil.rmtree(runs[0] / "evaluation")
+
+    assert f"Mean and deviation over the seeds of {runs[1]}, {runs[2]}: GAN-train" in ganmint("compare", *runs).output
+
+
 def curves_of(*paths: Path) -> dict[tuple[str, str], Curves]:
     """Return the curves of runs by section and title."""
     found = collect_curves(comparison.read_runs(paths), with_scores=True, with_snapshot_scores=True)

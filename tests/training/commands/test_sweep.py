@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +16,17 @@ from click.testing import CliRunner, Result
 from ganmint.cli import cli
 from models.errors import InputError, TrainingDivergedError
 from training.commands import sweep as command
+from training.config import Config
+from training.config_files import load_preset
+from training.data.dataset import Dataset
 from training.evaluation.evaluate import EvaluationResult
 from training.evaluation.protocol import STANDARD
 from training.evaluation.report import Report
 from training.metric_results import MetricResult
 from training.runs import loop
 from training.runs.provenance import read_provenance
-from training.runs.sweep import MAX_NAME_LENGTH, parse_axes, plan, split_values
+from training.runs.score_record import Basis, ScoreRecord
+from training.runs.sweep import MAX_NAME_LENGTH, Axis, PlannedRun, parse_axes, plan, split_values
 
 DIGITS = Path(__file__).parents[2] / "data" / "digits"
 TOY = ("--preset", "toy1d", "--set", "total_kimg=0.5", "--set", "tick_kimg=0.25")
@@ -70,9 +78,16 @@ def test_names_of_folders_are_short_safe_and_different() -> None:
     assert not any(set(" /{}[]:") & set(name) for name in (*long, *(run.name for run in runs)))
 
 
+def test_a_made_up_name_is_not_anothers() -> None:
+    assert Axis("description", ("1", '"1"', "11", "{}", "2")).labels == ["10", "11-1", "11", "3", "2"]
+    assert Axis("description", ("1", "'1'", "10", "100")).labels == ["10-0", "11", "10", "100"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
+        (("--set", "data.size=32,64"), "data.size"),
+        (("--set", "data.label_columns=[],[{column: kind}]", "--seeds", "0,1"), "data.label_columns"),
         (("--set", "lr.start=1e-3"), "--set"),
         (("--set", "lr.start"), "--set"),
         (("--set", "lr.start=1e-3,,2"), "lr.start"),
@@ -145,6 +160,7 @@ def test_a_killed_sweep_goes_on_and_skips_what_is_finished(tmp_path: Path, monke
     assert evaluated == ["seed=0", "killed", "seed=1", "seed=2"]
     assert sorted((tmp_path / "s" / "seed=0").glob("checkpoint-*.pt"))[-1].stat().st_mtime_ns == first_checkpoint
     assert resumed.output.count("finished before") == 1
+    assert "to the end" not in resumed.output.partition("run 3 of 3")[0]
     assert "Mean and deviation over the seeds" in resumed.output and "error of the mean" in resumed.output
     assert "seed=2" in (tmp_path / "s" / "compare.html").read_text()
     # Each run states how to train it alone.
@@ -165,10 +181,13 @@ def test_a_run_that_diverges_is_named_and_the_others_go_on(tmp_path: Path, monke
         run(config, *rest)
 
     monkeypatch.setattr("training.runs.loop.run", run_or_diverge)
+    # An hour for each run.
+    monkeypatch.setattr(time, "monotonic", itertools.count(0, 3600).__next__)
 
     result = ganmint("sweep", *TOY, "--out", tmp_path / "s", "--seeds", "0,1")
 
     assert str(result.exception) == "1 of 2 runs diverged: seed=0"
+    assert "# run 2 of 2: seed=1; about 1h00m to the end" in result.output
     assert "error of the mean" in result.output
 
 
@@ -193,6 +212,35 @@ def test_images_are_evaluated_on_the_validation_part(tmp_path: Path, monkeypatch
 
     assert result.exit_code == 0, result.output
     assert parts == ["validation", "validation"] and "recall" in result.output
+
+
+def test_a_run_that_lacks_its_prior_is_not_finished(
+    tmp_path: Path, tiny_config: Callable[..., Config], tiny_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.gan.prior.STEPS", 1)
+    trained = ("encoder={}", "total_kimg=0.064")
+    planned = PlannedRun("run", (), tiny_config(*trained, "generator.prior={width: 4, steps: 1}"))
+    loop.run(tiny_config(*trained), tiny_data, tmp_path / "run", "cpu", "ganmint train")
+    assert not command._is_trained(planned, tmp_path / "run")
+
+    loop.run(planned.config, tiny_data, tmp_path / "run", "cpu", "ganmint train")
+
+    assert command._is_trained(planned, tmp_path / "run")
+
+
+def test_a_report_on_test_images_does_not_finish_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = PlannedRun("run", (), load_preset("own", has_test_images=False))
+    monkeypatch.setattr(command, "trained_kimg", lambda _: 1.0)
+
+    def is_evaluated(split: str, validation: float) -> bool:
+        record = ScoreRecord(kimg=1.0, basis=Basis(protocol=STANDARD.name, split=split), scores={})
+        monkeypatch.setattr(command, "read_score_records", lambda _: [record])
+        data = planned.config.data.model_copy(update={"validation": validation})
+        config = planned.config.model_copy(update={"data": data})
+        return command._is_evaluated(replace(planned, config=config), tmp_path)
+
+    assert is_evaluated("validation", 0.1) and is_evaluated("test", 0)
+    assert not is_evaluated("test", 0.1)
 
 
 def test_a_sweep_holds_nothing_out_beside_test_images() -> None:

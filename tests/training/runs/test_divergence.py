@@ -96,3 +96,13 @@ def test_a_discriminator_that_has_won_stops_the_run(tmp_path: Path) -> None:
     assert [line["acc_pair"] for line in read_ticks(tmp_path / "run")] == [1.0] * divergence.WON_TICKS
     # No checkpoint, so that the same command detects it again.
     assert checkpoint.list_paths(tmp_path / "run") == []
+
+
+def test_the_end_is_saved_though_the_discriminator_may_have_won(tmp_path: Path) -> None:
+    far = Dataset("far", np.random.RandomState(0).normal(1000.0, 1.0, size=(256, 1, 1, 1)).astype(np.float32))
+    config = toy_config("gamma={start: 0, end: 0}", "lr={start: 0.001, end: 0.001}", "total_kimg=0.128")
+
+    train(config, far, tmp_path / "run")
+
+    assert [line["acc_pair"] for line in read_ticks(tmp_path / "run")] == [1.0, 1.0]
+    assert [path.name for path in checkpoint.list_paths(tmp_path / "run")] == ["checkpoint-000000000128.pt"]
