@@ -17,6 +17,7 @@ from models import artifact, goldens, signing, store, transfer
 from models import upgrade as upgrading
 from models.cli import PATH, ModelCommand, device_option
 from models.errors import FileError, GanmintError
+from models.evidence import format_kimg
 from models.manifest import Manifest, dump_manifest, read_manifest
 from models.model_card import render_model_card
 from models.runtime.loading import resolve_device
@@ -53,7 +54,7 @@ def _print_row(stored: StoredModel) -> None:
     manifest = read_manifest(stored.path)
     click.echo(
         f"{stored.name:24} {stored.version:10} {_size_text(manifest):10} {len(manifest.class_names) or '-':<8} "
-        f"{manifest.training.kimg:8g}  {manifest.training.data.name}"
+        f"{format_kimg(manifest.training.kimg):>8}  {manifest.training.data.name}"
     )
 
 

@@ -12,6 +12,11 @@ from models.base import Frozen
 ALIASED = ConfigDict(validate_by_name=True, validate_by_alias=True, serialize_by_alias=True)
 
 
+def format_kimg(kimg: float) -> str:
+    """Write thousands of images so that every single image tells: 1050.048, or 400 without decimals that are 0."""
+    return f"{kimg:.3f}".rstrip("0").rstrip(".")
+
+
 class DataInfo(Frozen):
     """The data that a model was trained on, and its terms of use."""
 

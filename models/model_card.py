@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.evidence import Ancestor, GateRecord, Score, TrainingInfo
+from models.evidence import Ancestor, GateRecord, Score, TrainingInfo, format_kimg
 from models.manifest import Manifest
 
 # Metrics that are shares of 1.
@@ -73,7 +73,7 @@ def _describe_training(manifest: Manifest) -> list[tuple[str, str]]:
         ("data licence", data.licence),
         ("attribution", data.attribution or "not stated"),
         *_describe_ancestors(training.ancestors),
-        ("trained for", f"{training.kimg:g} kimg, torch {training.torch}, {training.device}"),
+        ("trained for", f"{format_kimg(training.kimg)} kimg, torch {training.torch}, {training.device}"),
         ("made with", f"`{training.command}` (ganmint {training.code_version})"),
         *_describe_choices(training),
     ]
@@ -83,9 +83,9 @@ def _describe_ancestors(ancestors: Sequence[Ancestor]) -> list[tuple[str, str]]:
     return [
         (
             "started from",
-            f"{ancestor.source}, trained for {ancestor.kimg:g} kimg on {ancestor.data.name}, {ancestor.data.images} "
-            f"images, sha256 {ancestor.data.digest}; data licence {ancestor.data.licence}; attribution: "
-            f"{ancestor.data.attribution or 'not stated'}; made with `{ancestor.command}`",
+            f"{ancestor.source}, trained for {format_kimg(ancestor.kimg)} kimg on {ancestor.data.name}, "
+            f"{ancestor.data.images} images, sha256 {ancestor.data.digest}; data licence {ancestor.data.licence}; "
+            f"attribution: {ancestor.data.attribution or 'not stated'}; made with `{ancestor.command}`",
         )
         for ancestor in ancestors
     ]

@@ -13,7 +13,7 @@ import safetensors.torch
 from models import artifact, signing, store
 from models.address import check_name, check_version
 from models.errors import DataError, GateError, InputError, MetricError, VersionExistsError
-from models.evidence import GateRecord, Score
+from models.evidence import GateRecord, Score, format_kimg
 from models.manifest import Manifest
 from models.sampler import Sampler
 from models.store import StoredModel
@@ -166,7 +166,7 @@ def _choose_checkpoint(
     Raises: InputError when `options.checkpoint` names none; DataError.
     """
     run = latest.path
-    newest = f"the newest, at {latest.kimg:g} kimg"
+    newest = f"the newest, at {format_kimg(latest.kimg)} kimg"
     if options.checkpoint == "latest":
         return latest, f"{newest}, as asked for"
     if options.checkpoint != "best":
@@ -174,7 +174,8 @@ def _choose_checkpoint(
             kimg = float(options.checkpoint)
         except ValueError:
             raise InputError(f"must be best, latest or kimg, got {options.checkpoint!r}", "--checkpoint") from None
-        return trained_run.load_at(run, kimg), f"at {kimg:g} kimg, as asked for"
+        state = trained_run.load_at(run, kimg)
+        return state, f"at {format_kimg(state.kimg)} kimg, as asked for"
     if not snapshots.list_paths(run):
         return latest, f"{newest}; the run has no snapshots to choose from"
     if options.data is None:

@@ -12,6 +12,7 @@ import click
 from models import signing
 from models.cli import PATH, device_option
 from models.errors import FileError, InputError
+from models.evidence import format_kimg
 from models.manifest import read_manifest
 from models.runtime.loading import resolve_device
 from models.store import StoredModel
@@ -161,7 +162,8 @@ def _score_snapshots(run: TrainedRun, data_path: Path) -> None:
         gan_test = "" if score.gan_test is None else f"{score.gan_test:.2%}"
         sharpness = "" if score.sharpness is None else f"{score.sharpness:.3f}"
         missed = ", ".join(METRICS[name].title for name in score.fails)
-        click.echo(f"{score.kimg:10g}  {score.fd:16.3f}  {recall:>7}  {gan_test:>8}  {sharpness:>9}  {missed}".rstrip())
+        kimg = format_kimg(score.kimg)
+        click.echo(f"{kimg:>10}  {score.fd:16.3f}  {recall:>7}  {gan_test:>8}  {sharpness:>9}  {missed}".rstrip())
     click.echo(f"Best: {scores.describe_choice()}")
     click.echo(f"Wrote {scores_path(run.path)}; ganmint publish takes the best, or --checkpoint KIMG")
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import images
+from models.evidence import format_kimg
 from training.config_files import read_gate
 from training.data.toys import CENTRES, MODE_SD, as_points, modes_kept, toy1d, toy25
 from training.evaluation.evaluate import EvaluationResult
@@ -43,7 +44,7 @@ def evaluate_toy(run: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationRe
     """Measure a run of a toy preset against its own distribution."""
     findings = _examine_triangles(run) if run.config.data.kind == "triangles" else _examine_points(run, protocol)
     report = Report(
-        title=f"{run.path} at {run.kimg:g} kimg",
+        title=f"{run.path} at {format_kimg(run.kimg)} kimg",
         kimg=run.kimg,
         protocol=protocol,
         machine=findings.measured,

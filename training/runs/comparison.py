@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import FileError, InputError
+from models.evidence import format_kimg
 from training.config_files import load_config
 from training.metric_results import describe_metric
 from training.runs.run_dir import CONFIG_FILE, MUTABLE_FIELDS, STATS_FILE, flatten, require_run
@@ -179,7 +180,7 @@ def describe_lengths(runs: Sequence[RunSummary]) -> str:
     """Say how long each run was trained; return an empty text if it is equal."""
     if len({run.judged_kimg for run in runs}) < 2:
         return ""
-    lengths = ", ".join(f"{run.name} {run.judged_kimg:g} kimg" for run in runs)
+    lengths = ", ".join(f"{run.name} {format_kimg(run.judged_kimg)} kimg" for run in runs)
     return f"The results are of different lengths of training: {lengths}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from models.errors import TrainingDivergedError
+from models.evidence import format_kimg
 from training.gan.trainer import Trainer
 from training.gan.updates import STATS
 from training.runs.loggers import Tick
@@ -31,7 +32,7 @@ def check_finite(trainer: Trainer, tick: Tick) -> None:
     if broken:
         values = ", ".join(f"{name} {value:.3g}" for name, value in stats.items())
         raise TrainingDivergedError(
-            f"{broken} is not finite at {tick.kimg:g} kimg ({values}). The last checkpoint is kept. {ADVICE}"
+            f"{broken} is not finite at {format_kimg(tick.kimg)} kimg ({values}). The last checkpoint is kept. {ADVICE}"
         )
 
 
@@ -48,7 +49,7 @@ def check_not_won(tick: Tick, won_margins: list[float]) -> list[float]:
     margins = [*won_margins, tick.margin]
     if len(margins) >= WON_TICKS:
         raise TrainingDivergedError(
-            f"the discriminator has won at {tick.kimg:g} kimg: it ranks every real image above its fake "
+            f"the discriminator has won at {format_kimg(tick.kimg)} kimg: it ranks every real image above its fake "
             f"(margins {', '.join(f'{margin:.3g}' for margin in margins)}), and the generator is not catching up. "
             f"The last checkpoint is kept. {ADVICE}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.errors import CheckpointError, InputError
+from models.evidence import format_kimg
 from training.data.dataset import Dataset
 from training.gan.trainer import Trainer
 from training.runs import ancestry, checkpoint
@@ -42,7 +43,7 @@ def resume(trainer: Trainer, dataset: Dataset, out: Path, init: str | None) -> N
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(path, f"does not fit this version's networks ({reason}); choose a new --out") from None
-    print(f"Resuming from {path} at {trainer.images_shown / 1000:g} kimg.")
+    print(f"Resuming from {path} at {format_kimg(trainer.images_shown / 1000)} kimg.")
 
 
 def start_from(trainer: Trainer, init: str, allow_other_classes: bool) -> Start:
@@ -62,6 +63,6 @@ def start_from(trainer: Trainer, init: str, allow_other_classes: bool) -> Start:
     except (RuntimeError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{init} does not fit these settings' networks ({reason})", "--init") from None
-    print(f"Starting from {init} after {start.ancestors[0].kimg:g} kimg; images are counted from 0.")
+    print(f"Starting from {init} after {format_kimg(start.ancestors[0].kimg)} kimg; images are counted from 0.")
     print(f"Begun anew: {', '.join(anew)}; all else is kept." if anew else "Its networks and optimisers are kept.")
     return start

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from models import toy_recording
 from models.base import first_problem
 from models.errors import InputError
+from models.evidence import format_kimg
 from models.network_config import DCGANConfig
 from training import distributed
 from training.config import Config
@@ -98,7 +99,7 @@ def run(
             run_dir.create_run(out, config, command, device, start.ancestors if start else (), state)
         is_trained = trainer.images_shown >= config.total_kimg * 1000
         if is_trained and not prior_phase.needs_prior(config, out):
-            print(f"{out} is already trained to {trainer.images_shown / 1000:g} kimg; nothing to do.")
+            print(f"{out} is already trained to {format_kimg(trainer.images_shown / 1000)} kimg; nothing to do.")
             return
         loggers: list[Logger] = []
         if group.is_main:
@@ -203,7 +204,7 @@ def _train(trainer: Trainer, data_info: dict[str, Any], out: Path, logger: Logge
     if stop.is_set and trainer.images_shown < total_images:
         path = checkpoint.latest_path(out)
         saved = f"saved in {path.name}" if path else "before there was anything to save"
-        print(f"Stopped at {trainer.images_shown / 1000:g} kimg, {saved}. Run the same command to resume.")
+        print(f"Stopped at {format_kimg(trainer.images_shown / 1000)} kimg, {saved}. Run the same command to resume.")
         raise KeyboardInterrupt
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from models.base import Frozen
 from models.errors import FileError
+from models.evidence import format_kimg
 from training.metric_results import MetricName
 from training.runs.snapshots import SNAPSHOTS_FOLDER
 
@@ -85,12 +86,12 @@ class SnapshotScores(Frozen):
         """Say which one is the best and why, for the model card."""
         best, last, passing, count = self.best, self.scores[-1], len(self._passing), len(self.scores)
         recall = "" if best.recall is None else f", recall {best.recall:.1%}"
-        against = "" if best == last else f"; the last one, at {last.kimg:g} kimg, has {last.fd:.3f}"
+        against = "" if best == last else f"; the last one, at {format_kimg(last.kimg)} kimg, has {last.fd:.3f}"
         among = f"{count}" if passing == count else f"{passing} of {count} that meet the thresholds there"
         if not passing:
             among = f"{count}, none of which meets the thresholds there,"
         return (
-            f"at {best.kimg:g} kimg, which has the lowest Fréchet distance of {among} on {self.images} "
+            f"at {format_kimg(best.kimg)} kimg, which has the lowest Fréchet distance of {among} on {self.images} "
             f"validation images by {self.protocol}: {best.fd:.3f}{recall}{against}"
         )
 

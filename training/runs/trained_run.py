@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from models.errors import CheckpointError, InputError
-from models.evidence import TrainingInfo
+from models.evidence import TrainingInfo, format_kimg
 from models.manifest import ImageShape, Latents, Manifest
 from models.network_config import GeneratorConfig, Shape
 from models.networks import build_generator
@@ -114,17 +114,19 @@ def load_snapshots(run: Path) -> Iterator[TrainedRun]:
 def load_at(run: Path, kimg: float) -> TrainedRun:
     """Load the snapshot or newest checkpoint of a run at this many thousand images.
 
+    Args: kimg, in full, or to six digits where these mean one state only.
     Raises: InputError naming what there is; FileError, CheckpointError.
     """
     run_dir.require_run(run)
-    paths = {checkpoint.count_images(path): path for path in snapshots.list_paths(run)}
+    paths = {checkpoint.count_images(path) / 1000: path for path in snapshots.list_paths(run)}
     if newest := checkpoint.latest_path(run):
-        paths[checkpoint.count_images(newest)] = newest
-    path = paths.get(round(kimg * 1000))
-    if path is None:
-        known = ", ".join(f"{images / 1000:g}" for images in sorted(paths)) or "none"
-        raise InputError(f"{run} has no weights at {kimg:g} kimg; there are those at {known}", "--checkpoint")
-    return _load(run, path)
+        paths[checkpoint.count_images(newest) / 1000] = newest
+    # Older versions printed six digits.
+    found = [kimg] if kimg in paths else [one for one in paths if float(f"{one:g}") == kimg]
+    if len(found) != 1:
+        known = ", ".join(map(format_kimg, sorted(paths))) or "none"
+        raise InputError(f"{run} has no weights at {kimg} kimg; there are those at {known}", "--checkpoint")
+    return _load(run, paths[found[0]])
 
 
 def find_changed_settings(config: Config, shape: Shape) -> dict[str, tuple[Any, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -196,6 +197,27 @@ def test_an_unknown_snapshot_is_refused(run: Path, tmp_path: Path, text: str, wo
         publish(run, PublishOptions("tiny", accept="a test", to=tmp_path / "model", checkpoint=text))
 
     assert caught.value.field == "--checkpoint"
+
+
+def test_a_state_is_named_in_full_and_also_found_by_six_digits_that_mean_no_other(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    state = checkpoint.load(checkpoint.path_for(out / "snapshots", 128))
+    for images in (1_050_048, 1_100_032, 1_100_034):
+        state["trainer"]["images_shown"] = images
+        checkpoint.write(checkpoint.path_for(out / "snapshots", images), state)
+
+    assert trained_run.load_at(out, 1050.048).kimg == trained_run.load_at(out, 1050.05).kimg == 1050.048
+    for missing in (1100.03, float("nan")):
+        with pytest.raises(InputError, match=f"at {missing} kimg.* 1050.048, 1100.032, 1100.034"):
+            trained_run.load_at(out, missing)
+
+
+def test_the_reason_of_a_choice_names_the_states_in_full() -> None:
+    scores = tuple(SnapshotScore(kimg=kimg, fd=fd, recall=None) for kimg, fd in ((1050.048, 1), (12000.5, 2)))
+    found = SnapshotScores(protocol="small", protocol_digest="", data_digest="", images=36, scores=scores)
+
+    assert re.findall(r"at (\S+) kimg", found.describe_choice()) == ["1050.048", "12000.5"]
 
 
 def test_the_card_lists_settings_that_differ_from_the_preset(run: Path, tmp_path: Path) -> None:
