@@ -5,6 +5,7 @@ Not here: the thresholds of each preset (training/presets), and what happens to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,11 @@ from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from models.base import Frozen
 from training.metric_results import MetricName, MetricResult
+
+# The shares of images that are copies.
+COPIES = ("near_copies", "feature_copies")
+# Enough for any two numbers of six digits.
+MAX_MORE_DIGITS = 6
 
 
 class Bound(Frozen):
@@ -63,6 +69,7 @@ class Check(Frozen):
     words: str
     # Only while a gate is checked: reports keep their keys.
     is_measured: bool = Field(default=True, exclude=True)
+    is_copying: bool = Field(default=False, exclude=True, description="whether it failed by being too near to the data")
 
 
 class GateResult(Frozen):
@@ -115,15 +122,26 @@ def _check(result: MetricResult, bound: Bound) -> Check:
             metric=result.name, passed=False, words=f"{title} was not measured: {result.problem}", is_measured=False
         )
     if problem := _baseline_problem(result, bound):
-        return Check(metric=result.name, passed=False, words=f"{title} {result.format(value)}: {problem}")
+        words = f"{title} {result.format(value)}: {problem}"
+        return Check(metric=result.name, passed=False, words=words, is_measured=False)
     limits = _limits(result, bound)
-    passed = all(limit.is_met_by(value) for limit in limits)
+    unmet = [limit for limit in limits if not limit.is_met_by(value)]
+    spec = _tell_apart(result.info.format_spec, value, [limit.value for limit in unmet])
     required = " and ".join(
-        f"{'at least' if limit.is_minimum else 'at most'} {result.format(limit.value)}{limit.reason}"
-        for limit in limits
+        f"{'at least' if limit.is_minimum else 'at most'} {limit.value:{spec}}{limit.reason}" for limit in limits
     )
-    words = f"{title} {result.format(value)}, {'as' if passed else 'but'} required: {required}"
-    return Check(metric=result.name, passed=passed, words=words)
+    words = f"{title} {value:{spec}}, {'but' if unmet else 'as'} required: {required}"
+    is_copying = bool(unmet) and (result.name in COPIES or (result.name == "distance_ratio" and unmet[0].is_minimum))
+    return Check(metric=result.name, passed=not unmet, words=words, is_copying=is_copying)
+
+
+def _tell_apart(spec: str, value: float, others: Sequence[float]) -> str:
+    """Return the format specification with as many more digits as make the value look different from the others."""
+    for _ in range(MAX_MORE_DIGITS):
+        if all(f"{value:{spec}}" != f"{other:{spec}}" for other in others):
+            break
+        spec = re.sub(r"\d+", lambda digits: str(int(digits[0]) + 1), spec)
+    return spec
 
 
 def _baseline_problem(result: MetricResult, bound: Bound) -> str:
@@ -143,7 +161,7 @@ def _limits(result: MetricResult, bound: Bound) -> list[_Limit]:
     if bound.min is not None:
         limits.append(_Limit(is_minimum=True, value=bound.min))
     if bound.min_ratio_to_real is not None and result.real_baseline is not None:
-        reason = f" ({bound.min_ratio_to_real:.0%} of what real images reach, {real})"
+        reason = f" ({100 * bound.min_ratio_to_real:g}% of what real images reach, {real})"
         limits.append(_Limit(is_minimum=True, value=bound.min_ratio_to_real * result.real_baseline, reason=reason))
     if bound.max is not None:
         limits.append(_Limit(is_minimum=False, value=bound.max))

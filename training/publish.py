@@ -210,9 +210,11 @@ def _collect_evidence(
         return _Evidence(scores, GateRecord(passed=True, checks=tuple(check.words for check in gate.checks)), scored_on)
     if not options.accept:
         failures = "\n".join(f"  {failure}" for failure in gate.failures)
-        accept = 'publish it anyway by the same command with --accept "REASON"; the model card will state the reason.'
+        accept = (
+            'To publish it anyway, add --accept "REASON" to the same command; the model card will state the reason.'
+        )
         raise GateError(
-            f"{trained.path} does not pass its gate:\n{failures}\nThe report: {page}\n{_advise(gate)}, or {accept}"
+            f"{trained.path} does not pass its gate:\n{failures}\nThe report: {page}\n{advise(gate)}\n{accept}"
         )
     return _Evidence(scores, GateRecord(passed=False, checks=gate.failures, accepted=options.accept), scored_on)
 
@@ -224,11 +226,15 @@ def _describe_images(split: DataSplit, used: DataSummary | None) -> str:
     return f"{total} {split.part} images ({split.origin}){fewer}"
 
 
-def _advise(gate: GateResult) -> str:
-    """Say what helps a generator that does not pass: where all that was measured passes, not a longer training."""
+def advise(gate: GateResult) -> str:
+    """Say what helps a generator that does not pass."""
+    if not gate.checks:
+        return "Train it with thresholds: --set 'gate={fd: {max_ratio_to_real: 4}}', for example."
+    if any(check.is_copying for check in gate.checks):
+        return "It repeats its training images: train on more of them, or take an earlier snapshot, --checkpoint KIMG."
     if all(check.passed or not check.is_measured for check in gate.checks):
-        return "Mend what kept it from being measured, and train again"
-    return "Train longer"
+        return "Mend what kept it from being measured, and train again."
+    return "Train it longer."
 
 
 def _load_split(trained: TrainedRun, data: Path, requested: RequestedPart, evaluation: EvaluationSettings) -> DataSplit:

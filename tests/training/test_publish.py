@@ -33,7 +33,9 @@ from tests.protocols import SMALL
 from training.config import Config
 from training.config_files import load_preset
 from training.data.dataset import Dataset
-from training.publish import EvaluationSettings, PublishOptions, publish
+from training.gate import Bound, check_gate
+from training.metric_results import MetricName, MetricResult
+from training.publish import EvaluationSettings, PublishOptions, advise, publish
 from training.runs import checkpoint, loop
 
 OPTIONS = PublishOptions("tiny", batch_size=4, accept="a test")
@@ -275,6 +277,27 @@ def test_a_generator_below_its_thresholds_is_refused(below: Path, empty_store: P
     report = below / "evaluation" / "report.html"
     assert str(report) in words and report.is_file()
     assert not empty_store.exists()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "gate", "words"),
+    [
+        ([("coverage", 0.5)], {"coverage": Bound(min=0.9)}, "Train it longer."),
+        ([("near_copies", 0.2), ("coverage", 0.5)], {"near_copies": Bound(max=0.1)}, "It repeats its training images"),
+        ([("feature_copies", 0.2)], {"feature_copies": Bound(max=0.1)}, "It repeats its training images"),
+        ([("distance_ratio", 0.5)], {"distance_ratio": Bound(min=0.7, max=1.4)}, "It repeats its training images"),
+        ([("distance_ratio", 1.5)], {"distance_ratio": Bound(min=0.7, max=1.4)}, "Train it longer."),
+        ([("coverage", 0.5)], {"coverage": Bound(min_ratio_to_real=0.9)}, "Mend what kept it from being measured"),
+        ([], {"coverage": Bound(min=0.9)}, "Mend what kept it from being measured"),
+        ([], {}, "Train it with thresholds"),
+    ],
+)
+def test_the_advice_follows_what_failed(
+    metrics: list[tuple[MetricName, float]], gate: dict[MetricName, Bound], words: str
+) -> None:
+    results = [MetricResult(name=name, value=value) for name, value in metrics]
+
+    assert advise(check_gate(results, gate)).startswith(words)
 
 
 def test_an_accepted_model_records_its_scores_and_failures(below: Path, data_path: Path) -> None:

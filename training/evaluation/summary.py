@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from training.evaluation.protocol import STANDARD
 from training.evaluation.report import Report
+from training.gate import COPIES
 from training.metric_results import MetricResult
 
 # Shares of the variety of real images (the smaller of coverage and recall, over that of real images), and their words.
@@ -60,6 +61,7 @@ def _describe_quality(report: Report) -> str:
     if (ratio := _ratio_to_real(report, "precision")) is not None:
         levels.append(_level(-ratio, [-limit for limit in MIN_PRECISION_RATIO]))
         parts.append(f"precision {ratio:.0%} of real")
+    is_known = bool(levels)
     flaw = ""
     if (ratio := _ratio_to_real(report, "sharpness")) is not None:
         factor = max(ratio, 1 / ratio) if ratio > 0 else math.inf
@@ -69,6 +71,8 @@ def _describe_quality(report: Report) -> str:
             flaw = " They are blurred." if ratio < 1 else " They have noise or too hard edges."
     if not levels:
         return ""
+    if not is_known:
+        return f"How good its images are is not known: only {parts[0]} was measured.{flaw}"
     words = (*QUALITY_WORDS, WORST_QUALITY)[max(levels)]
     return f"Its images are {words}: {', '.join(parts)}.{flaw}"
 
@@ -137,14 +141,16 @@ def _describe_class_accuracy(report: Report) -> str:
 
 
 def _describe_memorisation(report: Report) -> str:
-    copies = _measured(report, "near_copies")
+    measured = [metric for name in COPIES if (metric := _measured(report, name))]
     ratio = _measured(report, "distance_ratio")
-    if copies is None or copies.value is None or ratio is None or ratio.value is None:
+    if not measured or ratio is None or ratio.value is None:
         return ""
-    if copies.value == 0:
+    # The share that is furthest above that of real images.
+    copies = max(measured, key=lambda metric: (metric.value or 0) - (metric.real_baseline or 0))
+    if not any(metric.value for metric in measured):
         text = "No near-copy of a training image was found"
     else:
-        text = f"{copies.format(copies.value)} of its images are near-copies of training images"
+        text = f"{copies.format(copies.value)} of its images are {copies.info.title} of training images"
     if copies.real_baseline is not None:
         text += f" (real test images: {copies.format(copies.real_baseline)})"
     text += f"; its images are {ratio.value:.2f} times as far from the training images as new real images are"

@@ -90,8 +90,14 @@ def test_quality_is_the_worst_of_distance_precision_and_sharpness(
 def test_the_direction_of_a_wrong_sharpness_is_said() -> None:
     assert "They are blurred." in words(sharpness=(0.6, None))
     assert "They have noise or too hard edges." in words(sharpness=(1.6, None))
-    text = words(sharpness=(1.0, None))
+    text = words(fd=1.0, sharpness=(1.0, None))
     assert "blurred" not in text and "noise" not in text
+
+
+def test_sharpness_alone_says_nothing_of_quality() -> None:
+    text = words(sharpness=(1.02, None))
+
+    assert text == "How good its images are is not known: only sharpness 102% of real was measured."
 
 
 @pytest.mark.parametrize(
@@ -117,6 +123,20 @@ def test_high_precision_with_low_recall_is_too_typical(
 )
 def test_a_distance_ratio_has_two_sides(ratio: float, expected: str) -> None:
     assert expected in words(near_copies=(0.0, 0.0), distance_ratio=ratio)
+
+
+@pytest.mark.parametrize(
+    ("near", "in_features", "expected"),
+    [
+        ((0.0, 0.0), (0.0, 0.0), "No near-copy of a training image was found (real test images: 0.00%)"),
+        ((0.0, 0.0), (0.2, 0.01), "20.00% of its images are near-copies in features of training images (real test"),
+        ((0.2, 0.0), (0.2, 0.1), "20.00% of its images are near-copies of training images (real test"),
+    ],
+)
+def test_copies_are_the_worse_of_pixels_and_features(
+    near: tuple[float, float], in_features: tuple[float, float], expected: str
+) -> None:
+    assert expected in words(near_copies=near, feature_copies=in_features, distance_ratio=1.0)
 
 
 def test_a_difference_within_the_deviation_over_seeds_is_no_loss() -> None:
