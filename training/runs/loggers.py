@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -87,8 +88,11 @@ class Logger:
     def log_tick(self, tick: Tick) -> None:
         """Report one tick."""
 
-    def close(self) -> None:
-        """Finish; no more reports follow."""
+    def close(self, error: BaseException | None = None) -> None:
+        """Finish; no more reports follow.
+
+        Args: error, what ended the training before its end.
+        """
 
 
 class LoggerGroup(Logger):
@@ -100,8 +104,13 @@ class LoggerGroup(Logger):
     def __enter__(self) -> LoggerGroup:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self.close(error)
+        except Exception:
+            # What ended the training says more.
+            if error is None:
+                raise
 
     def log_step(self, images_shown: int, tick_images: int, elapsed_s: float) -> None:
         for logger in self._loggers:
@@ -111,9 +120,11 @@ class LoggerGroup(Logger):
         for logger in self._loggers:
             logger.log_tick(tick)
 
-    def close(self) -> None:
-        for logger in self._loggers:
-            logger.close()
+    def close(self, error: BaseException | None = None) -> None:
+        """Close every logger, also after one that fails; then raise what it raised."""
+        with contextlib.ExitStack() as stack:
+            for logger in self._loggers:
+                stack.callback(logger.close, error)
 
 
 class StatsFile(Logger):
@@ -129,7 +140,7 @@ class StatsFile(Logger):
         self._file.flush()
         os.fsync(self._file.fileno())
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         self._file.close()
 
 
@@ -144,7 +155,7 @@ class TensorBoard(Logger):
             self._writer.add_scalar(name, value, global_step=round(tick.kimg * 1000))
         self._writer.flush()
 
-    def close(self) -> None:
+    def close(self, error: BaseException | None = None) -> None:
         self._writer.close()
 
 

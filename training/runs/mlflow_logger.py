@@ -6,7 +6,9 @@ import dataclasses
 import importlib.util
 import math
 import os
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.errors import InputError
@@ -21,10 +23,14 @@ EXPERIMENT = "ganmint"
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 # In the run folder: the id of its run in MLflow.
 RUN_ID_FILE = "mlflow.txt"
+# How long a server that failed is left alone: MLflow may try for minutes before it says so, and training waits.
+PAUSE_S = 600.0
 
 
 class MLflowLogger(Logger):
     """Reports to one run in MLflow per run folder; a resumed run continues there.
+
+    A server that fails later is warned of once, and training goes on; what is not reported is in the folder.
 
     Args:
         out: the run folder.
@@ -36,11 +42,14 @@ class MLflowLogger(Logger):
         import mlflow
 
         self._metric = mlflow.entities.Metric
+        self._failures = (mlflow.MlflowException, OSError)
+        self._has_warned = False
+        self._paused_until_s = -math.inf
         try:
             self._client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI))
             self._run_id = self._reopen_run(out) or self._create_run(out, config)
-        except (mlflow.MlflowException, OSError) as error:
-            raise InputError(f"mlflow cannot be used: {str(error).splitlines()[0]}", "--track") from None
+        except self._failures as error:
+            raise InputError(f"mlflow cannot be used: {_first_line(error)}", "--track") from None
 
     def _reopen_run(self, out: Path) -> str:
         """Reopen the run that this folder's earlier ticks were reported to; return its id, or "" without one."""
@@ -69,17 +78,38 @@ class MLflowLogger(Logger):
     def log_tick(self, tick: Tick) -> None:
         images = round(tick.kimg * 1000)
         values = {name: value for name, value in dataclasses.asdict(tick).items() if math.isfinite(value)}
-        self._client.log_batch(self._run_id, [self._metric(name, value, 0, images) for name, value in values.items()])
+        metrics = [self._metric(name, value, 0, images) for name, value in values.items()]
+        if time.monotonic() >= self._paused_until_s:
+            self._try(self._client.log_batch, metrics)
 
     def log_scores(self, record: ScoreRecord) -> None:
         """Report what an evaluation found, as metrics such as validation/fd, at the images shown until then."""
         images = round((record.kimg or 0) * 1000)
         part = record.basis.split or "evaluation"
         metrics = [self._metric(f"{part}/{name}", value, 0, images) for name, value in record.scores.items()]
-        self._client.log_batch(self._run_id, metrics)
+        self._try(self._client.log_batch, metrics)
 
-    def close(self) -> None:
-        self._client.set_terminated(self._run_id)
+    def close(self, error: BaseException | None = None) -> None:
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED" if error else "FINISHED"
+        self._try(self._client.set_terminated, status)
+
+    def _try(self, send: Callable[..., object], value: object) -> None:
+        """Send something about the run; a failure only causes a warning, the first time, and a pause."""
+        try:
+            send(self._run_id, value)
+        except self._failures as error:
+            self._paused_until_s = time.monotonic() + PAUSE_S
+            if not self._has_warned:
+                print(
+                    f"Warning: a report to mlflow failed, and the work goes on: {_first_line(error)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            self._has_warned = True
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 # By the name of the package that each one needs.

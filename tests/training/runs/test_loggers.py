@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from unittest.mock import Mock, call
 
 import pytest
 
-from training.runs.loggers import Terminal, Tick
+from models.errors import TrainingDivergedError
+from training.runs.loggers import LoggerGroup, Terminal, Tick
 
 
 def test_a_log_has_a_line_a_minute_within_a_tick(
@@ -62,6 +64,20 @@ TICK = Tick(
     acc_pair=0.8,
     margin=0.1,
 )
+
+
+def test_all_loggers_are_closed_and_one_that_fails_does_not_hide_what_ended_the_training() -> None:
+    first, failing, last = Mock(), Mock(), Mock()
+    failing.close.side_effect = OSError("no space")
+    diverged = TrainingDivergedError("the weights are not finite")
+
+    with pytest.raises(OSError, match="no space"), LoggerGroup([first, failing, last]):
+        pass
+    with pytest.raises(TrainingDivergedError), LoggerGroup([first, failing, last]):
+        raise diverged
+
+    for logger in (first, failing, last):
+        assert logger.close.call_args_list == [call(None), call(diverged)]
 
 
 def test_a_tick_shows_the_accuracy_in_pairs_and_the_penalties(capsys: pytest.CaptureFixture[str]) -> None:

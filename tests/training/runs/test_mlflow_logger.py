@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
 
 from ganmint.cli import cli
-from models.errors import InputError
+from models.errors import InputError, TrainingDivergedError
 from training.config import Config
 from training.data.dataset import Dataset
-from training.runs import loop
+from training.runs import checkpoint, loop
 from training.runs.mlflow_logger import RUN_ID_FILE, require_trackers
 from training.runs.score_record import read_score_records
 
@@ -69,6 +72,79 @@ def test_a_run_unknown_to_mlflow_is_created_again(
 
     (mlflow_run,) = client.search_runs([client.get_experiment_by_name("ganmint").experiment_id])
     assert mlflow_run.info.run_id == (out / RUN_ID_FILE).read_text().strip()
+
+
+class FailingClient:
+    """Stands in for MLflow's client, whose server fails after a run was created; keeps what it was asked."""
+
+    def __init__(self, uri: str) -> None:
+        self.batches: list[str] = []
+        self.statuses: list[str] = []
+
+    def get_experiment_by_name(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(experiment_id="1")
+
+    def create_run(self, experiment: str, run_name: str) -> SimpleNamespace:
+        return SimpleNamespace(info=SimpleNamespace(run_id="a"))
+
+    def log_param(self, run_id: str, name: str, value: object) -> None: ...
+
+    def log_batch(self, run_id: str, metrics: list[Any]) -> None:
+        self.batches.append(run_id)
+        raise FailingError("the server is away\nand more")
+
+    def set_terminated(self, run_id: str, status: str) -> None:
+        self.statuses.append(status)
+        raise FailingError
+
+
+class FailingError(Exception):
+    """Stands in for MlflowException."""
+
+
+@pytest.fixture
+def failing_client(monkeypatch: pytest.MonkeyPatch) -> FailingClient:
+    client = FailingClient("")
+    entities = SimpleNamespace(Metric=lambda *values: values)
+    mlflow = SimpleNamespace(entities=entities, MlflowClient=lambda uri: client, MlflowException=FailingError)
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    return client
+
+
+def test_training_goes_on_without_a_server_that_fails(
+    tmp_path: Path,
+    tiny_config: MakeConfig,
+    tiny_data: Dataset,
+    failing_client: FailingClient,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    loop.run(tiny_config("total_kimg=0.128"), tiny_data, tmp_path / "run", "cpu", "ganmint train", ["mlflow"])
+
+    newest = checkpoint.latest_path(tmp_path / "run")
+    assert newest and checkpoint.count_images(newest) == 128
+    # It is left alone for a while, then told the end.
+    assert failing_client.batches == ["a"] and failing_client.statuses == ["FINISHED"]
+    assert capsys.readouterr().err == "Warning: a report to mlflow failed, and the work goes on: the server is away\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), "KILLED"), (TrainingDivergedError("no"), "FAILED")]
+)
+def test_mlflow_is_told_how_a_training_ended_before_its_end(
+    tmp_path: Path,
+    tiny_config: MakeConfig,
+    tiny_data: Dataset,
+    failing_client: FailingClient,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    status: str,
+) -> None:
+    monkeypatch.setattr(loop, "_train", Mock(side_effect=error))
+
+    with pytest.raises(type(error)):
+        loop.run(tiny_config(), tiny_data, tmp_path / "run", "cpu", "ganmint train", ["mlflow"])
+
+    assert failing_client.statuses == [status]
 
 
 @pytest.mark.filterwarnings("default")
