@@ -121,7 +121,9 @@ def _read_model(folder: Path, device: str) -> Start:
     if path and hashlib.sha256(data).hexdigest() != own.digest:
         raise ArtifactError(path, "was changed while it was read; install the model again")
     tensors = {name: tensor.to(device) for name, tensor in safetensors.torch.load(data).items()}
-    state = unpack(tensors) if path else {"G": tensors}
+    # A trainer's generator has no learned prior, which is fitted after training.
+    weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("prior.")}
+    state = unpack(weights) if path else {"G": weights}
     return Start(state, manifest.class_names, (own, *manifest.training.ancestors))
 
 

@@ -14,6 +14,7 @@ from models.errors import InputError
 from training.config import Config
 from training.data.dataset import Dataset
 from training.gan import prior as fitting
+from training.publish import PublishOptions, publish
 from training.runs import checkpoint, loop, prior_phase
 from training.runs.trained_run import load_latest
 
@@ -107,6 +108,20 @@ def test_a_prior_is_added_to_a_finished_run_and_changed(
 def test_a_fitted_prior_is_not_dropped_in_silence(whole: Path, tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     with pytest.raises(InputError, match=r"generator\.prior"):
         train(tiny_config(*SETTINGS, "generator.prior=null"), tiny_data, whole)
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+def test_a_run_starts_from_a_generator_with_a_prior(
+    whole: Path, tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, is_published: bool
+) -> None:
+    options = PublishOptions("tiny", batch_size=4, accept="a test", to=tmp_path / "model")
+    source = publish(whole, options).path if is_published else whole
+    config = tiny_config("total_kimg=0.064", "freeze_generator_kimg=0.064")
+
+    loop.run(config, tiny_data, tmp_path / "run", "cpu", "ganmint train", (), str(source))
+
+    given, ours = load(whole)["trainer"]["ema" if is_published else "G"], load(tmp_path / "run")["trainer"]["G"]
+    assert all(torch.equal(weight, given[name]) for name, weight in ours.items())
 
 
 def test_a_fitted_prior_is_not_fitted_again(
