@@ -71,7 +71,8 @@ class ProjectedConfig(Frozen):
         description="of the discriminator that sees pixels, in G's loss; 0 leaves that one out",
     )
     gamma: Weight = Field(
-        default=CosineSchedule(start=0.05, end=0.05), description="weight of its R1 and R2 penalties, by its features"
+        default=CosineSchedule(start=0.05, end=0.05),
+        description="weight of its R1 and R2 penalties, by its features; 0 turns them off",
     )
     scale: int = Field(default=1, ge=1, le=4, description="images are enlarged so many times before they are read")
     width: int = Field(default=64, ge=1, description="channels of the mixed features and of the heads")

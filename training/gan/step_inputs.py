@@ -48,6 +48,15 @@ class StepInputs:
         """Return a schedule's value in this step."""
         return schedule.at(self.images_shown / (self.config.schedule_kimg * 1000))
 
+    def penalty_weight(self, gamma: CosineSchedule) -> int:
+        """Return the weight of R1 and R2 (lazy regularisation, arXiv 1912.04958, section 3.1); 0 without them.
+
+        Args: gamma, of the discriminator that is trained.
+        """
+        interval = self.config.penalty_every
+        is_due = (self.images_shown // self.config.batch) % interval == 0
+        return interval if is_due and gamma != NO_PENALTY else 0
+
     @property
     def augment_p(self) -> float:
         """The probability of each augmentation."""
@@ -58,13 +67,6 @@ class StepInputs:
         """How much of itself the averaged generator keeps, 0 .. 1."""
         halflife = self.scheduled(self.config.ema_halflife_kimg) * 1000
         return 0.5 ** (self.config.batch / halflife) if halflife > 0 else 0.0
-
-    @property
-    def penalty_weight(self) -> int:
-        """The weight of R1 and R2 (lazy regularisation, arXiv 1912.04958, section 3.1); 0 without them."""
-        interval = self.config.penalty_every
-        is_due = (self.images_shown // self.config.batch) % interval == 0
-        return interval if is_due and self.config.gamma != NO_PENALTY else 0
 
     @property
     def is_generator_frozen(self) -> bool:

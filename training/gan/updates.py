@@ -111,7 +111,7 @@ def update_discriminator(learners: Learners, inputs: StepInputs, real: Tensor, l
         else:
             z = inputs.latents(LATENTS_FOR_D)
         fake = _generate(learners, inputs, z, labels)
-    penalty_weight = inputs.penalty_weight
+    penalty_weight = inputs.penalty_weight(config.gamma)
     real.requires_grad_(penalty_weight > 0)
     fake.requires_grad_(penalty_weight > 0)
     real_output = _discriminate(learners, inputs, real, labels, REAL_FOR_D)
@@ -138,10 +138,11 @@ def update_heads(learners: Learners, inputs: StepInputs, pairs: FeaturePairs) ->
     assert learners.projected
     assert learners.heads
     assert inputs.config.projected
-    penalty_weight = inputs.penalty_weight
+    schedule = inputs.config.projected.gamma
+    penalty_weight = inputs.penalty_weight(schedule)
     objective = OBJECTIVES[inputs.config.objective]
     losses = learners.projected.discriminator_losses(pairs, objective, with_penalty=penalty_weight > 0)
-    gamma = penalty_weight * inputs.scheduled(inputs.config.projected.gamma)
+    gamma = penalty_weight * inputs.scheduled(schedule)
     optimizer_step(losses.adversarial + 0.5 * gamma * losses.penalty, [learners.heads], inputs.group)
     rows = {
         "loss_D_projected": losses.adversarial,

@@ -132,6 +132,18 @@ def test_its_weight_decides_how_much_the_generator_follows_it(tiny_config: MakeC
     assert not all(torch.equal(value, without[name]) for name, value in with_weight.items())
 
 
+@pytest.mark.parametrize(("pixels", "features"), [(0, 0.05), (1, 0)])
+def test_its_penalty_has_a_weight_of_its_own(
+    tiny_config: MakeConfig, tiny_data: Dataset, pixels: float, features: float
+) -> None:
+    config = tiny_config(f"gamma={pixels}", f"projected={{scale: 2, width: 4, gamma: {features}}}")
+
+    stats = Trainer(config, tiny_data, "cpu").step()
+
+    assert bool(stats["r1"] > 0) == (pixels > 0)
+    assert bool(stats["penalty_projected"] > 0) == (features > 0)
+
+
 def test_alone_it_leaves_the_discriminator_of_pixels_out(tiny_config: MakeConfig, tiny_data: Dataset) -> None:
     config = tiny_config("projected={scale: 2, width: 4, weight: 1, pixel_weight: 0}")
     trainer = Trainer(config, tiny_data, "cpu")
