@@ -18,7 +18,6 @@ from training.data.label_scale import read_values
 from training.data.layout import MAX_LISTED, describe_skipped, describe_unused, may_matter
 from training.data.loader import load_dataset, load_test_images
 from training.data.preparation import check_destination, encode_plain_png, write_prepared
-from training.data_config import DataConfig
 from training.evaluation.sample_size import describe_too_few
 from training.own_preset import is_suited
 
@@ -173,21 +172,10 @@ def _suggest_training(path: Path, reports: Sequence[DatasetReport], settings: tu
     conditions += [f"you do not miss {missed}"] if missed else []
     ready = f"If {' and '.join(conditions)}" if conditions else "Ready"
     ready = f"{ready} (preset {preset}): {command}"
+    num_test = report.num_test_images or sum(one.num_images for one in reports[1:])
+    shares = load_preset(preset, (), report.shape, has_test_images=num_test > 0).data
+    if too_few := describe_too_few(report.groups, shares, num_test):
+        ready = f"To measure quality by: {too_few}\n{ready}"
     if report.num_images >= SMALL_DATA:
         return ready
-    if too_few := _describe_parts(load_preset(preset, (), report.shape).data, reports):
-        ready = f"To measure quality by: {too_few}\n{ready}"
     return f"Small data set (under {SMALL_DATA:,} images): keep the preset's augmentation on.\n{ready}"
-
-
-def _describe_parts(shares: DataConfig, reports: Sequence[DatasetReport]) -> str:
-    """Say whether the parts that training keeps are too small to measure a generator by.
-
-    Args:
-        shares: of the images that training keeps.
-        reports: of the data, and of test images that lie elsewhere.
-    """
-    images, own_test = reports[0].num_images, reports[0].num_test_images or sum(one.num_images for one in reports[1:])
-    held_out = 0 if own_test else round(shares.holdout * images)
-    validation = round(shares.validation * (images - held_out))
-    return describe_too_few(images, validation, own_test or held_out, has_test_images=bool(own_test))

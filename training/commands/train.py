@@ -161,11 +161,11 @@ def _describe_parts(data: DataConfig, dataset: Dataset, num_test: int) -> str:
 
     Args: num_test, the number of test images that are no share of `dataset`.
     """
-    train, validation, held_out = count_parts(dataset, data.holdout, data.validation, data.stratify_holdout)
+    train, validation, held_out = count_parts(dataset.groups, data.holdout, data.validation, data.stratify_holdout)
     said = [f"{train} images to train on, {validation} to choose by, {num_test or held_out} to test with"]
     if num_test and held_out:
         said.append(f"{held_out} are held out for nothing, as there are test images (data.holdout=0 trains on them)")
-    said.append(describe_too_few(len(dataset), validation, num_test or held_out, has_test_images=bool(num_test)))
+    said.append(describe_too_few(dataset.groups, data, num_test))
     return f"parts: {'; '.join(filter(None, said))}"
 
 

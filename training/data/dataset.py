@@ -79,9 +79,11 @@ class Dataset:
         return len(self.class_names)
 
     @property
-    def groups(self) -> NDArray[np.int64] | None:
-        """The labels, if their classes are groups of which each has a share of images: not those of a scale."""
-        return None if self.has_continuous_label else self.labels
+    def groups(self) -> NDArray[np.int64]:
+        """The groups of which each part gets its share, int64 (n,): the classes; one if there are none or a scale."""
+        if self.labels is None or self.has_continuous_label:
+            return np.zeros(len(self), np.int64)
+        return self.labels
 
     @property
     def shape(self) -> tuple[int, int, int]:

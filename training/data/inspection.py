@@ -85,6 +85,14 @@ class DatasetReport:
         return (channels, *sides.pop())
 
     @property
+    def groups(self) -> NDArray[np.int64]:
+        """The groups of the images to train on, as a data set has them, but not in the order of the images."""
+        counts = list(self.classes.values()) or [self.num_images]
+        if self.continuous_label:
+            counts = [sum(counts)]
+        return np.repeat(np.arange(len(counts)), counts)
+
+    @property
     def has_mixed_channels(self) -> bool:
         """Whether some images are grey and others RGB."""
         return len({channels for _, _, channels in self.sizes}) > 1

@@ -36,7 +36,7 @@ def split_dataset(dataset: Dataset, holdout: float, validation: float, stratify_
         validation: share of each class's other images for `validation`, 0 to below 1.
         stratify_holdout: take the share for `test` of each class instead of all images together.
     """
-    train, validation_rows, test = _split_rows(dataset, holdout, validation, stratify_holdout)
+    train, validation_rows, test = _split_rows(dataset.groups, holdout, validation, stratify_holdout)
     return Parts(dataset.take(train), dataset.take(validation_rows), dataset.take(test))
 
 
@@ -60,22 +60,23 @@ def find_shape_mismatch(training: tuple[int, int, int], test: tuple[int, int, in
 
 
 def count_parts(
-    dataset: Dataset, holdout: float, validation: float, stratify_holdout: bool = True
+    groups: NDArray[np.int64], holdout: float, validation: float, stratify_holdout: bool = True
 ) -> tuple[int, int, int]:
-    """Return how many images `split_dataset` takes for train, validation and test, without copying images."""
-    train, validation_rows, test = _split_rows(dataset, holdout, validation, stratify_holdout)
+    """Return how many images `split_dataset` takes for train, validation and test.
+
+    Args: groups, of the data set, int64 (n,).
+    """
+    train, validation_rows, test = _split_rows(groups, holdout, validation, stratify_holdout)
     return len(train), len(validation_rows), len(test)
 
 
 def _split_rows(
-    dataset: Dataset, holdout: float, validation: float, stratify_holdout: bool
+    groups: NDArray[np.int64], holdout: float, validation: float, stratify_holdout: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows of train, validation and test, each ascending."""
-    one_group = np.zeros(len(dataset), np.int64)
-    labels = one_group if dataset.groups is None else dataset.groups
-    is_test = _choose(labels if stratify_holdout else one_group, holdout, HOLDOUT)
+    is_test = _choose(groups if stratify_holdout else np.zeros_like(groups), holdout, HOLDOUT)
     others = np.flatnonzero(~is_test)
-    is_validation = _choose(labels[others], validation, VALIDATION)
+    is_validation = _choose(groups[others], validation, VALIDATION)
     return others[~is_validation], others[is_validation], np.flatnonzero(is_test)
 
 

@@ -173,7 +173,7 @@ def describe_data(config: Config, dataset: Dataset) -> dict[str, Any]:
     The configured name, licence, attribution and use count only if they were written for this data.
     """
     data = config.data.without_terms_of_other_data(dataset.digest)
-    trained, *_ = count_parts(dataset, data.holdout, data.validation, data.stratify_holdout)
+    trained, *_ = count_parts(dataset.groups, data.holdout, data.validation, data.stratify_holdout)
     return {
         "name": data.name or dataset.name,
         "digest": dataset.digest,

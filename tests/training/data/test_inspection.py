@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from models.errors import DataError, InputError
 from training.commands import data
 from training.config_files import find_preset, load_preset
 from training.data.dataset import Dataset
-from training.data.inspection import inspect_dataset
+from training.data.inspection import DatasetReport, inspect_dataset
 from training.data.labels import LabelColumn
 from training.own_preset import SIDES
 from training.runs.loop import check_shape
@@ -180,11 +181,35 @@ def test_the_command_reports_and_suggests_a_training(
     ready = f"Ready (preset own): ganmint train --data {folder} --out runs/mine"
     assert result.lines[-1] == ready
     monkeypatch.setattr(data, "SMALL_DATA", 6)
-    assert check(folder).lines[5:] == [ready]
+    assert check(folder).lines[6:] == [ready]
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (3 * 28, 3 * 28)
         # Real images are not marked as synthetic.
         assert "XML:com.adobe.xmp" not in sheet.info
+
+
+def test_parts_are_counted_class_by_class_as_training_keeps_them(
+    tmp_path: Path, check: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.random.RandomState(0).randint(0, 256, (1200, 16, 16, 1)).astype(np.uint8)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(1200) % 300)
+    helps = "need at least 100 images of each: --set data.holdout=0.2 --set data.validation=0.2"
+
+    for small in (5000, 1000):
+        monkeypatch.setattr(data, "SMALL_DATA", small)
+        (said,) = [line for line in check(tmp_path / "set.npz").lines if line.startswith("To measure quality by: ")]
+        assert said.endswith(helps)
+    arguments = ["train", "--data", str(tmp_path / "set.npz"), "--out", str(tmp_path / "run"), "--dry-run"]
+    planned = CliRunner().invoke(cli, arguments).output
+    assert "# parts: 1200 images to train on, 0 to choose by, 0 to test with;" in planned and helps in planned
+
+
+def test_the_values_of_a_continuous_label_are_one_group() -> None:
+    report = DatasetReport(num_images=3, classes={"20": 1, "30": 2})
+
+    assert report.groups.tolist() == [0, 1, 1]
+    assert dataclasses.replace(report, continuous_label="age").groups.tolist() == [0, 0, 0]
+    assert DatasetReport(num_images=3).groups.tolist() == [0, 0, 0]
 
 
 def test_the_command_fails_if_training_would(tmp_path: Path, check: Callable[..., CommandResult]) -> None:

@@ -85,7 +85,7 @@ def test_test_images_are_put_on_the_scale_of_the_training_images(tmp_path: Path)
 def test_a_tenth_of_the_images_is_held_out_however_few_have_each_value(tmp_path: Path) -> None:
     dataset = load(write_images(tmp_path / "set", [str(age) for age in range(40)]))
 
-    assert count_parts(dataset, holdout=0.1, validation=0.25) == (27, 9, 4)
+    assert count_parts(dataset.groups, holdout=0.1, validation=0.25) == (27, 9, 4)
 
 
 def test_prepared_images_keep_their_values(tmp_path: Path) -> None:

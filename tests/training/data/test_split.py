@@ -66,7 +66,7 @@ def test_every_image_with_its_label_is_in_one_part(stratify: bool) -> None:
     parts = split_dataset(whole, 0.1, 0.25, stratify)
 
     assert [len(part) for part in parts] == [162, 54, 24]
-    assert count_parts(whole, 0.1, 0.25, stratify) == (162, 54, 24)
+    assert count_parts(whole.groups, 0.1, 0.25, stratify) == (162, 54, 24)
     assert sorted(pixel for part in parts for pixel in part.images.flat) == list(range(240))
     for part in parts:
         assert part.labels is not None
