@@ -63,3 +63,8 @@ def format_duration(seconds: float) -> str:
     minutes, s = divmod(max(round(seconds), 0), 60)
     hours, m = divmod(minutes, 60)
     return f"{hours}h{m:02d}m" if hours else f"{m}m{s:02d}s"
+
+
+def format_three_digits(number: float) -> str:
+    """Format a number, such as a rate, with three digits, or more before the point: 0.412, 41.2, 4123."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.progress import ProgressPrinter
+from training.progress import ProgressPrinter, format_three_digits
 
 
 def test_a_log_has_a_line_per_interval_and_one_per_finished_step(
@@ -27,3 +27,19 @@ def test_a_log_has_a_line_per_interval_and_one_per_finished_step(
         "images minted: done in 1m40s",
         "images compared: done in 0m00s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.4, "0.4"),
+        (0.0625, "0.0625"),
+        (41.26, "41.3"),
+        (99.96, "100"),
+        (412.6, "413"),
+        (4123.4, "4123"),
+        (2e6, "2000000"),
+    ],
+)
+def test_a_rate_has_three_digits_and_never_an_exponent(number: float, text: str) -> None:
+    assert format_three_digits(number) == text

@@ -27,7 +27,7 @@ from training.evaluation.html_report import write_report
 from training.evaluation.protocol import STANDARD
 from training.evaluation.reference_cache import default_cache_dir
 from training.evaluation.toy_metrics import evaluate_toy
-from training.progress import ProgressPrinter, format_duration
+from training.progress import ProgressPrinter, format_duration, format_three_digits
 from training.runs import comparison, loop
 from training.runs.mlflow_logger import TRACKERS, require_trackers
 from training.runs.prior_phase import needs_prior
@@ -111,7 +111,8 @@ def _print_grid(runs: Sequence[PlannedRun], dataset: Dataset, out: Path, device:
         left_kimg = max(run.config.total_kimg - trained_kimg(out / run.name), 0.0)
         seconds = left_kimg * 1000 / rates[key]
         total_s += seconds
-        click.echo(f"{run.name}  {left_kimg:g} kimg  {rates[key]:.3g} images/s  about {format_duration(seconds)}")
+        rate = format_three_digits(rates[key])
+        click.echo(f"{run.name}  {left_kimg:g} kimg  {rate} images/s  about {format_duration(seconds)}")
     click.echo(f"about {format_duration(total_s)} of training in all; the evaluation of each run comes on top")
 
 

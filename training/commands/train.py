@@ -25,7 +25,7 @@ from training.distributed import local_device, main_process_output
 from training.evaluation.sample_size import describe_too_few
 from training.own_preset import OWN
 from training.precision import describe_precision, resolve_precision
-from training.progress import format_duration
+from training.progress import format_duration, format_three_digits
 from training.runs import checkpoint
 from training.runs.cost import describe_weights, least_measured_images, outline, process_memory
 from training.runs.loop import check_shape, describe_data, drop_other_terms, measure_rate, run
@@ -187,8 +187,8 @@ def _print_cost(config: Config, dataset: Dataset, device: str, out: Path, dry_ru
         return
     rate = measure_rate(config, dataset, device, MEASURE_S)
     click.echo(
-        f"# speed: {rate:.3g} images/s, {1000 / rate:.3g} s per kimg; {left_kimg:g} kimg take about "
-        f"{format_duration(left_kimg * 1000 / rate)}, by a few steps"
+        f"# speed: {format_three_digits(rate)} images/s, {format_three_digits(1000 / rate)} s per kimg; "
+        f"{left_kimg:g} kimg take about {format_duration(left_kimg * 1000 / rate)}, by a few steps"
     )
 
 

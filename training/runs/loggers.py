@@ -16,7 +16,7 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
-from training.progress import CLEAR_LINE, TERMINAL_INTERVAL_S, format_duration
+from training.progress import CLEAR_LINE, TERMINAL_INTERVAL_S, format_duration, format_three_digits
 from training.runs.run_dir import STATS_FILE, TENSORBOARD_FOLDER
 
 # Seconds between two lines of a log within one tick.
@@ -195,7 +195,9 @@ class Terminal(Logger):
         rate = (images_shown - first_images) / (now_s - first_s)
         left = format_duration((self._total_kimg * 1000 - images_shown) / rate)
         start = CLEAR_LINE if self._is_terminal else ""
-        print(f"{start}# about {left} to {self._total_kimg:g} kimg, at {rate:.3g} images/s", flush=True)
+        print(
+            f"{start}# about {left} to {self._total_kimg:g} kimg, at {format_three_digits(rate)} images/s", flush=True
+        )
 
     def log_tick(self, tick: Tick) -> None:
         self._last_print_s = time.monotonic()
@@ -212,7 +214,7 @@ class Terminal(Logger):
         left = format_duration((self._total_kimg - kimg) * 1000 / images_per_second)
         parts = [
             f"{kimg:.{self._decimals}f}/{self._total_kimg:g} kimg",
-            f"{images_per_second:.0f} images/s",
+            f"{format_three_digits(images_per_second)} images/s",
             *details,
             f"{left} left",
         ]

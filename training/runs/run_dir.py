@@ -32,6 +32,7 @@ from training.config_files import dump_config, load_config
 from training.precision import resolve_precision
 from training.runs import checkpoint
 from training.runs.provenance import PROVENANCE_FILE, write_provenance
+from training.runs.snapshots import SNAPSHOTS_FOLDER
 
 CONFIG_FILE = "config.yaml"
 STATS_FILE = "stats.jsonl"
@@ -169,7 +170,7 @@ def create_run(
 def prepare_resume(out: Path, config: Config, kimg: float) -> None:
     """Drop ticks that no checkpoint includes, delete half-written files and save a new total_kimg."""
     _drop_ticks_after(out / STATS_FILE, kimg)
-    for folder in (out, out / GRIDS_FOLDER):
+    for folder in (out, out / GRIDS_FOLDER, out / SNAPSHOTS_FOLDER):
         for path in folder.glob(".*.tmp"):
             path.unlink(missing_ok=True)
     write_atomically(out / CONFIG_FILE, dump_config(config).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from unittest.mock import Mock, call
 
 import pytest
@@ -64,6 +65,19 @@ TICK = Tick(
     acc_pair=0.8,
     margin=0.1,
 )
+
+
+def test_the_rate_of_a_slow_run_is_not_rounded_to_whole_images(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr("training.runs.loggers.time.monotonic", lambda: now_s[0])
+    terminal = Terminal(total_kimg=0.1, tick_kimg=10)
+
+    for now_s[0], images, rate in ((100.0, 40, "0.4"), (200.0, 41, "0.6"), (300.0, 42, "1234")):
+        terminal.log_step(images_shown=images, tick_images=int(float(rate) * 1000), elapsed_s=1000.0)
+
+    assert re.findall("(\\S+) images/s  ", capsys.readouterr().out) == ["0.4", "0.6", "1234"]
 
 
 def test_all_loggers_are_closed_and_one_that_fails_does_not_hide_what_ended_the_training() -> None:

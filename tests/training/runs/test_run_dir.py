@@ -24,7 +24,7 @@ from training.config_files import load_config, load_preset
 from training.data.dataset import Dataset
 from training.gan.trainer import Trainer
 from training.runs.loggers import LoggerGroup
-from training.runs.run_dir import refuse_other_files
+from training.runs.run_dir import prepare_resume, refuse_other_files
 
 MakeConfig = Callable[..., Config]
 
@@ -164,6 +164,19 @@ def test_images_that_do_not_fit_the_preset_are_refused(tmp_path: Path, tiny_data
 
     assert caught.value.field == "--data"
     assert read_files(tmp_path) == {}
+
+
+def test_resuming_deletes_half_written_files_of_every_folder_that_training_writes(
+    tmp_path: Path, tiny_config: MakeConfig, finished: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "run" / "snapshots").mkdir(exist_ok=True)
+    for folder in ("", "grids", "snapshots"):
+        (tmp_path / "run" / folder / ".checkpoint-000000000064.pt.0a.tmp").touch()
+
+    prepare_resume(tmp_path / "run", tiny_config(), kimg=0.64)
+
+    assert list((tmp_path / "run").rglob("*.tmp")) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"a: [1", b"\xff\xfe\x00", b"batch: 3\n"])
