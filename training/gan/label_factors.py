@@ -26,8 +26,16 @@ def tie(network: nn.Module, sizes: Sequence[int]) -> None:
     """
     for embed in find_embeddings(network):
         with torch.no_grad():
-            embed.weight.copy_(_share(embed.weight, sizes, _first))
+            embed.weight.copy_(share_columns(embed.weight, sizes))
         embed.weight.register_hook(lambda gradient: _share(gradient, sizes, _sum))  # type: ignore[no-untyped-call]
+
+
+def share_columns(weight: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Return an embedding (rows, classes) in which classes of one value have the weights of the first of them.
+
+    Args: sizes, as for `tie`.
+    """
+    return _share(weight, sizes, _first)
 
 
 def find_embeddings(network: nn.Module) -> list[nn.Linear]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,6 +37,8 @@ class Learners:
     Attributes:
         ema: the average of the generator's weights, which is what a run is judged and published by.
         heads: the trained part of `projected`, the discriminator on a pretrained network's features.
+        constrain: makes of an embedding of the classes, (rows, classes), one that the labels allow, which stays as it
+            is; None where they allow any.
     """
 
     generator: Learner
@@ -45,6 +47,7 @@ class Learners:
     encoder: Learner | None
     heads: Learner | None
     projected: ProjectedDiscriminator | None
+    constrain: Callable[[Tensor], Tensor] | None
 
     @property
     def G(self) -> nn.Module:
@@ -125,11 +128,8 @@ def build_learners(config: Config, dataset: Dataset, device: torch.device) -> Le
     if projected:
         projected.backbone.to(device)
     heads = learner(projected.network) if projected else None
-    for conditional in filter(None, (generator_learner, discriminator_learner, heads)):
-        if dataset.has_continuous_label:
-            value_embedding.fix(conditional.network)
-        elif config.data.independent_labels:
-            label_factors.tie(conditional.network, [len(factor.values) for factor in dataset.factors])
+    conditional = [one.network for one in (generator_learner, discriminator_learner, heads) if one]
+    constrain = _constrain_embeddings(conditional, config, dataset)
     return Learners(
         generator=generator_learner,
         discriminator=discriminator_learner,
@@ -137,7 +137,24 @@ def build_learners(config: Config, dataset: Dataset, device: torch.device) -> Le
         encoder=encoder,
         heads=heads,
         projected=projected,
+        constrain=constrain,
     )
+
+
+def _constrain_embeddings(
+    networks: Sequence[nn.Module], config: Config, dataset: Dataset
+) -> Callable[[Tensor], Tensor] | None:
+    """Fix or tie the embeddings of the classes where the labels ask for it; return `Learners.constrain`."""
+    if dataset.has_continuous_label:
+        for network in networks:
+            value_embedding.fix(network)
+        return lambda weight: value_embedding.make_waves(*weight.shape).to(weight)
+    if config.data.independent_labels:
+        sizes = [len(factor.values) for factor in dataset.factors]
+        for network in networks:
+            label_factors.tie(network, sizes)
+        return lambda weight: label_factors.share_columns(weight, sizes)
+    return None
 
 
 def optimizer_step(

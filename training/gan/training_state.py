@@ -5,6 +5,7 @@ One list says where a state keeps each network and its optimiser; all three walk
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -61,8 +62,8 @@ def load_state(learners: Learners, state: State) -> None:
 def start_from(learners: Learners, state: State) -> list[str]:
     """Start a new run from another one's state: keep what fits of its networks, averages and optimisers.
 
-    A state may hold the generator only, or a narrower one, which is widened; other numbers of classes begin with a
-    fresh embedding. Another network that does not fit begins anew.
+    A state may hold the generator only, or a narrower one, which is widened; other numbers of classes, and
+    labels that do not allow its embedding, begin with a fresh one. Another network that does not fit begins anew.
 
     Returns: what began anew, in words.
     Raises: RuntimeError, ValueError, KeyError: the generator does not fit.
@@ -71,15 +72,16 @@ def start_from(learners: Learners, state: State) -> list[str]:
     for name, learner in learners.by_name().items():
         if learner is not learners.generator:
             saved = KEYS[name].find(state)
-            anew += _load_fitting(name, learner, saved.get(KEYS[name].network), saved.get(KEYS[name].optimizer))
+            weights, optimizer = saved.get(KEYS[name].network), saved.get(KEYS[name].optimizer)
+            anew += _load_fitting(name, learner, weights, optimizer, learners.constrain)
     return anew
 
 
 def _start_generator(learners: Learners, state: State) -> list[str]:
     """Load the generator and its average, widened where they are narrower; return what began anew, in words."""
     network, optimizer = learners.generator
-    weights, has_other_classes = adapt_classes(network, state["G"])
-    average, _ = adapt_classes(learners.ema, state.get("ema") or state["G"])
+    weights, has_other_classes = adapt_classes(network, state["G"], learners.constrain)
+    average, _ = adapt_classes(learners.ema, state.get("ema") or state["G"], learners.constrain)
     is_widened = load_widened(network, weights)
     load_widened(learners.ema, average)
     anew = ["the generator's embedding of the classes"] if has_other_classes else []
@@ -89,9 +91,15 @@ def _start_generator(learners: Learners, state: State) -> list[str]:
     return anew
 
 
-def _load_fitting(name: str, learner: Learner, weights: dict[str, Tensor] | None, optimizer: State | None) -> list[str]:
+def _load_fitting(
+    name: str,
+    learner: Learner,
+    weights: dict[str, Tensor] | None,
+    optimizer: State | None,
+    constrain: Callable[[Tensor], Tensor] | None,
+) -> list[str]:
     """Load a network and its optimiser as far as they fit; return what began anew, in words."""
-    adapted, has_other_classes = adapt_classes(learner.network, weights) if weights else ({}, False)
+    adapted, has_other_classes = adapt_classes(learner.network, weights, constrain) if weights else ({}, False)
     if not fits(learner.network, adapted):
         return [f"the {name}"]
     learner.network.load_state_dict(adapted)

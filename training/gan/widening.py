@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -39,17 +39,25 @@ def load_widened(network: nn.Module, weights: Mapping[str, Tensor]) -> bool:
     return any(weights[name].shape != tensor.shape for name, tensor in own.items())
 
 
-def adapt_classes(network: nn.Module, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:
-    """Return another network's weights for this one's number of classes, and whether that was another number.
+def adapt_classes(
+    network: nn.Module, weights: Mapping[str, Tensor], constrain: Callable[[Tensor], Tensor] | None = None
+) -> tuple[dict[str, Tensor], bool]:
+    """Return another network's weights for this one's classes, and whether what it knows of the classes is left out.
 
-    The embedding of the classes is then this network's own, as are the encoder's weights for them; the rest is kept.
+    An embedding for another number of classes, or one that the labels do not allow, is this network's own instead, as
+    are the encoder's weights for another number; the rest is kept.
+
+    Args: constrain, as in training.gan.learners.Learners.
     """
     adapted = dict(weights)
     own = network.state_dict()
-    name = "embed.weight"
-    is_other = name in weights and name in own and weights[name].shape[1] != own[name].shape[1]
-    if is_other:
-        adapted[name] = own[name].clone()
+    is_other = False
+    for name in own.keys() & weights.keys():
+        if not f".{name}".endswith(".embed.weight"):
+            continue
+        allowed = _allow(weights[name].to(own[name]), own[name], constrain)
+        is_other |= allowed is None
+        adapted[name] = own[name].clone() if allowed is None else allowed
     if isinstance(network, ResNetEncoder):
         given, fresh = weights["head.weight"], own["head.weight"].clone()
         # The classes come after the features.
@@ -59,6 +67,17 @@ def adapt_classes(network: nn.Module, weights: Mapping[str, Tensor]) -> tuple[di
             adapted["head.weight"] = fresh
             is_other = True
     return adapted, is_other
+
+
+def _allow(given: Tensor, own: Tensor, constrain: Callable[[Tensor], Tensor] | None) -> Tensor | None:
+    """Return an embedding as the labels allow it; None if it is too far from that."""
+    if constrain is None:
+        return given if given.shape[1] == own.shape[1] else None
+    if given.shape != own.shape:
+        return None
+    constrained = constrain(given)
+    # Published training states are rounded to half precision.
+    return constrained if torch.allclose(given, constrained, rtol=1e-3, atol=1e-3) else None
 
 
 def fits(network: nn.Module, weights: Mapping[str, Tensor]) -> bool:

@@ -20,6 +20,7 @@ from training.gan.trainer import Trainer
 
 FACTORS = (LabelFactor("shape", ("none", "flat", "upright")), LabelFactor("ink", ("light", "dark")))
 SIZES = (3, 2)
+PROJECTED = "projected={scale: 2, width: 4, weight: 0.1}"
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,41 @@ def test_a_combination_that_no_image_has_is_learnt_from_its_values(
         assert is_tied(weight)
         shape, ink = (weight[:, unseen] - start).tensor_split(2)
         assert shape.all() and ink.all()
+
+
+def find_all_embeddings(trainer: Trainer) -> list[Tensor]:
+    """Return the weights of the generator's, its average's, the discriminator's and the projected heads' embeddings."""
+    networks = (trainer.learners.ema, *(learner.network for learner in trainer.learners.by_name().values()))
+    return [embed.weight for network in networks for embed in label_factors.find_embeddings(network)]
+
+
+def test_networks_that_learnt_each_class_for_itself_are_tied_anew(
+    tiny_config: Callable[..., Config], data: Dataset
+) -> None:
+    columns = "data.label_columns=[{column: shape}, {column: ink}]"
+    source = Trainer(tiny_config(columns, PROJECTED), data, "cpu")
+    source.step()
+    trainer, again = (
+        Trainer(tiny_config(columns, PROJECTED, "data.independent_labels=true"), data, "cpu") for _ in range(2)
+    )
+
+    anew = trainer.start_from(source.state())
+    trainer.step()
+    kept = again.start_from(trainer.state())
+
+    assert anew == [
+        "the generator's embedding of the classes",
+        "the generator's optimiser",
+        "the discriminator's weights of the classes",
+        "the discriminator's optimiser",
+        "the projected discriminator's weights of the classes",
+        "the projected discriminator's optimiser",
+    ]
+    embeddings = find_all_embeddings(trainer)
+    assert len(embeddings) == 7 and all(map(is_tied, embeddings))
+    # What is tied already is taken over as it is.
+    assert kept == []
+    assert all(map(torch.equal, embeddings, find_all_embeddings(again)))
 
 
 def test_networks_without_such_an_embedding_are_refused(tiny_config: Callable[..., Config]) -> None:

@@ -17,6 +17,7 @@ from training.data.label_scale import LabelScale
 from training.data.labels import LabelFactor
 from training.gan import value_embedding
 from training.gan.trainer import Trainer
+from training.runs import ancestry
 
 SCALE = LabelScale(0.0, 1.0, 20)
 
@@ -76,6 +77,34 @@ def test_a_generator_learns_the_brightness_of_values_that_it_has_never_seen(
     wanted = np.linspace(0, 1, 21)
     assert math.sqrt(np.mean((brightness - wanted) ** 2)) < 0.1
     assert abs(brightness[15] - 0.75) < 0.1
+
+
+def test_networks_that_learnt_each_value_for_itself_begin_with_waves(
+    tiny_config: Callable[..., Config], data: Dataset
+) -> None:
+    source = Trainer(tiny_config(), dataclasses.replace(data, has_continuous_label=False), "cpu")
+    trainer = Trainer(tiny_config("data.continuous_label=value"), data, "cpu")
+    source.step()
+
+    anew = trainer.start_from(source.state())
+    trainer.step()
+
+    assert "the generator's embedding of the classes" in anew and "the discriminator's optimiser" in anew
+    for network in (trainer.learners.G, trainer.learners.D, trainer.learners.ema):
+        weight = dict(network.named_parameters())["embed.weight"]
+        assert torch.equal(weight, value_embedding.make_waves(4, 21))
+
+
+def test_a_published_training_state_of_a_continuous_label_is_kept(
+    tiny_config: Callable[..., Config], data: Dataset
+) -> None:
+    config = tiny_config("data.continuous_label=value")
+    # Its weights are rounded.
+    published = ancestry.unpack(ancestry.pack(Trainer(config, data, "cpu").state()))
+
+    anew = Trainer(config, data, "cpu").start_from(published)
+
+    assert anew == ["the generator's optimiser", "the discriminator's optimiser"]
 
 
 def test_networks_without_such_an_embedding_are_refused(tiny_config: Callable[..., Config]) -> None:
