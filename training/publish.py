@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors.torch
-
 from models import artifact, signing, store
 from models.address import check_name, check_version
 from models.errors import DataError, GateError, InputError, MetricError, VersionExistsError
@@ -154,8 +152,7 @@ def _pack_training_state(run: Path) -> bytes:
     """Return the networks of a run's newest checkpoint as a safetensors file."""
     path = checkpoint.latest_path(run)
     assert path is not None
-    content: bytes = safetensors.torch.save(ancestry.pack(checkpoint.load(path)["trainer"]))
-    return content
+    return ancestry.pack_file(checkpoint.load(path)["trainer"])
 
 
 def _choose_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from training.runs import checkpoint, run_dir
 from training.runs.provenance import read_provenance
 
 OPTION = "--init"
+# In the metadata of training.safetensors, which is of a run's newest checkpoint, whichever is published.
+IMAGES_SHOWN = "images_shown"
 
 
 @dataclass(frozen=True)
@@ -108,23 +111,32 @@ def _read_model(folder: Path, device: str) -> Start:
     manifest = files.manifest
     title = f"{manifest.name}/{manifest.version}"
     path = store.find_training_state(folder)
+    digest = manifest.files[artifact.TRAINING_STATE if path else artifact.WEIGHTS]
+    data = path.read_bytes() if path else files.get(artifact.WEIGHTS)
+    if path and hashlib.sha256(data).hexdigest() != digest:
+        raise ArtifactError(path, "was changed while it was read; install the model again")
+    tensors = {name: tensor.to(device) for name, tensor in safetensors.torch.load(data).items()}
     own = Ancestor(
         source=title,
-        digest=manifest.files[artifact.TRAINING_STATE if path else artifact.WEIGHTS],
-        kimg=manifest.training.kimg,
+        digest=digest,
+        kimg=_read_kimg(data) or manifest.training.kimg,
         command=manifest.training.command,
         config=manifest.training.config,
         data=manifest.training.data,
         test_evaluations=manifest.training.test_evaluations or 0,
     )
-    data = path.read_bytes() if path else files.get(artifact.WEIGHTS)
-    if path and hashlib.sha256(data).hexdigest() != own.digest:
-        raise ArtifactError(path, "was changed while it was read; install the model again")
-    tensors = {name: tensor.to(device) for name, tensor in safetensors.torch.load(data).items()}
     # A trainer's generator has no learned prior, which is fitted after training.
     weights = {name: tensor for name, tensor in tensors.items() if not name.startswith("prior.")}
     state = unpack(weights) if path else {"G": weights}
     return Start(state, manifest.class_names, (own, *manifest.training.ancestors))
+
+
+def _read_kimg(content: bytes) -> float | None:
+    """Return what a safetensors file says of its training; None for a generator, and in older files."""
+    # A length, then so many bytes of JSON, then the tensors.
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    images_shown = header.get("__metadata__", {}).get(IMAGES_SHOWN)
+    return int(images_shown) / 1000 if images_shown else None
 
 
 def to_data_info(data: dict[str, Any]) -> DataInfo:
@@ -142,6 +154,12 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
         for network, tensors in networks.items()
         for name, tensor in tensors.items()
     }
+
+
+def pack_file(state: dict[str, Any]) -> bytes:
+    """Return what `pack` packs, and the images that its training has shown, as a safetensors file."""
+    content: bytes = safetensors.torch.save(pack(state), {IMAGES_SHOWN: str(state["images_shown"])})
+    return content
 
 
 def unpack(tensors: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tests.training.runs.helpers import assert_equal_weights, read_ticks, train
 from training.config import Config
 from training.data.dataset import Dataset
 from training.publish import PublishOptions, publish
-from training.runs import checkpoint, loop, run_dir
+from training.runs import ancestry, checkpoint, loop, run_dir
 from training.runs.provenance import read_provenance
 
 MakeConfig = Callable[..., Config]
@@ -187,6 +187,33 @@ def test_a_run_starts_from_a_published_training_state(
     artifact.load(stored.path)
     with pytest.raises(ArtifactError, match="missing or damaged"):
         start(tiny_config("total_kimg=0.064"), tiny_data, tmp_path / "again", stored.path)
+
+
+@pytest.mark.parametrize(("with_training_state", "kimg"), [(True, 0.128), (False, 0.064)])
+def test_the_ancestor_is_the_state_that_is_taken_not_the_snapshot_that_is_published(
+    tmp_path: Path, tiny_config: MakeConfig, tiny_data: Dataset, with_training_state: bool, kimg: float
+) -> None:
+    train(tiny_config("total_kimg=0.128", "snapshot_kimg=0.064"), tiny_data, tmp_path / "parent")
+    options = PublishOptions(
+        "tiny",
+        batch_size=4,
+        accept="a test",
+        to=tmp_path / "model",
+        checkpoint="0.064",
+        with_training_state=with_training_state,
+    )
+    stored = publish(tmp_path / "parent", options)
+
+    ancestor = ancestry.read_start(str(stored.path)).ancestors[0]
+
+    assert read_manifest(stored.path).training.kimg == 0.064
+    assert ancestor.kimg == kimg
+
+
+def test_a_training_state_that_does_not_say_its_kimg_has_the_models() -> None:
+    faces = store.BUNDLED / "faces"
+
+    assert ancestry.read_start(str(faces)).ancestors[0].kimg == read_manifest(faces).training.kimg
 
 
 def test_a_run_starts_from_a_models_generator_alone(
