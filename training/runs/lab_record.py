@@ -133,11 +133,14 @@ def _lattice(view: View) -> Points:
 
 def _judge(trainer: Trainer, samples: Points) -> Points:
     """Return D's logits of samples, float32 (n, C, H, W)."""
-    labels = torch.zeros(len(samples), dtype=torch.int64, device=trainer.device)
+    # The last group is filled with the first samples.
+    unit = trainer.config.batch_unit
+    whole = np.resize(samples, (math.ceil(len(samples) / unit) * unit, *samples.shape[1:]))
+    labels = torch.zeros(len(whole), dtype=torch.int64, device=trainer.device)
     with torch.no_grad():
-        judgement = trainer.learners.discriminator.network(torch.from_numpy(samples).to(trainer.device), labels)
+        judgement = trainer.learners.discriminator.network(torch.from_numpy(whole).to(trainer.device), labels)
     logits: Points = judgement.logits.cpu().numpy()
-    return logits
+    return logits[: len(samples)]
 
 
 def _scaled(logits: Points) -> Points:

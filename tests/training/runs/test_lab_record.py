@@ -42,9 +42,12 @@ def test_every_tick_is_recorded_once(tmp_path: Path, preset: str, view_cells: in
     assert recording.ticks[0].points != recording.ticks[1].points
 
 
-def test_of_triangles_the_pictures_are_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("settings", [(), ("batch=36", "discriminator.minibatch_group=3")])
+def test_of_triangles_the_pictures_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
+) -> None:
     monkeypatch.setattr(triangle_metrics, "TICK", triangle_metrics.Sizes(images=40, triangles=8, starts=16))
-    config = load_preset("triangles", ("total_kimg=0.128", "tick_kimg=0.064", *TINY))
+    config = load_preset("triangles", ("total_kimg=0.128", "tick_kimg=0.064", *TINY, *settings))
 
     run(config, Dataset("triangles", triangles.draw_images(np.random.RandomState(1), 64)), tmp_path, "cpu", "")
 
