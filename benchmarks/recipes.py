@@ -31,6 +31,7 @@ PLAIN = (
     "lr.end=1e-4",
     "gamma.end=0.1",
     "ema_halflife_kimg.end=15",
+    "latent_std=1",
 )
 # The preset and the settings of each row.
 ROWS: dict[str, tuple[str, ...]] = {

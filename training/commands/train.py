@@ -51,8 +51,8 @@ MEASURE_S = 1.0
     "--data",
     "data_path",
     type=PATH,
-    help="Training data: a folder or zip of images (one folder per class, or a labels csv), an npz file, or "
-    "MNIST's IDX files. The toy presets make their own.",
+    help="Training data: a folder or zip of images (one folder per class, or a labels csv), an npz file, MNIST's "
+    "IDX files, CIFAR, parquet and others (docs/training.md). The toy presets make their own.",
 )
 @click.option("--out", type=PATH, required=True, help="Run folder. Run the same command again to resume.")
 @click.option(
@@ -67,8 +67,8 @@ MEASURE_S = 1.0
 @click.option(
     "--init",
     metavar="RUN-or-MODEL",
-    help="Start a new run from the networks of this run's newest checkpoint, or of a model with a training "
-    "state. Settings and the count of images are the new run's own.",
+    help="Start a new run from this run's newest checkpoint, or from a model: its training state, or its generator "
+    "alone if it has none. Settings and the count of images are the new run's own.",
 )
 @click.option(
     "--other-classes", is_flag=True, help="With --init: let the data have other classes than it was trained on."
