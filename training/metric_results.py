@@ -57,7 +57,10 @@ class MetricInfo(NamedTuple):
 
 METRICS: dict[MetricName, MetricInfo] = {
     "gan_train": MetricInfo(
-        "GAN-train", "higher", ".2%", "accuracy on real test images of a classifier trained on generated images only"
+        "GAN-train",
+        "higher",
+        ".2%",
+        "accuracy on held-out real images of a classifier trained on generated images only",
     ),
     "gan_test": MetricInfo(
         "GAN-test",
@@ -94,7 +97,7 @@ METRICS: dict[MetricName, MetricInfo] = {
         "distance ratio",
         "near 1",
         ".3f",
-        "median distance to the nearest training image, over that of real test images",
+        "median distance to the nearest training image, over that of held-out real images",
     ),
     "near_copies": MetricInfo(
         "near-copies", "lower", ".2%", "share of images that differ only slightly from a training image"

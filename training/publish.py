@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from models import artifact, signing, store
 from models.address import check_name, check_version
-from models.errors import DataError, GateError, InputError, MetricError, VersionExistsError
+from models.errors import GateError, InputError, MetricError, VersionExistsError
 from models.evidence import GateRecord, Score, format_kimg
 from models.manifest import Manifest
 from models.sampler import Sampler
@@ -30,6 +30,7 @@ from training.runs.provenance import read_provenance
 from training.runs.trained_run import TrainedRun
 
 NOT_EVALUATED = "not evaluated: no data was given"
+OF_TRAINING = "measured on images that the generator was trained on"
 
 
 @dataclass(frozen=True)
@@ -197,30 +198,38 @@ def _collect_evidence(
     if options.data is None:
         return _Evidence((), GateRecord(passed=False, checks=(NOT_EVALUATED,), accepted=options.accept))
     split = _load_split(trained, options.data, "test", evaluation)
+    if split.part == "training" and not options.accept:
+        raise GateError(
+            f"{trained.path} kept no images from its training to be measured by, so its scores would look better than "
+            "they are. Train with --set data.validation=0.1 or with test images. To publish it anyway, add "
+            '--accept "REASON" to the same command; the model card will state the reason.'
+        )
     result = _evaluate(trained, sampler, split, evaluation)
     record_if_test(trained.path, result.report, split)
     scored_on = _describe_images(split, result.report.data)
     page = html_report.write_report(result, run_dir.report_path(trained.path).parent, trained.path)
     scores = result.report.scores()
     gate = result.report.gate
-    if gate.passed:
+    failures = ((OF_TRAINING,) if split.part == "training" else ()) + gate.failures
+    if not failures:
         return _Evidence(scores, GateRecord(passed=True, checks=tuple(check.words for check in gate.checks)), scored_on)
     if not options.accept:
-        failures = "\n".join(f"  {failure}" for failure in gate.failures)
         accept = (
             'To publish it anyway, add --accept "REASON" to the same command; the model card will state the reason.'
         )
         raise GateError(
-            f"{trained.path} does not pass its gate:\n{failures}\nThe report: {page}\n{advise(gate)}\n{accept}"
+            "\n".join([f"{trained.path} does not pass its gate:", *(f"  {failure}" for failure in failures)])
+            + f"\nThe report: {page}\n{advise(gate)}\n{accept}"
         )
-    return _Evidence(scores, GateRecord(passed=False, checks=gate.failures, accepted=options.accept), scored_on)
+    return _Evidence(scores, GateRecord(passed=False, checks=failures, accepted=options.accept), scored_on)
 
 
 def _describe_images(split: DataSplit, used: DataSummary | None) -> str:
     """Say which real images the scores are measured with; a distance may take fewer than the other metrics."""
     total = len(split.compared)
     fewer = f", distances with {used.compared_images} of them" if used and used.compared_images < total else ""
-    return f"{total} {split.part} images ({split.origin}){fewer}"
+    note = f". {split.note.removesuffix('.')}" if split.note else ""
+    return f"{total} {split.part} images ({split.origin}){fewer}{note}"
 
 
 def advise(gate: GateResult) -> str:
@@ -240,9 +249,7 @@ def _load_split(trained: TrainedRun, data: Path, requested: RequestedPart, evalu
     Raises: DataError if they are not those of the training.
     """
     split = data_split.load(data, trained.config.data, requested, evaluation.protocol.holdout)
-    if trained.data_info["digest"] not in (split.whole.digest, split.train.digest):
-        name = trained.data_info["name"]
-        raise DataError(data, f"is not what {trained.path} was trained on ({name}); give that --data")
+    data_split.check_digest(split, data, trained.path, trained.data_info)
     return split
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -247,7 +248,13 @@ def test_a_damaged_provenance_file_is_named(finished: Path, tmp_path: Path, cont
 def below(tmp_path_factory: pytest.TempPathFactory, tiny_config: Callable[..., Config], tiny_data: Dataset) -> Path:
     """A run whose thresholds no generator can meet."""
     run = tmp_path_factory.mktemp("below") / "run"
-    loop.run(tiny_config("total_kimg=0.064", "gate={coverage: {min: 1.5}}"), tiny_data, run, "cpu", "ganmint train")
+    loop.run(
+        tiny_config("total_kimg=0.064", "data.validation=0.2", "gate={coverage: {min: 1.5}}"),
+        tiny_data,
+        run,
+        "cpu",
+        "ganmint train",
+    )
     return run
 
 
@@ -265,6 +272,22 @@ def test_the_model_card_states_why_a_model_was_not_evaluated(finished: Path) -> 
     assert gate == GateRecord(passed=False, checks=("not evaluated: no data was given",), accepted="only a try")
     text = (stored.path / artifact.CARD).read_text()
     assert "**Not measured. Published anyway: only a try**" in text and "Not evaluated." in text
+
+
+def test_scores_on_images_of_the_training_are_published_only_for_a_reason(
+    finished: Path, empty_store: Path, data_path: Path
+) -> None:
+    options = PublishOptions("tiny", batch_size=4, data=data_path)
+    with pytest.raises(GateError, match=r"kept no images .* --set data\.validation=0\.1 .*--accept"):
+        publish(finished, options, EvaluationSettings(SMALL))
+    assert not empty_store.exists()
+
+    stored = publish(finished, replace(options, accept="for a test"), EvaluationSettings(SMALL))
+
+    gate = read_manifest(stored.path).gate
+    assert gate and not gate.passed and gate.accepted == "for a test" and "was trained on" in gate.checks[0]
+    text = (stored.path / artifact.CARD).read_text()
+    assert "held out for this evaluation)" in text and ". No images were kept from the training" in text
 
 
 def test_a_generator_below_its_thresholds_is_refused(below: Path, empty_store: Path, data_path: Path) -> None:
@@ -318,7 +341,7 @@ def test_an_accepted_model_records_its_scores_and_failures(below: Path, data_pat
 def test_a_generator_that_passes_is_published_with_its_scores(
     tmp_path: Path, tiny_config: Callable[..., Config], tiny_data: Dataset, data_path: Path
 ) -> None:
-    config = tiny_config("total_kimg=0.064", "gate={near_copies: {max: 0.5}}")
+    config = tiny_config("total_kimg=0.064", "data.validation=0.2", "gate={near_copies: {max: 0.5}}")
     loop.run(config, tiny_data, tmp_path / "run", "cpu", "ganmint train")
 
     manifest = read_manifest(

@@ -88,9 +88,12 @@ def evaluate(
     resolved_device = resolve_device(device)
     run = load_run_if_any(subject)
     if score_all:
-        if not run or run.config.data.is_toy or data_path is None or split != "validation":
-            raise InputError("needs a run with images, its --data, and no other --split than validation", "--snapshots")
-        _score_snapshots(run, data_path)
+        if not run or run.config.data.is_toy or data_path is None or split != "validation" or out or inception:
+            raise InputError(
+                "needs a run with images, its --data, no other --split than validation, no --out and no --inception",
+                "--snapshots",
+            )
+        _score_snapshots(run, data_path, resolved_device)
         return
     if run and run.config.data.is_toy:
         if data_path is not None:
@@ -151,9 +154,10 @@ def _make_folder(folder: Path) -> Path:
         raise FileError(folder, f"cannot be written: {error.strerror or error}; choose another --out") from None
 
 
-def _score_snapshots(run: TrainedRun, data_path: Path) -> None:
+def _score_snapshots(run: TrainedRun, data_path: Path, device: str) -> None:
     split = data_split.load(data_path, run.config.data, "validation", STANDARD.holdout)
-    scores = score_snapshots(run.path, split, STANDARD, default_cache_dir(), ProgressPrinter())
+    data_split.check_digest(split, data_path, run.path, run.data_info)
+    scores = score_snapshots(run.path, split, STANDARD, default_cache_dir(), ProgressPrinter(), device)
     click.echo(
         f"{'KIMG':>10}  {'FRÉCHET DISTANCE':>16}  {'RECALL':>7}  {'GAN-TEST':>8}  {'SHARPNESS':>9}  MISSES A THRESHOLD"
     )

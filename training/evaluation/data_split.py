@@ -5,9 +5,10 @@ Choices are made on the validation images, and a release is measured on the test
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from models.errors import DataError
 from training import configured_data
@@ -77,6 +78,16 @@ def load(path: Path, settings: DataConfig, requested: RequestedPart = "validatio
         *_choose_part(parts, requested, settings, has_test_file=test_file is not None),
         mirror=settings.mirror,
     )
+
+
+def check_digest(split: DataSplit, path: Path, run: Path, data_info: Mapping[str, Any]) -> None:
+    """Check that a split is of the data that a run was trained on.
+
+    Args: path, of the data; data_info, what the run's checkpoint says of its data.
+    Raises: DataError.
+    """
+    if data_info["digest"] not in (split.whole.digest, split.train.digest):
+        raise DataError(path, f"is not what {run} was trained on ({data_info['name']}); give that --data")
 
 
 def hold_out_now(whole: Dataset, share: float, path: Path, mirror: bool = False) -> DataSplit:

@@ -213,7 +213,7 @@ def _describe_weak_classifier(reference: ReferenceStats) -> list[str]:
     if accuracy is None or accuracy >= MIN_REAL_ACCURACY:
         return []
     return [
-        f"A classifier trained on real images classifies only {accuracy:.0%} of real test images correctly, so what "
+        f"A classifier trained on real images classifies only {accuracy:.0%} of held-out ones correctly, so what "
         "depends on it (GAN-train, GAN-test, class balance, Inception Score) says little about the generator."
     ]
 

@@ -70,7 +70,7 @@ class EvaluationContext:
         generator: the evaluated generator.
         reference: the statistics of the real images.
         generated: all generated images; GAN-train uses more of them than the distances do.
-        fake: those that are compared, as many as real test images.
+        fake: those that are compared, as many as real images.
         protocol: sample sizes and settings.
         progress: called after each part.
     """

@@ -86,12 +86,12 @@ class TrainingImages:
 
 
 def distance_ratio(neighbours: Neighbours, test_distances: Features) -> float:
-    """Return the median distance to the nearest training image over that of real test images.
+    """Return the median distance to the nearest training image over that of held-out real images.
 
     Raises:
-        MetricError: half of the test images are copies of training images.
+        MetricError: half of the held-out images are copies of training images.
     """
     usual = float(np.median(test_distances)) if len(test_distances) else 0.0
     if not usual:
-        raise MetricError("half of the test images are copies of training images")
+        raise MetricError("half of the held-out images are copies of training images")
     return float(np.median(neighbours.distance)) / usual

@@ -55,6 +55,12 @@ class DataSummary(_ReportPart):
     compared_images: int
     gan_train_images: int
 
+    @property
+    def compared(self) -> str:
+        """What the compared images are called, in the plural."""
+        names = {"": "test images", "training": "held-out images, which the generator was trained on, too,"}
+        return names.get(self.part, f"{self.part} images")
+
 
 class ClassRow(_ReportPart):
     """The results of one class, as shares from 0 to 1; None where there is nothing to measure.

@@ -41,8 +41,8 @@ class Picture(NamedTuple):
     width: int
 
 
-def uncurated_samples(generator: EvaluatedGenerator, test: Dataset | None) -> list[Picture]:
-    """Draw the first images of seed 0 beside real test images; one class a column if they are few."""
+def uncurated_samples(generator: EvaluatedGenerator, real_images: Dataset | None) -> list[Picture]:
+    """Draw the first images of seed 0 beside held-out real images; one class a column if they are few."""
     num_classes = generator.num_classes
     is_class_grid = images.has_class_columns(num_classes)
     columns = images.class_grid_columns(num_classes)
@@ -50,14 +50,14 @@ def uncurated_samples(generator: EvaluatedGenerator, test: Dataset | None) -> li
     addresses = generator.manifest.addresses(0, n=count, labels="balanced" if num_classes else None)
     caption = f"Uncurated: seed 0, indices 0 to {count - 1}" + (", one class a column" if is_class_grid else "")
     pictures = [_picture("Images", "Generated", caption, images.grid(generator.sampler.mint(addresses), columns))]
-    if test is not None and test.shape == generator.shape:
-        if test.labels is not None and is_class_grid:
-            rows = _rows_by_class(test.labels, num_classes, columns)
+    if real_images is not None and real_images.shape == generator.shape:
+        if real_images.labels is not None and is_class_grid:
+            rows = _rows_by_class(real_images.labels, num_classes, columns)
         else:
-            rows = np.arange(min(count, len(test)))
-        real: Images = np.zeros((len(rows), *test.images.shape[1:]), np.uint8)
-        real[rows < len(test)] = test.images[rows[rows < len(test)]]
-        caption = "The first test images, for comparison"
+            rows = np.arange(min(count, len(real_images)))
+        real: Images = np.zeros((len(rows), *real_images.images.shape[1:]), np.uint8)
+        real[rows < len(real_images)] = real_images.images[rows[rows < len(real_images)]]
+        caption = "The first real images that were held out, for comparison"
         pictures.append(_picture("Images", "Real", caption, images.grid(real, columns)))
     return pictures
 
@@ -149,7 +149,7 @@ def _single_dimensions(generator: EvaluatedGenerator) -> Picture:
 
 
 def _rows_by_class(labels: NDArray[np.int64], num_classes: int, columns: int) -> NDArray[np.int64]:
-    """Return rows of test images in the order of a grid with one class a column; len(labels) for an empty place."""
+    """Return rows of real images in the order of a grid with one class a column; len(labels) for an empty place."""
     rows = np.full((ROWS, columns), len(labels))
     for column in range(columns):
         repeat, label = divmod(column, num_classes)

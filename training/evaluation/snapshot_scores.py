@@ -42,6 +42,7 @@ def score_snapshots(
     protocol: Protocol = STANDARD,
     cache_dir: Path | None = None,
     progress: ProgressCallback = ignore_progress,
+    device: str = "cpu",
 ) -> SnapshotScores:
     """Score every snapshot of a run and its newest checkpoint, and write scores.json; known scores are kept.
 
@@ -51,6 +52,7 @@ def score_snapshots(
         protocol: sample sizes and settings.
         cache_dir: where measurements of the real images are kept; None to keep none.
         progress: called after each part.
+        device: a torch device name; generators run on it.
     Raises: DataError if the run kept no validation images; MetricError if there are too few; FileError.
     """
     if split.part != "validation":
@@ -65,7 +67,7 @@ def score_snapshots(
         count = min(reference.num_compared, MAX_IMAGES)
         for trained in trained_run.load_snapshots(run):
             weights = hash_weights(trained.generator)
-            score = known.get(weights) or _score(trained, reference, count, protocol, progress)
+            score = known.get(weights) or _score(trained, reference, count, protocol, progress, device)
             placed = score.model_copy(update={"kimg": trained.kimg, "weights": weights})
             scores.append(_check(placed, reference, gate))
     result = SnapshotScores(
@@ -81,10 +83,15 @@ def score_snapshots(
 
 
 def _score(
-    trained: TrainedRun, reference: ReferenceStats, count: int, protocol: Protocol, progress: ProgressCallback
+    trained: TrainedRun,
+    reference: ReferenceStats,
+    count: int,
+    protocol: Protocol,
+    progress: ProgressCallback,
+    device: str,
 ) -> SnapshotScore:
     """Measure one snapshot by `count` images."""
-    generated = generate(EvaluatedGenerator.from_run(trained), reference, count, protocol, progress)
+    generated = generate(EvaluatedGenerator.from_run(trained, device), reference, count, protocol, progress)
     fake = reference.image_set(generated.images)
     real = reference.test
     assert real.features is not None

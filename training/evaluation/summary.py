@@ -126,8 +126,8 @@ def _describe_usefulness(report: Report) -> str:
     else:
         result = f"Training on this generator costs {100 * loss:.2f} points."
     return (
-        f"A classifier trained only on {count} generated images classifies {metric.format(metric.value)} of real test "
-        f"images correctly; one trained on {count} real images classifies {metric.format(metric.real_baseline)}. "
+        f"A classifier trained only on {count} generated images classifies {metric.format(metric.value)} of held-out "
+        f"real images correctly; one trained on {count} real images classifies {metric.format(metric.real_baseline)}. "
         + result
     )
 
@@ -152,7 +152,7 @@ def _describe_memorisation(report: Report) -> str:
     else:
         text = f"{copies.format(copies.value)} of its images are {copies.info.title} of training images"
     if copies.real_baseline is not None:
-        text += f" (real test images: {copies.format(copies.real_baseline)})"
+        text += f" (held-out real images: {copies.format(copies.real_baseline)})"
     text += f"; its images are {ratio.value:.2f} times as far from the training images as new real images are"
     if ratio.value > MAX_DISTANCE_RATIO:
         return f"{text}, too far: they are not like the data."

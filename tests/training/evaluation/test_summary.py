@@ -128,9 +128,9 @@ def test_a_distance_ratio_has_two_sides(ratio: float, expected: str) -> None:
 @pytest.mark.parametrize(
     ("near", "in_features", "expected"),
     [
-        ((0.0, 0.0), (0.0, 0.0), "No near-copy of a training image was found (real test images: 0.00%)"),
-        ((0.0, 0.0), (0.2, 0.01), "20.00% of its images are near-copies in features of training images (real test"),
-        ((0.2, 0.0), (0.2, 0.1), "20.00% of its images are near-copies of training images (real test"),
+        ((0.0, 0.0), (0.0, 0.0), "No near-copy of a training image was found (held-out real images: 0.00%)"),
+        ((0.0, 0.0), (0.2, 0.01), "20.00% of its images are near-copies in features of training images (held-out real"),
+        ((0.2, 0.0), (0.2, 0.1), "20.00% of its images are near-copies of training images (held-out real"),
     ],
 )
 def test_copies_are_the_worse_of_pixels_and_features(

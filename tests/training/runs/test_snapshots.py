@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -17,6 +18,7 @@ import torch
 from models import artifact
 from models.errors import InputError
 from models.manifest import read_manifest
+from tests.conftest import Command
 from tests.protocols import SMALL
 from tests.training.runs.helpers import train
 from training.config import Config
@@ -235,3 +237,24 @@ def test_a_choice_of_compute_is_a_changed_setting_and_what_it_chooses_is_none() 
 
     assert trained_run.find_changed_settings(config, (3, 64, 64)) == {"compute": ("medium", "small")}
     assert trained_run.find_changed_settings(load_preset("own", (), (3, 64, 64)), (3, 64, 64)) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "is not what {run} was trained on (stripes); give that --data"),
+        (("--out", "report"), "--snapshots: needs a run with images, its --data, no other --split than validation, no"),
+        (("--inception", "weights.pth"), "no --out and no --inception"),
+    ],
+)
+def test_snapshots_are_scored_on_the_runs_own_data_only(
+    run: Path, tiny_data: Dataset, tmp_path: Path, command: Command, options: tuple[str, ...], words: str
+) -> None:
+    other = tmp_path / "other.npz"
+    names = np.array(tiny_data.class_names)
+    np.savez(other, images=255 - tiny_data.images, labels=tiny_data.labels, label_names=names)  # type: ignore[arg-type]
+
+    result = command("evaluate", str(run), "--data", str(other), "--snapshots", *options)
+
+    assert result.code != 0 and words.format(run=run) in result.errors
+    assert not scores_path(run).exists()
