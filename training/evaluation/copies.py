@@ -1,6 +1,6 @@
 """Finds images that copy a training image: as it is, mirrored, shifted, or with another brightness or contrast.
 
-Not here: copies that only features show (training.evaluation.generator_metrics).
+Not here: copies that only features show (training.evaluation.memorisation).
 """
 
 from __future__ import annotations

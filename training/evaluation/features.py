@@ -15,7 +15,7 @@ from torch import Tensor
 from models.errors import MetricError
 from models.runtime.torchscript import one_thread
 from training import efficientnet
-from training.evaluation.classifier import Classifier, Images
+from training.evaluation.classifier import Images
 from training.evaluation.metrics import Features
 from training.parallel import map_in_threads
 
@@ -46,18 +46,6 @@ class FeatureSpace(Protocol):
     def features(self, images: Images) -> Features:
         """Return float32 (n, d) for images uint8 (n, H, W, C)."""
         ...
-
-
-class ClassifierSpace:
-    """The last hidden layer of the classifier that was trained on real images."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
-        self.sha256 = classifier.sha256
-        self.name = "last hidden layer of the real-data classifier"
-
-    def features(self, images: Images) -> Features:
-        return self._classifier.predict(images).features
 
 
 class Standard(NamedTuple):

@@ -37,7 +37,7 @@ def frechet_distance(real: Features, fake: Features) -> float:
 
     |m_r - m_f|^2 + Tr(C_r + C_f - 2 (C_r C_f)^(1/2)). Small samples bias it upwards, so compare
     values of one sample size only. With no more samples than features the covariances are singular
-    and the bias is large: ask for more, as Protocol.min_images does.
+    and the bias is large.
     """
     _check_samples("the Fréchet distance", real, fake, at_least=2)
     # In torch, whose one thread gives the same bits however many threads numpy's library would take.
@@ -140,7 +140,7 @@ class Neighbours(NamedTuple):
     """The nearest neighbours of n samples in another set.
 
     Attributes:
-        distance: float32 (n,), Euclidean distance to the nearest one; exact, so 0 for a copy.
+        distance: float32 (n,), Euclidean distance to the nearest one; some 1e-3 at most for a copy.
         nearest_row: int64 (n,), the row of the nearest one in the other set.
         mean_distance: float32 (n,), mean distance to the `k` nearest ones.
     """

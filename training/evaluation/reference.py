@@ -5,6 +5,7 @@ Not here: generators, and how the statistics are kept (training.evaluation.refer
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +119,11 @@ def compute_reference(
         problem,
     )
     if cache_file:
-        write_cache(cache_file, measurements)
+        try:
+            write_cache(cache_file, measurements)
+        except OSError as error:
+            # What was measured is not lost for a copy that only saves time.
+            print(f"Warning: {error}, so the next evaluation measures the real images again.", file=sys.stderr)
     return ReferenceStats(split, real, space, test, labels, training_images, measurements, is_cached=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,7 +110,12 @@ def test_results_are_reproducible_the_cache_is_reported_and_a_damaged_one_ignore
     evaluate_cached: Callable[[EvaluatedGenerator], EvaluationResult],
     cache_dir: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    def fill_disk(path: Path, _: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
     for file in cache_dir.iterdir():
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
@@ -120,10 +126,13 @@ def test_results_are_reproducible_the_cache_is_reported_and_a_damaged_one_ignore
     torch.manual_seed(5)
 
     cached = evaluate_cached(good_generator)
+    # A measurement is not lost for its cache.
+    monkeypatch.setattr("training.evaluation.reference.write_cache", fill_disk)
     uncached = evaluate(good_generator, digits, protocol, tmp_path)
 
     # Torch's global state has not changed.
     assert torch.equal(torch.rand(1), expected) and torch.get_num_threads() == threads
+    assert "Warning: [Errno 28] No space left on device" in capsys.readouterr().err
     assert (cached.report.reference_source, uncached.report.reference_source) == ("from the cache", "measured now")
     for other in (cached, uncached):
         assert other.report.model_copy(update={"reference_source": ""}) == good_result.report.model_copy(
