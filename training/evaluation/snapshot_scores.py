@@ -11,7 +11,7 @@ from models.networks import hash_weights
 from training.config_files import load_config, read_gate
 from training.evaluation import classifier
 from training.evaluation.data_split import DataSplit
-from training.evaluation.distribution_metrics import compute_feature_metrics
+from training.evaluation.distribution_metrics import ImageSet, compute_feature_metrics
 from training.evaluation.evaluate import generate, torch_threads
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.generator_metrics import with_baseline
@@ -65,18 +65,19 @@ def score_snapshots(
         if reference.space is None:
             raise MetricError(f"the snapshots of {run} cannot be compared: {reference.measurements.space_problem}")
         count = min(reference.num_compared, MAX_IMAGES)
+        baselines = _measure_real(reference, count, protocol)
         for trained in trained_run.load_snapshots(run):
             weights = hash_weights(trained.generator)
             score = known.get(weights) or _score(trained, reference, count, protocol, progress, device)
             placed = score.model_copy(update={"kimg": trained.kimg, "weights": weights})
-            scores.append(_check(placed, reference, gate))
+            scores.append(_check(placed, baselines, gate))
     result = SnapshotScores(
         protocol=protocol.name,
         protocol_digest=protocol.digest,
         data_digest=split.compared.digest,
         images=count,
         scores=tuple(scores),
-        real=_measured_of_real(reference),
+        real=_find_real(baselines),
     )
     write_atomically(scores_path(run), result.model_dump_json(indent=2).encode() + b"\n")
     return result
@@ -93,10 +94,7 @@ def _score(
     """Measure one snapshot by `count` images."""
     generated = generate(EvaluatedGenerator.from_run(trained, device), reference, count, protocol, progress)
     fake = reference.image_set(generated.images)
-    real = reference.test
-    assert real.features is not None
-    assert fake.features is not None
-    results = compute_feature_metrics(real.features[:count], fake.features, protocol)
+    results = _compare(reference.test, fake, protocol)
     fd = results["fd"]
     if fd.value is None:
         raise MetricError(f"the snapshots of {trained.path} cannot be compared: {fd.problem}")
@@ -108,25 +106,46 @@ def _score(
         fd=fd.value,
         recall=results["recall"].value,
         gan_test=gan_test,
-        sharpness=try_measure(lambda: sharpness(real.images[:count], fake.images)).value,
+        sharpness=results["sharpness"].value,
     )
 
 
-def _check(score: SnapshotScore, reference: ReferenceStats, gate: Mapping[MetricName, Bound]) -> SnapshotScore:
+def _compare(real: ImageSet, fake: ImageSet, protocol: Protocol) -> dict[str, Measurement]:
+    """Compare images with the first as many real ones."""
+    assert real.features is not None
+    assert fake.features is not None
+    count = len(fake.images)
+    results = compute_feature_metrics(real.features[:count], fake.features, protocol)
+    sharp = try_measure(lambda: sharpness(real.images[:count], fake.images))
+    return {"fd": results["fd"], "recall": results["recall"], "sharpness": sharp}
+
+
+def _measure_real(reference: ReferenceStats, count: int, protocol: Protocol) -> Mapping[str, Measurement]:
+    """Return the baselines of `count` images: the Fréchet distance and recall depend on the number."""
+    baselines = reference.measurements.baselines
+    if count == reference.num_compared:
+        return baselines
+    # GAN-test stays: it is a mean, which the number of images does not shift.
+    return {**baselines, **_compare(reference.test, reference.image_set(reference.real.stand_ins[:count]), protocol)}
+
+
+def _check(
+    score: SnapshotScore, baselines: Mapping[str, Measurement], gate: Mapping[MetricName, Bound]
+) -> SnapshotScore:
     """Compare a score with the thresholds of its metrics; what was not measured is left to the whole evaluation."""
     values = {name: getattr(score, name) for name in SCORED if name in gate}
 
     def passes(name: MetricName, value: float) -> bool:
-        result = with_baseline(name, Measurement(value), reference.measurements.baselines.get(name))
+        result = with_baseline(name, Measurement(value), baselines.get(name))
         return check_gate([result], {name: gate[name]}).passed
 
     fails = tuple(name for name, value in values.items() if value is not None and not passes(name, value))
     return score.model_copy(update={"fails": fails})
 
 
-def _measured_of_real(reference: ReferenceStats) -> dict[MetricName, float]:
+def _find_real(baselines: Mapping[str, Measurement]) -> dict[MetricName, float]:
     """Return what real images reach by the metrics of snapshots, where that is known."""
-    values = {name: baseline.value for name in SCORED if (baseline := reference.measurements.baselines.get(name))}
+    values = {name: baseline.value for name in SCORED if (baseline := baselines.get(name))}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,24 @@ from models.errors import InputError
 from models.manifest import read_manifest
 from tests.conftest import Command
 from tests.protocols import SMALL
+from tests.training.commands.in_process import ganmint
 from tests.training.runs.helpers import train
+from training.commands import evaluate as evaluate_command
 from training.config import Config
 from training.config_files import load_preset
 from training.data.dataset import Dataset
-from training.evaluation import data_split
+from training.evaluation import data_split, snapshot_scores
+from training.evaluation.distribution_metrics import compute_feature_metrics
+from training.evaluation.evaluated_generator import EvaluatedGenerator
+from training.evaluation.reference import compute_reference
 from training.evaluation.snapshot_scores import score_snapshots
+from training.gate import Bound
+from training.progress import ignore_progress
 from training.publish import EvaluationSettings, PublishOptions, publish
 from training.runs import checkpoint, snapshots, trained_run
 from training.runs.provenance import read_provenance
 from training.runs.snapshot_record import SnapshotScore, SnapshotScores, scores_path
+from training.runs.trained_run import TrainedRun
 
 MakeConfig = Callable[..., Config]
 STATE: dict[str, Any] = {"trainer": {"ema": {}}, "generator": {}, "data": {}}
@@ -126,6 +135,46 @@ def test_a_snapshot_that_misses_a_threshold_on_validation_images_is_not_chosen(
     assert found.best.kimg == passing[0].kimg
     assert [score.kimg for score in found.scores if not score.fails] == sorted(score.kimg for score in passing)
     assert f"of {len(passing)} of 3 that meet the thresholds there on 36" in found.describe_choice()
+
+
+def test_real_images_are_measured_by_as_many_images_as_snapshots(
+    run: Path, tmp_path: Path, data_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    split = data_split.load(data_path, trained_run.load_latest(out).config.data, "validation", SMALL.holdout)
+    reference = compute_reference(split, SMALL, tmp_path, ignore_progress)
+    real, stand_ins = (reference.image_set(images[:24]) for images in (reference.test.images, reference.real.stand_ins))
+    assert real.features is not None and stand_ins.features is not None
+    fd = compute_feature_metrics(real.features, stand_ins.features, SMALL)["fd"].value
+    assert fd is not None
+    monkeypatch.setattr(snapshot_scores, "MAX_IMAGES", 24)
+    monkeypatch.setattr(snapshot_scores, "read_gate", lambda _: {"fd": Bound(max_above_real=1e-3)})
+    monkeypatch.setattr(snapshot_scores, "_score", lambda *_: SnapshotScore(kimg=1, fd=fd, recall=None))
+
+    found = score_snapshots(out, split, SMALL, tmp_path)
+
+    assert found.images == 24 < reference.num_compared
+    assert found.real["fd"] == pytest.approx(fd)
+    assert found.real["gan_test"] == reference.measurements.baselines["gan_test"].value
+    assert [score.fails for score in found.scores] == [()] * 3
+
+
+def test_snapshots_are_generated_on_the_device_that_is_asked_for(
+    run: Path, data_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate_command, "resolve_device", lambda _: "cuda")
+    reference = SimpleNamespace(space="some", num_compared=1, measurements=SimpleNamespace(baselines={}))
+    monkeypatch.setattr(snapshot_scores, "compute_reference", lambda *_: reference)
+
+    def refuse(_: TrainedRun, device: str = "cpu") -> None:
+        raise InputError(f"asked for {device}", "the test")
+
+    monkeypatch.setattr(EvaluatedGenerator, "from_run", refuse)
+
+    result = ganmint("evaluate", run, "--data", data_path, "--snapshots", "--device", "cuda")
+
+    assert str(result.exception) == "the test: asked for cuda"
 
 
 def test_known_scores_are_kept_and_those_that_lack_a_metric_are_measured_again(
