@@ -5,6 +5,7 @@ Generated images and real training images (the baseline) go through the same fun
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,6 +18,7 @@ from training.evaluation.classifier import Images, Predictions
 from training.evaluation.features import flatten_pixels
 from training.evaluation.metrics import Features
 from training.evaluation.protocol import Protocol
+from training.evaluation.real_images import MAX_STAND_IN_SHARE
 from training.evaluation.sharpness import sharpness
 from training.metric_results import CLASSIFIER, Measurement, MetricName, try_measure
 
@@ -103,7 +105,8 @@ def _find_problem(real: Features, fake: Features, protocol: Protocol) -> str:
     count = min(len(real), len(fake))
     if count < protocol.min_images:
         needed = f"it needs at least {protocol.min_images:,} images a side, there are {count:,}"
-        return f"{needed}; data.holdout and data.validation keep more in a new training"
+        left = f"leave {math.ceil(protocol.min_images / MAX_STAND_IN_SHARE):,} images to train on"
+        return f"{needed}; data.holdout and data.validation keep more in a new training, but {left}"
     if not np.ptp(real, axis=0).any():
         return "the real images are all alike"
     return ""

@@ -227,7 +227,8 @@ def test_few_images_lose_only_the_metrics_that_need_more(
     in_spaces = {prefix + name for name in FEATURE_METRICS for prefix in ("", CLASSIFIER)}
     assert set(problems) == {"inception_score", "ndb", *in_spaces}
     assert problems["fd"] == (
-        "it needs at least 70 images a side, there are 10; data.holdout and data.validation keep more in a new training"
+        "it needs at least 70 images a side, there are 10; data.holdout and data.validation keep more in a new "
+        "training, but leave 280 images to train on"
     )
     assert "Only 10 images a side were compared, so chance moves every metric" in " ".join(result.report.notes)
     assert "NaN" not in result.report.model_dump_json() and "nan" not in result.report.model_dump_json()
