@@ -111,7 +111,8 @@ def generate(
     num_classes = generator.num_classes
     labels: NDArray[np.int64] | None = None
     if num_classes and reference.train.labels is not None and has_same_classes(generator, reference.split):
-        labels = reference.train.labels[reference.real.judge_rows[:count]]
+        # Labels only set the shares of classes, so repeating them is right; fewer images would change the distances.
+        labels = reference.train.labels[np.resize(reference.real.judge_rows, count)]
     elif num_classes:
         z_dim = generator.manifest.latents.z_dim
         labels = np.array([draw_label(protocol.seed, index, z_dim, num_classes) for index in range(count)], np.int64)

@@ -6,6 +6,8 @@ import dataclasses
 import errno
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +21,14 @@ from training.evaluation import data_split, html_report
 from training.evaluation.classifier import Images
 from training.evaluation.data_split import DataSplit
 from training.evaluation.distribution_metrics import FEATURE_METRICS
-from training.evaluation.evaluate import EvaluationResult, describe_training_data, evaluate
+from training.evaluation.evaluate import EvaluationResult, describe_training_data, evaluate, generate
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.generator_metrics import METRIC_ORDER
 from training.evaluation.protocol import Protocol
+from training.evaluation.real_images import RealImages
 from training.evaluation.summary import summarise
 from training.metric_results import CLASSIFIER
+from training.progress import ignore_progress
 
 
 @pytest.fixture(scope="module")
@@ -278,6 +282,21 @@ def test_degenerate_data_give_words_instead_of_numbers(
         assert "copies of training images" in problems["distance_ratio"]
     assert "nan" not in result.report.model_dump_json().lower()
     html_report.render_html(result)
+
+
+def test_fewer_training_images_than_are_compared_give_labels_to_all_in_the_shares_of_their_classes(
+    good_generator: EvaluatedGenerator, digits: DataSplit, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, rest = digits.whole.take(np.arange(40)), digits.whole.take(np.arange(40, 500))
+    split = dataclasses.replace(digits, train=few, validation=rest, test=rest, part="test")
+    real = RealImages.select(split, protocol)
+    monkeypatch.setattr(EvaluatedGenerator, "mint", lambda *_: None)
+    reference: Any = SimpleNamespace(train=few, real=real, split=split)
+
+    labels = generate(good_generator, reference, real.num_compared, protocol, ignore_progress).labels
+
+    assert labels is not None and few.labels is not None and len(labels) == 460 > len(few)
+    np.testing.assert_allclose(np.bincount(labels) / 460, np.bincount(few.labels) / 40, atol=0.02)
 
 
 def test_missing_weights_leave_the_distances_unmeasured(
