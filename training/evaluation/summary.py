@@ -145,8 +145,8 @@ def _describe_memorisation(report: Report) -> str:
     ratio = _measured(report, "distance_ratio")
     if not measured or ratio is None or ratio.value is None:
         return ""
-    # The share that is furthest above that of real images.
-    copies = max(measured, key=lambda metric: (metric.value or 0) - (metric.real_baseline or 0))
+    # The share that is furthest above that of real images, or else the greatest.
+    copies = max(measured, key=lambda metric: (max(_excess(metric), 0), metric.value or 0))
     if not any(metric.value for metric in measured):
         text = "No near-copy of a training image was found"
     else:
@@ -159,6 +159,10 @@ def _describe_memorisation(report: Report) -> str:
     if ratio.value < MIN_DISTANCE_RATIO:
         return f"{text}, too near: parts may be memorised."
     return f"{text}."
+
+
+def _excess(metric: MetricResult) -> float:
+    return (metric.value or 0) - (metric.real_baseline or 0)
 
 
 def _measured(report: Report, name: str) -> MetricResult | None:

@@ -130,6 +130,11 @@ def test_a_distance_ratio_has_two_sides(ratio: float, expected: str) -> None:
     [
         ((0.0, 0.0), (0.0, 0.0), "No near-copy of a training image was found (held-out real images: 0.00%)"),
         ((0.0, 0.0), (0.2, 0.01), "20.00% of its images are near-copies in features of training images (held-out real"),
+        (
+            (0.001, 0.02),
+            (0.0, 0.001),
+            "0.10% of its images are near-copies of training images (held-out real images: 2",
+        ),
         ((0.2, 0.0), (0.2, 0.1), "20.00% of its images are near-copies of training images (held-out real"),
     ],
 )
