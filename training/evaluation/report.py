@@ -91,7 +91,7 @@ class ToneRow(_ReportPart):
 
 
 class Report(_ReportPart):
-    """report.json; equal for the same generator, data, protocol and machine.
+    """report.json; equal for the same generator, data, protocol and machine, but for `reference_source`.
 
     Attributes:
         title: the evaluated generator.
