@@ -275,14 +275,17 @@ def test_the_model_card_states_why_a_model_was_not_evaluated(finished: Path) -> 
 
 
 def test_scores_on_images_of_the_training_are_published_only_for_a_reason(
-    finished: Path, empty_store: Path, data_path: Path
+    finished: Path, empty_store: Path, data_path: Path, tmp_path: Path
 ) -> None:
+    # Publishing writes a report into the run.
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
     options = PublishOptions("tiny", batch_size=4, data=data_path)
     with pytest.raises(GateError, match=r"kept no images .* --set data\.validation=0\.1 .*--accept"):
-        publish(finished, options, EvaluationSettings(SMALL))
+        publish(run, options, EvaluationSettings(SMALL))
     assert not empty_store.exists()
 
-    stored = publish(finished, replace(options, accept="for a test"), EvaluationSettings(SMALL))
+    stored = publish(run, replace(options, accept="for a test"), EvaluationSettings(SMALL))
 
     gate = read_manifest(stored.path).gate
     assert gate and not gate.passed and gate.accepted == "for a test" and "was trained on" in gate.checks[0]
