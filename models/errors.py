@@ -24,6 +24,11 @@ from __future__ import annotations
 from pathlib import Path
 
 
+def first_line(error: Exception) -> str:
+    """Return the first line of what another library's error says; its type's name if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 class GanmintError(Exception):
     """Base of every error that this project raises on purpose."""
 

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from models.artifact_files import TRAINING_STATE, ArtifactFiles
-from models.errors import FileError, GanmintError, InputError, SignatureError
+from models.errors import FileError, GanmintError, InputError, SignatureError, first_line
 from models.files import write_atomically
 
 SIGNATURE = "model.sig"
@@ -201,4 +201,4 @@ def _import_library() -> tuple[Any, Any, Any]:
 def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return first_line(error)

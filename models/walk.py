@@ -71,12 +71,11 @@ def _mix_edits(start: Address, end: Address, share: Fraction) -> dict[str, Any]:
     def mix(a: float, b: float) -> float:
         return a if a == b else _round(Fraction(a) + (Fraction(b) - Fraction(a)) * share)
 
-    z, end_z = dict(start.z), dict(end.z)
     moves, end_moves = dict(start.directions), dict(end.directions)
     moved = {name: mix(moves.get(name, 0), end_moves.get(name, 0)) for name in sorted({*moves, *end_moves})}
     return {
         "psi": mix(start.psi, end.psi) or 1 / _PARTS,
-        "z": tuple((k, mix(value, end_z[k])) for k, value in z.items()),
+        "z": tuple((dimension, mix(a, b)) for (dimension, a), (_, b) in zip(start.z, end.z)),
         "directions": tuple((name, value) for name, value in moved.items() if value),
     }
 

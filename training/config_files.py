@@ -14,7 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from models.base import first_problem
-from models.errors import FileError, InputError
+from models.errors import FileError, InputError, first_line
 from models.network_config import Shape
 from training.assignments import assign, suggest
 from training.config import Config
@@ -126,7 +126,7 @@ def load_config(path: Path) -> Config:
     try:
         return _validate(yaml.safe_load(path.read_text()))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FileError(path, f"is damaged: {str(error).splitlines()[0]}") from None
+        raise FileError(path, f"is damaged: {first_line(error)}") from None
     except InputError as error:
         raise FileError(path, f"does not suit this version: {error}") from None
 

@@ -16,7 +16,7 @@ from models.manifest import Manifest
 from models.sampler import Sampler
 from models.store import StoredModel
 from training.evaluation import data_split, html_report
-from training.evaluation.data_split import DataSplit, RequestedPart
+from training.evaluation.data_split import DataSplit
 from training.evaluation.evaluate import EvaluationResult, evaluate
 from training.evaluation.evaluated_generator import EvaluatedGenerator
 from training.evaluation.evaluation_record import record_if_test
@@ -31,6 +31,7 @@ from training.runs.trained_run import TrainedRun
 
 NOT_EVALUATED = "not evaluated: no data was given"
 OF_TRAINING = "measured on images that the generator was trained on"
+ANYWAY = 'To publish it anyway, add --accept "REASON" to the same command; the model card will state the reason.'
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ def _choose_checkpoint(
         return latest, f"{newest}; the run has no snapshots to choose from"
     if options.data is None:
         return latest, f"{newest}; without data none was chosen by its metrics"
-    split = _load_split(latest, options.data, "validation", evaluation)
+    split = data_split.load_of_run(options.data, latest, "validation", evaluation.protocol.holdout)
     if split.part != "validation":
         return latest, f"{newest}; the run kept no validation images to choose by"
     try:
@@ -197,12 +198,11 @@ def _collect_evidence(
     """
     if options.data is None:
         return _Evidence((), GateRecord(passed=False, checks=(NOT_EVALUATED,), accepted=options.accept))
-    split = _load_split(trained, options.data, "test", evaluation)
+    split = data_split.load_of_run(options.data, trained, "test", evaluation.protocol.holdout)
     if split.part == "training" and not options.accept:
         raise GateError(
             f"{trained.path} kept no images from its training to be measured by, so its scores would look better than "
-            "they are. Train with --set data.validation=0.1 or with test images. To publish it anyway, add "
-            '--accept "REASON" to the same command; the model card will state the reason.'
+            f"they are. Train with --set data.validation=0.1 or with test images. {ANYWAY}"
         )
     result = _evaluate(trained, sampler, split, evaluation)
     record_if_test(trained.path, result.report, split)
@@ -214,12 +214,9 @@ def _collect_evidence(
     if not failures:
         return _Evidence(scores, GateRecord(passed=True, checks=tuple(check.words for check in gate.checks)), scored_on)
     if not options.accept:
-        accept = (
-            'To publish it anyway, add --accept "REASON" to the same command; the model card will state the reason.'
-        )
         raise GateError(
             "\n".join([f"{trained.path} does not pass its gate:", *(f"  {failure}" for failure in failures)])
-            + f"\nThe report: {page}\n{advise(gate)}\n{accept}"
+            + f"\nThe report: {page}\n{advise(gate)}\n{ANYWAY}"
         )
     return _Evidence(scores, GateRecord(passed=False, checks=failures, accepted=options.accept), scored_on)
 
@@ -241,16 +238,6 @@ def advise(gate: GateResult) -> str:
     if all(check.passed or not check.is_measured for check in gate.checks):
         return "Mend what kept it from being measured, and train again."
     return "Train it longer."
-
-
-def _load_split(trained: TrainedRun, data: Path, requested: RequestedPart, evaluation: EvaluationSettings) -> DataSplit:
-    """Split the real images.
-
-    Raises: DataError if they are not those of the training.
-    """
-    split = data_split.load(data, trained.config.data, requested, evaluation.protocol.holdout)
-    data_split.check_digest(split, data, trained.path, trained.data_info)
-    return split
 
 
 def _evaluate(

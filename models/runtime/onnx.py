@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import ArtifactError, GanmintError
+from models.errors import ArtifactError, GanmintError, first_line
 from models.manifest import Manifest
 from models.memory import is_out_of_memory
 from models.runtime.onnx_scan import find_external_data
@@ -124,7 +124,7 @@ def open_session(data: bytes, path: Path, threads: int) -> Any:
     except Exception as error:
         if is_out_of_memory(error):
             raise MemoryError(f"not enough memory to load {path}") from None
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         version = onnxruntime.__version__
         raise ArtifactError(path, f"cannot be run by onnxruntime {version}: {reason}") from None
 

@@ -16,7 +16,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models.errors import ArtifactError, InputError
+from models.errors import ArtifactError, InputError, first_line
 from models.network_config import DCGANConfig, GeneratorConfig, MLPConfig, ResNetConfig, scale_base
 from models.runtime.onnx import CLASS_WEIGHTS, IMAGE, PIXELS, Z
 
@@ -83,7 +83,7 @@ def write_onnx(config: GeneratorConfig, weights: Path, path: Path) -> None:
     except KeyError as error:
         raise ArtifactError(weights, f"lacks {error}, which the manifest's network has") from None
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-        raise ArtifactError(weights, f"does not fit the manifest's network: {str(error).splitlines()[0]}") from None
+        raise ArtifactError(weights, f"does not fit the manifest's network: {first_line(error)}") from None
     path.write_bytes(data)
 
 

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.errors import ArtifactError, InputError
+from models.errors import ArtifactError, InputError, first_line
 from models.manifest import DeviceClass, Manifest
 from models.memory import is_out_of_memory
 from models.runtime.cuda_graph import CudaGraph
@@ -54,7 +54,7 @@ def check_device(name: str) -> None:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"{name!r} cannot be used: {str(error).splitlines()[0]}", "device") from None
+        raise InputError(f"{name!r} cannot be used: {first_line(error)}", "device") from None
 
 
 def get_reserved_bytes(device: str) -> int:
@@ -230,7 +230,7 @@ def load_torchscript(data: bytes, path: Path, device: str) -> Generator:
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise MemoryError(f"not enough memory to load {path}") from None
-            raise ArtifactError(path, f"is not TorchScript: {str(error).splitlines()[0]}") from None
+            raise ArtifactError(path, f"is not TorchScript: {first_line(error)}") from None
         frozen: Generator = torch.jit.freeze(module.eval())
         return frozen
 

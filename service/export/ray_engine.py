@@ -15,7 +15,7 @@ from typing import Any
 
 from models import artifact
 from models.artifact_files import ArtifactFiles
-from models.errors import ExportError, InputError
+from models.errors import ExportError, InputError, first_line
 from models.sampler import Sampler
 from service.export import worker
 from service.export.plan import ExportSpec, Shard
@@ -114,7 +114,7 @@ class RayEngine:
             # Without Ray's own stack trace in the message.
             raise error.cause from None
         except self._ray.exceptions.RayError as error:
-            raise ExportError("Ray", f"a task failed: {str(error).splitlines()[0]}") from None
+            raise ExportError("Ray", f"a task failed: {first_line(error)}") from None
         return result
 
 

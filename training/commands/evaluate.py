@@ -155,8 +155,7 @@ def _make_folder(folder: Path) -> Path:
 
 
 def _score_snapshots(run: TrainedRun, data_path: Path, device: str) -> None:
-    split = data_split.load(data_path, run.config.data, "validation", STANDARD.holdout)
-    data_split.check_digest(split, data_path, run.path, run.data_info)
+    split = data_split.load_of_run(data_path, run, "validation", STANDARD.holdout)
     scores = score_snapshots(run.path, split, STANDARD, default_cache_dir(), ProgressPrinter(), device)
     click.echo(
         f"{'KIMG':>10}  {'FRÉCHET DISTANCE':>16}  {'RECALL':>7}  {'GAN-TEST':>8}  {'SHARPNESS':>9}  MISSES A THRESHOLD"

@@ -5,16 +5,16 @@ Choices are made on the validation images, and a release is measured on the test
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from models.errors import DataError
 from training import configured_data
 from training.data.dataset import Dataset
 from training.data.split import Parts, split_dataset
 from training.data_config import DataConfig
+from training.runs.trained_run import TrainedRun
 
 RequestedPart = Literal["validation", "test"]
 Part = Literal["validation", "test", "training"]
@@ -80,14 +80,15 @@ def load(path: Path, settings: DataConfig, requested: RequestedPart = "validatio
     )
 
 
-def check_digest(split: DataSplit, path: Path, run: Path, data_info: Mapping[str, Any]) -> None:
-    """Check that a split is of the data that a run was trained on.
+def load_of_run(path: Path, run: TrainedRun, requested: RequestedPart, share: float) -> DataSplit:
+    """Read and split the data set that a run was trained on; the arguments are those of `load`.
 
-    Args: path, of the data; data_info, what the run's checkpoint says of its data.
-    Raises: DataError.
+    Raises: DataError, also if the data are others.
     """
-    if data_info["digest"] not in (split.whole.digest, split.train.digest):
-        raise DataError(path, f"is not what {run} was trained on ({data_info['name']}); give that --data")
+    split = load(path, run.config.data, requested, share)
+    if run.data_info["digest"] not in (split.whole.digest, split.train.digest):
+        raise DataError(path, f"is not what {run.path} was trained on ({run.data_info['name']}); give that --data")
+    return split
 
 
 def hold_out_now(whole: Dataset, share: float, path: Path, mirror: bool = False) -> DataSplit:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from models import artifact, store
 from models.errors import InputError
-from models.evidence import format_kimg
 from models.manifest import MANIFEST_FILE, Manifest
 from models.runtime.torchscript import TorchRuntime
 from models.sampler import Sampler
@@ -57,7 +56,7 @@ class EvaluatedGenerator:
         draft = run.draft_manifest(run_dir.suggest_model_name(run.path), "0.0.0")
         draft = draft.model_copy(update={"batch_size": RUN_BATCH_SIZE})
         return cls(
-            title=f"{run.path} at {format_kimg(run.kimg)} kimg",
+            title=run.title,
             sampler=Sampler(TorchRuntime(run.generator.to(device), draft, device), draft),
             gate=read_gate(run.config.model_dump()),
             data=run.config.data,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.errors import FileError, InputError
+from models.errors import FileError, InputError, first_line
 from models.files import sha256
 from training.evaluation.classifier import Images
 from training.evaluation.metrics import Features
@@ -51,7 +51,7 @@ class InceptionSpace:
                 NAME, [LAYER], feature_extractor_weights_path=str(weights)
             )
         except (RuntimeError, AttributeError, TypeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise FileError(weights, f"does not hold the weights of Inception-v3 ({reason}); {ADVICE}") from None
         self._extractor = extractor.to(device)
         self._device = device
@@ -77,7 +77,7 @@ def _check_state_dict(weights: Path) -> None:
         raise FileError(weights, f"cannot be read: {error.strerror or error}") from None
     # Torch raises various errors for damaged files and for unsafe pickles.
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise FileError(weights, f"is not a file of weights ({reason}); {ADVICE}") from None
 
 

@@ -147,7 +147,7 @@ def _describe_memorisation(report: Report) -> str:
         return ""
     # The share that is furthest above that of real images, or else the greatest.
     copies = max(measured, key=lambda metric: (max(_excess(metric), 0), metric.value or 0))
-    if not any(metric.value for metric in measured):
+    if not copies.value:
         text = "No near-copy of a training image was found"
     else:
         text = f"{copies.format(copies.value)} of its images are {copies.info.title} of training images"

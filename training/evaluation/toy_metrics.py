@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import images
-from models.evidence import format_kimg
 from training.config_files import read_gate
 from training.data.toys import CENTRES, MODE_SD, as_points, modes_kept, toy1d, toy25
 from training.evaluation.evaluate import EvaluationResult
@@ -44,7 +43,7 @@ def evaluate_toy(run: TrainedRun, protocol: Protocol = STANDARD) -> EvaluationRe
     """Measure a run of a toy preset against its own distribution."""
     findings = _examine_triangles(run) if run.config.data.kind == "triangles" else _examine_points(run, protocol)
     report = Report(
-        title=f"{run.path} at {format_kimg(run.kimg)} kimg",
+        title=run.title,
         kimg=run.kimg,
         protocol=protocol,
         machine=findings.measured,

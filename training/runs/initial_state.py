@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.errors import CheckpointError, InputError
+from models.errors import CheckpointError, InputError, first_line
 from models.evidence import format_kimg
 from training.data.dataset import Dataset
 from training.gan.trainer import Trainer
@@ -41,7 +41,7 @@ def resume(trainer: Trainer, dataset: Dataset, out: Path, init: str | None) -> N
     try:
         trainer.load_state(state["trainer"])
     except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(path, f"does not fit this version's networks ({reason}); choose a new --out") from None
     print(f"Resuming from {path} at {format_kimg(trainer.images_shown / 1000)} kimg.")
 
@@ -61,7 +61,7 @@ def start_from(trainer: Trainer, init: str, allow_other_classes: bool) -> Start:
     try:
         anew = trainer.start_from(start.state)
     except (RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"{init} does not fit these settings' networks ({reason})", "--init") from None
     print(f"Starting from {init} after {format_kimg(start.ancestors[0].kimg)} kimg; images are counted from 0.")
     print(f"Begun anew: {', '.join(anew)}; all else is kept." if anew else "Its networks and optimisers are kept.")

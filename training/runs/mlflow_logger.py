@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from models.errors import InputError
+from models.errors import InputError, first_line
 from models.files import write_atomically
 from training.config import Config
 from training.runs.loggers import Logger, Tick
@@ -49,7 +49,7 @@ class MLflowLogger(Logger):
             self._client = mlflow.MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI))
             self._run_id = self._reopen_run(out) or self._create_run(out, config)
         except self._failures as error:
-            raise InputError(f"mlflow cannot be used: {_first_line(error)}", "--track") from None
+            raise InputError(f"mlflow cannot be used: {first_line(error)}", "--track") from None
 
     def _reopen_run(self, out: Path) -> str:
         """Reopen the run that this folder's earlier ticks were reported to; return its id, or "" without one."""
@@ -101,15 +101,11 @@ class MLflowLogger(Logger):
             self._paused_until_s = time.monotonic() + PAUSE_S
             if not self._has_warned:
                 print(
-                    f"Warning: a report to mlflow failed, and the work goes on: {_first_line(error)}",
+                    f"Warning: a report to mlflow failed, and the work goes on: {first_line(error)}",
                     file=sys.stderr,
                     flush=True,
                 )
             self._has_warned = True
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 # By the name of the package that each one needs.

@@ -49,6 +49,11 @@ class TrainedRun:
     kimg: float
 
     @property
+    def title(self) -> str:
+        """What reports of it are headed by."""
+        return f"{self.path} at {format_kimg(self.kimg)} kimg"
+
+    @property
     def is_image_run(self) -> bool:
         """Whether the generator makes images rather than points."""
         return self.network_config.shape[0] in (1, 3) and self.network_config.shape[1:] != (1, 1)

@@ -23,6 +23,8 @@ from training.gan.updates import STATS
 from training.runs import checkpoint, divergence
 
 MakeConfig = Callable[..., Config]
+# So far from the generator that, without a penalty, D wins at once.
+FAR = Dataset("far", np.random.RandomState(0).normal(1000.0, 1.0, size=(256, 1, 1, 1)).astype(np.float32))
 
 
 class DatasetWithNaN(Dataset):
@@ -85,11 +87,10 @@ def test_stats_with_a_loss_of_nan_stay_json(tmp_path: Path, tiny_config: MakeCon
 
 def test_a_discriminator_that_has_won_stops_the_run(tmp_path: Path) -> None:
     """There is no penalty, and the generator is very far from the data."""
-    far = Dataset("far", np.random.RandomState(0).normal(1000.0, 1.0, size=(256, 1, 1, 1)).astype(np.float32))
     config = toy_config("gamma={start: 0, end: 0}", "lr={start: 0.001, end: 0.001}")
 
     with pytest.raises(TrainingDivergedError, match=r"has won at 0\.192 kimg") as caught:
-        train(config, far, tmp_path / "run")
+        train(config, FAR, tmp_path / "run")
 
     assert "margins 8" in str(caught.value)
     assert "raise gamma" in str(caught.value)
@@ -99,10 +100,9 @@ def test_a_discriminator_that_has_won_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_the_end_is_saved_though_the_discriminator_may_have_won(tmp_path: Path) -> None:
-    far = Dataset("far", np.random.RandomState(0).normal(1000.0, 1.0, size=(256, 1, 1, 1)).astype(np.float32))
     config = toy_config("gamma={start: 0, end: 0}", "lr={start: 0.001, end: 0.001}", "total_kimg=0.128")
 
-    train(config, far, tmp_path / "run")
+    train(config, FAR, tmp_path / "run")
 
     assert [line["acc_pair"] for line in read_ticks(tmp_path / "run")] == [1.0, 1.0]
     assert [path.name for path in checkpoint.list_paths(tmp_path / "run")] == ["checkpoint-000000000128.pt"]

@@ -12,11 +12,15 @@ from models.errors import TrainingDivergedError
 from training.runs.loggers import LoggerGroup, Terminal, Tick
 
 
-def test_a_log_has_a_line_a_minute_within_a_tick(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The loggers' clock: set its only entry."""
     now_s = [0.0]
     monkeypatch.setattr("training.runs.loggers.time.monotonic", lambda: now_s[0])
+    return now_s
+
+
+def test_a_log_has_a_line_a_minute_within_a_tick(now_s: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     terminal = Terminal(total_kimg=1.0, tick_kimg=10)
 
     for second in range(1, 150):
@@ -33,10 +37,8 @@ def test_a_log_has_a_line_a_minute_within_a_tick(
 
 @pytest.mark.parametrize(("tick_kimg", "shown"), [(10, "0.1/0.1"), (0.05, "0.06/0.1"), (0.125, "0.064/0.1")])
 def test_kimg_has_as_many_decimals_as_a_tick(
-    tick_kimg: float, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tick_kimg: float, shown: str, now_s: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now_s = [0.0]
-    monkeypatch.setattr("training.runs.loggers.time.monotonic", lambda: now_s[0])
     terminal = Terminal(total_kimg=0.1, tick_kimg=tick_kimg)
     now_s[0] = 100.0
 
@@ -68,10 +70,8 @@ TICK = Tick(
 
 
 def test_the_rate_of_a_slow_run_is_not_rounded_to_whole_images(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    now_s: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now_s = [0.0]
-    monkeypatch.setattr("training.runs.loggers.time.monotonic", lambda: now_s[0])
     terminal = Terminal(total_kimg=0.1, tick_kimg=10)
 
     for now_s[0], images, rate in ((100.0, 40, "0.4"), (200.0, 41, "0.6"), (300.0, 42, "1234")):
